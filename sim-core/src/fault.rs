@@ -1,0 +1,209 @@
+//! Faults as data: what can go wrong, where, when and for how long.
+//!
+//! A fault names its targets by a [`Target`], which may be a role ("the current primary"). Roles are resolved when the
+//! fault fires, not when the schedule is made. A target that nobody matches at that moment makes the fault miss,
+//! which is recorded; a name that does not exist in the topology is an error before the run starts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::random::Probability;
+use crate::record::MarkKind;
+use crate::time::SimDuration;
+
+/// What a fault acts on.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// The process with this name, such as `patroni-1`.
+    Process(String),
+    /// All processes of the host with this name.
+    Host(String),
+    /// All hosts of the zone with this name.
+    Zone(String),
+    /// All hosts of the region with this name.
+    Region(String),
+    /// One process that plays this role when the fault fires; chosen by the fault stream if several do.
+    Role(String),
+    /// The host of one process that plays this role when the fault fires.
+    HostOf(String),
+    /// All processes that play this role when the fault fires.
+    Every(String),
+    /// What the fault with this position in the schedule acted on (the host that crashed before, say).
+    SameAs(usize),
+    /// All processes that none of the other targets of the same fault name.
+    Others,
+}
+
+/// In which direction a partition cuts.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Nothing passes either way.
+    #[default]
+    Both,
+    /// Nothing passes from the first side to the second; answers do.
+    Outbound,
+    /// Nothing passes from the second side to the first; requests do.
+    Inbound,
+}
+
+/// What goes wrong. Lasting faults end after the `lasts` of their [`ScheduledFault`].
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Fault {
+    /// SIGKILL. The kernel of the host lives: peers see their connections closed, new ones are refused. When the
+    /// fault ends, the process is started again.
+    Kill {
+        /// Which processes.
+        target: Target,
+    },
+    /// The host loses power: silence, and everything unsynced is lost. When the fault ends, the host boots and starts
+    /// what is set to start with it.
+    PowerOff {
+        /// Which hosts.
+        target: Target,
+    },
+    /// SIGSTOP. The kernel of the host still accepts connections and data. When the fault ends, the process goes on
+    /// with everything that arrived meanwhile.
+    Pause {
+        /// Which processes.
+        target: Target,
+    },
+    /// The virtual machine is paused: silence on the network, clocks of the guest stand still except the wall clock.
+    Freeze {
+        /// Which hosts.
+        target: Target,
+    },
+    /// Nothing passes between the two sides.
+    Partition {
+        /// One side.
+        from: Vec<Target>,
+        /// The other side.
+        to: Vec<Target>,
+        /// Which way it cuts.
+        #[serde(default)]
+        direction: Direction,
+    },
+    /// The links between the two sides are slow or lossy.
+    Degrade {
+        /// One side.
+        from: Vec<Target>,
+        /// The other side.
+        to: Vec<Target>,
+        /// Added to the latency of each packet, each way.
+        #[serde(default)]
+        latency: SimDuration,
+        /// Lost on top of the link's own loss.
+        #[serde(default)]
+        loss: Probability,
+    },
+    /// Syncs of the volumes of these hosts do not complete.
+    DiskStall {
+        /// Which hosts.
+        target: Target,
+    },
+    /// The wall clocks of these hosts step forward by this many milliseconds, or back if negative. Stays.
+    ClockStep {
+        /// Which hosts.
+        target: Target,
+        /// How far, in milliseconds.
+        millis: i64,
+    },
+    /// The clocks of these hosts run fast by this many parts per million, or slow if negative.
+    ClockDrift {
+        /// Which hosts.
+        target: Target,
+        /// How fast, in parts per million.
+        ppm: i32,
+    },
+    /// An operator gives a command, such as `switchover`.
+    Command {
+        /// Which processes receive it.
+        target: Target,
+        /// The command, in words the model documents.
+        command: String,
+    },
+}
+
+impl Fault {
+    /// The kind in one word, for tables of delivered faults.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Kill { .. } => "kill",
+            Self::PowerOff { .. } => "power-off",
+            Self::Pause { .. } => "pause",
+            Self::Freeze { .. } => "freeze",
+            Self::Partition { .. } => "partition",
+            Self::Degrade { .. } => "degrade",
+            Self::DiskStall { .. } => "disk-stall",
+            Self::ClockStep { .. } => "clock-step",
+            Self::ClockDrift { .. } => "clock-drift",
+            Self::Command { .. } => "command",
+        }
+    }
+
+    /// The targets it names.
+    pub fn targets(&self) -> Vec<&Target> {
+        match self {
+            Self::Kill { target }
+            | Self::PowerOff { target }
+            | Self::Pause { target }
+            | Self::Freeze { target }
+            | Self::DiskStall { target }
+            | Self::ClockStep { target, .. }
+            | Self::ClockDrift { target, .. }
+            | Self::Command { target, .. } => vec![target],
+            Self::Partition { from, to, .. } | Self::Degrade { from, to, .. } => {
+                from.iter().chain(to).collect()
+            }
+        }
+    }
+}
+
+/// When a fault fires.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Trigger {
+    /// This long after the start of the run.
+    At(SimDuration),
+    /// This long after a mark of this kind is left for the n-th time, counting from the first fault of the schedule.
+    OnMark {
+        /// Which mark.
+        mark: MarkKind,
+        /// The first (1), the second (2), ...
+        #[serde(default = "one")]
+        occurrence: u32,
+        /// How long after it.
+        #[serde(default)]
+        delay: SimDuration,
+    },
+    /// This long after the fault with this position in the schedule fired.
+    AfterFault {
+        /// The other fault's position, counting from 0.
+        fault: usize,
+        /// How long after it.
+        delay: SimDuration,
+    },
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// One fault of a schedule.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduledFault {
+    /// When it fires.
+    pub trigger: Trigger,
+    /// What goes wrong.
+    pub fault: Fault,
+    /// After how long it ends; absent means that it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<SimDuration>,
+}
+
+/// The faults of one run, in any order.
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Schedule(pub Vec<ScheduledFault>);

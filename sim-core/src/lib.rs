@@ -1,0 +1,44 @@
+//! The hasim kernel: a deterministic discrete-event world in which protocols run as plain values.
+//!
+//! A [`Process`] is a `Clone` value with handlers; a [`World`] holds processes, hosts, volumes, connections, clocks,
+//! random streams, faults and the recorder, and is itself `Clone`, so that a run can be forked at any instant. The
+//! contract between the two is on the page of the `process` module's [`Process`] trait.
+//!
+//! Everything is a function of the seed and the schedule: see [`Seed`] and [`Schedule`]. The kernel knows no protocol.
+
+mod digest;
+mod distribution;
+mod embed;
+mod fault;
+mod guard;
+mod id;
+mod network;
+mod process;
+mod queue;
+mod random;
+mod record;
+mod storage;
+mod swarm;
+mod time;
+mod topology;
+mod trace;
+mod world;
+
+pub use digest::Digest;
+pub use distribution::{Distribution, Sampler};
+pub use embed::{Embedded, Embeds, Holds, unwrap_packet};
+pub use fault::{Direction, Fault, Schedule, ScheduledFault, Target, Trigger};
+pub use guard::{PanicQuiet, run_guarded};
+pub use id::{ConnectionId, HostId, OperationId, ProcessId, SyncId, VolumeId};
+pub use network::{ConnectOptions, KeepAlive};
+pub use process::{ConnectionEvent, Context, Origin, Probe, Process};
+pub use random::{Probability, Seed, Stream};
+pub use record::{
+    Completion, EndReason, Mark, MarkKind, Operation, OperationKind, Outcome, Record, Violation,
+};
+pub use storage::Storage;
+pub use swarm::{FaultMix, SwarmConfig};
+pub use time::{HostTime, ParseDurationError, SimDuration, SimTime, WallTime};
+pub use topology::{LinkQuality, Place, RegionRef, Topology, ZoneRef};
+pub use trace::{TraceEntry, TraceKind};
+pub use world::{DeliveredFault, ProcessOptions, World, WorldBuilder};

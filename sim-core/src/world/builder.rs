@@ -1,0 +1,173 @@
+//! Building a world: hosts from the topology, then processes on them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::distribution::{Distribution, Sampler};
+use crate::id::{HostId, ProcessId, VolumeId};
+use crate::network::{Connections, Paths};
+use crate::process::Process;
+use crate::queue::Queue;
+use crate::random::Seed;
+use crate::record::Recorder;
+use crate::storage::Volume;
+use crate::time::{SimDuration, SimTime};
+use crate::topology::Topology;
+use crate::trace::Trace;
+
+use super::clock::HostClock;
+use super::faults::FaultState;
+use super::timers::Timers;
+use super::{Event, Host, Kernel, ProcessSlot, World, process_stream};
+
+/// From a reset by the watchdog until the operating system starts services again, unless set otherwise.
+const REBOOT_TIME: SimDuration = SimDuration::from_secs(30);
+
+/// How a process is placed.
+#[derive(Clone, Debug)]
+pub struct ProcessOptions<P: Process> {
+    /// Its name: unique in the world, the target of faults.
+    pub name: String,
+    /// Where it runs.
+    pub host: HostId,
+    /// Its volume. Processes of one host may share one.
+    pub volume: VolumeId,
+    /// True if the host's init system starts it; false if another process does.
+    pub starts_with_host: bool,
+    /// What it is started with.
+    pub spec: P::Spec,
+}
+
+/// Collects what a world consists of. Identities are assigned in the order of the calls, from zero, so that the
+/// specifications of processes can name each other before they are added.
+#[derive(Debug)]
+pub struct WorldBuilder<P: Process> {
+    topology: Arc<Topology>,
+    volumes: Vec<(HostId, P::Storage, Sampler)>,
+    processes: Vec<ProcessOptions<P>>,
+    reboot_time: SimDuration,
+}
+
+impl<P: Process> WorldBuilder<P> {
+    /// A world on these hosts, without processes.
+    pub fn new(topology: Topology) -> Self {
+        Self {
+            topology: Arc::new(topology),
+            volumes: Vec::new(),
+            processes: Vec::new(),
+            reboot_time: REBOOT_TIME,
+        }
+    }
+
+    /// Adds a volume with these contents to a host. Each sync takes a length drawn from `sync_latency`.
+    pub fn add_volume(
+        &mut self,
+        host: HostId,
+        contents: P::Storage,
+        sync_latency: &Distribution,
+    ) -> VolumeId {
+        self.volumes.push((host, contents, sync_latency.sampler()));
+        VolumeId::from_index(self.volumes.len() - 1)
+    }
+
+    /// Adds a process.
+    ///
+    /// # Panics
+    /// If its name is taken, or its volume is on another host.
+    pub fn add_process(&mut self, options: ProcessOptions<P>) -> ProcessId {
+        let name = &options.name;
+        assert!(
+            self.processes.iter().all(|other| other.name != *name),
+            "two processes are named {name}"
+        );
+        assert!(
+            self.volumes[options.volume.index()].0 == options.host,
+            "the volume of {name} is on another host"
+        );
+        self.processes.push(options);
+        ProcessId::from_index(self.processes.len() - 1)
+    }
+
+    /// The identity that the next added process will have.
+    pub fn next_process(&self) -> ProcessId {
+        ProcessId::from_index(self.processes.len())
+    }
+
+    /// Sets how long a host that its watchdog resets takes to start services again; 30 s otherwise.
+    pub fn set_reboot_time(&mut self, reboot_time: SimDuration) {
+        self.reboot_time = reboot_time;
+    }
+
+    /// The world at its first instant. Processes that start with their host boot in order, all at time zero.
+    pub fn build(self, seed: Seed) -> World<P> {
+        let now = SimTime::ZERO;
+        let mut hosts: Vec<Host> = (0..self.topology.host_count())
+            .map(|_| Host {
+                powered: true,
+                freezes: 0,
+                frozen_since: now,
+                clock: HostClock::new(),
+                processes: Vec::new(),
+                volumes: Vec::new(),
+                watchdog: None,
+                watchdog_pending: false,
+                reboot_time: self.reboot_time,
+            })
+            .collect();
+        let mut volumes = Vec::with_capacity(self.volumes.len());
+        let mut volume_streams = Vec::with_capacity(self.volumes.len());
+        for (index, (host, contents, latency)) in self.volumes.into_iter().enumerate() {
+            hosts[host.index()].volumes.push(VolumeId::from_index(index));
+            volumes.push(Volume::new(contents, latency));
+            volume_streams.push(seed.stream("volume", index as u64));
+        }
+        let host_of = self.processes.iter().map(|process| process.host).collect();
+        let mut queue = Queue::new();
+        let mut processes = Vec::with_capacity(self.processes.len());
+        for (index, options) in self.processes.into_iter().enumerate() {
+            let process = ProcessId::from_index(index);
+            hosts[options.host.index()].processes.push(process);
+            if options.starts_with_host {
+                queue.push(now, Event::Boot { process });
+            }
+            processes.push(ProcessSlot {
+                random: process_stream(seed, &options.name),
+                name: options.name.into(),
+                host: options.host,
+                volume: options.volume,
+                starts_with_host: options.starts_with_host,
+                spec: options.spec,
+                running: false,
+                incarnation: 0,
+                pauses: 0,
+                backlog: VecDeque::new(),
+                timers: Timers::new(),
+                next_sync: 0,
+            });
+        }
+        let mut digest = Digest::default();
+        digest.fold(seed.0);
+        World {
+            states: vec![None; processes.len()],
+            kernel: Kernel {
+                now,
+                events: 0,
+                digest,
+                queue,
+                processes,
+                hosts,
+                volumes,
+                volume_streams,
+                paths: Paths::new(&self.topology, host_of, seed),
+                connections: Connections::default(),
+                faults: FaultState::new(seed.stream("fault targets", 0)),
+                recorder: Recorder::default(),
+                probes: Vec::new(),
+                violation: None,
+                trace: Trace::default(),
+                topology: self.topology,
+            },
+        }
+    }
+}

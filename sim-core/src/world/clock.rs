@@ -1,0 +1,126 @@
+//! The clocks of a host: a monotonic one that drifts, and a wall clock that may also be wrong and jump.
+
+use crate::time::{HostTime, SimDuration, SimTime, WallTime};
+
+/// Wall clocks start here, so that a step back stays representable: about 31 years after their epoch.
+const WALL_START: u64 = 1_000_000_000_000_000_000;
+
+#[derive(Clone, Debug)]
+pub(crate) struct HostClock {
+    /// When the rate last changed, and what the clocks showed then.
+    since: SimTime,
+    monotonic: u64,
+    wall: u64,
+    /// Parts per million by which the clocks run fast.
+    drift_ppm: i32,
+    /// The guest's monotonic clock stands still while the machine is paused.
+    frozen: bool,
+}
+
+impl HostClock {
+    pub(crate) fn new() -> Self {
+        Self {
+            since: SimTime::ZERO,
+            monotonic: 0,
+            wall: WALL_START,
+            drift_ppm: 0,
+            frozen: false,
+        }
+    }
+
+    fn passed(&self, now: SimTime) -> u64 {
+        let real = now.since(self.since).as_nanos();
+        if self.drift_ppm == 0 {
+            return real;
+        }
+        (u128::from(real) * (1_000_000 + i128::from(self.drift_ppm)) as u128 / 1_000_000) as u64
+    }
+
+    pub(crate) fn monotonic(&self, now: SimTime) -> HostTime {
+        HostTime::from_nanos(if self.frozen {
+            self.monotonic
+        } else {
+            self.monotonic + self.passed(now)
+        })
+    }
+
+    pub(crate) fn wall(&self, now: SimTime) -> WallTime {
+        WallTime::from_nanos(self.wall + self.passed(now))
+    }
+
+    /// The real time in which the monotonic clock advances by `length`.
+    pub(crate) fn real(&self, length: SimDuration) -> SimDuration {
+        if self.drift_ppm == 0 {
+            return length;
+        }
+        length.scale(1_000_000, (1_000_000 + i64::from(self.drift_ppm)) as u64)
+    }
+
+    fn settle(&mut self, now: SimTime) {
+        self.monotonic = self.monotonic(now).as_nanos();
+        self.wall = self.wall(now).as_nanos();
+        self.since = now;
+    }
+
+    /// Changes the rate by this much: overlapping faults add up. Timers that are set already keep their real time.
+    pub(crate) fn change_drift(&mut self, now: SimTime, ppm: i32) {
+        self.settle(now);
+        self.drift_ppm = (self.drift_ppm + ppm).clamp(-900_000, 900_000);
+    }
+
+    pub(crate) fn step_wall(&mut self, now: SimTime, millis: i64) {
+        self.settle(now);
+        let step = millis.saturating_mul(1_000_000);
+        self.wall = self.wall.saturating_add_signed(step);
+    }
+
+    pub(crate) fn freeze(&mut self, now: SimTime, frozen: bool) {
+        self.settle(now);
+        self.frozen = frozen;
+    }
+
+    /// A boot restarts the monotonic clock; the wall clock is kept by the hardware.
+    pub(crate) fn reboot(&mut self, now: SimTime) {
+        self.settle(now);
+        self.monotonic = 0;
+        self.frozen = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(secs: u64) -> SimTime {
+        SimTime::from_nanos(secs * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_fast_clock_shows_more_and_its_timers_fire_earlier() {
+        let mut clock = HostClock::new();
+        clock.change_drift(secs(10), 100_000);
+        assert_eq!(clock.monotonic(secs(20)).as_nanos(), 21_000_000_000);
+        assert_eq!(clock.real(SimDuration::from_secs(11)), SimDuration::from_secs(10));
+    }
+
+    #[test]
+    fn a_wall_step_moves_only_the_wall_clock() {
+        let mut clock = HostClock::new();
+        clock.step_wall(secs(10), -300_000);
+        assert_eq!(clock.monotonic(secs(10)).as_nanos(), 10_000_000_000);
+        assert_eq!(
+            clock.wall(secs(10)).as_nanos(),
+            WALL_START + 10_000_000_000 - 300_000_000_000
+        );
+    }
+
+    #[test]
+    fn a_frozen_machine_loses_monotonic_time_but_not_wall_time() {
+        let mut clock = HostClock::new();
+        clock.freeze(secs(10), true);
+        assert_eq!(clock.monotonic(secs(40)).as_nanos(), 10_000_000_000);
+        clock.freeze(secs(40), false);
+        assert_eq!(clock.monotonic(secs(41)).as_nanos(), 11_000_000_000);
+        assert_eq!(clock.wall(secs(41)).as_nanos(), WALL_START + 41_000_000_000);
+    }
+}

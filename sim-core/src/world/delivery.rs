@@ -1,0 +1,379 @@
+//! How packets travel: the rules of connections, retransmission and time-outs. See the `network` module's page for
+//! what is modelled.
+
+use crate::id::{ConnectionId, ProcessId};
+use crate::network::{ConnectOptions, EndState, Segment};
+use crate::process::{ConnectionEvent, Origin, Process};
+use crate::time::{SimDuration, SimTime};
+
+use super::{Event, Input, Kernel, World};
+
+/// Linux `TCP_RTO_MIN`.
+const RETRANSMIT_MIN: SimDuration = SimDuration::from_millis(200);
+/// Linux `TCP_RTO_MAX`.
+const RETRANSMIT_MAX: SimDuration = SimDuration::from_secs(120);
+/// Linux initial time-out of a connection request.
+const REQUEST_RETRANSMIT: SimDuration = SimDuration::from_secs(1);
+/// Linux `tcp_syn_retries` = 6: 1 + 2 + 4 + ... + 64 s.
+const REQUEST_LIMIT: SimDuration = SimDuration::from_secs(127);
+/// Linux `tcp_retries2` = 15 at the minimum time-out: 924.6 s.
+const RETRANSMIT_LIMIT: SimDuration = SimDuration::from_millis(924_600);
+
+impl<P: Process> Kernel<P> {
+    pub(crate) fn connect(
+        &mut self,
+        from: ProcessId,
+        to: ProcessId,
+        options: ConnectOptions,
+    ) -> ConnectionId {
+        let incarnation = self.processes[from.index()].incarnation;
+        let id = self.connections.open(self.now, (from, incarnation), to, options);
+        self.transmit(id, 0, Segment::Open);
+        id
+    }
+
+    #[inline]
+    pub(crate) fn send(&mut self, from: ProcessId, id: ConnectionId, packet: P::Packet) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let side = connection.side_of(from);
+        match connection.ends[side].state {
+            EndState::Open => self.transmit(id, side, Segment::Data(packet)),
+            EndState::Opening => connection.ends[side].undelivered.push_back(Segment::Data(packet)),
+            EndState::Done => {}
+        }
+    }
+
+    pub(crate) fn close(&mut self, from: ProcessId, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let side = connection.side_of(from);
+        self.close_end(id, side);
+    }
+
+    /// Closes an end as a living kernel does: the other side hears of it, sooner or later.
+    pub(crate) fn close_end(&mut self, id: ConnectionId, side: usize) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        match connection.ends[side].state {
+            EndState::Open => self.transmit(id, side, Segment::Close),
+            EndState::Opening => connection.ends[side].undelivered.clear(),
+            EndState::Done => return,
+        }
+        self.connections.finish(id, side);
+    }
+
+    /// Forgets an end as a machine without power does: nobody hears of it.
+    pub(crate) fn forget_end(&mut self, id: ConnectionId, side: usize) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        connection.ends[side].undelivered.clear();
+        connection.ends[side].unacknowledged_since = None;
+        self.connections.finish(id, side);
+    }
+
+    #[inline]
+    pub(crate) fn send_datagram(&mut self, from: ProcessId, to: ProcessId, packet: P::Packet) {
+        let (latency, lost) = self.paths.travel(from, to);
+        if !lost && !self.paths.is_cut(from, to) {
+            self.queue
+                .push(self.now + latency, Event::Datagram { from, to, packet });
+        }
+    }
+
+    /// Puts a segment on the way. Whether it gets through is seen when it should arrive.
+    #[inline]
+    fn transmit(&mut self, id: ConnectionId, side: usize, segment: Segment<P::Packet>) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let [from, to] = [side, 1 - side].map(|side| connection.ends[side].process);
+        let (latency, lost) = self.paths.travel(from, to);
+        let lost = lost || self.paths.is_cut(from, to);
+        let arrival = (self.now + latency).max(connection.ends[side].last_arrival);
+        connection.ends[side].last_arrival = arrival;
+        self.queue.push(
+            arrival,
+            Event::Segment {
+                connection: id,
+                to: 1 - side as u8,
+                lost,
+                segment,
+            },
+        );
+    }
+
+    /// Starts the retransmission time-out of an end, unless it runs.
+    fn await_acknowledgement(&mut self, id: ConnectionId, side: usize) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let [from, to] = [side, 1 - side].map(|side| connection.ends[side].process);
+        let end = &mut connection.ends[side];
+        if end.unacknowledged_since.is_some() {
+            return;
+        }
+        end.unacknowledged_since = Some(now);
+        end.back_off = if end.state == EndState::Opening {
+            REQUEST_RETRANSMIT
+        } else {
+            RETRANSMIT_MIN + self.paths.round_trip(from, to)
+        };
+        let next = end.back_off.min(limit_of(end.state, end.options));
+        self.queue.push(
+            now + next,
+            Event::Retransmit {
+                connection: id,
+                side: side as u8,
+            },
+        );
+    }
+
+    /// Looks again at idle connections of processes whose network just got worse: those with keep-alives will notice.
+    pub(crate) fn watch_keep_alives(&mut self, matches: impl Fn(ProcessId) -> bool) {
+        for (id, side) in self.connections.ends_at(matches) {
+            for side in [side, 1 - side] {
+                let Some(connection) = self.connections.get(id) else {
+                    continue;
+                };
+                let end = &connection.ends[side];
+                let Some(keep_alive) = end.options.keep_alive.filter(|_| end.state == EndState::Open) else {
+                    continue;
+                };
+                let at = (end.last_heard + keep_alive.limit()).max(self.now + keep_alive.interval);
+                self.queue.push(
+                    at,
+                    Event::KeepAlive {
+                        connection: id,
+                        side: side as u8,
+                    },
+                );
+            }
+        }
+    }
+
+    /// True when a packet sent now from one process to the other would not be received.
+    fn is_broken(&self, from: ProcessId, to: ProcessId) -> bool {
+        self.paths.is_cut(from, to) || self.host_is_silent(to) || self.host_is_silent(from)
+    }
+}
+
+impl<P: Process> World<P> {
+    pub(crate) fn on_segment(
+        &mut self,
+        id: ConnectionId,
+        to: usize,
+        lost: bool,
+        segment: Segment<P::Packet>,
+    ) {
+        let kernel = &mut self.kernel;
+        let Some(connection) = kernel.connections.get_mut(id) else {
+            return;
+        };
+        let from = 1 - to;
+        let [sender, receiver] = [from, to].map(|side| connection.ends[side].process);
+        let is_request = matches!(segment, Segment::Open);
+        let held_back = !is_request && !connection.ends[from].undelivered.is_empty();
+        let silent = kernel.hosts[kernel.paths.host_of(receiver).index()].is_silent();
+        if lost || silent || held_back || kernel.paths.is_cut(sender, receiver) {
+            let undelivered = &mut connection.ends[from].undelivered;
+            match segment {
+                Segment::Reset => return,
+                Segment::Open => undelivered.push_front(segment),
+                _ => undelivered.push_back(segment),
+            }
+            kernel.await_acknowledgement(id, from);
+            return;
+        }
+        if kernel.now < connection.ends[from].recovered_at {
+            // Overtook a retransmission: the receiving kernel keeps it until the gap is filled.
+            let at = connection.ends[from].recovered_at;
+            kernel.queue.push(
+                at,
+                Event::Segment {
+                    connection: id,
+                    to: to as u8,
+                    lost: false,
+                    segment,
+                },
+            );
+            return;
+        }
+        if kernel.paths.is_cut(receiver, sender) {
+            // Received, but the acknowledgement is lost.
+            kernel.await_acknowledgement(id, from);
+        }
+        self.receive(id, to, segment);
+    }
+
+    fn receive(&mut self, id: ConnectionId, to: usize, segment: Segment<P::Packet>) {
+        let kernel = &mut self.kernel;
+        let now = kernel.now;
+        let Some(connection) = kernel.connections.get_mut(id) else {
+            return;
+        };
+        let (receiver, sender) = (connection.ends[to].process, connection.ends[1 - to].process);
+        let end = &mut connection.ends[to];
+        end.last_heard = now;
+        let (state, incarnation) = (end.state, end.incarnation);
+        let event = match (segment, state) {
+            (Segment::Data(packet), EndState::Open) => {
+                debug_assert_eq!(incarnation, kernel.processes[receiver.index()].incarnation);
+                self.give(receiver, Input::Packet(Origin::Connection(id, sender), packet));
+                return;
+            }
+            (Segment::Open, EndState::Opening) => {
+                let slot = &kernel.processes[receiver.index()];
+                if !slot.running {
+                    kernel.transmit(id, to, Segment::Reset);
+                    kernel.connections.finish(id, to);
+                    return;
+                }
+                end.incarnation = slot.incarnation;
+                end.state = EndState::Open;
+                kernel.transmit(id, to, Segment::Accept);
+                ConnectionEvent::Accepted
+            }
+            (Segment::Accept, EndState::Opening) => {
+                end.state = EndState::Open;
+                let waiting = std::mem::take(&mut end.undelivered);
+                for segment in waiting {
+                    kernel.transmit(id, to, segment);
+                }
+                ConnectionEvent::Opened
+            }
+            (Segment::Close, EndState::Open) => {
+                kernel.connections.finish(id, to);
+                ConnectionEvent::Closed
+            }
+            (Segment::Reset, EndState::Opening) => {
+                kernel.connections.finish(id, to);
+                ConnectionEvent::Refused
+            }
+            (Segment::Reset, EndState::Open) => {
+                kernel.forget_end(id, to);
+                ConnectionEvent::Reset
+            }
+            (Segment::Data(_) | Segment::Accept, EndState::Done) => {
+                // This host does not know the connection any more.
+                kernel.transmit(id, to, Segment::Reset);
+                return;
+            }
+            // A close crossed a close, or a request was repeated.
+            (Segment::Close | Segment::Reset | Segment::Open, _) => return,
+            (Segment::Data(_) | Segment::Accept, _) => unreachable!("data waits for the connection to open"),
+        };
+        self.give(receiver, Input::Connection(id, sender, event));
+    }
+
+    pub(crate) fn on_retransmit(&mut self, id: ConnectionId, side: usize) {
+        let kernel = &mut self.kernel;
+        let now = kernel.now;
+        let Some(connection) = kernel.connections.get_mut(id) else {
+            return;
+        };
+        let [sender, receiver] = [side, 1 - side].map(|side| connection.ends[side].process);
+        let end = &mut connection.ends[side];
+        let Some(since) = end.unacknowledged_since else {
+            return;
+        };
+        let limit = limit_of(end.state, end.options);
+        if now.since(since) >= limit {
+            let state = end.state;
+            kernel.forget_end(id, side);
+            if state != EndState::Done {
+                self.give(sender, Input::Connection(id, receiver, ConnectionEvent::TimedOut));
+            }
+            return;
+        }
+        let sender_frozen = kernel.hosts[kernel.paths.host_of(sender).index()].is_silent();
+        let (latency, lost) = kernel.paths.travel(sender, receiver);
+        let forward = !lost
+            && !sender_frozen
+            && !kernel.paths.is_cut(sender, receiver)
+            && !kernel.hosts[kernel.paths.host_of(receiver).index()].is_silent();
+        if forward {
+            // While the connection is being asked for, only the request itself goes out.
+            let request_only = end.state == EndState::Opening;
+            // Strictly later than what is on the way already: that waits for these, see `on_segment`.
+            let arrival = (end.last_arrival + SimDuration::from_nanos(1)).max(now + latency);
+            while let Some(segment) = end.undelivered.pop_front() {
+                if request_only && !matches!(segment, Segment::Open) {
+                    end.undelivered.push_front(segment);
+                    break;
+                }
+                let event = Event::Segment {
+                    connection: id,
+                    to: 1 - side as u8,
+                    lost: false,
+                    segment,
+                };
+                kernel.queue.push(arrival, event);
+                end.last_arrival = arrival;
+                end.recovered_at = arrival;
+            }
+        }
+        if forward && !kernel.paths.is_cut(receiver, sender) {
+            end.unacknowledged_since = None;
+            end.back_off = SimDuration::ZERO;
+            return;
+        }
+        end.back_off = (end.back_off * 2).min(RETRANSMIT_MAX);
+        let next = (now + end.back_off).min(since + limit);
+        kernel.queue.push(
+            next,
+            Event::Retransmit {
+                connection: id,
+                side: side as u8,
+            },
+        );
+    }
+
+    pub(crate) fn on_keep_alive(&mut self, id: ConnectionId, side: usize) {
+        let kernel = &mut self.kernel;
+        let now = kernel.now;
+        let Some(connection) = kernel.connections.get(id) else {
+            return;
+        };
+        let (end, other) = (&connection.ends[side], &connection.ends[1 - side]);
+        let Some(keep_alive) = end.options.keep_alive.filter(|_| end.state == EndState::Open) else {
+            return;
+        };
+        let (process, peer) = (end.process, other.process);
+        let broken = kernel.is_broken(process, peer) || kernel.is_broken(peer, process);
+        let event = if !broken && other.state == EndState::Done && other.undelivered.is_empty() {
+            ConnectionEvent::Reset
+        } else if !broken {
+            return;
+        } else if now.since(end.last_heard) >= keep_alive.limit() {
+            ConnectionEvent::TimedOut
+        } else {
+            let at: SimTime = end.last_heard + keep_alive.limit();
+            kernel.queue.push(
+                at,
+                Event::KeepAlive {
+                    connection: id,
+                    side: side as u8,
+                },
+            );
+            return;
+        };
+        kernel.forget_end(id, side);
+        self.give(process, Input::Connection(id, peer, event));
+    }
+}
+
+/// How long sent data, or a request, may stay unacknowledged.
+fn limit_of(state: EndState, options: ConnectOptions) -> SimDuration {
+    match (state, options.user_timeout) {
+        (EndState::Opening, None) => REQUEST_LIMIT,
+        (EndState::Opening, Some(limit)) => limit.min(REQUEST_LIMIT),
+        (_, Some(limit)) => limit,
+        (_, None) => RETRANSMIT_LIMIT,
+    }
+}

@@ -1,0 +1,455 @@
+//! The world: everything that a run consists of, as one value.
+
+mod builder;
+mod clock;
+mod context;
+mod delivery;
+mod faults;
+mod lifecycle;
+mod timers;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::digest::Digest;
+use crate::fault::{Schedule, ScheduledFault};
+use crate::id::{ConnectionId, HostId, ProcessId, SyncId, VolumeId};
+use crate::network::{Connections, Paths, Segment};
+use crate::process::{ConnectionEvent, Origin, Probe, Process};
+use crate::queue::{Order, Queue};
+use crate::random::{Seed, Stream};
+use crate::record::{EndReason, Mark, MarkKind, Record, Recorder, Violation};
+use crate::storage::Volume;
+use crate::time::{SimDuration, SimTime};
+use crate::topology::Topology;
+use crate::trace::{Trace, TraceEntry, TraceKind, TraceLevel};
+
+pub use builder::{ProcessOptions, WorldBuilder};
+use clock::HostClock;
+use context::NativeContext;
+pub use faults::DeliveredFault;
+use faults::FaultState;
+use timers::Timers;
+
+/// A world of processes of type `P`, at some instant of virtual time.
+///
+/// `Clone` forks it: both copies go on independently and identically until they are treated differently.
+#[derive(Clone, Debug)]
+pub struct World<P: Process> {
+    /// The states of the processes, apart from everything else, so that a handler can have both.
+    states: Vec<Option<P>>,
+    kernel: Kernel<P>,
+}
+
+/// Everything in the world but the states of its processes.
+#[derive(Clone, Debug)]
+struct Kernel<P: Process> {
+    now: SimTime,
+    events: u64,
+    digest: Digest,
+    queue: Queue<Event<P>>,
+    processes: Vec<ProcessSlot<P>>,
+    hosts: Vec<Host>,
+    volumes: Vec<Volume<P::Storage>>,
+    volume_streams: Vec<Stream>,
+    paths: Paths,
+    connections: Connections<P::Packet>,
+    faults: FaultState,
+    recorder: Recorder,
+    probes: Vec<Box<dyn Probe>>,
+    violation: Option<Violation>,
+    trace: Trace,
+    topology: Arc<Topology>,
+}
+
+/// What the kernel knows of a process.
+#[derive(Clone, Debug)]
+struct ProcessSlot<P: Process> {
+    name: Arc<str>,
+    host: HostId,
+    volume: VolumeId,
+    starts_with_host: bool,
+    spec: P::Spec,
+    running: bool,
+    /// Counts lives, so that what was meant for an earlier one is recognised.
+    incarnation: u32,
+    /// How many faults keep it stopped.
+    pauses: u32,
+    /// What arrived while it was paused.
+    backlog: VecDeque<Input<P>>,
+    timers: Timers<P::Timer>,
+    random: Stream,
+    next_sync: u64,
+}
+
+/// One machine.
+#[derive(Clone, Debug)]
+struct Host {
+    powered: bool,
+    /// How many faults keep the whole machine paused, and since when.
+    freezes: u32,
+    frozen_since: SimTime,
+    clock: HostClock,
+    processes: Vec<ProcessId>,
+    volumes: Vec<VolumeId>,
+    /// When the watchdog resets the host, unless fed.
+    watchdog: Option<SimTime>,
+    watchdog_pending: bool,
+    /// From a reset by the watchdog until the host's processes start again.
+    reboot_time: SimDuration,
+}
+
+impl Host {
+    /// True when nothing on the host moves and the network hears nothing of it.
+    fn is_silent(&self) -> bool {
+        !self.powered || self.freezes > 0
+    }
+}
+
+/// What can be pending.
+#[derive(Clone, Debug)]
+enum Event<P: Process> {
+    Segment {
+        connection: ConnectionId,
+        to: u8,
+        lost: bool,
+        segment: Segment<P::Packet>,
+    },
+    Retransmit {
+        connection: ConnectionId,
+        side: u8,
+    },
+    KeepAlive {
+        connection: ConnectionId,
+        side: u8,
+    },
+    Datagram {
+        from: ProcessId,
+        to: ProcessId,
+        packet: P::Packet,
+    },
+    Timer {
+        process: ProcessId,
+        slot: u32,
+    },
+    Synced {
+        volume: VolumeId,
+        process: ProcessId,
+        incarnation: u32,
+        sync: SyncId,
+        position: u64,
+    },
+    Boot {
+        process: ProcessId,
+    },
+    Kill {
+        process: ProcessId,
+        incarnation: u32,
+    },
+    Watchdog {
+        host: HostId,
+    },
+    PowerOn {
+        host: HostId,
+    },
+    FaultFires {
+        fault: u32,
+    },
+    FaultEnds {
+        fault: u32,
+    },
+}
+
+/// What a handler can be given.
+#[derive(Clone, Debug)]
+enum Input<P: Process> {
+    Packet(Origin, P::Packet),
+    Timer(P::Timer),
+    Connection(ConnectionId, ProcessId, ConnectionEvent),
+    Synced(SyncId),
+    Command(Arc<str>, u32),
+}
+
+impl<P: Process> World<P> {
+    /// Adds faults. Positions count on from those that were added before.
+    ///
+    /// # Errors
+    /// If a target names a process, host, zone or region that does not exist, or a position that does not come
+    /// earlier in the schedule.
+    pub fn schedule(&mut self, schedule: &Schedule) -> Result<(), String> {
+        for ScheduledFault {
+            trigger,
+            fault,
+            lasts,
+        } in &schedule.0
+        {
+            self.check_targets(trigger, fault)?;
+            self.kernel.add_fault(trigger.clone(), fault.clone(), *lasts);
+        }
+        Ok(())
+    }
+
+    /// Processes the next event. False if none is left.
+    pub fn step(&mut self) -> bool {
+        let Some((order, event)) = self.kernel.queue.pop() else {
+            return false;
+        };
+        debug_assert!(order.at >= self.kernel.now, "time never runs backwards");
+        self.kernel.now = order.at;
+        self.kernel.events += 1;
+        self.dispatch(order, event);
+        true
+    }
+
+    /// Runs until `horizon`, or until `event_budget` events were processed in all, or a probe finds a violation.
+    pub fn run(&mut self, horizon: SimTime, event_budget: u64) -> EndReason {
+        loop {
+            match self.kernel.queue.next_at() {
+                None => return EndReason::Quiescent,
+                Some(at) if at > horizon => {
+                    self.kernel.now = horizon;
+                    return EndReason::Horizon;
+                }
+                Some(_) if self.kernel.events >= event_budget => return EndReason::EventBudget,
+                Some(_) => {
+                    self.step();
+                    if self.kernel.violation.is_some() {
+                        return EndReason::Violated;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the run has left so far, with the given reason for its end.
+    pub fn record(&mut self, end: EndReason) -> Record {
+        Record {
+            operations: std::mem::take(&mut self.kernel.recorder.operations),
+            marks: std::mem::take(&mut self.kernel.recorder.marks),
+            violation: self.kernel.violation.clone(),
+            digest: self.kernel.digest,
+            events: self.kernel.events,
+            ended_at: self.kernel.now,
+            end,
+        }
+    }
+
+    /// The current instant.
+    pub fn now(&self) -> SimTime {
+        self.kernel.now
+    }
+
+    /// Events processed so far.
+    pub fn events(&self) -> u64 {
+        self.kernel.events
+    }
+
+    /// The digest so far.
+    pub fn digest(&self) -> Digest {
+        self.kernel.digest
+    }
+
+    /// The marks so far.
+    pub fn marks(&self) -> &[Mark] {
+        &self.kernel.recorder.marks
+    }
+
+    /// The state of a process, if it runs.
+    pub fn process(&self, process: ProcessId) -> Option<&P> {
+        self.states[process.index()].as_ref()
+    }
+
+    /// All processes, in the order in which they were added.
+    pub fn process_ids(&self) -> impl Iterator<Item = ProcessId> + use<P> {
+        (0..self.states.len()).map(ProcessId::from_index)
+    }
+
+    /// The name of a process.
+    pub fn name(&self, process: ProcessId) -> &str {
+        &self.kernel.processes[process.index()].name
+    }
+
+    /// The process with this name.
+    pub fn find(&self, name: &str) -> Option<ProcessId> {
+        self.process_ids().find(|process| self.name(*process) == name)
+    }
+
+    /// The host of a process.
+    pub fn host_of(&self, process: ProcessId) -> HostId {
+        self.kernel.processes[process.index()].host
+    }
+
+    /// True if nothing keeps the process from running: it was started, and neither it nor its host is paused.
+    pub fn is_live(&self, process: ProcessId) -> bool {
+        let slot = &self.kernel.processes[process.index()];
+        slot.running && slot.pauses == 0 && !self.kernel.hosts[slot.host.index()].is_silent()
+    }
+
+    /// What a process would read from its volume.
+    pub fn storage(&self, process: ProcessId) -> &P::Storage {
+        &self.kernel.volumes[self.kernel.processes[process.index()].volume.index()].current
+    }
+
+    /// The topology.
+    pub fn topology(&self) -> &Topology {
+        &self.kernel.topology
+    }
+
+    /// What became of the faults that have fired, in the order in which they fired.
+    pub fn delivered_faults(&self) -> &[DeliveredFault] {
+        &self.kernel.faults.delivered
+    }
+
+    /// Logs notes, marks and faults from now on; with `deliveries`, every packet as well.
+    pub fn log(&mut self, deliveries: bool) {
+        self.kernel.trace.level = if deliveries {
+            TraceLevel::Everything
+        } else {
+            TraceLevel::Story
+        };
+    }
+
+    /// The log so far.
+    pub fn log_entries(&self) -> &[TraceEntry] {
+        &self.kernel.trace.entries
+    }
+
+    /// Adds a condition that is checked at every mark from now on.
+    pub fn add_probe(&mut self, probe: Box<dyn Probe>) {
+        self.kernel.probes.push(probe);
+    }
+
+    fn dispatch(&mut self, order: Order, event: Event<P>) {
+        self.kernel.digest.fold(order.at.as_nanos());
+        match event {
+            Event::Segment {
+                connection,
+                to,
+                lost,
+                segment,
+            } => {
+                self.on_segment(connection, usize::from(to), lost, segment);
+            }
+            Event::Timer { process, slot } => {
+                if let Some(timer) = self.kernel.due_timer(process, slot, order) {
+                    self.give(process, Input::Timer(timer));
+                }
+            }
+            Event::Synced {
+                volume,
+                process,
+                incarnation,
+                sync,
+                position,
+            } => {
+                if self
+                    .kernel
+                    .sync_completed(volume, process, incarnation, sync, position)
+                {
+                    self.give(process, Input::Synced(sync));
+                }
+            }
+            Event::Datagram { from, to, packet } => {
+                if !self.kernel.hosts[self.kernel.paths.host_of(to).index()].is_silent()
+                    && !self.kernel.paths.is_cut(from, to)
+                {
+                    self.give(to, Input::Packet(Origin::Datagram(from), packet));
+                }
+            }
+            Event::Retransmit { connection, side } => self.on_retransmit(connection, usize::from(side)),
+            Event::KeepAlive { connection, side } => self.on_keep_alive(connection, usize::from(side)),
+            Event::Boot { process } => self.boot(process),
+            Event::Kill { process, incarnation } => {
+                if self.kernel.processes[process.index()].incarnation == incarnation {
+                    self.kill(process);
+                }
+            }
+            Event::Watchdog { host } => self.on_watchdog(host),
+            Event::PowerOn { host } => self.power_on(host),
+            Event::FaultFires { fault } => self.fire_fault(fault as usize),
+            Event::FaultEnds { fault } => self.end_fault(fault as usize),
+        }
+    }
+
+    /// Hands an input to a process: now if it runs, when it resumes if it is paused, never if it is stopped.
+    fn give(&mut self, process: ProcessId, input: Input<P>) {
+        let slot = &mut self.kernel.processes[process.index()];
+        if !slot.running {
+            return;
+        }
+        if slot.pauses > 0 || self.kernel.hosts[slot.host.index()].freezes > 0 {
+            slot.backlog.push_back(input);
+            return;
+        }
+        let state = self.states[process.index()]
+            .as_mut()
+            .expect("a running process has a state");
+        let kernel = &mut self.kernel;
+        kernel.digest.fold(process.index() as u64);
+        match &input {
+            Input::Packet(_, packet) => kernel.digest.fold_hash(packet),
+            Input::Timer(timer) => kernel.digest.fold_hash(timer),
+            Input::Connection(_, _, event) => kernel.digest.fold_hash(event),
+            Input::Synced(sync) => kernel.digest.fold(sync.0),
+            Input::Command(command, _) => kernel.digest.fold_hash(command),
+        }
+        if kernel.trace.level == TraceLevel::Everything {
+            let text = format!("{input:?}");
+            kernel.trace.add(
+                TraceLevel::Everything,
+                kernel.now,
+                Some(process),
+                TraceKind::Delivery,
+                || text,
+            );
+        }
+        let mut context = NativeContext { kernel, me: process };
+        match input {
+            Input::Packet(from, packet) => state.on_packet(&mut context, from, packet),
+            Input::Timer(timer) => state.on_timer(&mut context, timer),
+            Input::Connection(connection, peer, event) => {
+                state.on_connection(&mut context, connection, peer, event);
+            }
+            Input::Synced(sync) => state.on_synced(&mut context, sync),
+            Input::Command(command, fault) => {
+                if !state.on_command(&mut context, &command) {
+                    self.kernel.faults.command_refused(fault);
+                }
+            }
+        }
+    }
+}
+
+impl<P: Process> Kernel<P> {
+    fn mark(&mut self, process: Option<ProcessId>, kind: MarkKind, value: u64) {
+        let mark = Mark {
+            at: self.now,
+            process,
+            kind,
+            value,
+        };
+        self.digest.fold(kind as u64);
+        self.digest.fold(value);
+        self.recorder.marks.push(mark);
+        self.trace
+            .add(TraceLevel::Story, self.now, process, TraceKind::Mark, || {
+                format!("{kind} {value}")
+            });
+        for probe in &mut self.probes {
+            let found = probe.on_mark(&mark);
+            if self.violation.is_none() {
+                self.violation = found;
+            }
+        }
+        self.trigger_on_mark(kind);
+    }
+
+    fn host_is_silent(&self, process: ProcessId) -> bool {
+        self.hosts[self.paths.host_of(process).index()].is_silent()
+    }
+}
+
+/// A seed's streams are created where they are used; this is the one place that names those of the kernel.
+fn process_stream(seed: Seed, name: &str) -> Stream {
+    seed.stream(&format!("process {name}"), 0)
+}

@@ -1,0 +1,120 @@
+//! Timers of a process. A timer that is moved later leaves its queue entry where it is: failure detectors are re-armed
+//! at every heartbeat, and a fresh entry each time would double the cost of the queue.
+
+use crate::id::ProcessId;
+use crate::process::Process;
+use crate::queue::Order;
+use crate::time::SimDuration;
+
+use super::{Event, Kernel};
+
+#[derive(Clone, Debug)]
+struct Entry<T> {
+    timer: T,
+    /// When it fires, if it is set. Its sequence number was taken when it was set.
+    due: Option<Order>,
+    /// The entry in the queue that stands for it, no later than `due`.
+    queued: Option<Order>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Timers<T>(Vec<Entry<T>>);
+
+impl<T> Timers<T> {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Forgets all: the process ended. Their queue entries are recognised as stale when they come up.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl<T: Clone + PartialEq> Timers<T> {
+    /// Sets or moves a timer. Returns what must be pushed to the queue, if anything.
+    fn set(&mut self, timer: T, due: Order) -> Option<u32> {
+        let position = self.0.iter().position(|entry| entry.timer == timer);
+        let slot = position.or_else(|| {
+            self.0
+                .iter()
+                .position(|entry| entry.due.is_none() && entry.queued.is_none())
+        });
+        let Some(slot) = slot else {
+            self.0.push(Entry {
+                timer,
+                due: Some(due),
+                queued: Some(due),
+            });
+            return Some(self.0.len() as u32 - 1);
+        };
+        let entry = &mut self.0[slot];
+        entry.timer = timer;
+        entry.due = Some(due);
+        if entry.queued.is_some_and(|queued| queued <= due) {
+            return None;
+        }
+        entry.queued = Some(due);
+        Some(slot as u32)
+    }
+
+    fn cancel(&mut self, timer: &T) {
+        if let Some(entry) = self.0.iter_mut().find(|entry| entry.timer == *timer) {
+            entry.due = None;
+        }
+    }
+}
+
+impl<P: Process> Kernel<P> {
+    pub(crate) fn set_timer(&mut self, process: ProcessId, timer: P::Timer, delay: SimDuration) {
+        let slot = &mut self.processes[process.index()];
+        let real = self.hosts[slot.host.index()].clock.real(delay);
+        let due = self.queue.reserve(self.now + real);
+        if let Some(slot) = slot.timers.set(timer, due) {
+            self.queue.push_reserved(due, Event::Timer { process, slot });
+        }
+    }
+
+    pub(crate) fn cancel_timer(&mut self, process: ProcessId, timer: &P::Timer) {
+        self.processes[process.index()].timers.cancel(timer);
+    }
+
+    /// The timer for which this queue entry stands, if it is due now.
+    pub(crate) fn due_timer(&mut self, process: ProcessId, slot: u32, order: Order) -> Option<P::Timer> {
+        let owner = &mut self.processes[process.index()];
+        let entry = owner.timers.0.get_mut(slot as usize)?;
+        if entry.queued != Some(order) {
+            return None;
+        }
+        entry.queued = None;
+        let due = entry.due?;
+        if due > order {
+            entry.queued = Some(due);
+            self.queue.push_reserved(due, Event::Timer { process, slot });
+            return None;
+        }
+        if self.hosts[owner.host.index()].freezes > 0 {
+            // The clock of the machine stands still: `postpone_timers` queues it again when it goes on.
+            return None;
+        }
+        entry.due = None;
+        Some(entry.timer.clone())
+    }
+
+    /// The machine of this process stood still for `length`: its timers have as much left as before.
+    pub(crate) fn postpone_timers(&mut self, process: ProcessId, length: SimDuration) {
+        let mut again: Vec<(Order, u32)> = Vec::new();
+        let now = self.now;
+        for (slot, entry) in self.processes[process.index()].timers.0.iter_mut().enumerate() {
+            let Some(due) = &mut entry.due else { continue };
+            due.at = (due.at + length).max(now);
+            if entry.queued.is_none() {
+                entry.queued = Some(*due);
+                again.push((*due, slot as u32));
+            }
+        }
+        for (due, slot) in again {
+            self.queue.push_reserved(due, Event::Timer { process, slot });
+        }
+    }
+}
