@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The protocols, one folder each: sans-IO state machines on sim-core's `Process`.
+//!
+//! | folder | what it models | used by |
+//! |---|---|---|
+//! | [`raft`] | the consensus core of etcd | `etcd` |
+//! | [`etcd`] | etcd v3: leases, transactions, watches, reads | `patroni` |
+//! | [`postgres`] | PostgreSQL with streaming replication | `patroni` |
+//! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
+//! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
+//!
+//! Nothing here opens a file, knows a scenario or computes a statistic.
+
+pub mod etcd;
+pub mod patroni;
+pub mod postgres;
+pub mod raft;
+pub mod routing;

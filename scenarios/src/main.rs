@@ -1,1 +1,3 @@
+//! The hasim command.
+
 fn main() {}

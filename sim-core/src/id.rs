@@ -1,5 +1,7 @@
 //! Identities: dense numbers with a type each, assigned in the order in which a world is built.
 
+use serde::{Serialize, Serializer};
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -15,6 +17,12 @@ macro_rules! id {
             /// The position in the world's table.
             pub const fn index(self) -> usize {
                 self.0 as usize
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_u32(self.0)
             }
         }
     };

@@ -42,7 +42,6 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 pub struct Operation {
     /// Who asked.
-    #[serde(serialize_with = "as_index")]
     pub client: ProcessId,
     /// What was asked.
     pub kind: OperationKind,
@@ -55,7 +54,6 @@ pub struct Operation {
     /// What it learned.
     pub outcome: Outcome,
     /// The server that answered, when the client learned it.
-    #[serde(serialize_with = "as_optional_index")]
     pub served_by: Option<ProcessId>,
 }
 
@@ -64,14 +62,6 @@ impl Operation {
     pub fn is_acknowledged(&self) -> bool {
         self.outcome == Outcome::Ok
     }
-}
-
-fn as_index<S: serde::Serializer>(id: &ProcessId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(id.index() as u64)
-}
-
-fn as_optional_index<S: serde::Serializer>(id: &Option<ProcessId>, serializer: S) -> Result<S::Ok, S::Error> {
-    id.map(ProcessId::index).serialize(serializer)
 }
 
 /// An instant that means something for the measures.
@@ -129,7 +119,6 @@ pub struct Mark {
     /// When, on the simulator's clock.
     pub at: SimTime,
     /// Which process left it; faults have none.
-    #[serde(serialize_with = "as_optional_index")]
     pub process: Option<ProcessId>,
     /// What happened.
     pub kind: MarkKind,

@@ -156,7 +156,7 @@ fn secs(secs: u64) -> SimTime {
 }
 
 fn heard(world: &World<Probe>, name: &str) -> Vec<(u64, String)> {
-    let process = world.find(name).unwrap();
+    let process = world.find(name).expect("the pair is named a and b");
     world
         .process(process)
         .map(|state| state.heard.clone())

@@ -1,0 +1,9 @@
+//! Patroni, and the PostgreSQL cluster that it keeps available.
+
+mod config;
+mod inputs;
+mod packet;
+
+pub use config::{Configuration, SynchronousMode, Tags, Watchdog, WatchdogMode};
+pub use inputs::Inputs;
+pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};

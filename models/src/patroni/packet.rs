@@ -1,0 +1,104 @@
+//! What travels between the processes of a Patroni cluster.
+
+use std::sync::Arc;
+
+use crate::postgres::{Lsn, MemberId, Timeline};
+use crate::{etcd, postgres};
+
+/// A packet of a Patroni cluster. Each role understands a part of it.
+#[derive(Clone, Debug, Hash)]
+pub enum Packet {
+    /// With etcd members.
+    Etcd(etcd::Packet),
+    /// With PostgreSQL servers, also through proxies.
+    Postgres(postgres::Packet),
+    /// With the REST API of Patroni.
+    Rest(Rest),
+}
+
+/// HTTP on the REST API of Patroni; one request at a time on a connection.
+#[derive(Clone, Debug, Hash)]
+pub enum Rest {
+    /// `GET` or `HEAD` of a path.
+    Get(RestPath),
+    /// The answer.
+    Response {
+        /// The HTTP status.
+        status: u16,
+        /// For [`RestPath::Patroni`]: what the member reports about itself.
+        report: Option<Arc<MemberReport>>,
+    },
+}
+
+/// Paths of the REST API.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum RestPath {
+    /// `/patroni`: always answered, with a report.
+    Patroni,
+    /// `/primary`: 200 while the member holds the leader lock, by its own account.
+    Primary,
+    /// `/replica`: 200 on a running standby without the lock.
+    Replica,
+}
+
+/// What a member reports about itself.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct MemberReport {
+    /// Who.
+    pub member: MemberId,
+    /// `role`.
+    pub role: MemberRole,
+    /// `state` is `running`: PostgreSQL answers.
+    pub running: bool,
+    /// The timeline that it writes or replays.
+    pub timeline: Timeline,
+    /// `xlog`: the later of received and replayed for a standby, the written position for a primary.
+    pub position: Lsn,
+    /// `tags.nofailover`.
+    pub nofailover: bool,
+    /// The watchdog is required and not usable.
+    pub watchdog_failed: bool,
+}
+
+/// Whether a member's PostgreSQL is in recovery.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum MemberRole {
+    /// Not in recovery.
+    Primary,
+    /// In recovery.
+    Replica,
+}
+
+impl From<etcd::Packet> for Packet {
+    fn from(packet: etcd::Packet) -> Self {
+        Self::Etcd(packet)
+    }
+}
+
+impl From<postgres::Packet> for Packet {
+    fn from(packet: postgres::Packet) -> Self {
+        Self::Postgres(packet)
+    }
+}
+
+impl TryFrom<Packet> for etcd::Packet {
+    type Error = Packet;
+    fn try_from(packet: Packet) -> Result<Self, Packet> {
+        if let Packet::Etcd(packet) = packet {
+            Ok(packet)
+        } else {
+            Err(packet)
+        }
+    }
+}
+
+impl TryFrom<Packet> for postgres::Packet {
+    type Error = Packet;
+    fn try_from(packet: Packet) -> Result<Self, Packet> {
+        if let Packet::Postgres(packet) = packet {
+            Ok(packet)
+        } else {
+            Err(packet)
+        }
+    }
+}

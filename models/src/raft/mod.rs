@@ -1,0 +1,1 @@
+//! The consensus core of etcd, as a value without input and output.

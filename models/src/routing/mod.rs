@@ -1,0 +1,1 @@
+//! What stands between clients and PostgreSQL, and the clients.
