@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use sim_core::ProcessId;
 
 use super::{Lsn, MemberId, Timeline, TimelineHistory, WalEntry};
@@ -57,7 +58,8 @@ pub enum Statement {
 }
 
 /// `synchronous_commit`. The last three wait for standbys only if `synchronous_standby_names` is not empty.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SynchronousCommit {
     /// Acknowledge before the local flush.
     Off,
