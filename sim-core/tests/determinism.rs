@@ -49,7 +49,10 @@ impl Process for Chatter {
             context.random().bits();
         }
         let me = context.me();
-        for peer in (0..self.spec.peers).map(ProcessId::from_index).filter(|peer| *peer != me) {
+        for peer in (0..self.spec.peers)
+            .map(ProcessId::from_index)
+            .filter(|peer| *peer != me)
+        {
             context.send_datagram(peer, peer.index() as u64);
         }
         context.set_timer(Tick, SimDuration::from_millis(10));

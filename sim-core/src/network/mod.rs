@@ -21,4 +21,4 @@ mod path;
 
 pub use connection::{ConnectOptions, KeepAlive};
 pub(crate) use connection::{Connections, EndState, Segment};
-pub(crate) use path::Paths;
+pub(crate) use path::{LinkTable, Paths};

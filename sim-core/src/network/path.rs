@@ -1,10 +1,56 @@
 //! The way from one process to another: latency, loss, and whether it is cut.
 
+use std::sync::Arc;
+
 use crate::distribution::Sampler;
 use crate::id::{HostId, ProcessId};
 use crate::random::{Probability, Seed, Stream};
 use crate::time::SimDuration;
-use crate::topology::Topology;
+use crate::topology::{LinkQuality, Topology};
+
+/// The qualities of all directed links between hosts, ready to be drawn from: the same for all seeds of a scenario.
+#[derive(Debug)]
+pub(crate) struct LinkTable {
+    hosts: usize,
+    /// For each pair of hosts, the position of its quality.
+    quality_of: Vec<u16>,
+    /// Hosts share a handful of qualities; their tables are built once each.
+    qualities: Vec<(Sampler, Probability)>,
+}
+
+impl LinkTable {
+    pub(crate) fn new(topology: &Topology) -> Self {
+        let hosts = topology.host_count();
+        let mut known: Vec<&LinkQuality> = Vec::new();
+        let mut quality_of = Vec::with_capacity(hosts * hosts);
+        for from in 0..hosts {
+            for to in 0..hosts {
+                let quality = topology.quality(HostId::from_index(from), HostId::from_index(to));
+                let position = known
+                    .iter()
+                    .position(|other| *other == quality)
+                    .unwrap_or_else(|| {
+                        known.push(quality);
+                        known.len() - 1
+                    });
+                quality_of.push(position as u16);
+            }
+        }
+        let qualities = known
+            .into_iter()
+            .map(|quality| (quality.latency.sampler(), quality.loss))
+            .collect();
+        Self {
+            hosts,
+            quality_of,
+            qualities,
+        }
+    }
+
+    fn quality(&self, link: usize) -> &(Sampler, Probability) {
+        &self.qualities[usize::from(self.quality_of[link])]
+    }
+}
 
 /// The directed ways between hosts, and the cuts between processes.
 ///
@@ -12,7 +58,7 @@ use crate::topology::Topology;
 /// possible where both run on one machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Paths {
-    hosts: usize,
+    table: Arc<LinkTable>,
     processes: usize,
     host_of: Vec<HostId>,
     links: Vec<Link>,
@@ -21,11 +67,9 @@ pub(crate) struct Paths {
     seed: Seed,
 }
 
-/// The directed way from one host to another.
-#[derive(Clone, Debug)]
+/// What changes about the directed way from one host to another.
+#[derive(Clone, Debug, Default)]
 struct Link {
-    latency: Sampler,
-    loss: Probability,
     /// What faults add; both counted, so that overlapping faults end one by one.
     extra_latency: SimDuration,
     extra_loss: u32,
@@ -34,36 +78,11 @@ struct Link {
 }
 
 impl Paths {
-    pub(crate) fn new(topology: &Topology, host_of: Vec<HostId>, seed: Seed) -> Self {
-        let hosts = topology.host_count();
-        // Hosts share a handful of link qualities; their tables are built once each.
-        let mut known: Vec<(&crate::topology::LinkQuality, Sampler)> = Vec::new();
-        let mut links = Vec::with_capacity(hosts * hosts);
-        for from in 0..hosts {
-            for to in 0..hosts {
-                let quality = topology.quality(HostId::from_index(from), HostId::from_index(to));
-                let found = known
-                    .iter()
-                    .find(|(other, _)| std::ptr::eq(*other, quality) || *other == quality);
-                let latency = if let Some((_, sampler)) = found {
-                    sampler.clone()
-                } else {
-                    let sampler = quality.latency.sampler();
-                    known.push((quality, sampler.clone()));
-                    sampler
-                };
-                links.push(Link {
-                    latency,
-                    loss: quality.loss,
-                    extra_latency: SimDuration::ZERO,
-                    extra_loss: 0,
-                    stream: None,
-                });
-            }
-        }
+    pub(crate) fn new(table: Arc<LinkTable>, host_of: Vec<HostId>, seed: Seed) -> Self {
+        let links = vec![Link::default(); table.hosts * table.hosts];
         let processes = host_of.len();
         Self {
-            hosts,
+            table,
             processes,
             host_of,
             links,
@@ -97,7 +116,7 @@ impl Paths {
         loss: Probability,
         ends: bool,
     ) {
-        let link = &mut self.links[from.index() * self.hosts + to.index()];
+        let link = &mut self.links[from.index() * self.table.hosts + to.index()];
         if ends {
             link.extra_latency = link.extra_latency - latency;
             link.extra_loss -= loss.ppm();
@@ -110,14 +129,15 @@ impl Paths {
     /// The latency of the next packet, and whether it is lost on the way.
     #[inline]
     pub(crate) fn travel(&mut self, from: ProcessId, to: ProcessId) -> (SimDuration, bool) {
-        let index = self.host_of(from).index() * self.hosts + self.host_of(to).index();
+        let index = self.host_of(from).index() * self.table.hosts + self.host_of(to).index();
+        let (latency, loss) = self.table.quality(index);
         let link = &mut self.links[index];
         let stream = match &mut link.stream {
             Some(stream) => stream,
             none => none.insert(self.seed.stream("link", index as u64)),
         };
-        let latency = link.latency.draw(stream) + link.extra_latency;
-        let lost = stream.chance(Probability::from_ppm(link.loss.ppm() + link.extra_loss));
+        let latency = latency.draw(stream) + link.extra_latency;
+        let lost = stream.chance(Probability::from_ppm(loss.ppm() + link.extra_loss));
         (latency, lost)
     }
 
@@ -127,8 +147,8 @@ impl Paths {
         [(a, b), (b, a)]
             .iter()
             .map(|(from, to)| {
-                let link = &self.links[from * self.hosts + to];
-                link.latency.median() + link.extra_latency
+                let index = from * self.table.hosts + to;
+                self.table.quality(index).0.median() + self.links[index].extra_latency
             })
             .sum()
     }

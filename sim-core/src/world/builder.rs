@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::digest::Digest;
 use crate::distribution::{Distribution, Sampler};
 use crate::id::{HostId, ProcessId, VolumeId};
-use crate::network::{Connections, Paths};
+use crate::network::{Connections, LinkTable, Paths};
 use crate::process::Process;
 use crate::queue::Queue;
 use crate::random::Seed;
@@ -41,10 +41,14 @@ pub struct ProcessOptions<P: Process> {
 
 /// Collects what a world consists of. Identities are assigned in the order of the calls, from zero, so that the
 /// specifications of processes can name each other before they are added.
-#[derive(Debug)]
+///
+/// A builder can build any number of worlds. What is costly (tables of distributions) is computed once, when it is
+/// collected.
+#[derive(Clone, Debug)]
 pub struct WorldBuilder<P: Process> {
     topology: Arc<Topology>,
     volumes: Vec<(HostId, P::Storage, Sampler)>,
+    links: Arc<LinkTable>,
     processes: Vec<ProcessOptions<P>>,
     reboot_time: SimDuration,
 }
@@ -53,6 +57,7 @@ impl<P: Process> WorldBuilder<P> {
     /// A world on these hosts, without processes.
     pub fn new(topology: Topology) -> Self {
         Self {
+            links: Arc::new(LinkTable::new(&topology)),
             topology: Arc::new(topology),
             volumes: Vec::new(),
             processes: Vec::new(),
@@ -100,7 +105,7 @@ impl<P: Process> WorldBuilder<P> {
     }
 
     /// The world at its first instant. Processes that start with their host boot in order, all at time zero.
-    pub fn build(self, seed: Seed) -> World<P> {
+    pub fn build(&self, seed: Seed) -> World<P> {
         let now = SimTime::ZERO;
         let mut hosts: Vec<Host> = (0..self.topology.host_count())
             .map(|_| Host {
@@ -117,15 +122,15 @@ impl<P: Process> WorldBuilder<P> {
             .collect();
         let mut volumes = Vec::with_capacity(self.volumes.len());
         let mut volume_streams = Vec::with_capacity(self.volumes.len());
-        for (index, (host, contents, latency)) in self.volumes.into_iter().enumerate() {
+        for (index, (host, contents, latency)) in self.volumes.iter().enumerate() {
             hosts[host.index()].volumes.push(VolumeId::from_index(index));
-            volumes.push(Volume::new(contents, latency));
+            volumes.push(Volume::new(contents.clone(), latency.clone()));
             volume_streams.push(seed.stream("volume", index as u64));
         }
         let host_of = self.processes.iter().map(|process| process.host).collect();
         let mut queue = Queue::new();
         let mut processes = Vec::with_capacity(self.processes.len());
-        for (index, options) in self.processes.into_iter().enumerate() {
+        for (index, options) in self.processes.iter().enumerate() {
             let process = ProcessId::from_index(index);
             hosts[options.host.index()].processes.push(process);
             if options.starts_with_host {
@@ -133,11 +138,11 @@ impl<P: Process> WorldBuilder<P> {
             }
             processes.push(ProcessSlot {
                 random: process_stream(seed, &options.name),
-                name: options.name.into(),
+                name: options.name.as_str().into(),
                 host: options.host,
                 volume: options.volume,
                 starts_with_host: options.starts_with_host,
-                spec: options.spec,
+                spec: options.spec.clone(),
                 running: false,
                 incarnation: 0,
                 pauses: 0,
@@ -159,14 +164,14 @@ impl<P: Process> WorldBuilder<P> {
                 hosts,
                 volumes,
                 volume_streams,
-                paths: Paths::new(&self.topology, host_of, seed),
+                paths: Paths::new(Arc::clone(&self.links), host_of, seed),
                 connections: Connections::default(),
                 faults: FaultState::new(seed.stream("fault targets", 0)),
                 recorder: Recorder::default(),
                 probes: Vec::new(),
                 violation: None,
                 trace: Trace::default(),
-                topology: self.topology,
+                topology: Arc::clone(&self.topology),
             },
         }
     }
