@@ -43,9 +43,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.len() != 16 {
-            return Err(format!(
-                "`{text}` is not a digest: expected 16 hexadecimal digits"
-            ));
+            return Err(format!("`{text}` is not a digest: expected 16 hexadecimal digits"));
         }
         u64::from_str_radix(text, 16)
             .map(Self)
@@ -61,9 +59,7 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

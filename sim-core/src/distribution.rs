@@ -53,10 +53,7 @@ impl Distribution {
                 let mean = mean.as_nanos() as f64;
                 Sampler::table(|quantile| min.as_nanos() as f64 - mean * libm::log1p(-quantile))
             }
-            Self::LogNormal {
-                median,
-                sigma_percent,
-            } => {
+            Self::LogNormal { median, sigma_percent } => {
                 let (median, sigma) = (median.as_nanos() as f64, f64::from(*sigma_percent) / 100.0);
                 Sampler::table(|quantile| median * libm::exp(sigma * normal_quantile(quantile)))
             }
@@ -162,12 +159,8 @@ fn normal_quantile(probability: f64) -> f64 {
         4.374_664_141_464_968,
         2.938_163_982_698_783,
     ];
-    const D: [f64; 4] = [
-        7.784_695_709_041_462e-3,
-        3.224_671_290_700_398e-1,
-        2.445_134_137_142_996,
-        3.754_408_661_907_416,
-    ];
+    const D: [f64; 4] =
+        [7.784_695_709_041_462e-3, 3.224_671_290_700_398e-1, 2.445_134_137_142_996, 3.754_408_661_907_416];
     const LOW: f64 = 0.02425;
     let horner = |coefficients: &[f64], x: f64| coefficients.iter().fold(0.0, |sum, c| sum * x + c);
     if probability < LOW {
@@ -190,10 +183,7 @@ mod tests {
     fn mean_of(distribution: &Distribution) -> f64 {
         let sampler = distribution.sampler();
         let mut stream = Seed(1).stream("distribution", 0);
-        (0..200_000)
-            .map(|_| sampler.draw(&mut stream).as_secs_f64())
-            .sum::<f64>()
-            / 200_000.0
+        (0..200_000).map(|_| sampler.draw(&mut stream).as_secs_f64()).sum::<f64>() / 200_000.0
     }
 
     #[test]
@@ -201,19 +191,10 @@ mod tests {
         let millis = SimDuration::from_millis;
         let uniform = mean_of(&Distribution::Uniform(millis(10), millis(30)));
         assert!((uniform - 0.020).abs() < 0.000_1, "{uniform}");
-        let exponential = mean_of(&Distribution::Exponential {
-            min: millis(5),
-            mean: millis(10),
-        });
+        let exponential = mean_of(&Distribution::Exponential { min: millis(5), mean: millis(10) });
         assert!((exponential - 0.015).abs() < 0.000_15, "{exponential}");
-        let log_normal = mean_of(&Distribution::LogNormal {
-            median: millis(10),
-            sigma_percent: 50,
-        });
-        assert!(
-            (log_normal - 0.010 * libm::exp(0.125)).abs() < 0.000_1,
-            "{log_normal}"
-        );
+        let log_normal = mean_of(&Distribution::LogNormal { median: millis(10), sigma_percent: 50 });
+        assert!((log_normal - 0.010 * libm::exp(0.125)).abs() < 0.000_1, "{log_normal}");
     }
 
     #[test]
@@ -223,10 +204,7 @@ mod tests {
         let mut stream = Seed(1).stream("distribution", 1);
         for _ in 0..1_000 {
             let drawn = sampler.draw(&mut stream);
-            assert!(
-                drawn >= SimDuration::from_secs(1) && drawn <= SimDuration::from_secs(3),
-                "{drawn}"
-            );
+            assert!(drawn >= SimDuration::from_secs(1) && drawn <= SimDuration::from_secs(3), "{drawn}");
         }
     }
 }

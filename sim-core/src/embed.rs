@@ -46,10 +46,7 @@ pub struct Embedded<'a, C, Outer> {
 impl<'a, C, Outer> Embedded<'a, C, Outer> {
     /// The view of an inner process on the context of the outer one.
     pub fn new(context: &'a mut C) -> Self {
-        Self {
-            context,
-            outer: PhantomData,
-        }
+        Self { context, outer: PhantomData }
     }
 }
 

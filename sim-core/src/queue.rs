@@ -76,12 +76,8 @@ impl<T> Queue<T> {
             self.first_free = next;
             slot as u64
         };
-        assert!(
-            order.sequence < 1 << (64 - SLOT_BITS),
-            "more than 2^40 events in one run"
-        );
-        self.heap
-            .push(Reverse((order.at.as_nanos(), order.sequence << SLOT_BITS | slot)));
+        assert!(order.sequence < 1 << (64 - SLOT_BITS), "more than 2^40 events in one run");
+        self.heap.push(Reverse((order.at.as_nanos(), order.sequence << SLOT_BITS | slot)));
     }
 
     pub(crate) fn next_at(&self) -> Option<SimTime> {
@@ -94,16 +90,8 @@ impl<T> Queue<T> {
         let slot = (key & ((1 << SLOT_BITS) - 1)) as usize;
         let taken = std::mem::replace(&mut self.slab[slot], Slot::Free(self.first_free));
         self.first_free = slot as u32;
-        let Slot::Used(event) = taken else {
-            unreachable!("the heap points to used slots only")
-        };
-        Some((
-            Order {
-                at: SimTime::from_nanos(at),
-                sequence: key >> SLOT_BITS,
-            },
-            event,
-        ))
+        let Slot::Used(event) = taken else { unreachable!("the heap points to used slots only") };
+        Some((Order { at: SimTime::from_nanos(at), sequence: key >> SLOT_BITS }, event))
     }
 }
 

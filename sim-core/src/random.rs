@@ -52,10 +52,7 @@ impl FromStr for Seed {
             None => text.parse(),
         };
         parsed.map(Self).map_err(|_| {
-            format!(
-                "`{text}` is not a seed: expected a whole number from 0 to {}, decimal or 0x…",
-                u64::MAX
-            )
+            format!("`{text}` is not a seed: expected a whole number from 0 to {}, decimal or 0x…", u64::MAX)
         })
     }
 }
@@ -68,9 +65,7 @@ impl Serialize for Seed {
 
 impl<'de> Deserialize<'de> for Seed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -124,11 +119,7 @@ impl Stream {
 
     /// One of the items, each as likely as the others; none if there are none.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
-        if items.is_empty() {
-            None
-        } else {
-            Some(&items[self.below(items.len() as u64) as usize])
-        }
+        if items.is_empty() { None } else { Some(&items[self.below(items.len() as u64) as usize]) }
     }
 
     /// A random order, by Fisher and Yates.
@@ -188,23 +179,14 @@ impl FromStr for Probability {
             }
             let whole: u64 = whole.parse().map_err(|_| fail())?;
             let fraction: u64 = format!("{fraction:0<4}").parse().map_err(|_| fail())?;
-            whole
-                .checked_mul(10_000)
-                .and_then(|ppm| ppm.checked_add(fraction))
-                .ok_or_else(fail)?
+            whole.checked_mul(10_000).and_then(|ppm| ppm.checked_add(fraction)).ok_or_else(fail)?
         } else {
             let (top, bottom) = text.split_once('/').ok_or_else(fail)?;
             let top: u64 = top.trim().parse().map_err(|_| fail())?;
             let bottom: u64 = bottom.trim().parse().map_err(|_| fail())?;
-            top.checked_mul(1_000_000)
-                .and_then(|scaled| scaled.checked_div(bottom))
-                .ok_or_else(fail)?
+            top.checked_mul(1_000_000).and_then(|scaled| scaled.checked_div(bottom)).ok_or_else(fail)?
         };
-        u32::try_from(ppm)
-            .ok()
-            .filter(|ppm| *ppm <= 1_000_000)
-            .map(Self)
-            .ok_or_else(fail)
+        u32::try_from(ppm).ok().filter(|ppm| *ppm <= 1_000_000).map(Self).ok_or_else(fail)
     }
 }
 
@@ -216,9 +198,7 @@ impl Serialize for Probability {
 
 impl<'de> Deserialize<'de> for Probability {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -244,11 +224,7 @@ mod tests {
         let first: Vec<u64> = (0..3).map(|_| stream.bits()).collect();
         assert_eq!(first, GOLDEN, "{first:#x?}");
     }
-    const GOLDEN: [u64; 3] = [
-        0x7c8c_f0c4_ef5e_1ee1,
-        0x03f2_aff3_7400_4f1a,
-        0x1131_7f5f_e3ab_7a4a,
-    ];
+    const GOLDEN: [u64; 3] = [0x7c8c_f0c4_ef5e_1ee1, 0x03f2_aff3_7400_4f1a, 0x1131_7f5f_e3ab_7a4a];
 
     #[test]
     fn streams_of_other_names_and_indexes_differ() {
@@ -265,25 +241,15 @@ mod tests {
         for _ in 0..100_000 {
             counts[stream.below(10) as usize] += 1;
         }
-        let chi: f64 = counts
-            .iter()
-            .map(|count| (f64::from(*count) - 10_000.0).powi(2) / 10_000.0)
-            .sum();
-        assert!(
-            chi < 27.9,
-            "chi-square {chi} exceeds the 99.9 % point for 9 degrees of freedom"
-        );
+        let chi: f64 = counts.iter().map(|count| (f64::from(*count) - 10_000.0).powi(2) / 10_000.0).sum();
+        assert!(chi < 27.9, "chi-square {chi} exceeds the 99.9 % point for 9 degrees of freedom");
     }
 
     #[test]
     fn probabilities_read_as_people_write_them() {
-        for (text, ppm) in [
-            ("0.1%", 1_000),
-            ("1/1000", 1_000),
-            ("100%", 1_000_000),
-            ("0.0001%", 1),
-            ("0/5", 0),
-        ] {
+        for (text, ppm) in
+            [("0.1%", 1_000), ("1/1000", 1_000), ("100%", 1_000_000), ("0.0001%", 1), ("0/5", 0)]
+        {
             assert_eq!(text.parse::<Probability>().unwrap().ppm(), ppm, "{text}");
         }
         for text in ["101%", "0.1", "1/0", "2/1", "x%", "0.00001%"] {

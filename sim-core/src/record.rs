@@ -204,10 +204,7 @@ impl Recorder {
     /// If the operation was completed before: a client must not change its mind.
     pub(crate) fn complete(&mut self, at: SimTime, id: OperationId, completion: Completion) {
         let operation = &mut self.operations[id.index()];
-        assert!(
-            operation.outcome == Outcome::Pending,
-            "operation {id:?} was completed twice"
-        );
+        assert!(operation.outcome == Outcome::Pending, "operation {id:?} was completed twice");
         operation.completed = Some(at);
         operation.outcome = completion.outcome;
         operation.served_by = completion.served_by;
@@ -231,19 +228,11 @@ pub struct Completion {
 impl Completion {
     /// An outcome without an answer from a server.
     pub const fn without_answer(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            served_by: None,
-            value: None,
-        }
+        Self { outcome, served_by: None, value: None }
     }
 
     /// An outcome that this server reported.
     pub const fn answered(outcome: Outcome, server: ProcessId) -> Self {
-        Self {
-            outcome,
-            served_by: Some(server),
-            value: None,
-        }
+        Self { outcome, served_by: Some(server), value: None }
     }
 }

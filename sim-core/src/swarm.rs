@@ -46,10 +46,7 @@ impl SwarmConfig {
     /// # Panics
     /// If nothing is on offer, or the window is empty; scenario files are checked before.
     pub fn schedule(&self, seed: Seed) -> Schedule {
-        assert!(
-            !self.mix.is_empty() && self.from < self.until,
-            "a swarm needs faults and a window"
-        );
+        assert!(!self.mix.is_empty() && self.from < self.until, "a swarm needs faults and a window");
         let mut stream = seed.stream("fault schedule", 0);
         let mut kinds: Vec<&FaultMix> = self.mix.iter().filter(|_| stream.chance(self.kinds)).collect();
         if kinds.is_empty() {
@@ -62,15 +59,9 @@ impl SwarmConfig {
                 let at = stream.duration(self.from, self.until);
                 let lasts = mix.longest.map(|longest| {
                     let shortest = mix.shortest.unwrap_or(SimDuration::ZERO).min(longest);
-                    stream
-                        .duration(shortest, longest)
-                        .min(self.until.saturating_sub(at))
+                    stream.duration(shortest, longest).min(self.until.saturating_sub(at))
                 });
-                Some(ScheduledFault {
-                    trigger: Trigger::At(at),
-                    fault: mix.fault.clone(),
-                    lasts,
-                })
+                Some(ScheduledFault { trigger: Trigger::At(at), fault: mix.fault.clone(), lasts })
             })
             .collect();
         faults.sort_by_key(|fault| match fault.trigger {

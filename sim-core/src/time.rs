@@ -141,10 +141,7 @@ impl FromStr for SimDuration {
     type Err = ParseDurationError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fail = |reason: String| ParseDurationError {
-            text: text.to_owned(),
-            reason,
-        };
+        let fail = |reason: String| ParseDurationError { text: text.to_owned(), reason };
         let parsed = humantime::parse_duration(text).map_err(|error| fail(error.to_string()))?;
         let nanos = u64::try_from(parsed.as_nanos()).map_err(|_| fail("longer than 584 years".to_owned()))?;
         Ok(Self(nanos))
@@ -253,16 +250,9 @@ mod tests {
     fn durations_read_back_what_they_print() {
         for text in ["0s", "150ms", "1m 30s", "1s 500ms", "3us 7ns"] {
             let parsed: SimDuration = text.parse().unwrap();
-            assert_eq!(
-                parsed.to_string().parse::<SimDuration>().unwrap(),
-                parsed,
-                "{text}"
-            );
+            assert_eq!(parsed.to_string().parse::<SimDuration>().unwrap(), parsed, "{text}");
         }
-        assert_eq!(
-            "1.5s".parse::<SimDuration>().unwrap(),
-            SimDuration::from_millis(1_500)
-        );
+        assert_eq!("1.5s".parse::<SimDuration>().unwrap(), SimDuration::from_millis(1_500));
     }
 
     #[test]

@@ -43,42 +43,27 @@ pub struct LinkQuality {
 impl LinkQuality {
     /// A link without loss.
     pub const fn reliable(latency: Distribution) -> Self {
-        Self {
-            latency,
-            loss: Probability::NEVER,
-        }
+        Self { latency, loss: Probability::NEVER }
     }
 
     /// Within one host. Median of a 1-byte round trip over `lo` on a busy 2-core machine: 23 µs, so half of it one way.
     pub fn loopback() -> Self {
-        Self::reliable(Distribution::LogNormal {
-            median: SimDuration::from_micros(12),
-            sigma_percent: 50,
-        })
+        Self::reliable(Distribution::LogNormal { median: SimDuration::from_micros(12), sigma_percent: 50 })
     }
 
     /// Within one availability zone: round trips of about 0.2 ms, as cloud providers publish ("sub-millisecond").
     pub fn same_zone() -> Self {
-        Self::reliable(Distribution::LogNormal {
-            median: SimDuration::from_micros(100),
-            sigma_percent: 40,
-        })
+        Self::reliable(Distribution::LogNormal { median: SimDuration::from_micros(100), sigma_percent: 40 })
     }
 
     /// Between zones of one region: round trips of about 1 ms ("single-digit millisecond").
     pub fn same_region() -> Self {
-        Self::reliable(Distribution::LogNormal {
-            median: SimDuration::from_micros(500),
-            sigma_percent: 30,
-        })
+        Self::reliable(Distribution::LogNormal { median: SimDuration::from_micros(500), sigma_percent: 30 })
     }
 
     /// Between regions of one continent: round trips of about 30 ms.
     pub fn between_regions() -> Self {
-        Self::reliable(Distribution::LogNormal {
-            median: SimDuration::from_millis(15),
-            sigma_percent: 10,
-        })
+        Self::reliable(Distribution::LogNormal { median: SimDuration::from_millis(15), sigma_percent: 10 })
     }
 }
 
@@ -233,10 +218,7 @@ impl Topology {
             }
             false
         };
-        (0..self.hosts.len())
-            .filter(|index| within(self.hosts[*index]))
-            .map(HostId::from_index)
-            .collect()
+        (0..self.hosts.len()).filter(|index| within(self.hosts[*index])).map(HostId::from_index).collect()
     }
 
     /// The quality of the way from one host to another.
@@ -255,18 +237,13 @@ impl Topology {
         }
         let own = from_region.zip(to_region).and_then(|(from, to)| {
             let [from, to] = [from, to].map(|region| self.region_node(region));
-            self.regions
-                .edges_connecting(from, to)
-                .next()
-                .map(|edge| self.regions.edge_weight(edge.id()))
+            self.regions.edges_connecting(from, to).next().map(|edge| self.regions.edge_weight(edge.id()))
         });
         own.flatten().unwrap_or(&self.between_regions)
     }
 
     fn parent(&self, node: NodeIndex) -> Option<NodeIndex> {
-        self.tree
-            .neighbors_directed(node, petgraph::Direction::Incoming)
-            .next()
+        self.tree.neighbors_directed(node, petgraph::Direction::Incoming).next()
     }
 
     fn region_node(&self, place: NodeIndex) -> NodeIndex {
@@ -285,20 +262,14 @@ mod tests {
     fn quality_follows_the_narrowest_shared_place() {
         let mut topology = Topology::default();
         let regions = ["r1", "r2"].map(|name| topology.add_region(name));
-        let zones = [
-            topology.add_zone(regions[0], "a"),
-            topology.add_zone(regions[0], "b"),
-        ];
+        let zones = [topology.add_zone(regions[0], "a"), topology.add_zone(regions[0], "b")];
         let far = topology.add_zone(regions[1], "c");
         let hosts = [(zones[0], "h1"), (zones[0], "h2"), (zones[1], "h3"), (far, "h4")]
             .map(|(zone, name)| topology.add_host(zone, name));
         assert_eq!(topology.quality(hosts[0], hosts[0]), &LinkQuality::loopback());
         assert_eq!(topology.quality(hosts[0], hosts[1]), &LinkQuality::same_zone());
         assert_eq!(topology.quality(hosts[0], hosts[2]), &LinkQuality::same_region());
-        assert_eq!(
-            topology.quality(hosts[0], hosts[3]),
-            &LinkQuality::between_regions()
-        );
+        assert_eq!(topology.quality(hosts[0], hosts[3]), &LinkQuality::between_regions());
         let own = LinkQuality::reliable(Distribution::Constant(SimDuration::from_millis(70)));
         topology.link_regions(regions[0], regions[1], own.clone());
         assert_eq!(topology.quality(hosts[3], hosts[1]), &own);
@@ -310,11 +281,6 @@ mod tests {
         let hosts = zones.map(|zone| topology.add_host(zone, "h"));
         let in_zone_b = topology.hosts_of(|place| *place == Place::Zone("zone-b".into()));
         assert_eq!(in_zone_b, [hosts[1]]);
-        assert_eq!(
-            topology
-                .hosts_of(|place| *place == Place::Region("region-1".into()))
-                .len(),
-            3
-        );
+        assert_eq!(topology.hosts_of(|place| *place == Place::Region("region-1".into())).len(), 3);
     }
 }

@@ -80,12 +80,7 @@ impl Trace {
         let process_index = process.map(ProcessId::index);
         tracing::debug!(target: "hasim", %at, process = process_index, ?kind, "{text}");
         if self.level >= level {
-            self.entries.push(TraceEntry {
-                at,
-                process,
-                kind,
-                text,
-            });
+            self.entries.push(TraceEntry { at, process, kind, text });
         }
     }
 }

@@ -31,10 +31,7 @@ impl Process for Chatter {
 
     fn boot(spec: &Spec, context: &mut impl Context<Self>) -> Self {
         context.set_timer(Tick, SimDuration::from_millis(10));
-        Self {
-            spec: spec.clone(),
-            heard: Vec::new(),
-        }
+        Self { spec: spec.clone(), heard: Vec::new() }
     }
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: u64) {
@@ -49,10 +46,7 @@ impl Process for Chatter {
             context.random().bits();
         }
         let me = context.me();
-        for peer in (0..self.spec.peers)
-            .map(ProcessId::from_index)
-            .filter(|peer| *peer != me)
-        {
+        for peer in (0..self.spec.peers).map(ProcessId::from_index).filter(|peer| *peer != me) {
             context.send_datagram(peer, peer.index() as u64);
         }
         context.set_timer(Tick, SimDuration::from_millis(10));
@@ -71,10 +65,7 @@ impl Process for Chatter {
 fn world(seed: Seed, extra_draws: u32) -> World<Chatter> {
     let millis = SimDuration::from_millis;
     let mut topology = Topology::uniform(&LinkQuality {
-        latency: Distribution::LogNormal {
-            median: millis(3),
-            sigma_percent: 60,
-        },
+        latency: Distribution::LogNormal { median: millis(3), sigma_percent: 60 },
         loss: Probability::from_ppm(50_000),
     });
     let region = topology.add_region("region");
@@ -88,11 +79,7 @@ fn world(seed: Seed, extra_draws: u32) -> World<Chatter> {
             host,
             volume,
             starts_with_host: true,
-            spec: Spec {
-                peers: 3,
-                extra_draws: if index == 0 { extra_draws } else { 0 },
-                notes: true,
-            },
+            spec: Spec { peers: 3, extra_draws: if index == 0 { extra_draws } else { 0 }, notes: true },
         });
     }
     builder.build(seed)
@@ -103,10 +90,7 @@ fn horizon() -> SimTime {
 }
 
 fn heard(world: &World<Chatter>) -> Vec<Vec<(u64, u64)>> {
-    world
-        .process_ids()
-        .map(|process| world.process(process).expect("nobody dies").heard.clone())
-        .collect()
+    world.process_ids().map(|process| world.process(process).expect("nobody dies").heard.clone()).collect()
 }
 
 #[test]
@@ -123,11 +107,7 @@ fn a_seed_gives_the_same_digest_alone_and_after_other_seeds() {
     let mut distinct = forwards.clone();
     distinct.sort_unstable();
     distinct.dedup();
-    assert_eq!(
-        distinct.len(),
-        forwards.len(),
-        "different seeds do different things"
-    );
+    assert_eq!(distinct.len(), forwards.len(), "different seeds do different things");
 }
 
 #[test]
@@ -135,11 +115,7 @@ fn draws_added_to_one_stream_shift_no_other() {
     let [mut without, mut with] = [0, 7].map(|extra| world(Seed(3), extra));
     without.run(horizon(), u64::MAX);
     with.run(horizon(), u64::MAX);
-    assert_eq!(
-        heard(&without),
-        heard(&with),
-        "latencies and losses come from the links' own streams"
-    );
+    assert_eq!(heard(&without), heard(&with), "latencies and losses come from the links' own streams");
 }
 
 #[test]

@@ -42,8 +42,7 @@ struct Tick;
 
 impl Probe {
     fn hear(&mut self, context: &mut impl Context<Self>, what: String) {
-        self.heard
-            .push((context.monotonic().as_nanos() / 1_000_000, what));
+        self.heard.push((context.monotonic().as_nanos() / 1_000_000, what));
     }
 }
 
@@ -61,18 +60,8 @@ impl Process for Probe {
         if let Some(timeout) = spec.watchdog {
             context.feed_watchdog(timeout);
         }
-        let heard = context
-            .storage()
-            .0
-            .iter()
-            .map(|number| (0, format!("kept {number}")))
-            .collect();
-        Self {
-            spec: spec.clone(),
-            connection,
-            heard,
-            sent: 0,
-        }
+        let heard = context.storage().0.iter().map(|number| (0, format!("kept {number}"))).collect();
+        Self { spec: spec.clone(), connection, heard, sent: 0 }
     }
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, _from: Origin, packet: u32) {
@@ -124,31 +113,17 @@ fn pair(a: Spec, b: Spec) -> World<Probe> {
     let mut builder = WorldBuilder::new(topology);
     for ((name, spec), host) in [("a", a), ("b", b)].into_iter().zip(hosts) {
         let volume = builder.add_volume(host, Numbers::default(), &Distribution::Constant(MS * 5));
-        builder.add_process(ProcessOptions {
-            name: name.into(),
-            host,
-            volume,
-            starts_with_host: true,
-            spec,
-        });
+        builder.add_process(ProcessOptions { name: name.into(), host, volume, starts_with_host: true, spec });
     }
     builder.build(Seed(1))
 }
 
 fn sender(every: SimDuration) -> Spec {
-    Spec {
-        peer: Some(ProcessId::from_index(1)),
-        every: Some(every),
-        ..Spec::default()
-    }
+    Spec { peer: Some(ProcessId::from_index(1)), every: Some(every), ..Spec::default() }
 }
 
 fn fault(at: SimDuration, fault: Fault, lasts: Option<SimDuration>) -> Schedule {
-    Schedule(vec![ScheduledFault {
-        trigger: Trigger::At(at),
-        fault,
-        lasts,
-    }])
+    Schedule(vec![ScheduledFault { trigger: Trigger::At(at), fault, lasts }])
 }
 
 fn secs(secs: u64) -> SimTime {
@@ -157,10 +132,7 @@ fn secs(secs: u64) -> SimTime {
 
 fn heard(world: &World<Probe>, name: &str) -> Vec<(u64, String)> {
     let process = world.find(name).expect("the pair is named a and b");
-    world
-        .process(process)
-        .map(|state| state.heard.clone())
-        .unwrap_or_default()
+    world.process(process).map(|state| state.heard.clone()).unwrap_or_default()
 }
 
 fn texts(world: &World<Probe>, name: &str) -> Vec<String> {
@@ -181,9 +153,7 @@ fn a_connection_opens_after_a_round_trip_and_keeps_order() {
 #[test]
 fn a_dead_process_on_a_living_host_refuses_after_one_round_trip_and_resets_at_once() {
     let mut world = pair(sender(MS * 100), Spec::default());
-    let kill = Fault::Kill {
-        target: Target::Process("b".into()),
-    };
+    let kill = Fault::Kill { target: Target::Process("b".into()) };
     world.schedule(&fault(MS * 500, kill, None)).unwrap();
     world.run(secs(2), u64::MAX);
     assert_eq!(heard(&world, "a")[1], (510, "Closed".into()));
@@ -194,9 +164,7 @@ fn a_dead_host_is_silent_until_the_user_time_out() {
     let mut spec = sender(MS * 100);
     spec.options.user_timeout = Some(SimDuration::from_secs(5));
     let mut world = pair(spec, Spec::default());
-    let off = Fault::PowerOff {
-        target: Target::Host("host-b".into()),
-    };
+    let off = Fault::PowerOff { target: Target::Host("host-b".into()) };
     world.schedule(&fault(MS * 500, off, None)).unwrap();
     world.run(secs(60), u64::MAX);
     let events = heard(&world, "a");
@@ -208,46 +176,23 @@ fn a_dead_host_is_silent_until_the_user_time_out() {
 
 #[test]
 fn keep_alives_notice_a_dead_host_on_an_idle_connection() {
-    let keep_alive = KeepAlive {
-        idle: SimDuration::from_secs(10),
-        interval: SimDuration::from_secs(2),
-        count: 3,
-    };
-    let options = ConnectOptions {
-        keep_alive: Some(keep_alive),
-        user_timeout: None,
-    };
-    let idle = Spec {
-        peer: Some(ProcessId::from_index(1)),
-        options,
-        ..Spec::default()
-    };
-    let off = || Fault::PowerOff {
-        target: Target::Host("host-b".into()),
-    };
+    let keep_alive =
+        KeepAlive { idle: SimDuration::from_secs(10), interval: SimDuration::from_secs(2), count: 3 };
+    let options = ConnectOptions { keep_alive: Some(keep_alive), user_timeout: None };
+    let idle = Spec { peer: Some(ProcessId::from_index(1)), options, ..Spec::default() };
+    let off = || Fault::PowerOff { target: Target::Host("host-b".into()) };
     let mut world = pair(idle.clone(), Spec::default());
-    world
-        .schedule(&fault(SimDuration::from_secs(30), off(), None))
-        .unwrap();
+    world.schedule(&fault(SimDuration::from_secs(30), off(), None)).unwrap();
     world.run(secs(100), u64::MAX);
     let events = heard(&world, "a");
     assert_eq!(events[1].1, "TimedOut", "{events:?}");
     assert!((30_000..=46_100).contains(&events[1].0), "{events:?}");
 
-    let without = Spec {
-        options: ConnectOptions::default(),
-        ..idle
-    };
+    let without = Spec { options: ConnectOptions::default(), ..idle };
     let mut world = pair(without, Spec::default());
-    world
-        .schedule(&fault(SimDuration::from_secs(30), off(), None))
-        .unwrap();
+    world.schedule(&fault(SimDuration::from_secs(30), off(), None)).unwrap();
     world.run(secs(10_000), u64::MAX);
-    assert_eq!(
-        texts(&world, "a"),
-        ["Opened"],
-        "an idle connection without keep-alives never notices"
-    );
+    assert_eq!(texts(&world, "a"), ["Opened"], "an idle connection without keep-alives never notices");
 }
 
 #[test]
@@ -258,22 +203,13 @@ fn packets_of_a_partition_arrive_late_and_in_order_after_it_heals() {
         to: vec![Target::Others],
         direction: Direction::Both,
     };
-    world
-        .schedule(&fault(MS * 550, cut, Some(SimDuration::from_secs(3))))
-        .unwrap();
+    world.schedule(&fault(MS * 550, cut, Some(SimDuration::from_secs(3)))).unwrap();
     world.run(secs(6), u64::MAX);
     let got = texts(&world, "b");
     let expected: Vec<String> = (1..got.len()).map(|number| format!("got {number}")).collect();
     assert_eq!(got[1..], expected, "nothing is lost, nothing is out of order");
-    let gap = heard(&world, "b")
-        .windows(2)
-        .map(|pair| pair[1].0 - pair[0].0)
-        .max()
-        .unwrap();
-    assert!(
-        (3_000..=7_000).contains(&gap),
-        "the retransmission back-off decides when: {gap} ms"
-    );
+    let gap = heard(&world, "b").windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap();
+    assert!((3_000..=7_000).contains(&gap), "the retransmission back-off decides when: {gap} ms");
 }
 
 #[test]
@@ -288,24 +224,15 @@ fn a_one_way_cut_delivers_requests_and_loses_answers() {
     };
     world.schedule(&fault(MS * 550, cut, None)).unwrap();
     world.run(secs(20), u64::MAX);
-    assert_eq!(
-        texts(&world, "a"),
-        ["Opened", "TimedOut"],
-        "unacknowledged data ends the connection"
-    );
+    assert_eq!(texts(&world, "a"), ["Opened", "TimedOut"], "unacknowledged data ends the connection");
     let last = heard(&world, "b").last().unwrap().0;
-    assert!(
-        (4_400..=4_900).contains(&last),
-        "requests went on until then: {last}"
-    );
+    assert!((4_400..=4_900).contains(&last), "requests went on until then: {last}");
 }
 
 #[test]
 fn a_paused_process_gets_everything_when_it_resumes() {
     let mut world = pair(sender(MS * 100), Spec::default());
-    let pause = Fault::Pause {
-        target: Target::Process("b".into()),
-    };
+    let pause = Fault::Pause { target: Target::Process("b".into()) };
     world.schedule(&fault(MS * 500, pause, Some(MS * 1_000))).unwrap();
     world.run(secs(3), u64::MAX);
     let events = heard(&world, "b");
@@ -316,31 +243,19 @@ fn a_paused_process_gets_everything_when_it_resumes() {
 #[test]
 fn a_frozen_machine_is_silent_and_its_timers_keep_what_was_left() {
     let mut world = pair(sender(MS * 100), Spec::default());
-    let freeze = Fault::Freeze {
-        target: Target::HostOf("sender".into()),
-    };
-    world
-        .schedule(&fault(MS * 550, freeze, Some(SimDuration::from_secs(10))))
-        .unwrap();
+    let freeze = Fault::Freeze { target: Target::HostOf("sender".into()) };
+    world.schedule(&fault(MS * 550, freeze, Some(SimDuration::from_secs(10)))).unwrap();
     world.run(secs(12), u64::MAX);
     let arrivals: Vec<u64> = heard(&world, "b").iter().map(|(at, _)| *at).collect();
-    assert!(
-        arrivals.windows(2).any(|pair| pair[1] - pair[0] == 10_100),
-        "{arrivals:?}"
-    );
+    assert!(arrivals.windows(2).any(|pair| pair[1] - pair[0] == 10_100), "{arrivals:?}");
 }
 
 #[test]
 fn power_loss_keeps_only_what_was_synced() {
-    let stores = Spec {
-        stores: true,
-        ..Spec::default()
-    };
+    let stores = Spec { stores: true, ..Spec::default() };
     let mut world = pair(sender(MS * 100), stores);
     // Packets arrive at 110, 210, ... ms and are durable 5 ms later.
-    let off = Fault::PowerOff {
-        target: Target::Process("b".into()),
-    };
+    let off = Fault::PowerOff { target: Target::Process("b".into()) };
     world.schedule(&fault(MS * 312, off, Some(MS * 1_000))).unwrap();
     world.run(secs(2), u64::MAX);
     assert_eq!(texts(&world, "b"), ["kept 1", "kept 2"]);
@@ -348,14 +263,9 @@ fn power_loss_keeps_only_what_was_synced() {
 
 #[test]
 fn a_killed_process_loses_nothing_that_was_written() {
-    let stores = Spec {
-        stores: true,
-        ..Spec::default()
-    };
+    let stores = Spec { stores: true, ..Spec::default() };
     let mut world = pair(sender(MS * 100), stores);
-    let kill = Fault::Kill {
-        target: Target::Process("b".into()),
-    };
+    let kill = Fault::Kill { target: Target::Process("b".into()) };
     world.schedule(&fault(MS * 312, kill, Some(MS * 1_000))).unwrap();
     world.run(secs(2), u64::MAX);
     assert_eq!(texts(&world, "b"), ["kept 1", "kept 2", "kept 3"]);
@@ -363,36 +273,17 @@ fn a_killed_process_loses_nothing_that_was_written() {
 
 #[test]
 fn an_unfed_watchdog_resets_the_host() {
-    let fed = Spec {
-        watchdog: Some(MS * 500),
-        every: Some(MS * 100),
-        ..Spec::default()
-    };
+    let fed = Spec { watchdog: Some(MS * 500), every: Some(MS * 100), ..Spec::default() };
     let mut world = pair(fed.clone(), Spec::default());
     world.run(secs(5), u64::MAX);
-    assert!(
-        world.marks().iter().all(|mark| mark.kind != MarkKind::Stopped),
-        "fed in time"
-    );
+    assert!(world.marks().iter().all(|mark| mark.kind != MarkKind::Stopped), "fed in time");
     let mut world = pair(fed, Spec::default());
-    let pause = Fault::Pause {
-        target: Target::Process("a".into()),
-    };
-    world
-        .schedule(&fault(MS * 1_050, pause, Some(SimDuration::from_secs(60))))
-        .unwrap();
+    let pause = Fault::Pause { target: Target::Process("a".into()) };
+    world.schedule(&fault(MS * 1_050, pause, Some(SimDuration::from_secs(60)))).unwrap();
     world.run(secs(50), u64::MAX);
-    let stopped = world
-        .marks()
-        .iter()
-        .find(|mark| mark.kind == MarkKind::Stopped)
-        .unwrap();
+    let stopped = world.marks().iter().find(|mark| mark.kind == MarkKind::Stopped).unwrap();
     assert_eq!(stopped.at.as_nanos(), 1_500_000_000);
-    let started = world
-        .marks()
-        .iter()
-        .rfind(|mark| mark.kind == MarkKind::Started)
-        .unwrap();
+    let started = world.marks().iter().rfind(|mark| mark.kind == MarkKind::Started).unwrap();
     assert_eq!(started.at.as_nanos(), 31_500_000_000);
 }
 
@@ -410,9 +301,7 @@ fn a_clone_goes_on_exactly_like_the_original() {
 #[test]
 fn a_target_that_does_not_exist_is_refused_with_the_names_that_do() {
     let mut world = pair(Spec::default(), Spec::default());
-    let kill = Fault::Kill {
-        target: Target::Host("host-c".into()),
-    };
+    let kill = Fault::Kill { target: Target::Host("host-c".into()) };
     let message = world.schedule(&fault(MS, kill, None)).unwrap_err();
     assert_eq!(message, "no host is named `host-c`; there are: host-a, host-b");
 }
@@ -420,9 +309,7 @@ fn a_target_that_does_not_exist_is_refused_with_the_names_that_do() {
 #[test]
 fn a_role_that_nobody_plays_makes_the_fault_miss_visibly() {
     let mut world = pair(Spec::default(), Spec::default());
-    let kill = Fault::Kill {
-        target: Target::Role("sender".into()),
-    };
+    let kill = Fault::Kill { target: Target::Role("sender".into()) };
     world.schedule(&fault(MS * 10, kill, None)).unwrap();
     world.run(secs(1), u64::MAX);
     assert_eq!(world.delivered_faults().len(), 1);

@@ -84,21 +84,13 @@ impl From<postgres::Packet> for Packet {
 impl TryFrom<Packet> for etcd::Packet {
     type Error = Packet;
     fn try_from(packet: Packet) -> Result<Self, Packet> {
-        if let Packet::Etcd(packet) = packet {
-            Ok(packet)
-        } else {
-            Err(packet)
-        }
+        if let Packet::Etcd(packet) = packet { Ok(packet) } else { Err(packet) }
     }
 }
 
 impl TryFrom<Packet> for postgres::Packet {
     type Error = Packet;
     fn try_from(packet: Packet) -> Result<Self, Packet> {
-        if let Packet::Postgres(packet) = packet {
-            Ok(packet)
-        } else {
-            Err(packet)
-        }
+        if let Packet::Postgres(packet) = packet { Ok(packet) } else { Err(packet) }
     }
 }

@@ -27,11 +27,8 @@ pub struct KeepAlive {
 
 impl KeepAlive {
     /// Linux: 7200 s, 75 s, 9.
-    pub const LINUX: Self = Self {
-        idle: SimDuration::from_secs(7200),
-        interval: SimDuration::from_secs(75),
-        count: 9,
-    };
+    pub const LINUX: Self =
+        Self { idle: SimDuration::from_secs(7200), interval: SimDuration::from_secs(75), count: 9 };
 
     /// Silence after which the connection is given up.
     pub fn limit(self) -> SimDuration {
@@ -77,10 +74,15 @@ pub(crate) struct End<T> {
     pub(crate) last_arrival: SimTime,
     /// When this end last received anything.
     pub(crate) last_heard: SimTime,
-    /// Sent from here, not delivered: waits for a retransmission (or, while opening, for the connection).
-    pub(crate) undelivered: VecDeque<Segment<T>>,
-    /// When retransmitted segments arrive. What was sent before them, and arrives earlier, waits for them.
-    pub(crate) recovered_at: SimTime,
+    /// Sent from here, not delivered: waits for a retransmission (or, while opening, for the connection). In order of
+    /// their numbers.
+    pub(crate) undelivered: VecDeque<(u32, Segment<T>)>,
+    /// The number of the next segment sent from here. Numbers restore the order that retransmission breaks.
+    pub(crate) next_to_send: u32,
+    /// The number of the next segment to be received here.
+    pub(crate) next_to_receive: u32,
+    /// Received here by the kernel, but not yet by the process: something before it is missing.
+    pub(crate) early: Vec<(u32, Segment<T>)>,
     /// Since when something sent from here lacks an acknowledgement.
     pub(crate) unacknowledged_since: Option<SimTime>,
     /// The next retransmission time-out; zero when none runs.
@@ -88,6 +90,12 @@ pub(crate) struct End<T> {
 }
 
 impl<T> End<T> {
+    /// Keeps a segment for a retransmission.
+    pub(crate) fn hold_back(&mut self, number: u32, segment: Segment<T>) {
+        let position = self.undelivered.partition_point(|(other, _)| *other < number);
+        self.undelivered.insert(position, (number, segment));
+    }
+
     fn new(process: ProcessId, incarnation: u32, options: ConnectOptions, now: SimTime) -> Self {
         Self {
             process,
@@ -97,7 +105,9 @@ impl<T> End<T> {
             last_arrival: SimTime::ZERO,
             last_heard: now,
             undelivered: VecDeque::new(),
-            recovered_at: SimTime::ZERO,
+            next_to_send: 0,
+            next_to_receive: 0,
+            early: Vec::new(),
             unacknowledged_since: None,
             back_off: SimDuration::ZERO,
         }
@@ -127,10 +137,7 @@ pub(crate) struct Connections<T> {
 
 impl<T> Default for Connections<T> {
     fn default() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-        }
+        Self { slots: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -142,20 +149,14 @@ impl<T> Connections<T> {
         to: ProcessId,
         options: ConnectOptions,
     ) -> ConnectionId {
-        let ends = [
-            End::new(from.0, from.1, options, now),
-            End::new(to, 0, ConnectOptions::default(), now),
-        ];
+        let ends = [End::new(from.0, from.1, options, now), End::new(to, 0, ConnectOptions::default(), now)];
         if let Some(slot) = self.free.pop() {
             let generation = self.slots[slot as usize].id.generation + 1;
             let id = ConnectionId { slot, generation };
             self.slots[slot as usize] = Connection { id, ends };
             id
         } else {
-            let id = ConnectionId {
-                slot: self.slots.len() as u32,
-                generation: 0,
-            };
+            let id = ConnectionId { slot: self.slots.len() as u32, generation: 0 };
             self.slots.push(Connection { id, ends });
             id
         }
@@ -183,6 +184,7 @@ impl<T> Connections<T> {
         if connection.ends.iter().all(is_done) {
             for end in &mut connection.ends {
                 end.undelivered.clear();
+                end.early.clear();
             }
             self.free.push(id.slot);
         }

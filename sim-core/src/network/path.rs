@@ -26,25 +26,15 @@ impl LinkTable {
         for from in 0..hosts {
             for to in 0..hosts {
                 let quality = topology.quality(HostId::from_index(from), HostId::from_index(to));
-                let position = known
-                    .iter()
-                    .position(|other| *other == quality)
-                    .unwrap_or_else(|| {
-                        known.push(quality);
-                        known.len() - 1
-                    });
+                let position = known.iter().position(|other| *other == quality).unwrap_or_else(|| {
+                    known.push(quality);
+                    known.len() - 1
+                });
                 quality_of.push(position as u16);
             }
         }
-        let qualities = known
-            .into_iter()
-            .map(|quality| (quality.latency.sampler(), quality.loss))
-            .collect();
-        Self {
-            hosts,
-            quality_of,
-            qualities,
-        }
+        let qualities = known.into_iter().map(|quality| (quality.latency.sampler(), quality.loss)).collect();
+        Self { hosts, quality_of, qualities }
     }
 
     fn quality(&self, link: usize) -> &(Sampler, Probability) {
@@ -81,14 +71,7 @@ impl Paths {
     pub(crate) fn new(table: Arc<LinkTable>, host_of: Vec<HostId>, seed: Seed) -> Self {
         let links = vec![Link::default(); table.hosts * table.hosts];
         let processes = host_of.len();
-        Self {
-            table,
-            processes,
-            host_of,
-            links,
-            cuts: vec![0; processes * processes],
-            seed,
-        }
+        Self { table, processes, host_of, links, cuts: vec![0; processes * processes], seed }
     }
 
     pub(crate) fn host_of(&self, process: ProcessId) -> HostId {

@@ -82,10 +82,7 @@ impl<P: Process> WorldBuilder<P> {
     /// If its name is taken, or its volume is on another host.
     pub fn add_process(&mut self, options: ProcessOptions<P>) -> ProcessId {
         let name = &options.name;
-        assert!(
-            self.processes.iter().all(|other| other.name != *name),
-            "two processes are named {name}"
-        );
+        assert!(self.processes.iter().all(|other| other.name != *name), "two processes are named {name}");
         assert!(
             self.volumes[options.volume.index()].0 == options.host,
             "the volume of {name} is on another host"

@@ -19,13 +19,7 @@ pub(crate) struct HostClock {
 
 impl HostClock {
     pub(crate) fn new() -> Self {
-        Self {
-            since: SimTime::ZERO,
-            monotonic: 0,
-            wall: WALL_START,
-            drift_ppm: 0,
-            frozen: false,
-        }
+        Self { since: SimTime::ZERO, monotonic: 0, wall: WALL_START, drift_ppm: 0, frozen: false }
     }
 
     fn passed(&self, now: SimTime) -> u64 {
@@ -37,11 +31,7 @@ impl HostClock {
     }
 
     pub(crate) fn monotonic(&self, now: SimTime) -> HostTime {
-        HostTime::from_nanos(if self.frozen {
-            self.monotonic
-        } else {
-            self.monotonic + self.passed(now)
-        })
+        HostTime::from_nanos(if self.frozen { self.monotonic } else { self.monotonic + self.passed(now) })
     }
 
     pub(crate) fn wall(&self, now: SimTime) -> WallTime {
@@ -108,10 +98,7 @@ mod tests {
         let mut clock = HostClock::new();
         clock.step_wall(secs(10), -300_000);
         assert_eq!(clock.monotonic(secs(10)).as_nanos(), 10_000_000_000);
-        assert_eq!(
-            clock.wall(secs(10)).as_nanos(),
-            WALL_START + 10_000_000_000 - 300_000_000_000
-        );
+        assert_eq!(clock.wall(secs(10)).as_nanos(), WALL_START + 10_000_000_000 - 300_000_000_000);
     }
 
     #[test]

@@ -30,12 +30,7 @@ impl<P: Process> NativeContext<'_, P> {
     /// If the process is on another host: only the network reaches there.
     fn neighbour(&self, process: ProcessId) -> &ProcessSlot<P> {
         let slot = &self.kernel.processes[process.index()];
-        assert!(
-            slot.host == self.slot().host,
-            "{} is not a neighbour of {}",
-            slot.name,
-            self.slot().name
-        );
+        assert!(slot.host == self.slot().host, "{} is not a neighbour of {}", slot.name, self.slot().name);
         slot
     }
 }
@@ -108,21 +103,13 @@ impl<P: Process> Context<P> for NativeContext<'_, P> {
 
     fn start(&mut self, neighbour: ProcessId) {
         if !self.neighbour(neighbour).running {
-            self.kernel
-                .queue
-                .push(self.kernel.now, Event::Boot { process: neighbour });
+            self.kernel.queue.push(self.kernel.now, Event::Boot { process: neighbour });
         }
     }
 
     fn kill(&mut self, neighbour: ProcessId) {
         let incarnation = self.neighbour(neighbour).incarnation;
-        self.kernel.queue.push(
-            self.kernel.now,
-            Event::Kill {
-                process: neighbour,
-                incarnation,
-            },
-        );
+        self.kernel.queue.push(self.kernel.now, Event::Kill { process: neighbour, incarnation });
     }
 
     fn is_running(&self, neighbour: ProcessId) -> bool {
@@ -144,9 +131,7 @@ impl<P: Process> Context<P> for NativeContext<'_, P> {
     }
 
     fn complete(&mut self, operation: OperationId, completion: Completion) {
-        self.kernel
-            .recorder
-            .complete(self.kernel.now, operation, completion);
+        self.kernel.recorder.complete(self.kernel.now, operation, completion);
     }
 
     fn mark(&mut self, kind: MarkKind, value: u64) {
@@ -155,12 +140,6 @@ impl<P: Process> Context<P> for NativeContext<'_, P> {
 
     #[inline]
     fn note(&mut self, text: impl FnOnce() -> String) {
-        self.kernel.trace.add(
-            TraceLevel::Story,
-            self.kernel.now,
-            Some(self.me),
-            TraceKind::Note,
-            text,
-        );
+        self.kernel.trace.add(TraceLevel::Story, self.kernel.now, Some(self.me), TraceKind::Note, text);
     }
 }

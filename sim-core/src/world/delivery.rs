@@ -40,7 +40,12 @@ impl<P: Process> Kernel<P> {
         let side = connection.side_of(from);
         match connection.ends[side].state {
             EndState::Open => self.transmit(id, side, Segment::Data(packet)),
-            EndState::Opening => connection.ends[side].undelivered.push_back(Segment::Data(packet)),
+            EndState::Opening => {
+                let end = &mut connection.ends[side];
+                let number = end.next_to_send;
+                end.next_to_send += 1;
+                end.hold_back(number, Segment::Data(packet));
+            }
             EndState::Done => {}
         }
     }
@@ -80,31 +85,30 @@ impl<P: Process> Kernel<P> {
     pub(crate) fn send_datagram(&mut self, from: ProcessId, to: ProcessId, packet: P::Packet) {
         let (latency, lost) = self.paths.travel(from, to);
         if !lost && !self.paths.is_cut(from, to) {
-            self.queue
-                .push(self.now + latency, Event::Datagram { from, to, packet });
+            self.queue.push(self.now + latency, Event::Datagram { from, to, packet });
         }
+    }
+
+    /// Puts a new segment on the way.
+    #[inline]
+    fn transmit(&mut self, id: ConnectionId, side: usize, segment: Segment<P::Packet>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let number = connection.ends[side].next_to_send;
+        connection.ends[side].next_to_send += 1;
+        self.transmit_numbered(id, side, number, segment);
     }
 
     /// Puts a segment on the way. Whether it gets through is seen when it should arrive.
     #[inline]
-    fn transmit(&mut self, id: ConnectionId, side: usize, segment: Segment<P::Packet>) {
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
+    fn transmit_numbered(&mut self, id: ConnectionId, side: usize, number: u32, segment: Segment<P::Packet>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
         let [from, to] = [side, 1 - side].map(|side| connection.ends[side].process);
         let (latency, lost) = self.paths.travel(from, to);
         let lost = lost || self.paths.is_cut(from, to);
         let arrival = (self.now + latency).max(connection.ends[side].last_arrival);
         connection.ends[side].last_arrival = arrival;
-        self.queue.push(
-            arrival,
-            Event::Segment {
-                connection: id,
-                to: 1 - side as u8,
-                lost,
-                segment,
-            },
-        );
+        self.queue
+            .push(arrival, Event::Segment { connection: id, to: 1 - side as u8, lost, number, segment });
     }
 
     /// Starts the retransmission time-out of an end, unless it runs.
@@ -125,13 +129,7 @@ impl<P: Process> Kernel<P> {
             RETRANSMIT_MIN + self.paths.round_trip(from, to)
         };
         let next = end.back_off.min(limit_of(end.state, end.options));
-        self.queue.push(
-            now + next,
-            Event::Retransmit {
-                connection: id,
-                side: side as u8,
-            },
-        );
+        self.queue.push(now + next, Event::Retransmit { connection: id, side: side as u8 });
     }
 
     /// Looks again at idle connections of processes whose network just got worse: those with keep-alives will notice.
@@ -146,13 +144,7 @@ impl<P: Process> Kernel<P> {
                     continue;
                 };
                 let at = (end.last_heard + keep_alive.limit()).max(self.now + keep_alive.interval);
-                self.queue.push(
-                    at,
-                    Event::KeepAlive {
-                        connection: id,
-                        side: side as u8,
-                    },
-                );
+                self.queue.push(at, Event::KeepAlive { connection: id, side: side as u8 });
             }
         }
     }
@@ -169,6 +161,7 @@ impl<P: Process> World<P> {
         id: ConnectionId,
         to: usize,
         lost: bool,
+        number: u32,
         segment: Segment<P::Packet>,
     ) {
         let kernel = &mut self.kernel;
@@ -177,38 +170,41 @@ impl<P: Process> World<P> {
         };
         let from = 1 - to;
         let [sender, receiver] = [from, to].map(|side| connection.ends[side].process);
-        let is_request = matches!(segment, Segment::Open);
-        let held_back = !is_request && !connection.ends[from].undelivered.is_empty();
         let silent = kernel.hosts[kernel.paths.host_of(receiver).index()].is_silent();
-        if lost || silent || held_back || kernel.paths.is_cut(sender, receiver) {
-            let undelivered = &mut connection.ends[from].undelivered;
-            match segment {
-                Segment::Reset => return,
-                Segment::Open => undelivered.push_front(segment),
-                _ => undelivered.push_back(segment),
+        if lost || silent || kernel.paths.is_cut(sender, receiver) {
+            if !matches!(segment, Segment::Reset) {
+                connection.ends[from].hold_back(number, segment);
+                kernel.await_acknowledgement(id, from);
             }
-            kernel.await_acknowledgement(id, from);
             return;
         }
-        if kernel.now < connection.ends[from].recovered_at {
-            // Overtook a retransmission: the receiving kernel keeps it until the gap is filled.
-            let at = connection.ends[from].recovered_at;
-            kernel.queue.push(
-                at,
-                Event::Segment {
-                    connection: id,
-                    to: to as u8,
-                    lost: false,
-                    segment,
-                },
-            );
+        let end = &mut connection.ends[to];
+        end.last_heard = kernel.now;
+        if number > end.next_to_receive && !matches!(segment, Segment::Reset) {
+            end.early.push((number, segment));
             return;
         }
+        end.next_to_receive = end.next_to_receive.max(number + 1);
         if kernel.paths.is_cut(receiver, sender) {
             // Received, but the acknowledgement is lost.
             kernel.await_acknowledgement(id, from);
         }
         self.receive(id, to, segment);
+        self.receive_early(id, to);
+    }
+
+    /// Receives what had arrived before something that was missing.
+    fn receive_early(&mut self, id: ConnectionId, to: usize) {
+        while let Some(connection) = self.kernel.connections.get_mut(id) {
+            let end = &mut connection.ends[to];
+            let next = end.next_to_receive;
+            let Some(position) = end.early.iter().position(|(number, _)| *number == next) else {
+                return;
+            };
+            let (_, segment) = end.early.swap_remove(position);
+            end.next_to_receive += 1;
+            self.receive(id, to, segment);
+        }
     }
 
     fn receive(&mut self, id: ConnectionId, to: usize, segment: Segment<P::Packet>) {
@@ -242,8 +238,8 @@ impl<P: Process> World<P> {
             (Segment::Accept, EndState::Opening) => {
                 end.state = EndState::Open;
                 let waiting = std::mem::take(&mut end.undelivered);
-                for segment in waiting {
-                    kernel.transmit(id, to, segment);
+                for (number, segment) in waiting {
+                    kernel.transmit_numbered(id, to, number, segment);
                 }
                 ConnectionEvent::Opened
             }
@@ -300,22 +296,16 @@ impl<P: Process> World<P> {
         if forward {
             // While the connection is being asked for, only the request itself goes out.
             let request_only = end.state == EndState::Opening;
-            // Strictly later than what is on the way already: that waits for these, see `on_segment`.
-            let arrival = (end.last_arrival + SimDuration::from_nanos(1)).max(now + latency);
-            while let Some(segment) = end.undelivered.pop_front() {
+            let arrival = end.last_arrival.max(now + latency);
+            while let Some((number, segment)) = end.undelivered.pop_front() {
                 if request_only && !matches!(segment, Segment::Open) {
-                    end.undelivered.push_front(segment);
+                    end.undelivered.push_front((number, segment));
                     break;
                 }
-                let event = Event::Segment {
-                    connection: id,
-                    to: 1 - side as u8,
-                    lost: false,
-                    segment,
-                };
+                let event =
+                    Event::Segment { connection: id, to: 1 - side as u8, lost: false, number, segment };
                 kernel.queue.push(arrival, event);
                 end.last_arrival = arrival;
-                end.recovered_at = arrival;
             }
         }
         if forward && !kernel.paths.is_cut(receiver, sender) {
@@ -325,13 +315,7 @@ impl<P: Process> World<P> {
         }
         end.back_off = (end.back_off * 2).min(RETRANSMIT_MAX);
         let next = (now + end.back_off).min(since + limit);
-        kernel.queue.push(
-            next,
-            Event::Retransmit {
-                connection: id,
-                side: side as u8,
-            },
-        );
+        kernel.queue.push(next, Event::Retransmit { connection: id, side: side as u8 });
     }
 
     pub(crate) fn on_keep_alive(&mut self, id: ConnectionId, side: usize) {
@@ -354,13 +338,7 @@ impl<P: Process> World<P> {
             ConnectionEvent::TimedOut
         } else {
             let at: SimTime = end.last_heard + keep_alive.limit();
-            kernel.queue.push(
-                at,
-                Event::KeepAlive {
-                    connection: id,
-                    side: side as u8,
-                },
-            );
+            kernel.queue.push(at, Event::KeepAlive { connection: id, side: side as u8 });
             return;
         };
         kernel.forget_end(id, side);

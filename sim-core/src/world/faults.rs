@@ -61,20 +61,11 @@ struct Effect {
 
 impl FaultState {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self {
-            faults: Vec::new(),
-            delivered: Vec::new(),
-            stream,
-            mark_counts: Vec::new(),
-        }
+        Self { faults: Vec::new(), delivered: Vec::new(), stream, mark_counts: Vec::new() }
     }
 
     pub(crate) fn command_refused(&mut self, fault: u32) {
-        for delivered in self
-            .delivered
-            .iter_mut()
-            .filter(|delivered| delivered.index == fault as usize)
-        {
+        for delivered in self.delivered.iter_mut().filter(|delivered| delivered.index == fault as usize) {
             delivered.accepted = false;
         }
     }
@@ -84,15 +75,9 @@ impl<P: Process> Kernel<P> {
     pub(crate) fn add_fault(&mut self, trigger: Trigger, fault: Fault, lasts: Option<SimDuration>) {
         let index = self.faults.faults.len() as u32;
         if let Trigger::At(at) = trigger {
-            self.queue
-                .push(SimTime::ZERO + at, Event::FaultFires { fault: index });
+            self.queue.push(SimTime::ZERO + at, Event::FaultFires { fault: index });
         }
-        self.faults.faults.push(Planned {
-            trigger,
-            fault,
-            lasts,
-            effect: Effect::default(),
-        });
+        self.faults.faults.push(Planned { trigger, fault, lasts, effect: Effect::default() });
     }
 
     pub(crate) fn trigger_on_mark(&mut self, kind: MarkKind) {
@@ -100,42 +85,29 @@ impl<P: Process> Kernel<P> {
             return;
         }
         let counts = &mut self.faults.mark_counts;
-        let position = counts
-            .iter()
-            .position(|(other, _)| *other == kind)
-            .unwrap_or_else(|| {
-                counts.push((kind, 0));
-                counts.len() - 1
-            });
+        let position = counts.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
+            counts.push((kind, 0));
+            counts.len() - 1
+        });
         counts[position].1 += 1;
         let count = counts[position].1;
         for (index, planned) in self.faults.faults.iter().enumerate() {
-            if let Trigger::OnMark {
-                mark,
-                occurrence,
-                delay,
-            } = &planned.trigger
+            if let Trigger::OnMark { mark, occurrence, delay } = &planned.trigger
                 && (*mark, *occurrence) == (kind, count)
             {
-                self.queue
-                    .push(self.now + *delay, Event::FaultFires { fault: index as u32 });
+                self.queue.push(self.now + *delay, Event::FaultFires { fault: index as u32 });
             }
         }
     }
 
     fn processes_of(&self, hosts: &[HostId]) -> Vec<ProcessId> {
-        hosts
-            .iter()
-            .flat_map(|host| self.hosts[host.index()].processes.iter().copied())
-            .collect()
+        hosts.iter().flat_map(|host| self.hosts[host.index()].processes.iter().copied()).collect()
     }
 
     /// The hosts of these processes, each once, in order.
     fn hosts_of(&self, processes: &[ProcessId]) -> Vec<HostId> {
-        let mut hosts: Vec<HostId> = processes
-            .iter()
-            .map(|process| self.processes[process.index()].host)
-            .collect();
+        let mut hosts: Vec<HostId> =
+            processes.iter().map(|process| self.processes[process.index()].host).collect();
         hosts.sort_unstable();
         hosts.dedup();
         hosts
@@ -149,9 +121,7 @@ impl<P: Process> World<P> {
             if index < position {
                 Ok(())
             } else {
-                Err(format!(
-                    "fault {position} refers to fault {index}, which does not come before it"
-                ))
+                Err(format!("fault {position} refers to fault {index}, which does not come before it"))
             }
         };
         if let Trigger::AfterFault { fault, .. } = trigger {
@@ -162,35 +132,21 @@ impl<P: Process> World<P> {
             if known.contains(&name) {
                 Ok(())
             } else {
-                Err(format!(
-                    "no {kind} is named `{name}`; there are: {}",
-                    known.join(", ")
-                ))
+                Err(format!("no {kind} is named `{name}`; there are: {}", known.join(", ")))
             }
         };
         let places = |wanted: fn(&Place) -> bool| {
-            topology
-                .places()
-                .filter(move |place| wanted(place))
-                .map(Place::name)
+            topology.places().filter(move |place| wanted(place)).map(Place::name)
         };
         for target in fault.targets() {
             match target {
                 Target::Process(name) => {
-                    place(
-                        "process",
-                        name,
-                        self.process_ids().map(|process| self.name(process)).collect(),
-                    )?;
+                    place("process", name, self.process_ids().map(|process| self.name(process)).collect())?;
                 }
                 Target::Host(name) => place("host", name, places(|p| matches!(p, Place::Host(_))).collect())?,
                 Target::Zone(name) => place("zone", name, places(|p| matches!(p, Place::Zone(_))).collect())?,
                 Target::Region(name) => {
-                    place(
-                        "region",
-                        name,
-                        places(|p| matches!(p, Place::Region(_))).collect(),
-                    )?;
+                    place("region", name, places(|p| matches!(p, Place::Region(_))).collect())?;
                 }
                 Target::SameAs(index) => earlier(*index)?,
                 Target::Role(_) | Target::HostOf(_) | Target::Every(_) | Target::Others => {}
@@ -213,14 +169,8 @@ impl<P: Process> World<P> {
             Target::Every(role) => playing(self, role),
             Target::Role(role) | Target::HostOf(role) => {
                 let candidates = playing(self, role);
-                let chosen: Vec<ProcessId> = self
-                    .kernel
-                    .faults
-                    .stream
-                    .pick(&candidates)
-                    .copied()
-                    .into_iter()
-                    .collect();
+                let chosen: Vec<ProcessId> =
+                    self.kernel.faults.stream.pick(&candidates).copied().into_iter().collect();
                 if matches!(target, Target::HostOf(_)) {
                     self.kernel.processes_of(&self.kernel.hosts_of(&chosen))
                 } else {
@@ -228,20 +178,11 @@ impl<P: Process> World<P> {
                 }
             }
             Target::SameAs(index) => {
-                let delivered = self
-                    .kernel
-                    .faults
-                    .delivered
-                    .iter()
-                    .find(|delivered| delivered.index == *index);
-                delivered
-                    .map(|delivered| delivered.processes.clone())
-                    .unwrap_or_default()
+                let delivered =
+                    self.kernel.faults.delivered.iter().find(|delivered| delivered.index == *index);
+                delivered.map(|delivered| delivered.processes.clone()).unwrap_or_default()
             }
-            Target::Others => self
-                .process_ids()
-                .filter(|process| !named.contains(process))
-                .collect(),
+            Target::Others => self.process_ids().filter(|process| !named.contains(process)).collect(),
         }
     }
 
@@ -294,9 +235,7 @@ impl<P: Process> World<P> {
                 let processes = self.resolve(target, &[]);
                 effect.hosts = self.kernel.hosts_of(&processes);
                 if matches!(fault, Fault::PowerOff { .. }) {
-                    effect
-                        .hosts
-                        .retain(|host| self.kernel.hosts[host.index()].powered);
+                    effect.hosts.retain(|host| self.kernel.hosts[host.index()].powered);
                 }
                 effect.processes = self.kernel.processes_of(&effect.hosts);
             }
@@ -314,9 +253,7 @@ impl<P: Process> World<P> {
         self.kernel.mark(None, MarkKind::Fault, index as u64);
         self.begin(index, &fault, &effect);
         if let Some(lasts) = lasts {
-            self.kernel
-                .queue
-                .push(now + lasts, Event::FaultEnds { fault: index as u32 });
+            self.kernel.queue.push(now + lasts, Event::FaultEnds { fault: index as u32 });
         }
         self.kernel.faults.faults[index].effect = effect;
         let followers: Vec<(u32, SimDuration)> = (self.kernel.faults.faults.iter().enumerate())
@@ -349,11 +286,7 @@ impl<P: Process> World<P> {
                 }
             }
         }
-        effect.links = effect
-            .ways
-            .iter()
-            .map(|(a, b)| (self.host_of(*a), self.host_of(*b)))
-            .collect();
+        effect.links = effect.ways.iter().map(|(a, b)| (self.host_of(*a), self.host_of(*b))).collect();
         effect.links.sort_unstable();
         effect.links.dedup();
     }
@@ -381,15 +314,13 @@ impl<P: Process> World<P> {
                 for process in &effect.processes {
                     self.kernel.mark(Some(*process), MarkKind::Paused, 0);
                 }
-                self.kernel
-                    .watch_keep_alives(|process| effect.processes.contains(&process));
+                self.kernel.watch_keep_alives(|process| effect.processes.contains(&process));
             }
             Fault::Partition { .. } => {
                 for (from, to) in &effect.ways {
                     self.kernel.paths.cut(*from, *to);
                 }
-                self.kernel
-                    .watch_keep_alives(|process| effect.processes.contains(&process));
+                self.kernel.watch_keep_alives(|process| effect.processes.contains(&process));
             }
             Fault::Degrade { latency, loss, .. } => {
                 for (from, to) in &effect.links {
@@ -500,11 +431,8 @@ impl<P: Process> World<P> {
     fn tell(&mut self, fault: &Fault, effect: &Effect, what: &str) {
         let kernel = &mut self.kernel;
         let names = || {
-            let named: Vec<&str> = effect
-                .processes
-                .iter()
-                .map(|process| &*kernel.processes[process.index()].name)
-                .collect();
+            let named: Vec<&str> =
+                effect.processes.iter().map(|process| &*kernel.processes[process.index()].name).collect();
             match (fault, named.is_empty()) {
                 (_, true) => "nobody matches its target".to_owned(),
                 (Fault::Partition { .. } | Fault::Degrade { .. }, _) => {
@@ -513,10 +441,8 @@ impl<P: Process> World<P> {
                 _ => named.join(", "),
             }
         };
-        kernel
-            .trace
-            .add(TraceLevel::Story, kernel.now, None, TraceKind::Fault, || {
-                format!("{} {what}: {}", fault.kind(), names())
-            });
+        kernel.trace.add(TraceLevel::Story, kernel.now, None, TraceKind::Fault, || {
+            format!("{} {what}: {}", fault.kind(), names())
+        });
     }
 }

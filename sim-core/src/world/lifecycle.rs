@@ -105,9 +105,7 @@ impl<P: Process> World<P> {
         }
         let reboot_time = machine.reboot_time;
         self.power_off(host);
-        self.kernel
-            .queue
-            .push(self.kernel.now + reboot_time, Event::PowerOn { host });
+        self.kernel.queue.push(self.kernel.now + reboot_time, Event::PowerOn { host });
     }
 }
 
@@ -128,15 +126,7 @@ impl<P: Process> Kernel<P> {
         slot.next_sync += 1;
         let (volume, incarnation) = (slot.volume, slot.incarnation);
         let position = self.volumes[volume.index()].position();
-        self.start_sync(
-            volume,
-            PendingSync {
-                process,
-                incarnation,
-                sync,
-                position,
-            },
-        );
+        self.start_sync(volume, PendingSync { process, incarnation, sync, position });
         sync
     }
 
@@ -148,23 +138,9 @@ impl<P: Process> Kernel<P> {
         }
         let latency = volume.sync_latency.draw(&mut self.volume_streams[id.index()]);
         volume.busy_until = volume.busy_until.max(self.now) + latency;
-        let PendingSync {
-            process,
-            incarnation,
-            sync,
-            position,
-        } = pending;
+        let PendingSync { process, incarnation, sync, position } = pending;
         let at = volume.busy_until;
-        self.queue.push(
-            at,
-            Event::Synced {
-                volume: id,
-                process,
-                incarnation,
-                sync,
-                position,
-            },
-        );
+        self.queue.push(at, Event::Synced { volume: id, process, incarnation, sync, position });
     }
 
     /// True when the process that asked for it still lives and must hear of it.
@@ -178,12 +154,7 @@ impl<P: Process> Kernel<P> {
     ) -> bool {
         let volume = &mut self.volumes[id.index()];
         if volume.stalled {
-            volume.waiting.push(PendingSync {
-                process,
-                incarnation,
-                sync,
-                position,
-            });
+            volume.waiting.push(PendingSync { process, incarnation, sync, position });
             return false;
         }
         volume.make_durable(position);

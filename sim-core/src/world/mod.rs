@@ -109,55 +109,18 @@ impl Host {
 /// What can be pending.
 #[derive(Clone, Debug)]
 enum Event<P: Process> {
-    Segment {
-        connection: ConnectionId,
-        to: u8,
-        lost: bool,
-        segment: Segment<P::Packet>,
-    },
-    Retransmit {
-        connection: ConnectionId,
-        side: u8,
-    },
-    KeepAlive {
-        connection: ConnectionId,
-        side: u8,
-    },
-    Datagram {
-        from: ProcessId,
-        to: ProcessId,
-        packet: P::Packet,
-    },
-    Timer {
-        process: ProcessId,
-        slot: u32,
-    },
-    Synced {
-        volume: VolumeId,
-        process: ProcessId,
-        incarnation: u32,
-        sync: SyncId,
-        position: u64,
-    },
-    Boot {
-        process: ProcessId,
-    },
-    Kill {
-        process: ProcessId,
-        incarnation: u32,
-    },
-    Watchdog {
-        host: HostId,
-    },
-    PowerOn {
-        host: HostId,
-    },
-    FaultFires {
-        fault: u32,
-    },
-    FaultEnds {
-        fault: u32,
-    },
+    Segment { connection: ConnectionId, to: u8, lost: bool, number: u32, segment: Segment<P::Packet> },
+    Retransmit { connection: ConnectionId, side: u8 },
+    KeepAlive { connection: ConnectionId, side: u8 },
+    Datagram { from: ProcessId, to: ProcessId, packet: P::Packet },
+    Timer { process: ProcessId, slot: u32 },
+    Synced { volume: VolumeId, process: ProcessId, incarnation: u32, sync: SyncId, position: u64 },
+    Boot { process: ProcessId },
+    Kill { process: ProcessId, incarnation: u32 },
+    Watchdog { host: HostId },
+    PowerOn { host: HostId },
+    FaultFires { fault: u32 },
+    FaultEnds { fault: u32 },
 }
 
 /// What a handler can be given.
@@ -177,12 +140,7 @@ impl<P: Process> World<P> {
     /// If a target names a process, host, zone or region that does not exist, or a position that does not come
     /// earlier in the schedule.
     pub fn schedule(&mut self, schedule: &Schedule) -> Result<(), String> {
-        for ScheduledFault {
-            trigger,
-            fault,
-            lasts,
-        } in &schedule.0
-        {
+        for ScheduledFault { trigger, fault, lasts } in &schedule.0 {
             self.check_targets(trigger, fault)?;
             self.kernel.add_fault(trigger.clone(), fault.clone(), *lasts);
         }
@@ -302,11 +260,7 @@ impl<P: Process> World<P> {
 
     /// Logs notes, marks and faults from now on; with `deliveries`, every packet as well.
     pub fn log(&mut self, deliveries: bool) {
-        self.kernel.trace.level = if deliveries {
-            TraceLevel::Everything
-        } else {
-            TraceLevel::Story
-        };
+        self.kernel.trace.level = if deliveries { TraceLevel::Everything } else { TraceLevel::Story };
     }
 
     /// The log so far.
@@ -322,30 +276,16 @@ impl<P: Process> World<P> {
     fn dispatch(&mut self, order: Order, event: Event<P>) {
         self.kernel.digest.fold(order.at.as_nanos());
         match event {
-            Event::Segment {
-                connection,
-                to,
-                lost,
-                segment,
-            } => {
-                self.on_segment(connection, usize::from(to), lost, segment);
+            Event::Segment { connection, to, lost, number, segment } => {
+                self.on_segment(connection, usize::from(to), lost, number, segment);
             }
             Event::Timer { process, slot } => {
                 if let Some(timer) = self.kernel.due_timer(process, slot, order) {
                     self.give(process, Input::Timer(timer));
                 }
             }
-            Event::Synced {
-                volume,
-                process,
-                incarnation,
-                sync,
-                position,
-            } => {
-                if self
-                    .kernel
-                    .sync_completed(volume, process, incarnation, sync, position)
-                {
+            Event::Synced { volume, process, incarnation, sync, position } => {
+                if self.kernel.sync_completed(volume, process, incarnation, sync, position) {
                     self.give(process, Input::Synced(sync));
                 }
             }
@@ -381,9 +321,7 @@ impl<P: Process> World<P> {
             slot.backlog.push_back(input);
             return;
         }
-        let state = self.states[process.index()]
-            .as_mut()
-            .expect("a running process has a state");
+        let state = self.states[process.index()].as_mut().expect("a running process has a state");
         let kernel = &mut self.kernel;
         kernel.digest.fold(process.index() as u64);
         match &input {
@@ -395,13 +333,7 @@ impl<P: Process> World<P> {
         }
         if kernel.trace.level == TraceLevel::Everything {
             let text = format!("{input:?}");
-            kernel.trace.add(
-                TraceLevel::Everything,
-                kernel.now,
-                Some(process),
-                TraceKind::Delivery,
-                || text,
-            );
+            kernel.trace.add(TraceLevel::Everything, kernel.now, Some(process), TraceKind::Delivery, || text);
         }
         let mut context = NativeContext { kernel, me: process };
         match input {
@@ -422,19 +354,11 @@ impl<P: Process> World<P> {
 
 impl<P: Process> Kernel<P> {
     fn mark(&mut self, process: Option<ProcessId>, kind: MarkKind, value: u64) {
-        let mark = Mark {
-            at: self.now,
-            process,
-            kind,
-            value,
-        };
+        let mark = Mark { at: self.now, process, kind, value };
         self.digest.fold(kind as u64);
         self.digest.fold(value);
         self.recorder.marks.push(mark);
-        self.trace
-            .add(TraceLevel::Story, self.now, process, TraceKind::Mark, || {
-                format!("{kind} {value}")
-            });
+        self.trace.add(TraceLevel::Story, self.now, process, TraceKind::Mark, || format!("{kind} {value}"));
         for probe in &mut self.probes {
             let found = probe.on_mark(&mark);
             if self.violation.is_none() {

@@ -35,17 +35,10 @@ impl<T: Clone + PartialEq> Timers<T> {
     /// Sets or moves a timer. Returns what must be pushed to the queue, if anything.
     fn set(&mut self, timer: T, due: Order) -> Option<u32> {
         let position = self.0.iter().position(|entry| entry.timer == timer);
-        let slot = position.or_else(|| {
-            self.0
-                .iter()
-                .position(|entry| entry.due.is_none() && entry.queued.is_none())
-        });
+        let slot = position
+            .or_else(|| self.0.iter().position(|entry| entry.due.is_none() && entry.queued.is_none()));
         let Some(slot) = slot else {
-            self.0.push(Entry {
-                timer,
-                due: Some(due),
-                queued: Some(due),
-            });
+            self.0.push(Entry { timer, due: Some(due), queued: Some(due) });
             return Some(self.0.len() as u32 - 1);
         };
         let entry = &mut self.0[slot];
