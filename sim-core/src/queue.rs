@@ -27,7 +27,8 @@ enum Slot<T> {
 /// Pending events with payloads of type `T`.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue<T> {
-    heap: BinaryHeap<Reverse<(u64, u64)>>,
+    /// Time, sequence number and slab slot in one integer each, so that one comparison orders them.
+    heap: BinaryHeap<Reverse<u128>>,
     slab: Vec<Slot<T>>,
     first_free: u32,
     next_sequence: u64,
@@ -77,16 +78,18 @@ impl<T> Queue<T> {
             slot as u64
         };
         assert!(order.sequence < 1 << (64 - SLOT_BITS), "more than 2^40 events in one run");
-        self.heap.push(Reverse((order.at.as_nanos(), order.sequence << SLOT_BITS | slot)));
+        let key = order.sequence << SLOT_BITS | slot;
+        self.heap.push(Reverse(u128::from(order.at.as_nanos()) << 64 | u128::from(key)));
     }
 
     pub(crate) fn next_at(&self) -> Option<SimTime> {
-        self.heap.peek().map(|Reverse((at, _))| SimTime::from_nanos(*at))
+        self.heap.peek().map(|Reverse(key)| SimTime::from_nanos((key >> 64) as u64))
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Order, T)> {
-        let Reverse((at, key)) = self.heap.pop()?;
+        let Reverse(both) = self.heap.pop()?;
+        let (at, key) = ((both >> 64) as u64, both as u64);
         let slot = (key & ((1 << SLOT_BITS) - 1)) as usize;
         let taken = std::mem::replace(&mut self.slab[slot], Slot::Free(self.first_free));
         self.first_free = slot as u32;
