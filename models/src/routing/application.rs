@@ -5,8 +5,8 @@
 //! that finds its slot without a connection asks for one, and fails if it cannot be had: that is what users see. After a
 //! failure the slot stays away for the back-off.
 //!
-//! Defaults and their sources: pool of 10 and connection time-out of 30 s (HikariCP `maximumPoolSize`,
-//! `connectionTimeout`); no statement time-out (PostgreSQL's `statement_timeout` and pgjdbc's `socketTimeout` are 0);
+//! Defaults and their sources: pool of 10 and connection time-out of 30 s (`HikariCP` `maximumPoolSize`,
+//! `connectionTimeout`); no statement time-out (`PostgreSQL`'s `statement_timeout` and pgjdbc's `socketTimeout` are 0);
 //! TCP keep-alives with the times of the operating system (libpq `keepalives` = 1; pgjdbc's `tcpKeepAlive` is false) and
 //! no `tcp_user_timeout` (libpq: 0).
 

@@ -1,4 +1,4 @@
-//! HAProxy in TCP mode in front of the members, as Patroni's template configures it.
+//! `HAProxy` in TCP mode in front of the members, as Patroni's template configures it.
 //!
 //! One process stands for one `listen` section: `option httpchk HEAD /primary` on one port, `/replica` on another.
 //!
@@ -12,7 +12,7 @@
 //! - `on-marked-down shutdown-sessions`; `retries 2`, with a second's wait after a refused connection (none after a
 //!   time-out) and without redispatch to another server; `timeout connect`.
 //! - No server is up: the client's connection is accepted and closed at once.
-//! - `balance roundrobin`, HAProxy's default, also for the primary: while the old primary's host is silent and not yet
+//! - `balance roundrobin`, `HAProxy`'s default, also for the primary: while the old primary's host is silent and not yet
 //!   marked down, every other new connection goes there and waits for `timeout connect`.
 //! - No keep-alives of its own (`option clitcpka` and `srvtcpka` are not in the template).
 //!
@@ -22,7 +22,7 @@
 //! - Half-closed connections do not exist: the end of one side is the end of the session.
 //! - `maxconn` (100 in the template) does not limit.
 //!
-//! Sources: `haproxy.cfg` of Patroni 4.1.5; HAProxy's configuration manual; `src/check.c` (`process_chk_conn`),
+//! Sources: `haproxy.cfg` of Patroni 4.1.5; `HAProxy`'s configuration manual; `src/check.c` (`process_chk_conn`),
 //! `src/backend.c` (`back_handle_st_cer`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -42,7 +42,7 @@ use crate::postgres;
 pub struct ProxyServer {
     /// Answers the health checks: the member's REST API.
     pub rest: ProcessId,
-    /// Takes the traffic: the member's PostgreSQL, or a pooler in front of it.
+    /// Takes the traffic: the member's `PostgreSQL`, or a pooler in front of it.
     pub traffic: ProcessId,
 }
 
@@ -50,7 +50,7 @@ pub struct ProxyServer {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Balance {
-    /// `balance roundrobin`: in turn. HAProxy's default.
+    /// `balance roundrobin`: in turn. `HAProxy`'s default.
     #[default]
     RoundRobin,
     /// `balance first`: the first of the list, as long as its `maxconn` allows.
@@ -68,11 +68,11 @@ pub struct HaProxySpec {
     pub health: HealthCheck,
     /// `balance`.
     pub balance: Balance,
-    /// `retries`: further attempts to connect to the chosen server; 2 (HAProxy's default: 3).
+    /// `retries`: further attempts to connect to the chosen server; 2 (`HAProxy`'s default: 3).
     pub retries: u8,
     /// The shorter of `timeout client` and `timeout server`; 30 min.
     pub timeout_idle: SimDuration,
-    /// `on-marked-down shutdown-sessions`; true in Patroni's template, false in HAProxy's defaults.
+    /// `on-marked-down shutdown-sessions`; true in Patroni's template, false in `HAProxy`'s defaults.
     pub shutdown_sessions: bool,
 }
 
@@ -91,11 +91,11 @@ impl HaProxySpec {
     }
 }
 
-/// HAProxy waits this long before it connects again after an error (`back_handle_st_cer`), or `timeout connect` if
+/// `HAProxy` waits this long before it connects again after an error (`back_handle_st_cer`), or `timeout connect` if
 /// that is shorter.
 const TURN_AROUND: SimDuration = SimDuration::from_secs(1);
 
-/// One `listen` section of a running HAProxy.
+/// One `listen` section of a running `HAProxy`.
 #[derive(Clone, Debug)]
 pub struct HaProxy {
     spec: HaProxySpec,

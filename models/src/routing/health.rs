@@ -1,6 +1,6 @@
 //! A health check that counts: so many failures in a row and a server is down, so many successes and it is up again.
 //!
-//! This is the state machine of HAProxy (`src/check.c`: `set_server_check_status`, `process_chk_conn`; `include/haproxy/
+//! This is the state machine of `HAProxy` (`src/check.c`: `set_server_check_status`, `process_chk_conn`; `include/haproxy/
 //! server.h`: `srv_getinter`), which load balancers of other makes share in all but names. It knows neither the
 //! protocol of the check nor the network: whoever runs the checks reports how each one ended and asks when to start the
 //! next.
@@ -13,10 +13,10 @@
 use serde::Serialize;
 use sim_core::SimDuration;
 
-/// When and how strictly a server is checked. Names and meanings are HAProxy's.
+/// When and how strictly a server is checked. Names and meanings are `HAProxy`'s.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct HealthCheck {
-    /// `inter`: from the end of one check to the start of the next. HAProxy: 2 s; Patroni's template: 3 s.
+    /// `inter`: from the end of one check to the start of the next. `HAProxy`: 2 s; Patroni's template: 3 s.
     pub inter: SimDuration,
     /// `fastinter`: the same while the count is between up and down. Absent: `inter`.
     pub fastinter: Option<SimDuration>,
@@ -50,7 +50,7 @@ impl Default for HealthCheck {
 
 impl HealthCheck {
     /// How long the connection of a check may take: the shorter of `inter` and `timeout connect` if `timeout check` is
-    /// set, else `inter` (HAProxy 2.x and 3.x: `src/tcpcheck.c`, `tcpcheck_eval_connect`).
+    /// set, else `inter` (`HAProxy` 2.x and 3.x: `src/tcpcheck.c`, `tcpcheck_eval_connect`).
     pub fn connect_limit(&self) -> SimDuration {
         match self.timeout_check {
             Some(_) => self.inter.min(self.timeout_connect),
@@ -58,7 +58,7 @@ impl HealthCheck {
         }
     }
 
-    /// When the first check of a server starts: HAProxy spreads the servers of a backend over one interval
+    /// When the first check of a server starts: `HAProxy` spreads the servers of a backend over one interval
     /// (`src/check.c`, `start_check_task`).
     ///
     /// # Panics

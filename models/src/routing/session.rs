@@ -1,4 +1,4 @@
-//! One connection of a client with PostgreSQL: login, one statement at a time, and what the client may conclude.
+//! One connection of a client with `PostgreSQL`: login, one statement at a time, and what the client may conclude.
 //!
 //! Connecting means two round trips: TCP, then a statement `SELECT pg_is_in_recovery()` that stands for the start-up
 //! packet, authentication and libpq's question for `target_session_attrs`. A server that starts up or shuts down, or a
