@@ -1,0 +1,505 @@
+//! `PgBouncer` in front of one address: a proxy or a server.
+//!
+//! # Modelled
+//!
+//! - Session and transaction pooling. A client's connection is accepted at once, whatever the state of the server.
+//! - One connection attempt at a time. After a failed one, none for `server_login_retry`, counted from its start;
+//!   clients queue meanwhile, up to `query_wait_timeout`. So a failed attempt at the wrong moment costs up to 15 s more
+//!   than the failover itself.
+//! - If the server answered the login with an error (starting up, shutting down), new requests fail at once while there is
+//!   no other server connection (`check_fast_fail`).
+//! - A server connection that was idle for `server_check_delay` is checked by a query before it is used. A dead one
+//!   among the fresher ones is found by the client's own statement.
+//! - A server connection that dies takes the client that is linked to it along.
+//! - The last connection that was used is used next (`server_round_robin` = 0).
+//!
+//! # Simplified
+//!
+//! - Login is one query and its answer; so is the check, which in reality is an empty query (`server_check_query`
+//!   `<empty>`). `server_reset_query` takes no time.
+//! - A cancel request travels on the server connection, not on one of its own; for a client that waits it is dropped.
+//! - `server_lifetime` (3600 s), `server_idle_timeout` (600 s), the reserve pool and limits on clients are left out: runs
+//!   last minutes.
+//! - `dns_max_ttl` has no meaning for a fixed address.
+//!
+//! Sources: `PgBouncer`'s manual (`doc/config.md`) and `src/objects.c` (`launch_new_connection`, `find_server`,
+//! `check_fast_fail`, `disconnect_server`).
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+use sim_core::{
+    ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, KeepAlive, Origin, Process, ProcessId,
+    SimDuration,
+};
+
+use crate::postgres::{Answer, Packet, Statement};
+
+/// `pool_mode`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolMode {
+    /// A server connection stays with its client until the client disconnects.
+    #[default]
+    Session,
+    /// A server connection returns to the pool after each transaction.
+    Transaction,
+}
+
+/// The configuration of `PgBouncer` for one database and user. Names, units and defaults are `PgBouncer`'s.
+#[derive(Clone, Debug)]
+pub struct PgBouncerSpec {
+    /// `host` and `port` of the database.
+    pub upstream: ProcessId,
+    /// `pool_mode`; session.
+    pub pool_mode: PoolMode,
+    /// `default_pool_size`; 20.
+    pub pool_size: usize,
+    /// `server_check_delay`; 30 s.
+    pub server_check_delay: SimDuration,
+    /// `server_connect_timeout`: for connecting and logging in; 15 s.
+    pub server_connect_timeout: SimDuration,
+    /// `server_login_retry`; 15 s.
+    pub server_login_retry: SimDuration,
+    /// `query_wait_timeout`; 120 s.
+    pub query_wait_timeout: SimDuration,
+    /// `tcp_keepalive` (1: with the times of the operating system) and `tcp_user_timeout` (0: none), for server
+    /// connections.
+    pub options: ConnectOptions,
+}
+
+impl PgBouncerSpec {
+    /// `PgBouncer` with default settings in front of this address.
+    pub fn new(upstream: ProcessId) -> Self {
+        Self {
+            upstream,
+            pool_mode: PoolMode::Session,
+            pool_size: 20,
+            server_check_delay: SimDuration::from_secs(30),
+            server_connect_timeout: SimDuration::from_secs(15),
+            server_login_retry: SimDuration::from_secs(15),
+            query_wait_timeout: SimDuration::from_secs(120),
+            options: ConnectOptions {
+                user_timeout: None,
+                keep_alive: Some(KeepAlive::LINUX),
+            },
+        }
+    }
+}
+
+/// A running `PgBouncer`.
+#[derive(Clone, Debug)]
+pub struct PgBouncer {
+    spec: PgBouncerSpec,
+    clients: Vec<Option<Client>>,
+    servers: Vec<Option<Server>>,
+    /// Clients that wait for a server connection, by slot, longest first.
+    queue: VecDeque<usize>,
+    /// When the last attempt to connect began.
+    last_connect: HostTime,
+    /// The last attempt did not end in a login.
+    last_connect_failed: bool,
+    /// The server refused the last login with an error.
+    last_login_failed: bool,
+}
+
+/// What [`PgBouncer`] waits for.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum PgBouncerTimer {
+    /// `server_connect_timeout` of the attempt that runs.
+    ServerConnect,
+    /// `server_login_retry` is over.
+    LoginRetry,
+    /// `query_wait_timeout` of the client that waits longest.
+    QueryWait,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    connection: ConnectionId,
+    server: Option<usize>,
+    /// A statement that was not yet sent on, and its number.
+    waiting: Option<(u64, Statement)>,
+    waiting_since: HostTime,
+    /// A statement was sent on and not answered.
+    running: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Server {
+    connection: ConnectionId,
+    state: ServerState,
+    /// When its last client left it.
+    last_used: HostTime,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum ServerState {
+    /// Connecting and logging in.
+    Login,
+    /// In the pool.
+    Idle,
+    /// The check query runs.
+    Tested,
+    /// Linked to the client of this slot.
+    Active(usize),
+}
+
+/// The number of `PgBouncer`'s own queries. Clients count from one.
+const OWN_QUERY: u64 = 0;
+
+impl PgBouncer {
+    /// How many clients wait for a server connection.
+    pub fn waiting_count(&self) -> usize {
+        self.queue.len()
+    }
+
+    // Clients.
+
+    fn accept(&mut self, context: &mut impl Context<Self>, connection: ConnectionId) {
+        let client = Client {
+            connection,
+            server: None,
+            waiting: None,
+            waiting_since: context.monotonic(),
+            running: false,
+        };
+        put(&mut self.clients, client);
+    }
+
+    fn on_query(&mut self, context: &mut impl Context<Self>, slot: usize, query: u64, statement: Statement) {
+        let now = context.monotonic();
+        let Some(client) = self.clients[slot].as_mut() else {
+            return;
+        };
+        client.waiting = Some((query, statement));
+        if client.server.is_some() {
+            self.send_on(context, slot);
+            return;
+        }
+        client.waiting_since = now;
+        self.queue.push_back(slot);
+        if self.queue.len() == 1 {
+            context.set_timer(PgBouncerTimer::QueryWait, self.spec.query_wait_timeout);
+        }
+        self.serve_queue(context);
+        let waits = self.queue.contains(&slot);
+        if waits && self.last_login_failed && !self.has_logged_in_servers() {
+            self.drop_client(context, slot);
+        }
+    }
+
+    /// Sends on the statement of a client that has a server connection.
+    fn send_on(&mut self, context: &mut impl Context<Self>, slot: usize) {
+        let Some(client) = self.clients[slot].as_mut() else {
+            return;
+        };
+        if let Some(server) = client.server.and_then(|server| self.servers[server])
+            && let Some((query, statement)) = client.waiting.take()
+        {
+            client.running = true;
+            context.send(server.connection, Packet::Query { query, statement });
+        }
+    }
+
+    fn drop_client(&mut self, context: &mut impl Context<Self>, slot: usize) {
+        if let Some(client) = self.clients[slot] {
+            context.close(client.connection);
+            self.forget_client(context, slot);
+        }
+    }
+
+    /// The client's connection is gone.
+    fn forget_client(&mut self, context: &mut impl Context<Self>, slot: usize) {
+        let Some(client) = self.clients[slot].take() else {
+            return;
+        };
+        let was_first = self.queue.front() == Some(&slot);
+        self.queue.retain(|waiting| *waiting != slot);
+        if was_first {
+            self.watch_queue(context);
+        }
+        let Some(server) = client.server else {
+            return;
+        };
+        if client.running {
+            // "client disconnected while a query was running": the server connection is not clean.
+            self.drop_server(context, server);
+            self.serve_queue(context);
+        } else {
+            self.release(context, server);
+        }
+    }
+
+    fn watch_queue(&mut self, context: &mut impl Context<Self>) {
+        let first = self.queue.front().and_then(|slot| self.clients[*slot]);
+        if let Some(client) = first {
+            let waited = context.monotonic().since(client.waiting_since);
+            let left = self.spec.query_wait_timeout.saturating_sub(waited);
+            context.set_timer(PgBouncerTimer::QueryWait, left);
+        } else {
+            context.cancel_timer(&PgBouncerTimer::QueryWait);
+        }
+    }
+
+    /// Gives idle server connections to those who wait, has stale ones checked, and asks for new ones.
+    fn serve_queue(&mut self, context: &mut impl Context<Self>) {
+        let mut moved = false;
+        while let Some(slot) = self.queue.front().copied() {
+            let Some(index) = self.last_used_idle() else {
+                break;
+            };
+            let Some(server) = self.servers[index].as_mut() else {
+                break;
+            };
+            if context.monotonic().since(server.last_used) >= self.spec.server_check_delay {
+                server.state = ServerState::Tested;
+                ask(context, server.connection);
+                break;
+            }
+            server.state = ServerState::Active(slot);
+            if let Some(client) = self.clients[slot].as_mut() {
+                client.server = Some(index);
+            }
+            self.queue.pop_front();
+            moved = true;
+            self.send_on(context, slot);
+        }
+        if moved {
+            self.watch_queue(context);
+        }
+        if !self.queue.is_empty() {
+            self.launch_connection(context);
+        }
+    }
+
+    // Servers.
+
+    fn last_used_idle(&self) -> Option<usize> {
+        let idle = self.servers.iter().enumerate().filter_map(|(index, server)| {
+            let server = server.filter(|server| server.state == ServerState::Idle)?;
+            Some((server.last_used, index))
+        });
+        idle.max().map(|(_, index)| index)
+    }
+
+    fn has_logged_in_servers(&self) -> bool {
+        self.servers
+            .iter()
+            .flatten()
+            .any(|server| server.state != ServerState::Login)
+    }
+
+    fn launch_connection(&mut self, context: &mut impl Context<Self>) {
+        let now = context.monotonic();
+        let mut servers = self.servers.iter().flatten();
+        if servers.any(|server| matches!(server.state, ServerState::Login | ServerState::Tested)) {
+            return;
+        }
+        let passed = now.since(self.last_connect);
+        if self.last_connect_failed && passed < self.spec.server_login_retry {
+            context.set_timer(PgBouncerTimer::LoginRetry, self.spec.server_login_retry - passed);
+            return;
+        }
+        if self.servers.iter().flatten().count() >= self.spec.pool_size {
+            return;
+        }
+        let server = Server {
+            connection: context.connect(self.spec.upstream, self.spec.options),
+            state: ServerState::Login,
+            last_used: now,
+        };
+        put(&mut self.servers, server);
+        self.last_connect = now;
+        context.set_timer(PgBouncerTimer::ServerConnect, self.spec.server_connect_timeout);
+    }
+
+    fn logged_in(&mut self, context: &mut impl Context<Self>, index: usize) {
+        context.cancel_timer(&PgBouncerTimer::ServerConnect);
+        self.last_connect_failed = false;
+        self.last_login_failed = false;
+        self.release(context, index);
+    }
+
+    /// A server connection (again) belongs to nobody.
+    fn release(&mut self, context: &mut impl Context<Self>, index: usize) {
+        if let Some(server) = self.servers[index].as_mut() {
+            server.state = ServerState::Idle;
+            server.last_used = context.monotonic();
+        }
+        self.serve_queue(context);
+    }
+
+    fn drop_server(&mut self, context: &mut impl Context<Self>, index: usize) {
+        if let Some(server) = self.servers[index].take() {
+            context.close(server.connection);
+        }
+    }
+
+    /// A server connection ended, or could not be had.
+    fn server_lost(&mut self, context: &mut impl Context<Self>, index: usize) {
+        let Some(server) = self.servers[index] else {
+            return;
+        };
+        self.drop_server(context, index);
+        match server.state {
+            ServerState::Login => {
+                context.cancel_timer(&PgBouncerTimer::ServerConnect);
+                self.last_connect_failed = true;
+                context.note(|| "connecting to the server failed".to_owned());
+            }
+            ServerState::Active(slot) => {
+                if let Some(client) = self.clients[slot].as_mut() {
+                    client.server = None;
+                    client.running = false;
+                }
+                self.drop_client(context, slot);
+            }
+            ServerState::Idle | ServerState::Tested => {}
+        }
+        self.serve_queue(context);
+    }
+
+    fn on_answer(&mut self, context: &mut impl Context<Self>, index: usize, query: u64, packet: Packet) {
+        let (Some(server), Packet::Answer { answer, .. }) = (self.servers[index], &packet) else {
+            return;
+        };
+        let refused = matches!(answer, Answer::StartingUp | Answer::ShuttingDown);
+        match server.state {
+            ServerState::Login | ServerState::Tested if refused => {
+                self.last_login_failed |= server.state == ServerState::Login;
+                self.server_lost(context, index);
+            }
+            ServerState::Login => self.logged_in(context, index),
+            ServerState::Tested => self.release(context, index),
+            ServerState::Active(slot) if query != OWN_QUERY => {
+                let Some(client) = self.clients[slot].as_mut() else {
+                    return;
+                };
+                context.send(client.connection, packet);
+                client.running = false;
+                if self.spec.pool_mode == PoolMode::Transaction && !refused {
+                    client.server = None;
+                    self.release(context, index);
+                }
+            }
+            ServerState::Active(_) | ServerState::Idle => {}
+        }
+    }
+
+    fn client_of(&self, connection: ConnectionId) -> Option<usize> {
+        find(&self.clients, |client| client.connection == connection)
+    }
+
+    fn server_of(&self, connection: ConnectionId) -> Option<usize> {
+        find(&self.servers, |server| server.connection == connection)
+    }
+}
+
+impl Process for PgBouncer {
+    type Spec = PgBouncerSpec;
+    type Packet = Packet;
+    type Timer = PgBouncerTimer;
+    type Storage = ();
+
+    fn boot(spec: &PgBouncerSpec, context: &mut impl Context<Self>) -> Self {
+        Self {
+            spec: spec.clone(),
+            clients: Vec::new(),
+            servers: Vec::new(),
+            queue: VecDeque::new(),
+            last_connect: context.monotonic(),
+            last_connect_failed: false,
+            last_login_failed: false,
+        }
+    }
+
+    fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
+        let Origin::Connection(connection, _) = from else {
+            return;
+        };
+        match packet {
+            Packet::Query { query, statement } => {
+                if let Some(slot) = self.client_of(connection) {
+                    self.on_query(context, slot, query, statement);
+                }
+            }
+            Packet::Answer { query, .. } => {
+                if let Some(index) = self.server_of(connection) {
+                    self.on_answer(context, index, query, packet);
+                }
+            }
+            Packet::Cancel { .. } => {
+                let client = self.client_of(connection).and_then(|slot| self.clients[slot]);
+                if let Some(client) = client.filter(|client| client.running)
+                    && let Some(server) = client.server.and_then(|server| self.servers[server])
+                {
+                    context.send(server.connection, packet);
+                }
+            }
+            Packet::Control(_) | Packet::Status(_) | Packet::CheckpointDone | Packet::Replication(_) => {}
+        }
+    }
+
+    fn on_timer(&mut self, context: &mut impl Context<Self>, timer: PgBouncerTimer) {
+        match timer {
+            PgBouncerTimer::ServerConnect => {
+                if let Some(index) = find(&self.servers, |server| server.state == ServerState::Login) {
+                    self.server_lost(context, index);
+                }
+            }
+            PgBouncerTimer::LoginRetry => self.serve_queue(context),
+            PgBouncerTimer::QueryWait => {
+                if let Some(slot) = self.queue.front().copied() {
+                    self.drop_client(context, slot);
+                }
+            }
+        }
+    }
+
+    fn on_connection(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        _peer: ProcessId,
+        event: ConnectionEvent,
+    ) {
+        if event == ConnectionEvent::Accepted {
+            self.accept(context, connection);
+        } else if let Some(slot) = self.client_of(connection) {
+            self.forget_client(context, slot);
+        } else if let Some(index) = self.server_of(connection) {
+            if event == ConnectionEvent::Opened {
+                ask(context, connection);
+            } else {
+                self.server_lost(context, index);
+            }
+        }
+    }
+
+    fn plays(&self, role: &str) -> bool {
+        role == "pgbouncer"
+    }
+}
+
+/// A query of `PgBouncer`'s own.
+fn ask(context: &mut impl Context<PgBouncer>, connection: ConnectionId) {
+    let query = Packet::Query {
+        query: OWN_QUERY,
+        statement: Statement::IsInRecovery,
+    };
+    context.send(connection, query);
+}
+
+/// Puts an item into the first free slot.
+fn put<T>(slots: &mut Vec<Option<T>>, item: T) {
+    match slots.iter_mut().find(|slot| slot.is_none()) {
+        Some(slot) => *slot = Some(item),
+        None => slots.push(Some(item)),
+    }
+}
+
+/// The slot of the item that satisfies the condition.
+fn find<T>(slots: &[Option<T>], matches: impl Fn(&T) -> bool) -> Option<usize> {
+    slots.iter().position(|slot| slot.as_ref().is_some_and(&matches))
+}

@@ -1,0 +1,237 @@
+//! One connection of a client with `PostgreSQL`: login, one statement at a time, and what the client may conclude.
+//!
+//! Connecting means two round trips: TCP, then a statement `SELECT pg_is_in_recovery()` that stands for the start-up
+//! packet, authentication and libpq's question for `target_session_attrs`. A server that starts up or shuts down, or a
+//! proxy without a server, ends the connection at this point, when nothing was sent that could have had an effect.
+//!
+//! | what happens | outcome |
+//! |---|---|
+//! | `COMMIT` acknowledged, rows returned | ok |
+//! | `COMMIT` acknowledged with the warning that the wait for a standby was cancelled | ok with warning |
+//! | refused, or lost during login; read-only (25006); starting up (57P03) | failed: nothing was done |
+//! | the connection is lost, or the client gives up, after the statement was sent | unknown |
+//! | shutting down (57P01, 57P03) in answer to the statement | unknown for a write, failed for a read |
+
+use sim_core::{
+    Completion, ConnectOptions, ConnectionEvent, ConnectionId, Context, OperationId, OperationKind, Outcome,
+    Process, ProcessId,
+};
+
+use super::workload::{Progress, Work};
+use crate::postgres::{Answer, Packet, Statement};
+
+/// One connection, open or not, and the operation that uses it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Session {
+    connection: Option<ConnectionId>,
+    logged_in: bool,
+    /// The last statement that was sent.
+    query: u64,
+    operation: Option<Running>,
+}
+
+/// An operation that was invoked and is not complete.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    id: OperationId,
+    statement: Statement,
+    /// The statement is on its way.
+    sent: bool,
+}
+
+/// What a connection event or a packet meant to the session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum News {
+    /// Nothing that the client must act on.
+    Nothing,
+    /// The session is usable. An operation that waited for it was sent.
+    LoggedIn {
+        /// `pg_is_in_recovery()`.
+        in_recovery: bool,
+    },
+    /// The operation is complete, and the session can be used again.
+    Done(Outcome),
+    /// The connection is gone. An operation that used it is complete.
+    Lost,
+}
+
+impl Session {
+    /// Starts to connect.
+    pub(super) fn open<P: Process<Packet = Packet>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        host: ProcessId,
+        options: ConnectOptions,
+    ) {
+        debug_assert!(self.connection.is_none(), "a session has one connection");
+        self.connection = Some(context.connect(host, options));
+        self.logged_in = false;
+    }
+
+    /// Invokes the next operation. Sends it at once, or after the login.
+    pub(super) fn invoke<P: Process<Packet = Packet>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        progress: &mut Progress,
+    ) {
+        debug_assert!(self.operation.is_none(), "one statement at a time");
+        let (kind, value, statement) = match progress.work() {
+            Work::Write(commit) => {
+                let value = progress.next_value();
+                (OperationKind::Write, value, Statement::Insert { value, commit })
+            }
+            Work::Count => (OperationKind::Read, 0, Statement::Count),
+        };
+        self.operation = Some(Running {
+            id: context.invoke(kind, value),
+            statement,
+            sent: false,
+        });
+        if self.logged_in {
+            self.send_operation(context);
+        }
+    }
+
+    /// Asks the server to cancel the running statement, as drivers do, and goes on waiting for its answer.
+    pub(super) fn cancel<P: Process<Packet = Packet>>(&self, context: &mut impl Context<P>) {
+        if let Some(connection) = self.connection {
+            context.send(connection, Packet::Cancel { query: self.query });
+        }
+    }
+
+    /// Gives up the connection and whatever uses it.
+    pub(super) fn abandon<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
+        if let Some(connection) = self.connection.take() {
+            context.close(connection);
+        }
+        self.logged_in = false;
+        if let Some(operation) = self.operation.take() {
+            let outcome = if operation.sent {
+                Outcome::Unknown
+            } else {
+                Outcome::Failed
+            };
+            context.complete(operation.id, Completion::without_answer(outcome));
+        }
+    }
+
+    /// Something happened to a connection; ignored if it is not this one.
+    pub(super) fn on_connection<P: Process<Packet = Packet>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        connection: ConnectionId,
+        event: ConnectionEvent,
+    ) -> News {
+        if self.connection != Some(connection) {
+            return News::Nothing;
+        }
+        match event {
+            ConnectionEvent::Accepted => News::Nothing,
+            ConnectionEvent::Opened => {
+                self.send(context, Statement::IsInRecovery);
+                News::Nothing
+            }
+            ConnectionEvent::Refused
+            | ConnectionEvent::Closed
+            | ConnectionEvent::Reset
+            | ConnectionEvent::TimedOut => {
+                self.abandon(context);
+                News::Lost
+            }
+        }
+    }
+
+    /// A packet arrived; ignored if it is not on this connection.
+    pub(super) fn on_packet<P: Process<Packet = Packet>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        connection: ConnectionId,
+        packet: &Packet,
+    ) -> News {
+        let Packet::Answer {
+            query,
+            answer,
+            server,
+        } = *packet
+        else {
+            return News::Nothing;
+        };
+        if self.connection != Some(connection) || query != self.query {
+            return News::Nothing;
+        }
+        let ends_connection = matches!(answer, Answer::StartingUp | Answer::ShuttingDown);
+        if !self.logged_in {
+            if let Answer::InRecovery(in_recovery) = answer {
+                self.logged_in = true;
+                self.send_operation(context);
+                return News::LoggedIn { in_recovery };
+            }
+            self.abandon(context);
+            return News::Lost;
+        }
+        let Some(operation) = self.operation.take() else {
+            return News::Nothing;
+        };
+        let (outcome, value) = conclude(answer, operation.statement);
+        let completion = Completion {
+            outcome,
+            served_by: Some(server),
+            value,
+        };
+        context.complete(operation.id, completion);
+        if ends_connection {
+            self.abandon(context);
+            return News::Lost;
+        }
+        News::Done(outcome)
+    }
+
+    /// True while it has a connection or asks for one.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// True if the connection is this session's.
+    pub(super) fn has(&self, connection: ConnectionId) -> bool {
+        self.connection == Some(connection)
+    }
+
+    /// True once the login is complete.
+    pub(super) fn is_logged_in(&self) -> bool {
+        self.logged_in
+    }
+
+    /// True while an operation is incomplete.
+    pub(super) fn is_busy(&self) -> bool {
+        self.operation.is_some()
+    }
+
+    fn send_operation<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
+        if let Some(operation) = &mut self.operation {
+            operation.sent = true;
+            let statement = operation.statement;
+            self.send(context, statement);
+        }
+    }
+
+    fn send<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>, statement: Statement) {
+        if let Some(connection) = self.connection {
+            self.query += 1;
+            let query = self.query;
+            context.send(connection, Packet::Query { query, statement });
+        }
+    }
+}
+
+/// What an answer says about an operation, and the value that it returns.
+fn conclude(answer: Answer, statement: Statement) -> (Outcome, Option<u64>) {
+    match answer {
+        Answer::Committed => (Outcome::Ok, None),
+        Answer::CommittedLocally => (Outcome::OkWithWarning, None),
+        Answer::Count(count) => (Outcome::Ok, Some(count)),
+        Answer::ReadOnly | Answer::StartingUp | Answer::InRecovery(_) => (Outcome::Failed, None),
+        // The statement may have been running: a session that waits for a standby is terminated after its local commit.
+        Answer::ShuttingDown if matches!(statement, Statement::Insert { .. }) => (Outcome::Unknown, None),
+        Answer::ShuttingDown => (Outcome::Failed, None),
+    }
+}
