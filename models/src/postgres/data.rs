@@ -40,6 +40,67 @@ pub struct TimelineHistory {
     pub current: Timeline,
 }
 
+impl TimelineHistory {
+    /// Where `timeline` ended and the next began; absent for the current timeline and for one that is not part of it.
+    pub fn switch_point(&self, timeline: Timeline) -> Option<Lsn> {
+        let switch = self.switches.iter().find(|(ended, _)| *ended == timeline);
+        switch.map(|(_, at)| *at)
+    }
+
+    /// True if this history leads through `timeline`.
+    pub fn contains(&self, timeline: Timeline) -> bool {
+        timeline == self.current || self.switch_point(timeline).is_some()
+    }
+
+    /// The history after a promotion at this position: the next timeline number that this history does not know. Two
+    /// servers that cannot see each other choose the same.
+    #[must_use]
+    pub fn branch(&self, at: Lsn) -> Self {
+        let mut switches = self.switches.clone();
+        switches.push((self.current, at));
+        let current = Timeline(self.current.0.checked_add(1).expect("fewer than 2^32 promotions"));
+        Self { switches, current }
+    }
+
+    /// Where a server with this history, whose WAL ends at `own_end`, left the history of a leader: the position to which
+    /// it must be rewound. Absent if all of its WAL is part of the leader's history, so that it can just stream.
+    ///
+    /// As `pg_rewind` finds the common ancestor: the last timeline that has the same number and the same beginning in
+    /// both, up to where the first of the two left it. A walsender and Patroni compare less: for them, equal timeline
+    /// numbers mean the same timeline ("same timeline number on two histories", fidelity specification, Z5).
+    pub fn fork_point(&self, own_end: Lsn, leader: &Self) -> Option<Lsn> {
+        let mut common = Lsn(0);
+        for ((own, own_until), (other, other_until)) in self.spans(own_end).zip(leader.spans(Lsn(u64::MAX))) {
+            if own != other {
+                break;
+            }
+            common = own_until.min(other_until);
+            if own_until != other_until {
+                break;
+            }
+        }
+        (common < own_end).then_some(common)
+    }
+
+    /// This history as it was when its WAL ended at `position`: later timelines had not begun.
+    #[must_use]
+    pub fn until(&self, position: Lsn) -> Self {
+        let later = self.switches.iter().position(|(_, ended)| *ended >= position);
+        match later {
+            None => self.clone(),
+            Some(index) => Self {
+                switches: self.switches[..index].to_vec(),
+                current: self.switches[index].0,
+            },
+        }
+    }
+
+    /// The timelines and where each ended, the current one at `end`.
+    fn spans(&self, end: Lsn) -> impl Iterator<Item = (Timeline, Lsn)> {
+        self.switches.iter().copied().chain([(self.current, end)])
+    }
+}
+
 /// One record of the write-ahead log.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct WalEntry {
@@ -79,6 +140,20 @@ impl Wal {
     /// The end of the last record.
     pub fn end(&self) -> Lsn {
         self.entries.last().map_or(Lsn(0), |entry| entry.end)
+    }
+
+    /// How many records end at or before this position.
+    pub fn count_until(&self, position: Lsn) -> usize {
+        self.entries.partition_point(|entry| entry.end <= position)
+    }
+
+    /// True if a record starts or the log ends at this position.
+    pub fn has_boundary_at(&self, position: Lsn) -> bool {
+        let before = self.count_until(position);
+        let end = before
+            .checked_sub(1)
+            .map_or(Lsn(0), |last| self.entries[last].end);
+        end == position
     }
 }
 
@@ -167,6 +242,107 @@ pub struct DataDirectory {
     pub history: TimelineHistory,
     /// `pg_wal`, and with it the rows: every record is applied.
     pub wal: Wal,
+}
+
+impl DataDirectory {
+    /// What `initdb` leaves: stopped in order, one checkpoint, no rows.
+    pub fn new_primary() -> Self {
+        let checkpoint = WalEntry {
+            end: Lsn(FIRST_POSITION.0 + CHECKPOINT_BYTES),
+            timeline: Timeline::default(),
+            kind: WalKind::Checkpoint { shutdown: true },
+        };
+        Self {
+            initialized: true,
+            control: ControlFile {
+                state: ClusterState::ShutDown,
+                checkpoint: checkpoint.end,
+                timeline: checkpoint.timeline,
+            },
+            settings: Settings::default(),
+            history: TimelineHistory::default(),
+            wal: Wal {
+                entries: vec![checkpoint],
+            },
+        }
+    }
+
+    /// What `pg_basebackup` makes of this data directory: a standby that will stream from `upstream`.
+    #[must_use]
+    pub fn base_backup(&self, upstream: Option<Upstream>) -> Self {
+        Self {
+            control: ControlFile {
+                state: ClusterState::InArchiveRecovery,
+                ..self.control
+            },
+            settings: Settings {
+                standby: true,
+                upstream,
+                ..Settings::default()
+            },
+            ..self.clone()
+        }
+    }
+
+    /// What `pg_rewind` changes to make this data directory, up to a fork point, part of a leader's history again: the
+    /// WAL behind it goes, the histories are the leader's, and recovery starts from the last checkpoint before it.
+    pub fn rewind_records(&self, fork_point: Lsn, leader: &TimelineHistory) -> [DataRecord; 3] {
+        let kept = &self.wal.entries[..self.wal.count_until(fork_point)];
+        let last = kept
+            .iter()
+            .rfind(|entry| matches!(entry.kind, WalKind::Checkpoint { .. }));
+        let control = ControlFile {
+            state: ClusterState::InArchiveRecovery,
+            checkpoint: last.map_or(Lsn(0), |entry| entry.end),
+            timeline: last.map_or(Timeline::default(), |entry| entry.timeline),
+        };
+        [
+            DataRecord::RewindTo(fork_point),
+            DataRecord::History(Arc::new(leader.until(fork_point))),
+            DataRecord::Control(control),
+        ]
+    }
+
+    /// The values of all rows whose commit is in the log, in the order in which they were committed: what recovery from
+    /// here would make visible.
+    pub fn rows(&self) -> impl Iterator<Item = u64> {
+        self.wal.entries.iter().filter_map(|entry| match entry.kind {
+            WalKind::Commit { value } => Some(value),
+            WalKind::Checkpoint { .. } | WalKind::EndOfRecovery => None,
+        })
+    }
+
+    /// The end of the log.
+    pub fn last_position(&self) -> Lsn {
+        self.wal.end()
+    }
+}
+
+/// Where the WAL of a new cluster begins: the second segment of 16 MiB (`bootstrap_data` in `xlog.c` starts with segment
+/// 1, because position 0 means "invalid").
+const FIRST_POSITION: Lsn = Lsn(16 << 20);
+
+/// WAL of a row inserted and committed on its own, in bytes. An assumption: a heap record of a narrow row (about 70 bytes),
+/// a record of its primary key (64), a commit record (40), each aligned to 8 bytes, and some full-page images and page
+/// headers. Only positions in bytes depend on it: lag limits and the time that redo takes.
+pub const INSERT_BYTES: u64 = 200;
+
+/// WAL of a checkpoint in bytes: a record header of 24, a data header of 2 and `CheckPoint` of 88, aligned to 8.
+pub const CHECKPOINT_BYTES: u64 = 120;
+
+/// WAL of the end of recovery in bytes: a record header of 24, a data header of 2 and `xl_end_of_recovery` of 16, aligned
+/// to 8.
+pub const END_OF_RECOVERY_BYTES: u64 = 48;
+
+impl WalKind {
+    /// How long its record is, in bytes.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Commit { .. } => INSERT_BYTES,
+            Self::Checkpoint { .. } => CHECKPOINT_BYTES,
+            Self::EndOfRecovery => END_OF_RECOVERY_BYTES,
+        }
+    }
 }
 
 /// A change of the data directory.

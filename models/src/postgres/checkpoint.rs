@@ -1,0 +1,114 @@
+//! Checkpoints, and restartpoints on standbys: they move the point at which the next recovery starts.
+
+use sim_core::{ConnectionId, Context, SyncId};
+
+use super::server::{Phase, Server, Timer};
+use super::{ControlFile, DataRecord, Lsn, Packet, WalKind};
+
+/// The state of the checkpointer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Checkpointing {
+    /// The record whose flush is awaited.
+    record: Option<Lsn>,
+    /// The write of `pg_control` under way.
+    control: Option<SyncId>,
+    /// Who is told when it is complete.
+    requesters: Vec<ConnectionId>,
+}
+
+impl Checkpointing {
+    pub(super) fn forget(&mut self, connection: ConnectionId) {
+        self.requesters.retain(|requester| *requester != connection);
+    }
+}
+
+impl Server {
+    pub(super) fn checkpoint_is_due(&mut self, context: &mut impl Context<Self>) {
+        context.set_timer(Timer::Checkpoint, self.spec.parameters.checkpoint_timeout);
+        let idle = match self.phase {
+            Phase::Primary => self.commits.inserted == context.storage().control.checkpoint,
+            _ => false,
+        };
+        if !idle {
+            self.request_checkpoint(context, None);
+        }
+    }
+
+    /// Starts a checkpoint, or joins the one under way.
+    pub(super) fn request_checkpoint(
+        &mut self,
+        context: &mut impl Context<Self>,
+        requester: Option<ConnectionId>,
+    ) {
+        if !matches!(self.phase, Phase::Primary | Phase::Standby | Phase::Promoting) {
+            return;
+        }
+        self.checkpoint.requesters.extend(requester);
+        if self.checkpoint.record.is_some() || self.checkpoint.control.is_some() {
+            return;
+        }
+        match self.phase {
+            Phase::Primary => {
+                let end = self.log(context, WalKind::Checkpoint { shutdown: false });
+                self.checkpoint.record = Some(end);
+            }
+            Phase::Standby | Phase::Promoting => {
+                self.restartpoint(context);
+                self.checkpoint.control = Some(context.sync());
+            }
+            _ => {}
+        }
+    }
+
+    /// Moves the start of the next recovery to the last checkpoint of the primary that was replayed.
+    pub(super) fn restartpoint(&mut self, context: &mut impl Context<Self>) {
+        let data = context.storage();
+        let replayed = &data.wal.entries[..self.receiving.replayed_count];
+        let checkpoint = replayed
+            .iter()
+            .rev()
+            .take_while(|entry| entry.end > data.control.checkpoint)
+            .find(|entry| matches!(entry.kind, WalKind::Checkpoint { .. }));
+        if let Some(checkpoint) = checkpoint {
+            let control = ControlFile {
+                checkpoint: checkpoint.end,
+                timeline: checkpoint.timeline,
+                ..data.control
+            };
+            context.write(DataRecord::Control(control));
+        }
+    }
+
+    /// WAL was flushed: if that completes a checkpoint record, `pg_control` follows.
+    pub(super) fn checkpoint_record_may_be_flushed(&mut self, context: &mut impl Context<Self>) {
+        if let Phase::Stopping(_) = self.phase {
+            self.shutdown_record_may_be_flushed(context);
+            return;
+        }
+        let flushed = self.sending.flushed;
+        if let Some(end) = self.checkpoint.record.take_if(|end| *end <= flushed) {
+            let data = context.storage();
+            let control = ControlFile {
+                checkpoint: end,
+                timeline: data.history.current,
+                ..data.control
+            };
+            context.write(DataRecord::Control(control));
+            self.checkpoint.control = Some(context.sync());
+        }
+    }
+
+    pub(super) fn on_control_file_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
+        if self
+            .checkpoint
+            .control
+            .take_if(|awaited| *awaited == sync)
+            .is_some()
+        {
+            for requester in std::mem::take(&mut self.checkpoint.requesters) {
+                context.send(requester, Packet::CheckpointDone);
+            }
+        }
+        self.shutdown_may_be_synced(context, sync);
+    }
+}

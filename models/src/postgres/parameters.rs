@@ -1,0 +1,82 @@
+//! What a server is started with, apart from what Patroni writes to its data directory.
+
+use std::sync::Arc;
+
+use sim_core::{Sampler, SimDuration};
+
+use super::MemberId;
+
+/// What a server is started with.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Which member of the cluster it is: its `application_name` as a standby.
+    pub member: MemberId,
+    /// Parameters, the same for all members.
+    pub parameters: Arc<Parameters>,
+    /// How long things take that are not modelled further, the same for all members.
+    pub durations: Arc<Durations>,
+}
+
+/// Parameters of `postgresql.conf` that do not change while a cluster lives. The defaults are those of PostgreSQL 15.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    /// `wal_sender_timeout`: a standby that says nothing for so long is dropped. Default 60 s.
+    pub wal_sender_timeout: SimDuration,
+    /// `wal_receiver_timeout`: a sender that says nothing for so long is given up. Default 60 s.
+    pub wal_receiver_timeout: SimDuration,
+    /// `wal_receiver_status_interval`: a standby reports at least this often. Default 10 s.
+    pub wal_receiver_status_interval: SimDuration,
+    /// `wal_retrieve_retry_interval`: the pace of a standby's attempts to connect. Default 5 s.
+    pub wal_retrieve_retry_interval: SimDuration,
+    /// `wal_writer_delay`: how long commits with `synchronous_commit = off` wait for their flush. Default 200 ms.
+    pub wal_writer_delay: SimDuration,
+    /// `checkpoint_timeout`. Default 5 min.
+    pub checkpoint_timeout: SimDuration,
+    /// Whether standbys report what they have written before it is flushed, as PostgreSQL does. It matters to sessions
+    /// with `synchronous_commit = remote_write` alone: without it (the default) they are answered when the standby has
+    /// flushed, and each write of a cluster costs the simulator one event less for each standby.
+    pub reports_written: bool,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            wal_sender_timeout: SimDuration::from_secs(60),
+            wal_receiver_timeout: SimDuration::from_secs(60),
+            wal_receiver_status_interval: SimDuration::from_secs(10),
+            wal_retrieve_retry_interval: SimDuration::from_secs(5),
+            wal_writer_delay: SimDuration::from_millis(200),
+            checkpoint_timeout: SimDuration::from_secs(300),
+            reports_written: false,
+        }
+    }
+}
+
+/// How long things take that are not modelled further, ready to be drawn from. Made of the declared inputs
+/// ([`crate::patroni::Inputs`]).
+#[derive(Clone, Debug)]
+pub struct Durations {
+    /// From the request to promote until the server accepts writes, without WAL left to replay.
+    pub promotion: Sampler,
+    /// From the start of the postmaster until it accepts connections, without WAL to replay.
+    pub postmaster_start: Sampler,
+    /// How fast WAL is replayed, in bytes a second.
+    pub redo_bytes_per_second: u64,
+}
+
+impl Durations {
+    /// How long it takes to replay this much WAL.
+    pub(super) fn redo(&self, bytes: u64) -> SimDuration {
+        SimDuration::from_secs(1).scale(bytes, self.redo_bytes_per_second)
+    }
+}
+
+impl From<&crate::patroni::Inputs> for Durations {
+    fn from(inputs: &crate::patroni::Inputs) -> Self {
+        Self {
+            promotion: inputs.promotion.sampler(),
+            postmaster_start: inputs.postmaster_start.sampler(),
+            redo_bytes_per_second: inputs.redo_bytes_per_second,
+        }
+    }
+}

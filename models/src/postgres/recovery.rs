@@ -1,0 +1,141 @@
+//! From the start of the postmaster to a running server, and from a standby to a primary (`StartupXLOG`).
+
+use std::sync::Arc;
+
+use sim_core::Context;
+
+use super::parameters::Spec;
+use super::server::{Phase, Server, Timer};
+use super::{ClusterState, ControlFile, DataDirectory, DataRecord, Settings, WalEntry, WalKind};
+
+impl Server {
+    /// The postmaster starts: the state of the data directory decides what comes.
+    pub(super) fn start(spec: &Spec, context: &mut impl Context<Self>) -> Self {
+        let mut server = Self {
+            spec: spec.clone(),
+            phase: Phase::Starting,
+            promotion_wanted: false,
+            sessions: Vec::new(),
+            commits: super::commit::CommitPath::default(),
+            sending: super::walsender::WalSending::default(),
+            receiving: super::walreceiver::WalReceiving::default(),
+            checkpoint: super::checkpoint::Checkpointing::default(),
+            visible: 0,
+        };
+        if !context.storage().initialized {
+            context.note(|| "cannot start: the data directory is empty".to_owned());
+            server.exit(context);
+            return server;
+        }
+        let data = context.storage();
+        let control = data.control;
+        let backlog = data.wal.end().0.saturating_sub(control.checkpoint.0);
+        let crashed = matches!(
+            control.state,
+            ClusterState::InProduction | ClusterState::InCrashRecovery
+        );
+        let state = match (data.settings.standby, crashed) {
+            (true, _) => ClusterState::InArchiveRecovery,
+            (false, true) => ClusterState::InCrashRecovery,
+            (false, false) => control.state,
+        };
+        context.note(|| format!("starts as {state:?} with {backlog} bytes to replay"));
+        if state != control.state {
+            context.write(DataRecord::Control(ControlFile { state, ..control }));
+            context.sync();
+        }
+        let start = server.spec.durations.postmaster_start.draw(context.random());
+        context.set_timer(Timer::Started, start + server.spec.durations.redo(backlog));
+        server
+    }
+
+    /// The server's own WAL is replayed.
+    pub(super) fn recovered(&mut self, context: &mut impl Context<Self>) {
+        let data = context.storage();
+        self.visible = data.rows().count() as u64;
+        self.sending.flushed = data.wal.end();
+        self.sending.flushed_count = data.wal.entries.len();
+        self.receiving.replayed = self.sending.flushed;
+        self.receiving.replayed_count = self.sending.flushed_count;
+        if data.settings.standby {
+            context.note(|| "consistent recovery state reached: accepts read-only connections".to_owned());
+            self.phase = Phase::Standby;
+            self.apply_synchronous_standbys(context);
+            context.set_timer(Timer::Checkpoint, self.spec.parameters.checkpoint_timeout);
+            if self.promotion_wanted {
+                self.promote(context);
+            } else {
+                self.start_receiver(context);
+            }
+            return;
+        }
+        let mut control = data.control;
+        if control.state != ClusterState::ShutDown {
+            // After a crash, a checkpoint ends recovery.
+            control.timeline = data.history.current;
+            control.checkpoint = self.append_directly(context, WalKind::Checkpoint { shutdown: false });
+        }
+        control.state = ClusterState::InProduction;
+        context.write(DataRecord::Control(control));
+        let sync = context.sync();
+        self.phase = Phase::Opening {
+            sync,
+            promoted: false,
+        };
+    }
+
+    /// `pg_ctl promote`: the walreceiver stops, everything received is replayed, then the new timeline begins.
+    pub(super) fn promote(&mut self, context: &mut impl Context<Self>) {
+        match self.phase {
+            Phase::Starting if context.storage().settings.standby => self.promotion_wanted = true,
+            Phase::Standby => {
+                context.note(|| "received promote request".to_owned());
+                self.stop_receiver(context);
+                self.phase = Phase::Promoting;
+                let promotion = self.spec.durations.promotion.draw(context.random());
+                context.set_timer(Timer::Promoted, promotion + self.remaining_redo(context));
+            }
+            _ => context.note(|| "is not a standby: ignores the promote request".to_owned()),
+        }
+    }
+
+    /// The end of recovery: the new timeline's history, `standby.signal` removed, the end-of-recovery record and
+    /// `pg_control`, in this order and durable before the first write. A server that is killed in between starts as a
+    /// primary of the new timeline if its history file was written, and as a standby of the old one if it was not.
+    pub(super) fn end_recovery(&mut self, context: &mut impl Context<Self>) {
+        if self.phase != Phase::Promoting {
+            return;
+        }
+        let data: &DataDirectory = context.storage();
+        self.visible = data.rows().count() as u64;
+        let history = Arc::new(data.history.branch(data.wal.end()));
+        let settings = Settings {
+            standby: false,
+            upstream: None,
+            ..data.settings.clone()
+        };
+        // `pg_control` keeps the last checkpoint, which is on the old timeline: the reason why Patroni waits for a
+        // checkpoint before it lets others rewind to this server.
+        let control = ControlFile {
+            state: ClusterState::InProduction,
+            ..data.control
+        };
+        context.write(DataRecord::History(history));
+        context.write(DataRecord::Settings(Arc::new(settings)));
+        let end = self.append_directly(context, WalKind::EndOfRecovery);
+        context.write(DataRecord::Control(control));
+        let sync = context.sync();
+        self.phase = Phase::Opening { sync, promoted: true };
+        self.receiving.replayed = end;
+        self.announce_history(context);
+    }
+
+    /// Writes a record of the startup process, which does not go through the buffers.
+    fn append_directly(&mut self, context: &mut impl Context<Self>, kind: WalKind) -> super::Lsn {
+        let data = context.storage();
+        let end = super::Lsn(data.wal.end().0 + kind.bytes());
+        let timeline = data.history.current;
+        context.write(DataRecord::AppendOne(WalEntry { end, timeline, kind }));
+        end
+    }
+}

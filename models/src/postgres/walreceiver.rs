@@ -1,0 +1,331 @@
+//! The walreceiver of a standby (`walreceiver.c`), and the part of the startup process that replays what it brings and
+//! starts it again (`xlogrecovery.c`).
+
+use std::sync::Arc;
+
+use sim_core::{ConnectOptions, ConnectionId, Context, HostTime, SimDuration, SyncId};
+
+use super::server::{Phase, Server, Timer};
+use super::{DataRecord, Lsn, Packet, Replication, TimelineHistory, Upstream, WalEntry, WalKind};
+
+/// A replay that takes less is part of the same instant as the flush: a row takes some 2 µs, and an event of its own for
+/// each would cost more than it tells.
+const SHORT_REPLAY: SimDuration = SimDuration::from_millis(1);
+
+/// The receiving side of this server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WalReceiving {
+    receiver: Option<WalReceiver>,
+    /// When streaming last failed.
+    last_failure: Option<HostTime>,
+    /// The flush under way, and the position and the number of records that it makes durable.
+    flush: Option<(SyncId, Lsn, usize)>,
+    /// Up to where sessions see rows, as a position and as a number of records.
+    pub(super) replayed: Lsn,
+    pub(super) replayed_count: usize,
+    /// The startup process is busy with a backlog until then.
+    busy_until: HostTime,
+    busy: bool,
+}
+
+/// A walreceiver.
+#[derive(Clone, Debug)]
+struct WalReceiver {
+    connection: ConnectionId,
+    upstream: Upstream,
+    /// The upstream's history, when it has accepted.
+    history: Option<Arc<TimelineHistory>>,
+    last_heard: HostTime,
+    asked: bool,
+    last_reply: HostTime,
+}
+
+impl WalReceiving {
+    pub(super) fn is(&self, connection: ConnectionId) -> bool {
+        self.receiver
+            .as_ref()
+            .is_some_and(|receiver| receiver.connection == connection)
+    }
+
+    pub(super) fn is_streaming(&self) -> bool {
+        self.receiver
+            .as_ref()
+            .is_some_and(|receiver| receiver.history.is_some())
+    }
+}
+
+impl Server {
+    /// Starts the walreceiver, if there is an upstream and none runs.
+    pub(super) fn start_receiver(&mut self, context: &mut impl Context<Self>) {
+        if self.phase != Phase::Standby || self.receiving.receiver.is_some() {
+            return;
+        }
+        let data = context.storage();
+        let Some(upstream) = data.settings.upstream else {
+            return;
+        };
+        let start = Replication::Start {
+            member: self.spec.member,
+            timeline: data.history.current,
+            from: data.wal.end(),
+        };
+        // Neither `tcp_user_timeout` nor keep-alives are set in `primary_conninfo`; the status messages every 10 s make up
+        // for that.
+        let connection = context.connect(upstream.server, ConnectOptions::default());
+        context.send(connection, Packet::Replication(start));
+        let now = context.monotonic();
+        self.receiving.receiver = Some(WalReceiver {
+            connection,
+            upstream,
+            history: None,
+            last_heard: now,
+            asked: false,
+            last_reply: now,
+        });
+    }
+
+    /// Stops the walreceiver.
+    pub(super) fn stop_receiver(&mut self, context: &mut impl Context<Self>) {
+        context.cancel_timer(&Timer::WalReceiver);
+        context.cancel_timer(&Timer::WalRetrieveRetry);
+        if let Some(receiver) = self.receiving.receiver.take() {
+            context.close(receiver.connection);
+        }
+    }
+
+    /// `primary_conninfo` was loaded again: with another upstream the walreceiver starts anew, at once.
+    pub(super) fn upstream_may_have_changed(&mut self, context: &mut impl Context<Self>) {
+        let wanted = context.storage().settings.upstream;
+        let current = self.receiving.receiver.as_ref().map(|receiver| receiver.upstream);
+        if wanted == current {
+            return;
+        }
+        context.note(|| match wanted {
+            Some(upstream) => format!("streams from member {} from now on", upstream.member.0),
+            None => "has no upstream any more".to_owned(),
+        });
+        self.stop_receiver(context);
+        self.start_receiver(context);
+    }
+
+    /// Streaming ended or did not begin. The next attempt comes at once, but not within `wal_retrieve_retry_interval` of
+    /// the failure before.
+    pub(super) fn receiver_failed(&mut self, context: &mut impl Context<Self>) {
+        self.stop_receiver(context);
+        if self.phase != Phase::Standby {
+            return;
+        }
+        let now = context.monotonic();
+        let pace = self.spec.parameters.wal_retrieve_retry_interval;
+        let next = self
+            .receiving
+            .last_failure
+            .map_or(now, |last| (last + pace).max(now));
+        self.receiving.last_failure = Some(next);
+        context.set_timer(Timer::WalRetrieveRetry, next.since(now));
+    }
+
+    pub(super) fn on_upstream(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        message: Replication,
+    ) {
+        let now = context.monotonic();
+        let Some(receiver) = &mut self.receiving.receiver else {
+            return;
+        };
+        if receiver.connection != connection {
+            return;
+        }
+        receiver.last_heard = now;
+        receiver.asked = false;
+        match message {
+            Replication::History(history) => self.on_history(context, history),
+            Replication::Refused => {
+                context.note(|| "cannot stream: the upstream refuses".to_owned());
+                self.receiver_failed(context);
+            }
+            Replication::Wal { entries } => self.on_wal(context, entries),
+            Replication::KeepAlive { .. } => self.reply(context),
+            Replication::Start { .. } | Replication::Reply { .. } => {
+                unreachable!("the upstream of a standby never sends {message:?}")
+            }
+        }
+    }
+
+    /// The upstream accepted, or went on to a new timeline.
+    fn on_history(&mut self, context: &mut impl Context<Self>, history: Arc<TimelineHistory>) {
+        let data = context.storage();
+        let own = data.history.current;
+        let fork = history.switch_point(own);
+        if fork.is_some_and(|fork| fork < data.wal.end()) {
+            context.note(|| "its WAL goes on behind the fork of the new timeline: needs a rewind".to_owned());
+            self.receiver_failed(context);
+            return;
+        }
+        let Some(receiver) = &mut self.receiving.receiver else {
+            return;
+        };
+        let is_first = receiver.history.replace(history).is_none();
+        if is_first {
+            context.set_timer(
+                Timer::WalReceiver,
+                self.spec.parameters.wal_receiver_status_interval,
+            );
+            context.note(|| format!("started streaming WAL on timeline {}", own.0));
+        }
+        self.reply(context);
+    }
+
+    fn on_wal(&mut self, context: &mut impl Context<Self>, entries: Arc<[WalEntry]>) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return;
+        };
+        let data = context.storage();
+        assert!(
+            first.end > data.wal.end(),
+            "a standby at {} was sent a record that ends at {}",
+            data.wal.end(),
+            first.end
+        );
+        if last.timeline > data.history.current {
+            // The WAL reached the point where the upstream's history left this timeline.
+            let history = self
+                .receiving
+                .receiver
+                .as_ref()
+                .and_then(|receiver| receiver.history.clone())
+                .expect("a sender announces its history before the first record of a timeline");
+            context.write(DataRecord::History(history));
+            self.announce_history(context);
+        }
+        if let [entry] = *entries {
+            context.write(DataRecord::AppendOne(entry));
+        } else {
+            context.write(DataRecord::Append(entries));
+        }
+        if self.spec.parameters.reports_written {
+            self.reply(context);
+        }
+        self.flush_received(context);
+    }
+
+    /// Flushes what was received, unless a flush is under way: then it joins the next.
+    fn flush_received(&mut self, context: &mut impl Context<Self>) {
+        let wal = &context.storage().wal;
+        let (end, count) = (wal.end(), wal.entries.len());
+        if self.receiving.flush.is_none() && end > self.sending.flushed {
+            self.receiving.flush = Some((context.sync(), end, count));
+        }
+    }
+
+    /// True if the sync was a flush of received WAL.
+    pub(super) fn on_received_flushed(&mut self, context: &mut impl Context<Self>, sync: SyncId) -> bool {
+        let Some((_, end, count)) = self.receiving.flush.take_if(|(awaited, ..)| *awaited == sync) else {
+            return false;
+        };
+        if !matches!(self.phase, Phase::Standby | Phase::Stopping(_)) {
+            return true;
+        }
+        let bytes = end.0 - self.sending.flushed.0;
+        self.sending.flushed = end;
+        self.sending.flushed_count = count;
+        self.replay(context, bytes);
+        self.reply(context);
+        self.ship(context, None);
+        self.flush_received(context);
+        true
+    }
+
+    /// Replays newly flushed records: at once, or behind a backlog that takes time.
+    fn replay(&mut self, context: &mut impl Context<Self>, bytes: u64) {
+        let now = context.monotonic();
+        let redo = self.spec.durations.redo(bytes);
+        if !self.receiving.busy && redo < SHORT_REPLAY {
+            self.replay_until_flushed(context);
+            return;
+        }
+        self.receiving.busy_until = self.receiving.busy_until.max(now) + redo;
+        self.receiving.busy = true;
+        context.set_timer(Timer::Replayed, self.receiving.busy_until.since(now));
+    }
+
+    pub(super) fn replayed_backlog(&mut self, context: &mut impl Context<Self>) {
+        self.receiving.busy = false;
+        if self.phase == Phase::Standby {
+            self.replay_until_flushed(context);
+            self.reply(context);
+        }
+    }
+
+    fn replay_until_flushed(&mut self, context: &impl Context<Self>) {
+        let wal = &context.storage().wal.entries;
+        let new = &wal[self.receiving.replayed_count..self.sending.flushed_count];
+        let is_commit = |entry: &&WalEntry| matches!(entry.kind, WalKind::Commit { .. });
+        self.visible += new.iter().filter(is_commit).count() as u64;
+        self.receiving.replayed = self.sending.flushed;
+        self.receiving.replayed_count = self.sending.flushed_count;
+    }
+
+    /// How long the replay of what was received still takes.
+    pub(super) fn remaining_redo(&self, context: &impl Context<Self>) -> SimDuration {
+        let unflushed = context.storage().wal.end().0 - self.sending.flushed.0;
+        let busy = if self.receiving.busy {
+            self.receiving.busy_until.since(context.monotonic())
+        } else {
+            SimDuration::ZERO
+        };
+        busy + self.spec.durations.redo(unflushed)
+    }
+
+    fn reply(&mut self, context: &mut impl Context<Self>) {
+        let Some(receiver) = &mut self.receiving.receiver else {
+            return;
+        };
+        if receiver.history.is_none() {
+            return;
+        }
+        receiver.last_reply = context.monotonic();
+        let message = Replication::Reply {
+            written: context.storage().wal.end(),
+            flushed: self.sending.flushed,
+            replayed: self.receiving.replayed,
+        };
+        context.send(receiver.connection, Packet::Replication(message));
+    }
+
+    /// Reports at least every `wal_receiver_status_interval`; asks a sender that was silent for half of
+    /// `wal_receiver_timeout` for a sign of life and gives it up after all of it.
+    pub(super) fn check_receiver(&mut self, context: &mut impl Context<Self>) {
+        let parameters = Arc::clone(&self.spec.parameters);
+        let now = context.monotonic();
+        let flushed = self.sending.flushed;
+        let Some(receiver) = &mut self.receiving.receiver else {
+            return;
+        };
+        let silence = now.since(receiver.last_heard);
+        if silence >= parameters.wal_receiver_timeout {
+            context.note(|| "terminates walreceiver due to timeout".to_owned());
+            self.receiver_failed(context);
+            return;
+        }
+        if silence >= parameters.wal_receiver_timeout / 2 && !receiver.asked {
+            receiver.asked = true;
+            let ask = Replication::KeepAlive { flushed };
+            context.send(receiver.connection, Packet::Replication(ask));
+        }
+        let patience = if receiver.asked {
+            parameters.wal_receiver_timeout
+        } else {
+            parameters.wal_receiver_timeout / 2
+        };
+        let give_up = receiver.last_heard + patience;
+        let mut report = receiver.last_reply + parameters.wal_receiver_status_interval;
+        if report <= now {
+            self.reply(context);
+            report = now + parameters.wal_receiver_status_interval;
+        }
+        context.set_timer(Timer::WalReceiver, report.min(give_up).since(now));
+    }
+}
