@@ -2,7 +2,7 @@
 //!
 //! This is the one file of them. Each names its source. Nothing else in the Patroni model is fitted to anything.
 
-use sim_core::{Distribution, SimDuration};
+use sim_core::{Distribution, Sampler, SimDuration};
 
 /// How long the real software takes for what the models do not look into.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,15 @@ pub struct Inputs {
     /// Redo rate of crash recovery in bytes a second; an assumption of the fidelity specification (section 4.4: 50 to
     /// 200 MB/s).
     pub redo_bytes_per_second: u64,
+    /// From the start of the Patroni process until its first HA cycle, interpreter included: 2.9 to 7.3 s after a kill
+    /// (fidelity specification, sections 5.4 and 8.2; measured on a loaded machine). Also used when a host boots: an
+    /// assumption, counted from the start of the service.
+    pub patroni_start: Distribution,
+    /// How long `pg_rewind` runs: 2 to 10 s. An assumption: the fidelity specification (section 2.10) says seconds to
+    /// minutes, by the number of changed blocks; this stands for a small database.
+    pub rewind: Distribution,
+    /// How long `pg_basebackup` takes to copy the data files: 20 to 40 s. An assumption: 2 to 4 GB at 100 MB/s.
+    pub base_backup: Distribution,
 }
 
 impl Default for Inputs {
@@ -30,6 +39,39 @@ impl Default for Inputs {
             postmaster_spawn: Distribution::Uniform(millis(800), millis(1_500)),
             postmaster_start: Distribution::Uniform(millis(100), millis(300)),
             redo_bytes_per_second: 100_000_000,
+            patroni_start: Distribution::Uniform(millis(2_900), millis(7_300)),
+            rewind: Distribution::Uniform(millis(2_000), millis(10_000)),
+            base_backup: Distribution::Uniform(millis(20_000), millis(40_000)),
+        }
+    }
+}
+
+/// The inputs that Patroni itself draws from; those of PostgreSQL belong to the server's specification.
+#[derive(Clone, Debug)]
+pub struct InputSamplers {
+    /// [`Inputs::postmaster_spawn`].
+    pub postmaster_spawn: Sampler,
+    /// [`Inputs::postmaster_start`].
+    pub postmaster_start: Sampler,
+    /// [`Inputs::redo_bytes_per_second`].
+    pub redo_bytes_per_second: u64,
+    /// [`Inputs::patroni_start`].
+    pub patroni_start: Sampler,
+    /// [`Inputs::rewind`].
+    pub rewind: Sampler,
+    /// [`Inputs::base_backup`].
+    pub base_backup: Sampler,
+}
+
+impl From<&Inputs> for InputSamplers {
+    fn from(inputs: &Inputs) -> Self {
+        Self {
+            postmaster_spawn: inputs.postmaster_spawn.sampler(),
+            postmaster_start: inputs.postmaster_start.sampler(),
+            redo_bytes_per_second: inputs.redo_bytes_per_second,
+            patroni_start: inputs.patroni_start.sampler(),
+            rewind: inputs.rewind.sampler(),
+            base_backup: inputs.base_backup.sampler(),
         }
     }
 }

@@ -1,9 +1,27 @@
 //! Patroni, and the PostgreSQL cluster that it keeps available.
 
 mod config;
+mod cycle;
+mod dcs;
+mod demotion;
+mod healthy;
 mod inputs;
+mod local;
+mod lock;
+mod member;
 mod packet;
+mod promotion;
+mod race;
+mod recovery;
+mod rejoin;
+mod rest;
+mod schedule;
+mod synchronous;
+mod task;
+mod watchdog;
 
 pub use config::{Configuration, SynchronousMode, Tags, Watchdog, WatchdogMode};
-pub use inputs::Inputs;
+pub use inputs::{InputSamplers, Inputs};
+pub use member::{Member, Peer, Spec, Timer};
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
+pub use rest::RoundPurpose;

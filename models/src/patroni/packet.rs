@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::postgres::{Lsn, MemberId, Timeline};
+use crate::postgres::{Lsn, MemberId, Timeline, TimelineHistory};
 use crate::{etcd, postgres};
 
 /// A packet of a Patroni cluster. Each role understands a part of it.
@@ -58,6 +58,9 @@ pub struct MemberReport {
     pub nofailover: bool,
     /// The watchdog is required and not usable.
     pub watchdog_failed: bool,
+    /// The timelines of its server. Real members ask the server itself (`TIMELINE_HISTORY` on a replication
+    /// connection); see `rest.rs`.
+    pub history: Arc<TimelineHistory>,
 }
 
 /// Whether a member's PostgreSQL is in recovery.

@@ -1,0 +1,264 @@
+//! One cycle of the HA loop, in order (`ha.py:_run_cycle`; fidelity specification, 2.4).
+//!
+//! The real loop is one thread that blocks; here it is a value that says where the loop waits.
+//!
+//! ```text
+//!  Napping ─► AwaitingView ─► AwaitingStatus ─┬─ task runs ──────► renew the lock, if held
+//!                  │                          ├─ server starts ──► renew the lock, if held
+//!                  ▼                          ├─ server dead ────► recover
+//!              DCS error                      ├─ no leader ──────► Polling ─► Locking(Acquire) ─┐
+//!            (Demoting if primary)            └─ leader ─┬─ me ──► Locking(Renew) ─► lead ◄─────┘
+//!                                                        └─ other ► follow
+//!                              then Locking(Member), and the nap
+//! ```
+
+use std::sync::Arc;
+
+use sim_core::{Context, SimDuration};
+
+use super::dcs::{MemberKey, View};
+use super::demotion::DemoteMode;
+use super::local::{ServerState, Waiter, position_of};
+use super::lock::{After, Goal, LockStep};
+use super::member::{Member, Timer};
+use super::packet::{MemberReport, MemberRole};
+use super::rest::RoundPurpose;
+use super::synchronous::SyncStep;
+use super::task::Task;
+use crate::etcd::Mutation;
+use crate::postgres::{Lsn, Status, Timeline};
+
+/// Where the HA loop is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cycle {
+    /// Between two cycles.
+    Napping,
+    /// Waits for the copy of the keys to be complete, at most `retry_timeout`.
+    AwaitingView,
+    /// Waits for the answer of the server.
+    AwaitingStatus,
+    /// Waits for etcd.
+    Locking(Goal, LockStep),
+    /// Waits for the reports of other members.
+    Polling(RoundPurpose),
+    /// Manages synchronous standbys.
+    Synchronizing(SyncStep),
+    /// The loop itself stops the server.
+    Demoting,
+}
+
+impl Member {
+    /// Begins a cycle.
+    pub(super) fn begin_cycle(&mut self, context: &mut impl Context<Self>) {
+        self.woken = false;
+        self.lease_fresh = false;
+        if self.cache.ready && self.cache.raft_term < self.client.raft_term {
+            // The copy may come from a member that was left behind (#3373).
+            self.cache.rebuild(context);
+        }
+        if self.cache.ready {
+            self.on_view(context);
+        } else {
+            self.cycle = Cycle::AwaitingView;
+            context.set_timer(Timer::View, self.spec.configuration.retry_timeout);
+        }
+    }
+
+    /// The copy of the keys did not become complete in time.
+    pub(super) fn on_view_timeout(&mut self, context: &mut impl Context<Self>) {
+        if self.cycle == Cycle::AwaitingView {
+            context.note(|| "Error communicating with DCS: the view is not ready".to_owned());
+            self.on_dcs_error(context);
+        }
+    }
+
+    /// The copy of the keys is complete.
+    pub(super) fn on_view(&mut self, context: &mut impl Context<Self>) {
+        context.cancel_timer(&Timer::View);
+        self.view = View::read(&self.cache, &self.keys, &self.spec.names);
+        if let Some(leader) = self.view.leader() {
+            self.old_view.clone_from(&self.view);
+            if leader != self.spec.member {
+                self.leader_expiry = None;
+            }
+        }
+        self.cycle = Cycle::AwaitingStatus;
+        self.ask_status(context, Waiter::Cycle);
+    }
+
+    /// The server answered, or there is no answer to be had.
+    pub(super) fn on_cycle_status(&mut self, context: &mut impl Context<Self>, status: Option<Arc<Status>>) {
+        if self.cycle != Cycle::AwaitingStatus {
+            return;
+        }
+        self.status = status;
+        let state = self.server_state(context);
+        let starting = state == ServerState::Starting;
+        self.starting_since = starting.then(|| self.starting_since.unwrap_or(context.wall()));
+        if state == ServerState::Running {
+            self.start_failed = false;
+            self.crash_recovered = false;
+            self.was_primary |= self.is_primary(context);
+        }
+        if self.task.is_some() {
+            self.while_busy(context);
+        } else if starting {
+            self.while_starting(context);
+        } else if state == ServerState::Stopped {
+            self.on_stopped(context);
+        } else {
+            match self.view.leader() {
+                None => self.race(context),
+                Some(leader) if leader == self.spec.member => self.lock(context, Goal::Renew(After::Lead)),
+                Some(_) => self.follow(context),
+            }
+        }
+    }
+
+    /// The reduced branch: a task runs.
+    fn while_busy(&mut self, context: &mut impl Context<Self>) {
+        if self.holds_lock() {
+            self.lock(context, Goal::Renew(After::Busy));
+        } else if self.is_primary(context) && !matches!(self.task, Some(Task::Demote(_))) {
+            context.note(|| "demoting self because I do not have the lock and I was a leader".to_owned());
+            self.demote(context, DemoteMode::ImmediateNoLock);
+        } else {
+            self.finish_cycle(context);
+        }
+    }
+
+    /// The server does not let anybody in yet.
+    fn while_starting(&mut self, context: &mut impl Context<Self>) {
+        if self.holds_lock() {
+            self.lock(context, Goal::Renew(After::Starting));
+        } else if self.is_primary(context) {
+            context
+                .note(|| "demoting self: not the leader, and PostgreSQL is starting as primary".to_owned());
+            self.demote(context, DemoteMode::ImmediateNoLock);
+        } else {
+            self.finish_cycle(context);
+        }
+    }
+
+    /// The lock is kept.
+    pub(super) fn on_renewed(&mut self, context: &mut impl Context<Self>, after: After) {
+        self.after_renewal(context);
+        match after {
+            After::Lead => self.lead(context),
+            After::Busy => self.finish_cycle(context),
+            After::Starting => self.on_slow_start(context),
+            After::Recover => self.recover(context),
+        }
+    }
+
+    /// Somebody else has the lock, by the word of etcd.
+    pub(super) fn on_renewal_refused(&mut self, context: &mut impl Context<Self>) {
+        self.leader_expiry = None;
+        self.view.leader = None;
+        if self.is_primary(context) {
+            context.note(|| "demoted self because failed to update leader lock in DCS".to_owned());
+            self.demote(context, DemoteMode::ImmediateNoLock);
+        } else {
+            context.note(|| "not promoting because failed to update leader lock in DCS".to_owned());
+            self.finish_cycle(context);
+        }
+    }
+
+    /// etcd did not answer (`_handle_dcs_error`).
+    pub(super) fn on_dcs_error(&mut self, context: &mut impl Context<Self>) {
+        // The status may be of an earlier cycle; the role has not changed without the loop.
+        if self.is_primary(context) && !matches!(self.task, Some(Task::Demote(_))) {
+            context.note(|| "demoting self because DCS is not accessible and I was a leader".to_owned());
+            self.demote(context, DemoteMode::Offline);
+        } else {
+            context.note(|| "DCS is not accessible".to_owned());
+            self.end_cycle(context);
+        }
+    }
+
+    /// All polls of a round ended.
+    pub(super) fn on_round(
+        &mut self,
+        context: &mut impl Context<Self>,
+        purpose: RoundPurpose,
+        reports: &[Arc<MemberReport>],
+    ) {
+        if purpose == RoundPurpose::Receivers {
+            return self.on_receivers(context, reports);
+        }
+        if self.cycle != Cycle::Polling(purpose) {
+            return;
+        }
+        match purpose {
+            RoundPurpose::Race => self.on_race_polled(context, reports),
+            RoundPurpose::Candidates => self.on_candidates(context, reports),
+            RoundPurpose::Leader => self.on_leader_polled(context, reports),
+            RoundPurpose::Receivers => {}
+        }
+    }
+
+    /// The last step of a cycle: the member's own key.
+    pub(super) fn finish_cycle(&mut self, context: &mut impl Context<Self>) {
+        self.lock(context, Goal::Member);
+    }
+
+    /// Writes the member's own key, if it changed or its lease did.
+    pub(super) fn write_member_key(&mut self, context: &mut impl Context<Self>, new_lease: bool) {
+        let key = self.member_key(context);
+        let own = self.spec.member;
+        let stored = self.view.member(own).is_some();
+        if stored && !new_lease && self.written_key == Some(key) {
+            return;
+        }
+        self.written_key = Some(key);
+        self.put_plain(
+            context,
+            Mutation::Put {
+                key: Arc::clone(&self.keys.members[usize::from(own.0)]),
+                value: key.to_value(),
+                lease: self.lease,
+            },
+        );
+    }
+
+    fn member_key(&self, context: &impl Context<Self>) -> MemberKey {
+        let tags = self.spec.configuration.tags;
+        let status = self
+            .status
+            .as_deref()
+            .filter(|status| status.accepts_connections && context.is_running(self.spec.postgres));
+        MemberKey {
+            member: self.spec.member,
+            role: if status.is_some_and(|status| !status.in_recovery) {
+                MemberRole::Primary
+            } else {
+                MemberRole::Replica
+            },
+            running: status.is_some(),
+            timeline: status.map_or(Timeline::default(), |status| status.timeline),
+            position: status.map_or(Lsn(0), position_of),
+            checkpoint_after_promote: self.checkpoint_done,
+            nosync: tags.nosync,
+            nofailover: tags.nofailover,
+        }
+    }
+
+    /// The cycle is over: naps until the next one.
+    pub(super) fn end_cycle(&mut self, context: &mut impl Context<Self>) {
+        self.cycle = Cycle::Napping;
+        let now = context.wall();
+        if std::mem::take(&mut self.woken) {
+            self.schedule.wake(now);
+            context.set_timer(Timer::Nap, SimDuration::ZERO);
+            return;
+        }
+        let follows = !self.holds_lock() && self.view.leader.is_some() && self.task.is_none();
+        let (nap, exceeded) = self
+            .schedule
+            .after_cycle(now, self.spec.configuration.loop_wait, follows);
+        if exceeded {
+            context.note(|| "Loop time exceeded, rescheduling immediately.".to_owned());
+        }
+        context.set_timer(Timer::Nap, nap);
+    }
+}

@@ -1,0 +1,271 @@
+//! What the keys of a cluster say, read once a cycle (`dcs/__init__.py:Cluster`).
+//!
+//! Values are written as short texts with the fields that the model uses, in place of Patroni's JSON.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::cache::Cache;
+use crate::etcd::{Key, LeaseId, Value};
+use crate::patroni::packet::MemberRole;
+use crate::postgres::{Lsn, MemberId, Timeline, TimelineHistory};
+
+/// The keys of one cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    /// `/service/<scope>/`.
+    pub(crate) prefix: Key,
+    /// `leader`: the lock.
+    pub(crate) leader: Key,
+    /// `status`: the leader's flushed position (`optime`).
+    pub(crate) status: Key,
+    /// `sync`.
+    pub(crate) sync: Key,
+    /// `history`.
+    pub(crate) history: Key,
+    /// `initialize`.
+    pub(crate) initialize: Key,
+    /// `members/<name>`, by member.
+    pub(crate) members: Arc<[Key]>,
+}
+
+impl Keys {
+    /// The keys of the cluster with this scope and these members.
+    pub(crate) fn new(scope: &str, names: &[String]) -> Self {
+        let key = |name: &str| -> Key { format!("/service/{scope}/{name}").into() };
+        Self {
+            prefix: key(""),
+            leader: key("leader"),
+            status: key("status"),
+            sync: key("sync"),
+            history: key("history"),
+            initialize: key("initialize"),
+            members: names.iter().map(|name| key(&format!("members/{name}"))).collect(),
+        }
+    }
+}
+
+/// The leader key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct LeaderKey {
+    /// Who holds the lock.
+    pub(crate) member: MemberId,
+    /// With which lease it vanishes.
+    pub(crate) lease: Option<LeaseId>,
+}
+
+/// What a member says about itself in its key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct MemberKey {
+    /// Who.
+    pub(crate) member: MemberId,
+    /// `role`.
+    pub(crate) role: MemberRole,
+    /// `state` is `running`.
+    pub(crate) running: bool,
+    /// `timeline`.
+    pub(crate) timeline: Timeline,
+    /// `xlog_location`.
+    pub(crate) position: Lsn,
+    /// `checkpoint_after_promote`.
+    pub(crate) checkpoint_after_promote: bool,
+    /// `tags.nosync`.
+    pub(crate) nosync: bool,
+    /// `tags.nofailover`.
+    pub(crate) nofailover: bool,
+}
+
+impl MemberKey {
+    /// As it is stored.
+    pub(crate) fn to_value(self) -> Value {
+        format!(
+            "{} {} {} {} {} {} {}",
+            u8::from(self.role == MemberRole::Primary),
+            u8::from(self.running),
+            self.timeline.0,
+            self.position.0,
+            u8::from(self.checkpoint_after_promote),
+            u8::from(self.nosync),
+            u8::from(self.nofailover),
+        )
+        .into()
+    }
+
+    fn from_value(member: MemberId, value: &str) -> Option<Self> {
+        let mut fields = value.split(' ').map(|field| field.parse::<u64>().unwrap_or(0));
+        Some(Self {
+            member,
+            role: if fields.next()? == 1 {
+                MemberRole::Primary
+            } else {
+                MemberRole::Replica
+            },
+            running: fields.next()? == 1,
+            timeline: Timeline(fields.next()? as u32),
+            position: Lsn(fields.next()?),
+            checkpoint_after_promote: fields.next()? == 1,
+            nosync: fields.next()? == 1,
+            nofailover: fields.next()? == 1,
+        })
+    }
+}
+
+/// The `/sync` key.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct SyncKey {
+    /// Who wrote it as leader.
+    pub(crate) leader: Option<MemberId>,
+    /// `sync_standby`.
+    pub(crate) standbys: Vec<MemberId>,
+    /// The revision to compare with when writing; 0 when there is no key.
+    pub(crate) revision: u64,
+}
+
+impl SyncKey {
+    /// As it is stored: the leader's name, then the standbys' names.
+    pub(crate) fn to_value(leader: MemberId, standbys: &[MemberId], names: &[String]) -> Value {
+        let mut text = names[usize::from(leader.0)].clone();
+        for standby in standbys {
+            text.push(' ');
+            text.push_str(&names[usize::from(standby.0)]);
+        }
+        text.into()
+    }
+
+    fn from_value(value: &str, revision: u64, names: &[String]) -> Self {
+        let mut members = value.split(' ').map(|name| member_named(name, names));
+        Self {
+            leader: members.next().flatten(),
+            standbys: members.flatten().collect(),
+            revision,
+        }
+    }
+
+    /// True if the member may lead, by this key: it is the leader or a standby of it (`SyncState.matches`).
+    pub(crate) fn allows(&self, member: MemberId) -> bool {
+        self.leader == Some(member) || self.standbys.contains(&member)
+    }
+}
+
+/// The cluster as one member sees it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// Who holds the lock.
+    pub(crate) leader: Option<LeaderKey>,
+    /// `optime` of the status key.
+    pub(crate) optime: Lsn,
+    /// The members that have a key, in order of identity.
+    pub(crate) members: Vec<MemberKey>,
+    /// The synchronous standbys.
+    pub(crate) sync: SyncKey,
+    /// The timelines, as the last leader recorded them.
+    pub(crate) history: TimelineHistory,
+    /// True if the history key exists.
+    pub(crate) has_history: bool,
+    /// True if the cluster was initialized.
+    pub(crate) initialized: bool,
+}
+
+impl View {
+    /// Reads the copy of the keys.
+    pub(crate) fn read(cache: &Cache, keys: &Keys, names: &[String]) -> Self {
+        let mut view = Self::default();
+        for entry in cache.entries() {
+            let (key, value) = (&entry.key, &*entry.value);
+            if *key == keys.leader {
+                view.leader = member_named(value, names).map(|member| LeaderKey {
+                    member,
+                    lease: entry.lease,
+                });
+            } else if *key == keys.status {
+                view.optime = Lsn(value.parse().unwrap_or(0));
+            } else if *key == keys.sync {
+                view.sync = SyncKey::from_value(value, entry.mod_revision, names);
+            } else if *key == keys.history {
+                view.history = history_from_value(value);
+                view.has_history = true;
+            } else if *key == keys.initialize {
+                view.initialized = true;
+            } else if let Some(index) = keys.members.iter().position(|member| member == key) {
+                view.members
+                    .extend(MemberKey::from_value(MemberId(index as u8), value));
+            }
+        }
+        view.members.sort_unstable_by_key(|member| member.member);
+        view
+    }
+
+    /// Who holds the lock.
+    pub(crate) fn leader(&self) -> Option<MemberId> {
+        self.leader.map(|leader| leader.member)
+    }
+
+    /// The key of a member.
+    pub(crate) fn member(&self, member: MemberId) -> Option<&MemberKey> {
+        self.members.iter().find(|key| key.member == member)
+    }
+}
+
+fn member_named(name: &str, names: &[String]) -> Option<MemberId> {
+    names
+        .iter()
+        .position(|other| other == name)
+        .map(|index| MemberId(index as u8))
+}
+
+/// As the history key stores it: `timeline:end` for each switch, then the current timeline.
+pub(crate) fn history_to_value(history: &TimelineHistory) -> Value {
+    let mut text = String::new();
+    for (timeline, end) in &history.switches {
+        write!(text, "{}:{} ", timeline.0, end.0).expect("writing to a text does not fail");
+    }
+    write!(text, "{}", history.current.0).expect("writing to a text does not fail");
+    text.into()
+}
+
+fn history_from_value(value: &str) -> TimelineHistory {
+    let mut history = TimelineHistory::default();
+    for field in value.split(' ') {
+        if let Some((timeline, end)) = field.split_once(':') {
+            let switch = (
+                Timeline(timeline.parse().unwrap_or(0)),
+                Lsn(end.parse().unwrap_or(0)),
+            );
+            history.switches.push(switch);
+        } else {
+            history.current = Timeline(field.parse().unwrap_or(1));
+        }
+    }
+    history
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_read_back_as_they_were_written() {
+        let history = TimelineHistory {
+            switches: vec![(Timeline(1), Lsn(500)), (Timeline(2), Lsn(700))],
+            current: Timeline(3),
+        };
+        assert_eq!(history_from_value(&history_to_value(&history)), history);
+        let key = MemberKey {
+            member: MemberId(2),
+            role: MemberRole::Primary,
+            running: true,
+            timeline: Timeline(3),
+            position: Lsn(77),
+            checkpoint_after_promote: true,
+            nosync: false,
+            nofailover: true,
+        };
+        assert_eq!(MemberKey::from_value(MemberId(2), &key.to_value()), Some(key));
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let value = SyncKey::to_value(MemberId(1), &[MemberId(0), MemberId(2)], &names);
+        let sync = SyncKey::from_value(&value, 9, &names);
+        assert_eq!(sync.leader, Some(MemberId(1)));
+        assert_eq!(sync.standbys, [MemberId(0), MemberId(2)]);
+        assert!(sync.allows(MemberId(2)));
+    }
+}

@@ -1,0 +1,218 @@
+//! The ways down (`ha.py:demote`; fidelity specification, 2.7).
+//!
+//! | mode | stop | leader key | then |
+//! |---|---|---|---|
+//! | offline | fast | stays | read-only standby without upstream; the HA loop waits for it |
+//! | graceful | checkpoint, fast | released when a candidate has everything | 2 s, then follows |
+//! | immediate | immediate | released | 2 s, then follows |
+//! | immediate-nolock | immediate | is somebody else's | follows |
+//!
+//! The watchdog stays armed until the server has stopped.
+
+use std::sync::Arc;
+
+use sim_core::{Context, HostTime, SimDuration};
+
+use super::cycle::Cycle;
+use super::dcs::View;
+use super::member::{Member, Timer};
+use super::packet::MemberReport;
+use super::rest::RoundPurpose;
+use super::task::Task;
+use crate::postgres::{ClusterState, Control, Lsn, StopMode};
+
+/// How often a stopping postmaster is looked at.
+const STOP_POLL: SimDuration = SimDuration::from_millis(50);
+/// How often `pg_control` is looked at in a graceful demotion (`STOP_POLLING_INTERVAL`).
+const CONTROL_POLL: SimDuration = SimDuration::from_secs(1);
+/// For candidates to receive the shutdown checkpoint.
+const GRACE: SimDuration = SimDuration::from_secs(1);
+/// "Give a time to somebody to take the leader lock".
+const AFTER_RELEASE: SimDuration = SimDuration::from_secs(2);
+
+/// How to demote.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DemoteMode {
+    /// etcd does not answer.
+    Offline,
+    /// A switchover.
+    Graceful,
+    /// The server is not worth keeping the lock for.
+    Immediate,
+    /// The lock is lost already.
+    ImmediateNoLock,
+}
+
+/// A demotion under way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Demotion {
+    mode: DemoteMode,
+    stage: Stage,
+    /// When the stop began.
+    since: HostTime,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Checkpointing,
+    Stopping,
+    Grace,
+    AskingReceivers,
+    Releasing,
+    Resting,
+}
+
+impl Member {
+    /// Begins a demotion; another task is given up.
+    pub(super) fn demote(&mut self, context: &mut impl Context<Self>, mode: DemoteMode) {
+        let graceful = mode == DemoteMode::Graceful;
+        let stage = if graceful {
+            Stage::Checkpointing
+        } else {
+            Stage::Stopping
+        };
+        self.task = Some(Task::Demote(Demotion {
+            mode,
+            stage,
+            since: context.monotonic(),
+        }));
+        if graceful {
+            self.control(context, Control::Checkpoint);
+            self.finish_cycle(context);
+            return;
+        }
+        self.cycle = Cycle::Demoting;
+        self.stop_server(context, mode);
+    }
+
+    pub(super) fn on_demotion_checkpoint(&mut self, context: &mut impl Context<Self>) {
+        if let Some(Task::Demote(demotion)) = self.task
+            && demotion.stage == Stage::Checkpointing
+        {
+            self.enter(demotion, Stage::Stopping);
+            self.stop_server(context, demotion.mode);
+        }
+    }
+
+    fn enter(&mut self, demotion: Demotion, stage: Stage) {
+        self.task = Some(Task::Demote(Demotion { stage, ..demotion }));
+    }
+
+    fn stop_server(&mut self, context: &mut impl Context<Self>, mode: DemoteMode) {
+        let stop = match mode {
+            DemoteMode::Offline | DemoteMode::Graceful => StopMode::Fast,
+            DemoteMode::Immediate | DemoteMode::ImmediateNoLock => StopMode::Immediate,
+        };
+        self.control(context, Control::Stop(stop));
+        let poll = if mode == DemoteMode::Graceful {
+            CONTROL_POLL
+        } else {
+            STOP_POLL
+        };
+        context.set_timer(Timer::Task, poll);
+    }
+
+    /// The next step of a demotion.
+    pub(super) fn advance_demotion(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
+        match demotion.stage {
+            // The server died before it answered: there is nothing to checkpoint.
+            Stage::Checkpointing => self.enter(demotion, Stage::Stopping),
+            Stage::Stopping if context.is_running(self.spec.postgres) => {
+                self.watch_stop(context, demotion);
+            }
+            Stage::Stopping => self.on_stopped_for_demotion(context, demotion),
+            Stage::Grace => {
+                self.enter(demotion, Stage::AskingReceivers);
+                let candidates = self.candidates();
+                self.poll(context, RoundPurpose::Receivers, candidates);
+            }
+            Stage::Resting => self.rest_demoted(context, demotion),
+            Stage::AskingReceivers | Stage::Releasing => {}
+        }
+        if demotion.stage == Stage::Checkpointing {
+            context.set_timer(Timer::Task, STOP_POLL);
+        }
+    }
+
+    fn watch_stop(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
+        let limit = self.spec.configuration.primary_stop_timeout;
+        let lasted = context.monotonic().since(demotion.since);
+        if self.synchronous() && limit > SimDuration::ZERO && lasted >= limit {
+            context.note(|| "primary_stop_timeout is over: killing the postmaster".to_owned());
+            context.kill(self.spec.postgres);
+        }
+        let poll = if demotion.mode == DemoteMode::Graceful {
+            CONTROL_POLL
+        } else {
+            STOP_POLL
+        };
+        context.set_timer(Timer::Task, poll);
+    }
+
+    fn on_stopped_for_demotion(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
+        self.leader_expiry = None;
+        self.was_primary = false;
+        self.check_divergence = true;
+        self.disarm_watchdog(context);
+        match demotion.mode {
+            DemoteMode::Offline | DemoteMode::ImmediateNoLock => self.rest_demoted(context, demotion),
+            DemoteMode::Immediate => {
+                self.enter(demotion, Stage::Releasing);
+                self.release_lock(context);
+            }
+            DemoteMode::Graceful => {
+                let clean = context.storage().control.state == ClusterState::ShutDown;
+                if clean {
+                    self.enter(demotion, Stage::Grace);
+                    context.set_timer(Timer::Task, GRACE);
+                } else {
+                    self.enter(demotion, Stage::Releasing);
+                    self.release_lock(context);
+                }
+            }
+        }
+    }
+
+    /// The candidates of a graceful demotion said how much they have.
+    pub(super) fn on_receivers(&mut self, context: &mut impl Context<Self>, reports: &[Arc<MemberReport>]) {
+        let Some(Task::Demote(demotion)) = self.task else {
+            return;
+        };
+        let shutdown: Lsn = context.storage().control.checkpoint;
+        if reports.iter().any(|report| report.position >= shutdown) {
+            context.note(|| "Leader key released".to_owned());
+        } else {
+            context.note(|| format!("nobody has received the shutdown checkpoint at {shutdown}"));
+        }
+        self.enter(demotion, Stage::Releasing);
+        self.release_lock(context);
+    }
+
+    /// The lock was given back, or etcd did not answer.
+    pub(super) fn on_released(&mut self, context: &mut impl Context<Self>) {
+        match self.task {
+            Some(Task::Demote(demotion)) => {
+                self.enter(demotion, Stage::Resting);
+                context.set_timer(Timer::Task, AFTER_RELEASE);
+            }
+            _ => self.wake(context),
+        }
+    }
+
+    /// The server is down: starts it again as a standby.
+    fn rest_demoted(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
+        let view = View::read(&self.cache, &self.keys, &self.spec.names);
+        let me = self.spec.member;
+        let leader = view
+            .leader()
+            .filter(|leader| *leader != me && demotion.mode != DemoteMode::Offline);
+        context.note(|| "starting as a secondary".to_owned());
+        self.start_standby(context, leader);
+        match demotion.mode {
+            // The loop itself waits until the server runs.
+            DemoteMode::Offline => self.cycle = Cycle::Demoting,
+            DemoteMode::Immediate | DemoteMode::ImmediateNoLock => self.finish_cycle(context),
+            DemoteMode::Graceful => {}
+        }
+    }
+}

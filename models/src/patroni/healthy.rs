@@ -1,0 +1,197 @@
+//! The branch with a leader: what the holder of the lock does in each cycle, and what the others do
+//! (`ha.py:process_healthy_cluster`; fidelity specification, 2.6).
+
+use std::sync::Arc;
+
+use sim_core::Context;
+
+use super::cycle::Cycle;
+use super::dcs::history_to_value;
+use super::demotion::DemoteMode;
+use super::member::Member;
+use super::packet::MemberReport;
+use super::rest::RoundPurpose;
+use super::task::Task;
+use crate::etcd::Mutation;
+use crate::postgres::{Control, MemberId};
+
+impl Member {
+    /// The lock was renewed or acquired: what `update_lock` does besides. The cycle does not wait for the writes.
+    pub(super) fn after_renewal(&mut self, context: &mut impl Context<Self>) {
+        self.leader_expiry = Some(context.wall() + self.spec.configuration.ttl);
+        self.keep_watchdog(context);
+        let flushed = self
+            .status
+            .as_ref()
+            .filter(|status| status.accepts_connections && !status.in_recovery)
+            .map(|status| status.flushed);
+        if let Some(flushed) = flushed.filter(|flushed| *flushed != self.written_optime) {
+            self.written_optime = flushed;
+            self.put_plain(
+                context,
+                Mutation::Put {
+                    key: Arc::clone(&self.keys.status),
+                    value: flushed.0.to_string().into(),
+                    lease: None,
+                },
+            );
+        }
+        if !self.view.initialized {
+            self.view.initialized = true;
+            self.put_plain(
+                context,
+                Mutation::Put {
+                    key: Arc::clone(&self.keys.initialize),
+                    value: "7000000000000000001".into(),
+                    lease: None,
+                },
+            );
+        }
+    }
+
+    /// This member holds the lock, and its server answers.
+    pub(super) fn lead(&mut self, context: &mut impl Context<Self>) {
+        if self.watchdog_forbids_leading() {
+            context.note(|| "releasing leader key: the watchdog is required and not usable".to_owned());
+            return self.demote(context, DemoteMode::Immediate);
+        }
+        if !self.is_primary(context) {
+            return self.promote(context);
+        }
+        self.start_failed = false;
+        if std::mem::take(&mut self.switchover_requested) {
+            self.cycle = Cycle::Polling(RoundPurpose::Candidates);
+            let candidates = self.candidates();
+            return self.poll(context, RoundPurpose::Candidates, candidates);
+        }
+        let name = self.name().to_owned();
+        context.note(|| format!("no action. I am ({name}), the leader with the lock"));
+        self.ensure_checkpoint(context);
+        self.write_history(context);
+        self.manage_synchronous(context);
+    }
+
+    /// One checkpoint after a promotion, before others may rewind (`ensure_checkpoint_after_promote`).
+    fn ensure_checkpoint(&mut self, context: &mut impl Context<Self>) {
+        if self.checkpoint_done || self.checkpoint_asked {
+            return;
+        }
+        let running = self.status.as_ref().map(|status| status.timeline);
+        if running == Some(context.storage().control.timeline) {
+            self.checkpoint_done = true;
+        } else {
+            self.checkpoint_asked = true;
+            self.control(context, Control::Checkpoint);
+        }
+    }
+
+    /// A checkpoint is complete: of a demotion, or after a promotion.
+    pub(super) fn on_checkpoint_done(&mut self, context: &mut impl Context<Self>) {
+        if matches!(self.task, Some(Task::Demote(_))) {
+            return self.on_demotion_checkpoint(context);
+        }
+        if std::mem::take(&mut self.checkpoint_asked) {
+            self.checkpoint_done = true;
+            self.wake(context);
+        }
+    }
+
+    /// `/history`, when the timeline changed.
+    fn write_history(&mut self, context: &mut impl Context<Self>) {
+        let history = &context.storage().history;
+        if history.switches.is_empty() || (self.view.has_history && *history == self.view.history) {
+            return;
+        }
+        let value = history_to_value(history);
+        self.put_plain(
+            context,
+            Mutation::Put {
+                key: Arc::clone(&self.keys.history),
+                value,
+                lease: None,
+            },
+        );
+    }
+
+    /// Who may take over: the synchronous standbys in synchronous mode, else all members with a key.
+    pub(super) fn candidates(&self) -> Vec<MemberId> {
+        if self.synchronous() {
+            return self.view.sync.standbys.clone();
+        }
+        let me = self.spec.member;
+        self.view
+            .members
+            .iter()
+            .filter(|key| key.member != me && !key.nofailover)
+            .map(|key| key.member)
+            .collect()
+    }
+
+    /// True if one of these could lead (`is_failover_possible`).
+    pub(super) fn is_failover_possible(&self, reports: &[Arc<MemberReport>]) -> bool {
+        let configuration = &self.spec.configuration;
+        reports.iter().any(|report| {
+            report.running
+                && !report.nofailover
+                && !report.watchdog_failed
+                && self.view.optime.0.saturating_sub(report.position.0)
+                    <= configuration.maximum_lag_on_failover
+        })
+    }
+
+    /// The candidates of a switchover, or of a failover from a dead server, answered.
+    pub(super) fn on_candidates(&mut self, context: &mut impl Context<Self>, reports: &[Arc<MemberReport>]) {
+        let possible = self.is_failover_possible(reports);
+        if !context.is_running(self.spec.postgres) {
+            return self.on_crash_candidates(context, possible);
+        }
+        if self.starting_since.is_some() {
+            return self.on_slow_start_candidates(context, possible);
+        }
+        if possible {
+            context.note(|| "manual failover: demoting myself".to_owned());
+            self.demote(context, DemoteMode::Graceful);
+        } else {
+            context.note(|| "manual failover: no healthy members found, failover is not possible".to_owned());
+            self.manage_synchronous(context);
+        }
+    }
+
+    /// Somebody else leads: follows it.
+    pub(super) fn follow(&mut self, context: &mut impl Context<Self>) {
+        self.switchover_requested = false;
+        if self.is_primary(context) {
+            context.note(|| "demoting self because I do not have the lock and I was a leader".to_owned());
+            return self.demote(context, DemoteMode::ImmediateNoLock);
+        }
+        let leader = self.view.leader();
+        if self.set_upstream(context, leader) {
+            self.check_divergence = true;
+            return self.finish_cycle(context);
+        }
+        if self.check_divergence && self.repairs_divergence() {
+            return self.ask_leader(context);
+        }
+        let name = self.name().to_owned();
+        let leader = leader.map(|leader| self.spec.name(leader).to_owned());
+        context.note(|| {
+            let leader = leader.as_deref().unwrap_or("nobody");
+            format!("no action. I am ({name}), a secondary, and following a leader ({leader})")
+        });
+        self.finish_cycle(context);
+    }
+
+    /// Points `primary_conninfo` at a leader, or removes it. Returns whether it changed.
+    pub(super) fn set_upstream(
+        &mut self,
+        context: &mut impl Context<Self>,
+        leader: Option<MemberId>,
+    ) -> bool {
+        let upstream = self.upstream_of(leader);
+        let slots = self.others();
+        self.configure(context, |settings| {
+            settings.upstream = upstream;
+            settings.slots = slots;
+        })
+    }
+}

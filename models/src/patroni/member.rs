@@ -1,0 +1,380 @@
+//! Patroni on one host, as a process: what it consists of, and where its events go.
+
+use std::sync::Arc;
+
+use sim_core::{
+    ConnectionEvent, ConnectionId, Context, MarkKind, Origin, Process, ProcessId, SimDuration, WallTime,
+};
+
+use super::config::Configuration;
+use super::cycle::Cycle;
+use super::dcs::{Cache, Changes, Client, Keys, MemberKey, View};
+use super::inputs::InputSamplers;
+use super::local::Local;
+use super::lock::Purpose;
+use super::packet::{Packet, Rest};
+use super::rest::{Round, RoundPurpose};
+use super::schedule::Schedule;
+use super::synchronous::Bookkeeping;
+use super::task::Task;
+use crate::etcd::{self, LeaseId};
+use crate::postgres::{DataDirectory, Lsn, MemberId, Status};
+
+/// What a member is started with.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Which member this is.
+    pub member: MemberId,
+    /// `name` of each member; a [`MemberId`] is a position in this list.
+    pub names: Arc<[String]>,
+    /// The PostgreSQL server on this host.
+    pub postgres: ProcessId,
+    /// All members of the cluster, this one included.
+    pub peers: Arc<[Peer]>,
+    /// `etcd3.hosts`.
+    pub etcd: Arc<[ProcessId]>,
+    /// The settings.
+    pub configuration: Arc<Configuration>,
+    /// Declared inputs, ready to be drawn from.
+    pub inputs: Arc<InputSamplers>,
+}
+
+/// Where a member of the cluster is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Peer {
+    /// Which member.
+    pub member: MemberId,
+    /// Its Patroni, with the REST API.
+    pub patroni: ProcessId,
+    /// Its PostgreSQL server.
+    pub postgres: ProcessId,
+}
+
+impl Spec {
+    /// Where a member is.
+    ///
+    /// # Panics
+    /// If there is no such member: the cluster was built wrongly.
+    pub fn peer(&self, member: MemberId) -> Peer {
+        *self
+            .peers
+            .iter()
+            .find(|peer| peer.member == member)
+            .expect("peers holds every member that names holds")
+    }
+
+    /// The name of a member.
+    pub fn name(&self, member: MemberId) -> &str {
+        &self.names[usize::from(member.0)]
+    }
+}
+
+/// What Patroni can be woken for.
+#[derive(Clone, Debug, Hash, PartialEq)]
+pub enum Timer {
+    /// The interpreter has started; the first cycle begins.
+    Started,
+    /// The nap between two cycles is over.
+    Nap,
+    /// `retry_timeout`: the cycle waited long enough for the copy of the keys.
+    View,
+    /// Half of `retry_timeout`: the cycle waited long enough for PostgreSQL.
+    Query,
+    /// An attempt of this call to etcd, or the pause before its next round, is over.
+    Call(u64),
+    /// An attempt to build the copy of the keys, or the pause before the next, is over.
+    Cache,
+    /// A poll of this member took too long.
+    Poll(RoundPurpose, MemberId),
+    /// The next step of the asynchronous task.
+    Task,
+    /// The pause in which a new synchronous standby catches up is over.
+    SyncSettled,
+}
+
+/// Patroni on one host.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub(super) spec: Spec,
+    /// False while the interpreter starts.
+    started: bool,
+    pub(super) keys: Keys,
+    pub(super) client: Client<Purpose>,
+    pub(super) cache: Cache,
+    pub(super) lease: Option<LeaseId>,
+    /// The lease was kept alive in this cycle.
+    pub(super) lease_fresh: bool,
+    pub(super) schedule: Schedule,
+    pub(super) cycle: Cycle,
+    /// The wake-up event was set while a cycle ran.
+    pub(super) woken: bool,
+    /// The cluster as this cycle sees it.
+    pub(super) view: View,
+    /// The last view in which there was a leader.
+    pub(super) old_view: View,
+    pub(super) local: Local,
+    /// What the server said in this cycle.
+    pub(super) status: Option<Arc<Status>>,
+    /// Since when the server has been starting.
+    pub(super) starting_since: Option<WallTime>,
+    /// The asynchronous executor: at most one task.
+    pub(super) task: Option<Task>,
+    pub(super) rounds: Vec<Round>,
+    /// `leader_expiry`: until when this member believes in its lock.
+    pub(super) leader_expiry: Option<WallTime>,
+    /// This Patroni has run its server as a primary, and not demoted it since.
+    pub(super) was_primary: bool,
+    /// An attempt to start the server failed.
+    pub(super) start_failed: bool,
+    /// Single-user crash recovery was done since the server last ran.
+    pub(super) crash_recovered: bool,
+    /// It is to be checked whether the server has forked from the leader (`REWIND_STATUS.CHECK`).
+    pub(super) check_divergence: bool,
+    pub(super) switchover_requested: bool,
+    pub(super) checkpoint_asked: bool,
+    /// `checkpoint_after_promote`.
+    pub(super) checkpoint_done: bool,
+    pub(super) watchdog_armed: bool,
+    pub(super) sync: Bookkeeping,
+    pub(super) written_key: Option<MemberKey>,
+    pub(super) written_optime: Lsn,
+    /// The leader key was seen by the watch: its loss is worth a mark.
+    leader_seen: bool,
+}
+
+impl Member {
+    /// Sets the wake-up event: a nap ends at once, a running cycle is followed by another.
+    pub(super) fn wake(&mut self, context: &mut impl Context<Self>) {
+        if self.cycle == Cycle::Napping {
+            self.schedule.wake(context.wall());
+            context.set_timer(Timer::Nap, SimDuration::ZERO);
+        } else {
+            self.woken = true;
+        }
+    }
+
+    /// True if this member holds the lock, by its view.
+    pub(super) fn holds_lock(&self) -> bool {
+        self.view.leader() == Some(self.spec.member)
+    }
+
+    /// Its own name.
+    pub(super) fn name(&self) -> &str {
+        self.spec.name(self.spec.member)
+    }
+
+    /// The members other than this one.
+    pub(super) fn others(&self) -> Vec<MemberId> {
+        let me = self.spec.member;
+        self.spec
+            .peers
+            .iter()
+            .map(|peer| peer.member)
+            .filter(|member| *member != me)
+            .collect()
+    }
+
+    /// Carries out what finished calls to etcd lead to.
+    fn drain_calls(&mut self, context: &mut impl Context<Self>) {
+        while let Some(finished) = self.client.finished.pop_front() {
+            self.on_call(context, finished);
+        }
+        self.follow_endpoint(context);
+    }
+
+    /// Restarts the watch when the client uses another endpoint.
+    fn follow_endpoint(&mut self, context: &mut impl Context<Self>) {
+        if std::mem::take(&mut self.client.switched) {
+            self.cache.rebuild(context);
+        }
+    }
+
+    fn on_changes(&mut self, context: &mut impl Context<Self>, changes: Changes) {
+        let leader = self.cache.get(&self.keys.leader);
+        let exists = leader.is_some();
+        let own = leader.is_some_and(|entry| *entry.value == *self.spec.name(self.spec.member));
+        if self.leader_seen && !exists {
+            context.note(|| "the leader key has vanished".to_owned());
+            context.mark(MarkKind::Suspected, 0);
+        }
+        self.leader_seen = exists;
+        if changes.leader || (changes.status && !own) {
+            self.wake(context);
+        }
+        if changes.ready && self.cycle == Cycle::AwaitingView {
+            self.on_view(context);
+        }
+    }
+
+    fn on_cache_timer(&mut self, context: &mut impl Context<Self>) {
+        if self.cache.is_loading() {
+            self.cache.give_up(context);
+            self.client.switch();
+            self.client.switched = false;
+        } else if !self.cache.ready {
+            self.cache
+                .load(context, self.client.endpoint(), self.client.timeouts());
+        }
+    }
+
+    fn on_etcd_packet(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        packet: etcd::Packet,
+    ) {
+        let of_watch = self.cache.owns(connection);
+        match packet {
+            etcd::Packet::Response { id, response } if of_watch => {
+                let term = self.client.raft_term;
+                if let Some(changes) = self.cache.on_response(context, id, &response, term) {
+                    self.on_changes(context, changes);
+                } else {
+                    self.cache.give_up(context);
+                    self.client.switch();
+                    self.client.switched = false;
+                }
+            }
+            etcd::Packet::Response { id, response } if self.client.owns(connection) => {
+                self.client.on_response(context, id, &response);
+                self.drain_calls(context);
+            }
+            etcd::Packet::Watched { events, .. } if of_watch => {
+                let changes = self
+                    .cache
+                    .on_watched(&events, &self.keys.leader, &self.keys.status);
+                self.on_changes(context, changes);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Process for Member {
+    type Spec = Spec;
+    type Packet = Packet;
+    type Timer = Timer;
+    type Storage = DataDirectory;
+
+    fn boot(spec: &Spec, context: &mut impl Context<Self>) -> Self {
+        let keys = Keys::new(&spec.configuration.scope, &spec.names);
+        let start = spec.inputs.patroni_start.draw(context.random());
+        context.set_timer(Timer::Started, start);
+        Self {
+            started: false,
+            client: Client::new(&spec.etcd, spec.configuration.retry_timeout, context),
+            cache: Cache::new(Arc::clone(&keys.prefix), &spec.configuration),
+            keys,
+            lease: None,
+            lease_fresh: false,
+            schedule: Schedule::new(context.wall()),
+            cycle: Cycle::Napping,
+            woken: false,
+            view: View::default(),
+            old_view: View::default(),
+            local: Local::default(),
+            status: None,
+            starting_since: None,
+            task: None,
+            rounds: Vec::new(),
+            leader_expiry: None,
+            was_primary: false,
+            start_failed: false,
+            crash_recovered: false,
+            check_divergence: true,
+            switchover_requested: false,
+            checkpoint_asked: false,
+            checkpoint_done: false,
+            watchdog_armed: false,
+            sync: Bookkeeping::default(),
+            written_key: None,
+            written_optime: Lsn(0),
+            leader_seen: false,
+            spec: spec.clone(),
+        }
+    }
+
+    fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
+        let Origin::Connection(connection, _) = from else {
+            return;
+        };
+        match packet {
+            // The port is not open before the interpreter has started.
+            _ if !self.started => context.close(connection),
+            Packet::Etcd(packet) => self.on_etcd_packet(context, connection, packet),
+            Packet::Postgres(packet) if self.is_local(connection) => self.on_local_packet(context, &packet),
+            Packet::Postgres(_) => {}
+            Packet::Rest(Rest::Get(path)) => self.on_rest_request(context, connection, path),
+            Packet::Rest(Rest::Response { report, .. }) => self.on_report(context, connection, report),
+        }
+    }
+
+    fn on_timer(&mut self, context: &mut impl Context<Self>, timer: Timer) {
+        match timer {
+            Timer::Started => {
+                self.started = true;
+                self.schedule = Schedule::new(context.wall());
+                context.set_timer(Timer::Cache, SimDuration::ZERO);
+                self.begin_cycle(context);
+            }
+            Timer::Nap => self.begin_cycle(context),
+            Timer::View => self.on_view_timeout(context),
+            Timer::Query => self.on_query_timeout(context),
+            Timer::Call(id) => {
+                self.client.on_timer(context, id);
+                self.drain_calls(context);
+            }
+            Timer::Cache => self.on_cache_timer(context),
+            Timer::Poll(purpose, member) => self.on_poll_timeout(context, purpose, member),
+            Timer::Task => self.on_task_timer(context),
+            Timer::SyncSettled => self.on_sync_settled(context),
+        }
+    }
+
+    fn on_connection(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        _peer: ProcessId,
+        event: ConnectionEvent,
+    ) {
+        if event == ConnectionEvent::Accepted {
+            return;
+        }
+        if self.client.owns(connection) {
+            self.client.on_connection(context, connection, event);
+            self.drain_calls(context);
+        } else if self.cache.owns(connection) {
+            if self.cache.on_connection(context, event, self.client.timeouts()) {
+                self.client.switch();
+                self.client.switched = false;
+            }
+        } else if event != ConnectionEvent::Opened {
+            if self.is_local(connection) {
+                self.on_local_lost(context);
+            } else {
+                self.on_report(context, connection, None);
+            }
+        }
+    }
+
+    fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
+        if command != "switchover" {
+            return false;
+        }
+        context.note(|| "received switchover request".to_owned());
+        self.switchover_requested = true;
+        self.wake(context);
+        true
+    }
+
+    fn plays(&self, role: &str) -> bool {
+        match role {
+            "patroni" => true,
+            "patroni-leader" => self.holds_lock(),
+            "patroni-replica" => self.started && !self.holds_lock(),
+            "sync-standby" => self.view.sync.standbys.contains(&self.spec.member),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The postmaster is not there: starting it again (`ha.py:recover`; fidelity specification, 2.9).
+
+use std::sync::Arc;
+
+use sim_core::{Context, HostTime, SimDuration};
+
+use super::cycle::Cycle;
+use super::demotion::DemoteMode;
+use super::local::Waiter;
+use super::lock::{After, Goal};
+use super::member::{Member, Timer};
+use super::rest::RoundPurpose;
+use super::task::Task;
+use crate::postgres::{
+    ClusterState, ControlFile, DataRecord, Lsn, MemberId, Status, SynchronousStandbys, WalEntry, WalKind,
+};
+
+/// How often a starting server is asked whether it is ready (`wait_for_startup`).
+const POLL: SimDuration = SimDuration::from_secs(1);
+/// `postgresql.pg_ctl_timeout`.
+const START_TIMEOUT: SimDuration = SimDuration::from_secs(60);
+/// The size of a checkpoint record in the log.
+const CHECKPOINT_RECORD: u64 = 120;
+
+/// A start under way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Start {
+    spawned: bool,
+    since: HostTime,
+    limit: SimDuration,
+}
+
+impl Member {
+    /// The server does not run, and nothing is being done about it.
+    pub(super) fn on_stopped(&mut self, context: &mut impl Context<Self>) {
+        if self.holds_lock() {
+            if self.start_failed {
+                context.note(|| "removed leader key after trying and failing to start postgres".to_owned());
+                self.start_failed = false;
+                self.leader_expiry = None;
+                self.release_lock(context);
+                return self.finish_cycle(context);
+            }
+            return self.lock(context, Goal::Renew(After::Recover));
+        }
+        self.recover(context);
+    }
+
+    /// Chooses how to bring the server back.
+    pub(super) fn recover(&mut self, context: &mut impl Context<Self>) {
+        let holds_lock = self.holds_lock();
+        let state = context.storage().control.state;
+        let primary = matches!(
+            state,
+            ClusterState::InProduction | ClusterState::InCrashRecovery | ClusterState::ShutDown
+        );
+        if holds_lock && self.was_primary && primary {
+            if self.spec.configuration.primary_start_timeout == SimDuration::ZERO {
+                self.cycle = Cycle::Polling(RoundPurpose::Candidates);
+                let candidates = self.candidates();
+                return self.poll(context, RoundPurpose::Candidates, candidates);
+            }
+            return self.restart_primary(context);
+        }
+        let leaderless = self.view.leader.is_none();
+        if Self::crashed_as_primary(context)
+            && !self.crash_recovered
+            && (leaderless || holds_lock || self.spec.configuration.use_pg_rewind)
+        {
+            return self.recover_in_single_user_mode(context);
+        }
+        if !holds_lock && !leaderless && self.repairs_divergence() {
+            return self.ask_leader(context);
+        }
+        self.restart_standby(context);
+    }
+
+    /// Nobody, or somebody, could take over from the dead server (`primary_start_timeout: 0`).
+    pub(super) fn on_crash_candidates(&mut self, context: &mut impl Context<Self>, possible: bool) {
+        if possible {
+            context.note(|| "stopped PostgreSQL to fail over after a crash".to_owned());
+            self.demote(context, DemoteMode::Immediate);
+            // There is no postmaster to wait for.
+            context.set_timer(Timer::Task, SimDuration::ZERO);
+        } else {
+            self.restart_primary(context);
+        }
+    }
+
+    fn restart_primary(&mut self, context: &mut impl Context<Self>) {
+        context.note(|| "starting primary after failure".to_owned());
+        let limit = self.spec.configuration.primary_start_timeout;
+        self.start(context, limit);
+        self.finish_cycle(context);
+    }
+
+    /// Starts the server as a standby of whoever leads, within a cycle.
+    pub(super) fn restart_standby(&mut self, context: &mut impl Context<Self>) {
+        let me = self.spec.member;
+        let leader = self.view.leader().filter(|leader| *leader != me);
+        context.note(|| {
+            if leader.is_some() {
+                "starting as a secondary".to_owned()
+            } else {
+                "starting as readonly because i had the session lock, or there is no leader".to_owned()
+            }
+        });
+        self.check_divergence = true;
+        self.start_standby(context, leader);
+        self.finish_cycle(context);
+    }
+
+    /// Writes the configuration of a standby and starts the server.
+    pub(super) fn start_standby(&mut self, context: &mut impl Context<Self>, leader: Option<MemberId>) {
+        let upstream = self.upstream_of(leader);
+        let slots = self.others();
+        self.configure(context, |settings| {
+            settings.standby = true;
+            settings.upstream = upstream;
+            settings.slots = slots;
+            settings.synchronous_standbys = SynchronousStandbys::default();
+        });
+        self.start(context, START_TIMEOUT);
+    }
+
+    fn start(&mut self, context: &mut impl Context<Self>, limit: SimDuration) {
+        let spawn = self.spec.inputs.postmaster_spawn.draw(context.random());
+        self.task = Some(Task::Start(Start {
+            spawned: false,
+            since: context.monotonic(),
+            limit,
+        }));
+        context.set_timer(Timer::Task, spawn);
+    }
+
+    /// The postmaster is forked, or it is time to ask whether it is ready.
+    pub(super) fn advance_start(&mut self, context: &mut impl Context<Self>, start: Start) {
+        if start.spawned {
+            return self.ask_status(context, Waiter::Task);
+        }
+        context.start(self.spec.postgres);
+        self.task = Some(Task::Start(Start {
+            spawned: true,
+            since: context.monotonic(),
+            ..start
+        }));
+        context.set_timer(Timer::Task, POLL);
+    }
+
+    /// The starting server answered.
+    pub(super) fn on_start_polled(
+        &mut self,
+        context: &mut impl Context<Self>,
+        start: Start,
+        status: Option<&Status>,
+    ) {
+        if !context.is_running(self.spec.postgres) {
+            context.note(|| "postmaster died while starting".to_owned());
+            self.start_failed = true;
+            self.end_task(context);
+        } else if status.is_some_and(|status| status.accepts_connections)
+            || context.monotonic().since(start.since) >= start.limit
+        {
+            self.end_task(context);
+        } else {
+            context.set_timer(Timer::Task, POLL);
+        }
+    }
+
+    /// The lock was renewed for a server that is still starting.
+    pub(super) fn on_slow_start(&mut self, context: &mut impl Context<Self>) {
+        let limit = self.spec.configuration.primary_start_timeout;
+        let lasts = self
+            .starting_since
+            .map_or(SimDuration::ZERO, |since| context.wall().since(since));
+        if lasts > limit {
+            self.cycle = Cycle::Polling(RoundPurpose::Candidates);
+            let candidates = self.candidates();
+            return self.poll(context, RoundPurpose::Candidates, candidates);
+        }
+        context.note(|| "PostgreSQL is still starting up".to_owned());
+        self.finish_cycle(context);
+    }
+
+    /// Nobody, or somebody, could take over from a server that takes too long to start.
+    pub(super) fn on_slow_start_candidates(&mut self, context: &mut impl Context<Self>, possible: bool) {
+        if possible {
+            context.note(|| "demoting self because PostgreSQL startup is taking too long".to_owned());
+            self.demote(context, DemoteMode::Immediate);
+        } else {
+            context.note(|| "PostgreSQL startup takes too long, but failover is not possible".to_owned());
+            self.finish_cycle(context);
+        }
+    }
+
+    /// `postgres --single`: replays the log, and leaves a clean shutdown behind.
+    fn recover_in_single_user_mode(&mut self, context: &mut impl Context<Self>) {
+        context.note(|| "doing crash recovery in a single user mode".to_owned());
+        let data = context.storage();
+        let redo = data.wal.end().0.saturating_sub(data.control.checkpoint.0);
+        let replay = SimDuration::from_secs(1).scale(redo, self.spec.inputs.redo_bytes_per_second.max(1));
+        let start = self.spec.inputs.postmaster_start.draw(context.random());
+        self.task = Some(Task::CrashRecovery);
+        self.crash_recovered = true;
+        context.set_timer(Timer::Task, start + replay);
+        self.finish_cycle(context);
+    }
+
+    pub(super) fn on_crash_recovered(&mut self, context: &mut impl Context<Self>) {
+        let data = context.storage();
+        let timeline = data.history.current;
+        let end = Lsn(data.wal.end().0 + CHECKPOINT_RECORD);
+        let record = WalEntry {
+            end,
+            timeline,
+            kind: WalKind::Checkpoint { shutdown: true },
+        };
+        context.write(DataRecord::Append(Arc::new([record])));
+        context.write(DataRecord::Control(ControlFile {
+            state: ClusterState::ShutDown,
+            checkpoint: end,
+            timeline,
+        }));
+        context.sync();
+        self.end_task(context);
+    }
+}

@@ -1,0 +1,321 @@
+//! A member that has forked from its leader: whether it has, and how it comes back (`rewind.py`; fidelity
+//! specification, 2.10).
+//!
+//! Simplified: the server is set back to the fork by forgetting the WAL behind it, which is what `pg_rewind` and the
+//! WAL that it fetches amount to here; a rebuilt server keeps nothing and streams everything from the leader, in place
+//! of a copy of data files. Both take a declared input's time (`inputs.rs`).
+
+use std::sync::Arc;
+
+use sim_core::{Context, SimDuration};
+
+use super::cycle::Cycle;
+use super::member::{Member, Timer};
+use super::packet::{MemberReport, MemberRole};
+use super::rest::RoundPurpose;
+use super::task::Task;
+use crate::postgres::{
+    ClusterState, Control, ControlFile, DataDirectory, DataRecord, Lsn, MemberId, StopMode, Timeline,
+    TimelineHistory,
+};
+
+/// How often a stopping postmaster is looked at.
+const STOP_POLL: SimDuration = SimDuration::from_millis(50);
+
+/// A repair under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Repair {
+    leader: MemberId,
+    /// Where `pg_rewind` sets the server back to, and the timelines up to there; none for a rebuild.
+    fork: Option<(Lsn, Arc<TimelineHistory>)>,
+    /// The server is down and the tool runs.
+    running: bool,
+}
+
+/// What a member knows about its own end of the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct OwnEnd {
+    /// The timeline of the last record.
+    pub(crate) timeline: Timeline,
+    /// The end: of the last checkpoint for a stopped primary, of what was replayed for a standby.
+    pub(crate) position: Lsn,
+    /// True for a server that was last a primary.
+    pub(crate) primary: bool,
+}
+
+/// Where a timeline ended, by a history; none for the one that goes on.
+fn switch_point(history: &TimelineHistory, timeline: Timeline) -> Option<Lsn> {
+    let ended = |(ended, _): &&(Timeline, Lsn)| *ended == timeline;
+    history.switches.iter().find(ended).map(|(_, end)| *end)
+}
+
+/// Whether a member has forked from a leader with this history (`_check_timeline_and_lsn`). Equal timeline numbers
+/// count as equal timelines, which is wrong when two members chose the same number (#890).
+pub(crate) fn has_diverged(own: OwnEnd, leader: &TimelineHistory) -> bool {
+    if own.timeline >= leader.current {
+        return own.timeline > leader.current;
+    }
+    match switch_point(leader, own.timeline) {
+        None => true,
+        Some(end) if own.primary => own.position != end,
+        Some(end) => own.position > end,
+    }
+}
+
+/// The last position that two histories share, when the first one ends at `own_end`.
+pub(crate) fn fork_point(own: &TimelineHistory, own_end: Lsn, leader: &TimelineHistory) -> Lsn {
+    let timelines = |history: &TimelineHistory, last: Lsn| -> Vec<(Timeline, Lsn)> {
+        let mut all = history.switches.clone();
+        all.push((history.current, last));
+        all
+    };
+    let mut fork = Lsn(0);
+    let pairs = timelines(own, own_end)
+        .into_iter()
+        .zip(timelines(leader, Lsn(u64::MAX)));
+    for ((own_timeline, own_end), (leader_timeline, leader_end)) in pairs {
+        if own_timeline != leader_timeline {
+            break;
+        }
+        fork = own_end.min(leader_end);
+        if own_end != leader_end {
+            break;
+        }
+    }
+    fork
+}
+
+/// The part of a history up to a position.
+pub(crate) fn history_up_to(history: &TimelineHistory, position: Lsn) -> TimelineHistory {
+    let before = history.switches.iter().filter(|(_, end)| *end < position);
+    let switches: Vec<_> = before.copied().collect();
+    let current = history
+        .switches
+        .get(switches.len())
+        .map_or(history.current, |(timeline, _)| *timeline);
+    TimelineHistory { switches, current }
+}
+
+impl Member {
+    /// True if the settings allow a forked server to be repaired.
+    pub(super) fn repairs_divergence(&self) -> bool {
+        let configuration = &self.spec.configuration;
+        configuration.use_pg_rewind || configuration.remove_data_directory_on_diverged_timelines
+    }
+
+    /// Asks the leader about its timelines.
+    pub(super) fn ask_leader(&mut self, context: &mut impl Context<Self>) {
+        let leader = self.view.leader();
+        self.cycle = Cycle::Polling(RoundPurpose::Leader);
+        self.poll(context, RoundPurpose::Leader, leader);
+    }
+
+    /// The leader answered, or did not.
+    pub(super) fn on_leader_polled(
+        &mut self,
+        context: &mut impl Context<Self>,
+        reports: &[Arc<MemberReport>],
+    ) {
+        let stopped = !context.is_running(self.spec.postgres);
+        let leads = |report: &&Arc<MemberReport>| report.running && report.role == MemberRole::Primary;
+        let Some(report) = reports.iter().find(leads) else {
+            // In recovery, or not to be asked: the check waits.
+            return self.go_on_undiverged(context, stopped);
+        };
+        let own = self.own_end(context);
+        if !has_diverged(own, &report.history) {
+            self.check_divergence = false;
+            return self.go_on_undiverged(context, stopped);
+        }
+        let configuration = &self.spec.configuration;
+        let ready = self
+            .view
+            .member(report.member)
+            .is_some_and(|key| key.checkpoint_after_promote);
+        let timeline = own.timeline;
+        context.note(|| format!("local timeline {} has forked from the leader's", timeline.0));
+        if configuration.use_pg_rewind {
+            if !ready {
+                context.note(|| "waiting for checkpoint on the leader before rewind".to_owned());
+                return self.go_on_undiverged(context, stopped);
+            }
+            let data = context.storage();
+            let fork = fork_point(&data.history, data.wal.end(), &report.history);
+            let history = Arc::new(history_up_to(&report.history, fork));
+            self.repair(context, report.member, Some((fork, history)));
+        } else {
+            self.repair(context, report.member, None);
+        }
+    }
+
+    fn go_on_undiverged(&mut self, context: &mut impl Context<Self>, stopped: bool) {
+        if stopped {
+            let check = self.check_divergence;
+            self.restart_standby(context);
+            self.check_divergence = check;
+        } else {
+            self.finish_cycle(context);
+        }
+    }
+
+    fn own_end(&self, context: &impl Context<Self>) -> OwnEnd {
+        let data = context.storage();
+        match self.status.as_deref() {
+            Some(status) if context.is_running(self.spec.postgres) => OwnEnd {
+                timeline: status.timeline,
+                position: status.replayed,
+                primary: false,
+            },
+            _ => OwnEnd {
+                timeline: data.history.current,
+                position: data.control.checkpoint,
+                primary: !matches!(
+                    data.control.state,
+                    ClusterState::ShutDownInRecovery | ClusterState::InArchiveRecovery
+                ),
+            },
+        }
+    }
+
+    fn repair(
+        &mut self,
+        context: &mut impl Context<Self>,
+        leader: MemberId,
+        fork: Option<(Lsn, Arc<TimelineHistory>)>,
+    ) {
+        let name = self.spec.name(leader).to_owned();
+        let rewinds = fork.is_some();
+        context.note(|| {
+            if rewinds {
+                format!("running pg_rewind from {name}")
+            } else {
+                format!("reinitializing due to diverged timelines, from {name}")
+            }
+        });
+        self.task = Some(Task::Repair(Repair {
+            leader,
+            fork,
+            running: false,
+        }));
+        self.control(context, Control::Stop(StopMode::Fast));
+        context.set_timer(Timer::Task, SimDuration::ZERO);
+        self.finish_cycle(context);
+    }
+
+    /// The server has stopped, or the tool is done.
+    pub(super) fn advance_repair(&mut self, context: &mut impl Context<Self>) {
+        let Some(Task::Repair(repair)) = &mut self.task else {
+            return;
+        };
+        if repair.running {
+            let repair = repair.clone();
+            return self.on_repaired(context, &repair);
+        }
+        if context.is_running(self.spec.postgres) {
+            context.set_timer(Timer::Task, STOP_POLL);
+            return;
+        }
+        repair.running = true;
+        let inputs = &self.spec.inputs;
+        let lasts = if repair.fork.is_some() {
+            inputs.rewind.draw(context.random())
+        } else {
+            inputs.base_backup.draw(context.random())
+        };
+        context.set_timer(Timer::Task, lasts);
+    }
+
+    fn on_repaired(&mut self, context: &mut impl Context<Self>, repair: &Repair) {
+        if let Some((fork, history)) = &repair.fork {
+            context.write(DataRecord::RewindTo(*fork));
+            context.write(DataRecord::History(Arc::clone(history)));
+            context.write(DataRecord::Control(ControlFile {
+                state: ClusterState::InArchiveRecovery,
+                checkpoint: context.storage().control.checkpoint.min(*fork),
+                timeline: history.current,
+            }));
+        } else {
+            let settings = context.storage().settings.clone();
+            context.write(DataRecord::Replace(Arc::new(DataDirectory {
+                initialized: true,
+                control: ControlFile {
+                    state: ClusterState::InArchiveRecovery,
+                    ..ControlFile::default()
+                },
+                settings,
+                ..DataDirectory::default()
+            })));
+        }
+        context.sync();
+        self.check_divergence = false;
+        self.start_standby(context, Some(repair.leader));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(switches: &[(u32, u64)], current: u32) -> TimelineHistory {
+        TimelineHistory {
+            switches: switches
+                .iter()
+                .map(|(timeline, end)| (Timeline(*timeline), Lsn(*end)))
+                .collect(),
+            current: Timeline(current),
+        }
+    }
+
+    fn end(timeline: u32, position: u64, primary: bool) -> OwnEnd {
+        OwnEnd {
+            timeline: Timeline(timeline),
+            position: Lsn(position),
+            primary,
+        }
+    }
+
+    #[test]
+    fn a_standby_has_forked_when_it_replayed_beyond_the_switch() {
+        let leader = history(&[(1, 500)], 2);
+        assert!(!has_diverged(end(1, 500, false), &leader));
+        assert!(!has_diverged(end(1, 400, false), &leader));
+        assert!(has_diverged(end(1, 501, false), &leader));
+    }
+
+    #[test]
+    fn a_former_primary_has_forked_unless_it_ended_exactly_at_the_switch() {
+        let leader = history(&[(1, 500)], 2);
+        assert!(!has_diverged(end(1, 500, true), &leader));
+        assert!(has_diverged(end(1, 400, true), &leader));
+    }
+
+    #[test]
+    fn a_later_timeline_or_an_unknown_one_has_forked() {
+        assert!(has_diverged(end(3, 1, false), &history(&[(1, 500)], 2)));
+        assert!(has_diverged(end(2, 1, false), &history(&[(1, 500)], 3)));
+    }
+
+    /// The published failure: two members that chose the same number are not told apart (#890).
+    #[test]
+    fn equal_numbers_count_as_the_same_timeline() {
+        assert!(!has_diverged(end(2, 900, true), &history(&[(1, 500)], 2)));
+    }
+
+    #[test]
+    fn the_fork_is_where_the_histories_part() {
+        let leader = history(&[(1, 500), (2, 800)], 3);
+        assert_eq!(fork_point(&history(&[], 1), Lsn(620), &leader), Lsn(500));
+        assert_eq!(fork_point(&history(&[], 1), Lsn(450), &leader), Lsn(450));
+        assert_eq!(fork_point(&history(&[(1, 500)], 2), Lsn(700), &leader), Lsn(700));
+        assert_eq!(fork_point(&history(&[(1, 400)], 2), Lsn(700), &leader), Lsn(400));
+        assert_eq!(fork_point(&history(&[(1, 500)], 4), Lsn(700), &leader), Lsn(500));
+    }
+
+    #[test]
+    fn the_history_is_cut_where_the_server_is_set_back_to() {
+        let leader = history(&[(1, 500), (2, 800)], 3);
+        assert_eq!(history_up_to(&leader, Lsn(500)), history(&[], 1));
+        assert_eq!(history_up_to(&leader, Lsn(700)), history(&[(1, 500)], 2));
+        assert_eq!(history_up_to(&leader, Lsn(900)), leader);
+    }
+}

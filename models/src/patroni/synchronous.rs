@@ -1,0 +1,291 @@
+//! Synchronous standbys: who they are, in `synchronous_standby_names` and in `/sync` (`ha.py:
+//! _process_multisync_replication`, `sync.py`; fidelity specification, 2.8).
+//!
+//! The order is the argument for safety: a standby is removed from `/sync` first and from `synchronous_standby_names`
+//! last; it is added to `synchronous_standby_names` first and to `/sync` last, when it has caught up. So whoever may
+//! lead by `/sync` has everything that was acknowledged.
+//!
+//! Left out: quorum commit (`synchronous_mode: quorum`).
+
+use std::sync::Arc;
+
+use sim_core::{Context, SimDuration};
+
+use super::config::{Configuration, SynchronousMode};
+use super::cycle::Cycle;
+use super::dcs::{Effort, SyncKey, View};
+use super::local::Waiter;
+use super::lock::Purpose;
+use super::member::{Member, Timer};
+use crate::etcd::{Answer, Compare, Mutation, Request, Response};
+use crate::postgres::{
+    Lsn, MemberId, ReplicationStatus, Status, SyncMethod, SyncState, SynchronousCommit, SynchronousStandbys,
+};
+
+/// "Wait for PostgreSQL to enable synchronous mode".
+const SETTLE: SimDuration = SimDuration::from_secs(2);
+
+/// Where a pass is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SyncStep {
+    /// `/sync` is written for a promotion.
+    Promoting,
+    /// `/sync` is taken over from another leader.
+    Claiming,
+    /// Standbys are taken out of `/sync`.
+    Removing,
+    /// New standbys catch up.
+    Settling,
+    /// Standbys are put into `/sync`.
+    Adding,
+}
+
+/// What a leader remembers from pass to pass.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bookkeeping {
+    /// Flushed when `synchronous_standby_names` was last changed: a standby that says `sync` has caught up when it has
+    /// this (#2524).
+    changed_at: Lsn,
+    decision: Decision,
+    /// What the write under way puts into `/sync`.
+    writing: Vec<MemberId>,
+}
+
+/// Who should be synchronous, and who is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Decision {
+    /// In order of priority.
+    pub(crate) picked: Vec<MemberId>,
+    /// Those of them that have everything.
+    pub(crate) confirmed: Vec<MemberId>,
+}
+
+fn position(row: &ReplicationStatus, commit: SynchronousCommit) -> Lsn {
+    match commit {
+        SynchronousCommit::RemoteApply => row.replayed,
+        SynchronousCommit::RemoteWrite => row.written,
+        SynchronousCommit::Off | SynchronousCommit::Local | SynchronousCommit::On => row.flushed,
+    }
+}
+
+/// Chooses among the standbys that stream (`sync.py:current_state`).
+pub(crate) fn decide(
+    status: &Status,
+    view: &View,
+    configuration: &Configuration,
+    changed_at: Lsn,
+) -> Decision {
+    let commit = configuration.synchronous_commit;
+    let eligible = |row: &&ReplicationStatus| {
+        row.streaming
+            && view
+                .member(row.member)
+                .is_some_and(|key| key.running && !key.nosync)
+    };
+    let mut rows: Vec<&ReplicationStatus> = status.replication.iter().filter(eligible).collect();
+    rows.sort_by_key(|row| {
+        let barred = view.member(row.member).is_some_and(|key| key.nofailover);
+        let rank = match row.sync {
+            SyncState::Sync | SyncState::Quorum => 0,
+            SyncState::Potential => 1,
+            SyncState::Async => 2,
+        };
+        (barred, rank, std::cmp::Reverse(position(row, commit)))
+    });
+    if let Some(limit) = configuration.maximum_lag_on_syncnode {
+        let furthest = rows.iter().map(|row| position(row, commit)).max();
+        let furthest = if rows.len() > 1 {
+            furthest.unwrap_or_default()
+        } else {
+            status.flushed
+        };
+        rows.retain(|row| furthest.0.saturating_sub(position(row, commit).0) <= limit);
+    }
+    rows.truncate(usize::from(configuration.synchronous_node_count));
+    let confirmed = rows
+        .iter()
+        .filter(|row| {
+            let known = view.sync.standbys.contains(&row.member);
+            row.sync == SyncState::Sync && (known || position(row, commit) >= changed_at)
+        })
+        .map(|row| row.member)
+        .collect();
+    Decision {
+        picked: rows.iter().map(|row| row.member).collect(),
+        confirmed,
+    }
+}
+
+/// `synchronous_standby_names` for these standbys. In strict mode without any, `*`: any walsender will do.
+pub(crate) fn standby_names(picked: &[MemberId], strict: bool) -> SynchronousStandbys {
+    let method = match picked.len() {
+        0 if strict => SyncMethod::Wildcard,
+        0 => SyncMethod::Nobody,
+        count => SyncMethod::First(count as u8),
+    };
+    SynchronousStandbys {
+        method,
+        members: picked.to_vec(),
+    }
+}
+
+fn same_members(a: &[MemberId], b: &[MemberId]) -> bool {
+    a.len() == b.len() && a.iter().all(|member| b.contains(member))
+}
+
+impl Member {
+    /// `synchronous_mode` is on.
+    pub(super) fn synchronous(&self) -> bool {
+        self.spec.configuration.synchronous_mode == SynchronousMode::On
+    }
+
+    /// The leader's pass over its standbys; ends the cycle.
+    pub(super) fn manage_synchronous(&mut self, context: &mut impl Context<Self>) {
+        if !self.synchronous() {
+            return self.finish_cycle(context);
+        }
+        if self.view.sync.leader == Some(self.spec.member) {
+            self.remove_unconfirmed(context);
+        } else {
+            self.write_sync(context, SyncStep::Claiming, &[]);
+        }
+    }
+
+    fn remove_unconfirmed(&mut self, context: &mut impl Context<Self>) {
+        let Some(status) = self.status.clone() else {
+            return self.finish_cycle(context);
+        };
+        let decision = decide(
+            &status,
+            &self.view,
+            &self.spec.configuration,
+            self.sync.changed_at,
+        );
+        let kept: Vec<MemberId> = self
+            .view
+            .sync
+            .standbys
+            .iter()
+            .copied()
+            .filter(|member| decision.confirmed.contains(member))
+            .collect();
+        self.sync.decision = decision;
+        if kept.len() == self.view.sync.standbys.len() {
+            self.change_names(context, status.flushed);
+        } else {
+            context.note(|| "Updating synchronous privilege: removing unconfirmed standbys".to_owned());
+            self.write_sync(context, SyncStep::Removing, &kept);
+        }
+    }
+
+    fn change_names(&mut self, context: &mut impl Context<Self>, flushed: Lsn) {
+        let strict = self.spec.configuration.synchronous_mode_strict;
+        let names = standby_names(&self.sync.decision.picked, strict);
+        if self.set_synchronous_standbys(context, names.clone()) {
+            self.sync.changed_at = flushed;
+            context.note(|| format!("Assigned synchronous standby status to {:?}", names.members));
+        }
+        if same_members(&self.sync.decision.picked, &self.sync.decision.confirmed) {
+            self.add_confirmed(context);
+        } else {
+            self.cycle = Cycle::Synchronizing(SyncStep::Settling);
+            context.set_timer(Timer::SyncSettled, SETTLE);
+        }
+    }
+
+    /// New standbys had their time.
+    pub(super) fn on_sync_settled(&mut self, context: &mut impl Context<Self>) {
+        if self.cycle == Cycle::Synchronizing(SyncStep::Settling) {
+            self.ask_status(context, Waiter::Sync);
+        }
+    }
+
+    /// The server told again who is synchronous.
+    pub(super) fn on_sync_status(&mut self, context: &mut impl Context<Self>, status: Option<Arc<Status>>) {
+        if self.cycle != Cycle::Synchronizing(SyncStep::Settling) {
+            return;
+        }
+        if let Some(status) = status.filter(|status| status.accepts_connections) {
+            let picked = std::mem::take(&mut self.sync.decision.picked);
+            let mut decision = decide(
+                &status,
+                &self.view,
+                &self.spec.configuration,
+                self.sync.changed_at,
+            );
+            decision.confirmed.retain(|member| picked.contains(member));
+            decision.picked = picked;
+            self.sync.decision = decision;
+            self.add_confirmed(context);
+        } else {
+            self.finish_cycle(context);
+        }
+    }
+
+    fn add_confirmed(&mut self, context: &mut impl Context<Self>) {
+        let confirmed = self.sync.decision.confirmed.clone();
+        if confirmed.is_empty() || same_members(&confirmed, &self.view.sync.standbys) {
+            return self.finish_cycle(context);
+        }
+        context.note(|| format!("Synchronous standby status assigned to {confirmed:?}"));
+        self.write_sync(context, SyncStep::Adding, &confirmed);
+    }
+
+    /// Writes `/sync`, if it has not changed since this member read it.
+    pub(super) fn write_sync(
+        &mut self,
+        context: &mut impl Context<Self>,
+        step: SyncStep,
+        standbys: &[MemberId],
+    ) {
+        let key = Arc::clone(&self.keys.sync);
+        let compare = match self.view.sync.revision {
+            0 => Compare::CreateRevision(key.clone(), 0),
+            revision => Compare::ModRevision(key.clone(), revision),
+        };
+        let request = Request::Txn {
+            compare: vec![compare],
+            then: vec![Mutation::Put {
+                key,
+                value: SyncKey::to_value(self.spec.member, standbys, &self.spec.names),
+                lease: None,
+            }],
+            otherwise: Vec::new(),
+        };
+        self.sync.writing = standbys.to_vec();
+        self.cycle = Cycle::Synchronizing(step);
+        self.client.call(context, Purpose::Sync, request, Effort::Retried);
+    }
+
+    /// `/sync` was written, or not.
+    pub(super) fn on_sync_written(&mut self, context: &mut impl Context<Self>, response: Option<&Response>) {
+        let Cycle::Synchronizing(step) = self.cycle else {
+            return;
+        };
+        let written = response
+            .filter(|response| matches!(response.result, Ok(Answer::Txn { succeeded: true })))
+            .map(|response| response.revision);
+        let Some(revision) = written else {
+            context.note(|| "Synchronous replication key updated by someone else, or not at all".to_owned());
+            self.cache.rebuild(context);
+            return match step {
+                SyncStep::Promoting => self.postpone_promotion(context),
+                _ => self.finish_cycle(context),
+            };
+        };
+        self.view.sync = SyncKey {
+            leader: Some(self.spec.member),
+            standbys: std::mem::take(&mut self.sync.writing),
+            revision,
+        };
+        match step {
+            SyncStep::Promoting => self.on_sync_claimed_for_promotion(context),
+            SyncStep::Claiming => self.remove_unconfirmed(context),
+            SyncStep::Removing => {
+                let flushed = self.status.as_ref().map_or(Lsn(0), |status| status.flushed);
+                self.change_names(context, flushed);
+            }
+            SyncStep::Settling | SyncStep::Adding => self.finish_cycle(context),
+        }
+    }
+}
