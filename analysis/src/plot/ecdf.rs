@@ -116,7 +116,8 @@ fn draw_curve(chart: &mut Chart<'_, '_>, index: usize, sample: &Sample, limit: f
         share_before = *share;
     }
     if sample.censored_count() > 0 {
-        path.push((limit, share_before));
+        let (last, _) = steps.last().copied().unwrap_or_default();
+        path.extend([(last, share_before), (limit, share_before)]);
     }
     let style = colour(index).stroke_width(2);
     if is_dashed(index) {
