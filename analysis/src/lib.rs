@@ -16,5 +16,7 @@ mod summary;
 mod table;
 
 pub use measure::{MeasureOptions, Measures, SurvivingValues, measure};
-pub use summary::{LossSummary, OverlapSummary, ScenarioSummary, SummaryError, TimeQuantiles};
+pub use summary::{
+    LossSummary, OverlapSummary, SUMMARY_FORMAT_VERSION, ScenarioSummary, SummaryError, TimeQuantiles,
+};
 pub use table::{RUN_COLUMNS, RunRow, TableError, write_csv, write_json_lines};

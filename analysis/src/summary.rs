@@ -4,13 +4,14 @@
 //! quantiles come from sorted nanoseconds. So it has the same bytes for one thread or many.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use serde::Serialize;
 use sim_core::{Seed, SimDuration};
 
 use crate::seconds::number;
 use crate::stats::{ProportionInterval, Quantile, QuantileLevel, Sample, clopper_pearson, zero_events_upper};
-use crate::table::RunRow;
+use crate::table::{RunRow, TableError};
 
 /// The version of the JSON layout; grows when a field changes its meaning or goes away.
 pub const SUMMARY_FORMAT_VERSION: u32 = 1;
@@ -94,6 +95,7 @@ pub struct LossSummary {
     /// Exact 95 % interval (Clopper-Pearson) of the probability that a run does.
     pub run_probability: ProportionInterval,
     /// When no run did: the one-sided 95 % upper bound of that probability; null otherwise.
+    #[serde(serialize_with = "crate::stats::share_or_null")]
     pub zero_events_upper: Option<f64>,
     /// Acknowledged writes, over all runs.
     pub acknowledged_total: u64,
@@ -118,6 +120,7 @@ pub struct OverlapSummary {
     /// Exact 95 % interval (Clopper-Pearson) of the probability that a run has one.
     pub run_probability: ProportionInterval,
     /// When no run did: the one-sided 95 % upper bound of that probability; null otherwise.
+    #[serde(serialize_with = "crate::stats::share_or_null")]
     pub zero_events_upper: Option<f64>,
     /// Its length, over all runs.
     #[serde(rename = "total_s", serialize_with = "number")]
@@ -200,6 +203,15 @@ impl ScenarioSummary {
             loss: LossSummary::new(&rows),
             overlap: OverlapSummary::new(&rows),
         })
+    }
+}
+
+impl ScenarioSummary {
+    /// Writes the summary as indented JSON with a line end. Times are numbers of seconds, "never" is null.
+    pub fn write_json(&self, mut output: impl Write) -> Result<(), TableError> {
+        serde_json::to_writer_pretty(&mut output, self)?;
+        output.write_all(b"\n")?;
+        Ok(())
     }
 }
 

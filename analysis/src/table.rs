@@ -197,17 +197,17 @@ impl RunRow {
     }
 }
 
-/// Why a table could not be written.
+/// Why a table or a summary could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
     /// The CSV could not be written.
-    #[error("cannot write the table of runs as CSV: {0}")]
+    #[error("cannot write the results as CSV: {0}")]
     Csv(#[from] csv::Error),
-    /// A line of JSON could not be written.
-    #[error("cannot write the table of runs as JSON lines: {0}")]
+    /// The JSON could not be written.
+    #[error("cannot write the results as JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// The output refused the data.
-    #[error("cannot write the table of runs: {0}")]
+    #[error("cannot write the results: {0}")]
     Output(#[from] std::io::Error),
 }
 
@@ -274,11 +274,11 @@ pub(crate) mod tests {
     fn the_csv_has_units_fixed_decimals_and_empty_fields_for_never() {
         let mut output = Vec::new();
         write_csv(&mut output, &[row(u64::MAX, Some(27_250)), row(7, None)]).unwrap();
-        expect![[r#"
+        expect![[r"
             scenario,seed,verdict,digest,event_count,simulated_s,fault_count,acknowledged_count,lost_count,lost_s,warned_lost_count,phantom_count,overlap_s,overlap_write_count,unavailable_s,outage_s,failover_gap_s,detect_s,elect_s,promote_s,reroute_s,recovered
             patroni/primary-crash/async,18446744073709551615,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,27.250000,27.250000,27.250000,25.000000,,1.500000,,true
             patroni/primary-crash/async,7,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,60.000000,,,,,,,false
-        "#]]
+        "]]
         .assert_eq(&String::from_utf8(output).unwrap());
     }
 

@@ -250,6 +250,42 @@ fn a_frozen_machine_is_silent_and_its_timers_keep_what_was_left() {
     assert!(arrivals.windows(2).any(|pair| pair[1] - pair[0] == 10_100), "{arrivals:?}");
 }
 
+/// Two pauses of different kinds: whichever ends last, the process resumes once, and then.
+#[test]
+fn a_process_both_paused_and_frozen_resumes_when_the_second_ends() {
+    for (pause_lasts, freeze_lasts) in [(MS * 1_000, MS * 2_000), (MS * 2_000, MS * 1_000)] {
+        let mut world = pair(sender(MS * 100), Spec::default());
+        let faults = [
+            (
+                Fault::Pause {
+                    target: Target::Process("b".into()),
+                },
+                pause_lasts,
+            ),
+            (
+                Fault::Freeze {
+                    target: Target::Host("host-b".into()),
+                },
+                freeze_lasts,
+            ),
+        ];
+        let faults = faults.map(|(fault, lasts)| ScheduledFault {
+            trigger: Trigger::At(MS * 500),
+            fault,
+            lasts: Some(lasts),
+        });
+        world.schedule(&Schedule(faults.to_vec())).unwrap();
+        world.run(secs(4), u64::MAX);
+        let resumed: Vec<u64> = world
+            .marks()
+            .iter()
+            .filter(|mark| mark.kind == MarkKind::Resumed)
+            .map(|mark| mark.at.as_nanos() / 1_000_000)
+            .collect();
+        assert_eq!(resumed, [2_500]);
+    }
+}
+
 #[test]
 fn power_loss_keeps_only_what_was_synced() {
     let stores = Spec { stores: true, ..Spec::default() };

@@ -44,8 +44,8 @@ pub struct Phases {
     /// To the first success that it served.
     #[serde(rename = "reroute_s", serialize_with = "crate::seconds::number_or_null")]
     pub reroute: Option<SimDuration>,
-    /// From the fault to the end of the last phase that ended, when that was `reroute`; none when the failover was
-    /// not completed.
+    /// From the fault to the first success that the new primary served: the sum of the phases. None when the
+    /// failover was not completed.
     #[serde(rename = "whole_s", serialize_with = "crate::seconds::number_or_null")]
     pub whole: Option<SimDuration>,
     /// True when the old primary returned without suspicion or election.
@@ -131,11 +131,13 @@ fn first_served(record: &Record, primary: ProcessId, writable_at: SimTime) -> Op
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use sim_core::Outcome;
 
     use super::*;
     use crate::measure::testing::{Script, at, process};
 
+    #[allow(clippy::unnecessary_wraps, reason = "the form in which phases are compared")]
     fn millis(millis: u64) -> Option<SimDuration> {
         Some(SimDuration::from_millis(millis))
     }
@@ -227,5 +229,28 @@ mod tests {
             ..MeasureOptions::default()
         };
         assert_eq!(phases(&record, at(2_000), &options).elect, millis(1_000));
+    }
+
+    proptest! {
+        /// Whatever marks a run leaves, its phases add up to the whole.
+        #[test]
+        fn the_phases_add_up(marks in prop::collection::vec((0_u64..100, 0_usize..4, 0_usize..3), 0..12), served in 0_u64..200) {
+            const KINDS: [MarkKind; 4] = [MarkKind::Suspected, MarkKind::Elected, MarkKind::Writable, MarkKind::ReadOnly];
+            let mut marks = marks;
+            marks.sort_unstable();
+            let mut script = Script::new(300);
+            for (millis, kind, index) in marks {
+                script = script.mark(millis, KINDS[kind], index, 1);
+            }
+            for server in 0..3 {
+                script = script.write(0, served + server as u64, Outcome::Ok, server);
+            }
+            let found = phases(&script.record(), at(10), &MeasureOptions::default());
+            let parts = [found.detect, found.elect, found.promote, found.reroute];
+            if let Some(whole) = found.whole {
+                prop_assert_eq!(parts.into_iter().flatten().sum::<SimDuration>(), whole);
+            }
+            prop_assert!(!found.in_place || found.elect.or(found.promote).is_none());
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! The empirical distribution of failover times, one curve per scenario.
 //!
 //! A curve rises by `1/n` at each observed time. Runs that never recovered are part of n and never rise, so the curve
-//! of a scenario with such runs ends below 1, at a short horizontal line up to the right edge; the legend says how
-//! many they are. The legend stands beside the plot and so covers nothing.
+//! of a scenario with such runs ends below 1, with a horizontal line to the right edge, where the missing rest is to
+//! be imagined; the legend says how many they are. A curve that reaches 1 stops there. The legend stands beside the plot and so covers nothing.
 //!
 //! Curves are told apart by colour (Okabe and Ito 2008, made for colour-blind readers; without the yellow, which is
 //! too pale for a line), by dash, and by a marker, so the figure also works in grey.
@@ -24,7 +24,7 @@ pub struct EcdfSeries {
 
 const WIDTH: u32 = 1_000;
 const LEGEND_WIDTH: u32 = 330;
-const LEGEND_LINE: i32 = 44;
+const LEGEND_LINE: u32 = 44;
 const FONT: &str = "sans-serif";
 const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
@@ -45,7 +45,7 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 /// # Panics
 /// Never for well-formed input: drawing into a string cannot fail.
 pub fn ecdf(series: &[EcdfSeries], title: &str) -> String {
-    let height = 520.max(110 + LEGEND_LINE as u32 * series.len() as u32);
+    let height = 520.max(110 + LEGEND_LINE * series.len() as u32);
     let mut svg = String::new();
     draw(&mut svg, height, series, title).expect("drawing into a string does not fail");
     svg
@@ -91,6 +91,7 @@ fn draw_curves(area: &Area<'_>, series: &[EcdfSeries]) -> Drawn {
         .axis_desc_style((FONT, 17))
         .label_style((FONT, 15))
         .x_labels(8)
+        .x_label_formatter(&|time| time_label(*time, limit))
         .y_labels(6)
         .y_label_formatter(&|share| format!("{share:.1}"))
         .bold_line_style(BLACK.mix(0.15))
@@ -108,30 +109,44 @@ fn draw_curves(area: &Area<'_>, series: &[EcdfSeries]) -> Drawn {
 
 fn draw_curve(chart: &mut Chart<'_, '_>, index: usize, sample: &Sample, limit: f64) -> Drawn {
     let steps = steps(sample, limit);
-    let mut path = vec![(0.0, 0.0)];
+    let mut path = Vec::with_capacity(2 * steps.len() + 1);
     let mut share_before = 0.0;
     for (time, share) in &steps {
         path.extend([(*time, share_before), (*time, *share)]);
         share_before = *share;
     }
-    path.push((limit, share_before));
+    if sample.censored_count() > 0 {
+        let (last, _) = steps.last().copied().unwrap_or_default();
+        path.extend([(last, share_before), (limit, share_before)]);
+    }
     let style = colour(index).stroke_width(2);
     if is_dashed(index) {
         chart.draw_series(DashedLineSeries::new(path, 7, 4, style))?;
     } else {
         chart.draw_series(LineSeries::new(path, style))?;
     }
-    // Markers at a few heights that differ from curve to curve, so that curves on top of each other show theirs.
+    // Markers at a few heights that differ from curve to curve, so that curves on top of each other show theirs; one
+    // more on the tail of a curve that ends below 1, staggered for the same reason.
     let total = steps.len();
-    for part in 0..4_usize {
-        let position = (2 * part + 1) * total / 8 + index % 3 * total / 24;
-        if let Some(point) = steps.get(position) {
-            let element =
-                EmptyElement::at(*point) + Polygon::new(marker_outline(index), colour(index).filled());
-            chart.draw_series([element])?;
-        }
+    let heights = (0..4).filter_map(|part| steps.get((2 * part + 1) * total / 8 + index % 3 * total / 24));
+    let tail =
+        (sample.censored_count() > 0).then_some((limit * (0.985 - 0.022 * (index % 8) as f64), share_before));
+    for point in heights.copied().chain(tail) {
+        let shape = Polygon::new(marker_outline(index), colour(index).filled());
+        chart.draw_series([EmptyElement::at(point) + shape])?;
     }
     Ok(())
+}
+
+/// Ticks are at least a tenth of the axis apart, so one decimal more than the axis' own size tells them apart.
+fn time_label(time: f64, limit: f64) -> String {
+    let decimals = match limit {
+        _ if limit >= 20.0 => 0,
+        _ if limit >= 2.0 => 1,
+        _ if limit >= 0.2 => 2,
+        _ => 4,
+    };
+    format!("{time:.decimals$}")
 }
 
 /// The points (seconds, share of runs) where the curve rises. Steps closer than a third of a pixel become one, which keeps
@@ -159,8 +174,8 @@ fn draw_legend(area: &Area<'_>, series: &[EcdfSeries]) -> Drawn {
         .into_font()
         .color(&RGBColor(80, 80, 80))
         .pos(Pos::new(HPos::Left, VPos::Center));
-    for (index, one) in series.iter().enumerate() {
-        let middle = 26 + LEGEND_LINE * index as i32;
+    let middles = (26..).step_by(LEGEND_LINE as usize);
+    for ((index, one), middle) in series.iter().enumerate().zip(middles) {
         let line = [(8, middle), (48, middle)];
         let style = colour(index).stroke_width(2);
         if is_dashed(index) {
@@ -249,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_million_runs_make_a_figure_of_ordinary_size() {
-        let one = series("a", (0..1_000_000).map(|time| Some(time)));
+        let one = series("a", (0..1_000_000).map(Some));
         let steps = steps(&one.sample, 1_060.0);
         assert!(steps.len() <= 3_000, "{} steps", steps.len());
         assert!((steps.last().unwrap().1 - 1.0).abs() < 1e-12);
@@ -291,7 +306,10 @@ mod tests {
         let all: Vec<EcdfSeries> = (0..12_u64)
             .map(|index| {
                 let mut stream = Seed(5).stream("figure", index);
-                let label = format!("patroni/primary-crash/variant-{index}");
+                let label = match index {
+                    3 => "patroni/Network-partition-of-Minority/SYNCHRONOUS-MODE-STRICT".to_owned(),
+                    _ => format!("patroni/primary-crash/variant-{index}"),
+                };
                 series(
                     &label,
                     (0..400).map(|run| {

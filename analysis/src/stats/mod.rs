@@ -6,4 +6,5 @@ mod rare;
 
 pub use distance::{KolmogorovSmirnov, kolmogorov_smirnov};
 pub use quantile::{Quantile, QuantileLevel, Sample};
+pub(crate) use rare::share_or_null;
 pub use rare::{ProportionInterval, clopper_pearson, zero_events_upper};

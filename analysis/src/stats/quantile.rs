@@ -3,7 +3,9 @@
 //! The point estimate is the linear interpolation of Hyndman and Fan's type 7 (the default of R and `NumPy`), on whole
 //! nanoseconds. The interval is the binomial one (Conover, *Practical Nonparametric Statistics*, section 3.2): the
 //! number of observations below the true p-quantile is binomial(n, p), so two order statistics enclose it with at least
-//! the stated confidence whatever the distribution. Its ends are observations, never interpolations.
+//! the stated confidence whatever the distribution. Its ends are observations, never interpolations, except that in very
+//! small samples (the 99th percentile of two, say) the interpolated estimate can lie outside; then the interval is
+//! widened to it, which can only raise the confidence.
 //!
 //! A run that never recovered is *censored*: its time is longer than every observed one. It stands as "never" behind all
 //! finite values and is counted in n. So with 10 % censored runs the 99th percentile is "never", which is the truth.
@@ -97,10 +99,14 @@ impl Sample {
     /// A quantile with its 95 % interval.
     pub fn quantile(&self, level: QuantileLevel) -> Quantile {
         let (low, high) = interval_ranks(self.len(), level);
+        let observation = |rank: usize| self.finite.get(rank - 1).copied();
+        let value = self.interpolated(level);
+        let low = low.and_then(observation);
+        let high = high.and_then(observation);
         Quantile {
-            value: self.interpolated(level),
-            low: low.and_then(|rank| self.finite.get(rank - 1).copied()),
-            high: high.and_then(|rank| self.finite.get(rank - 1).copied()),
+            value,
+            low: low.map(|low| value.map_or(low, |value| low.min(value))),
+            high: value.and_then(|value| high.map(|high| high.max(value))),
         }
     }
 
@@ -183,6 +189,15 @@ mod tests {
         assert_eq!(interval_ranks(367, QuantileLevel::P99).1, None);
         assert_eq!(interval_ranks(368, QuantileLevel::P99).1, Some(368));
         assert_eq!(interval_ranks(0, QuantileLevel::P50), (None, None));
+    }
+
+    #[test]
+    fn in_a_tiny_sample_the_interval_is_widened_to_the_estimate() {
+        // P(both of two lie below the 99th percentile) is 0.9801, so rank 2 is the lower end, above the estimate 1.99.
+        assert_eq!(interval_ranks(2, QuantileLevel::P99), (Some(2), None));
+        let found = seconds(&[1, 2]).quantile(QuantileLevel::P99);
+        assert_eq!(found.value, Some(SimDuration::from_millis(1_990)));
+        assert_eq!((found.low, found.high), (found.value, None));
     }
 
     #[test]

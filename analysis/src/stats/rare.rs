@@ -1,15 +1,35 @@
 //! Rare events: what "never in n runs" proves, and what "k in n" does.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use statrs::distribution::{Beta, ContinuousCDF};
 
 /// An interval for a probability.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ProportionInterval {
     /// Lower end, from 0 to 1.
+    #[serde(serialize_with = "share")]
     pub low: f64,
     /// Upper end, from 0 to 1.
+    #[serde(serialize_with = "share")]
     pub high: f64,
+}
+
+/// For JSON: nine decimals, which hides that logarithms differ in their last bits from platform to platform.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn share<S: Serializer>(share: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((share * 1e9).round() / 1e9)
+}
+
+/// The same, or null.
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+pub(crate) fn share_or_null<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => share(value, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// The exact two-sided 95 % interval of Clopper and Pearson (1934) for a probability of which `events` in `runs`
@@ -71,6 +91,21 @@ mod tests {
                 "{events}/{runs}: {found:?}"
             );
         }
+    }
+
+    /// A campaign of 100,000 runs needs the interval to be right in relative terms, too.
+    #[test]
+    fn rare_events_in_many_runs_keep_their_digits() {
+        let relative = |found: f64, expected: f64| (found / expected - 1.0).abs() < 1e-6;
+        // Without an event, in closed form: 1 - 0.025^(1/n).
+        let none = clopper_pearson(0, 100_000);
+        assert!(
+            relative(none.high, -libm::expm1(libm::log(0.025) / 1e5)),
+            "{none:?}"
+        );
+        // With one, the lower end in closed form: 1 - 0.975^(1/n).
+        let one = clopper_pearson(1, 100_000);
+        assert!(relative(one.low, -libm::expm1(libm::log(0.975) / 1e5)), "{one:?}");
     }
 
     #[test]

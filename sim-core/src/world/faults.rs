@@ -362,8 +362,10 @@ impl<P: Process> World<P> {
                     if self.kernel.processes[process.index()].incarnation != *incarnation {
                         continue;
                     }
-                    self.kernel.processes[process.index()].pauses -= 1;
-                    if self.kernel.processes[process.index()].pauses == 0 {
+                    let slot = &mut self.kernel.processes[process.index()];
+                    slot.pauses -= 1;
+                    // On a frozen machine it runs again only when that thaws, which then leaves the mark.
+                    if slot.pauses == 0 && self.kernel.hosts[slot.host.index()].freezes == 0 {
                         self.kernel.mark(Some(*process), MarkKind::Resumed, 0);
                         self.drain_backlog(*process);
                     }
@@ -408,10 +410,12 @@ impl<P: Process> World<P> {
         }
         for process in machine.processes.clone() {
             self.kernel.postpone_timers(process, length);
-            if self.kernel.processes[process.index()].running {
+            let slot = &self.kernel.processes[process.index()];
+            // A process that is still paused by itself keeps its backlog and stays silent.
+            if slot.running && slot.pauses == 0 {
                 self.kernel.mark(Some(process), MarkKind::Resumed, 0);
+                self.drain_backlog(process);
             }
-            self.drain_backlog(process);
         }
     }
 
