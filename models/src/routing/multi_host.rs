@@ -136,7 +136,6 @@ impl MultiHostClient {
     fn hear(&mut self, context: &mut impl Context<Self>, host: usize, news: News) {
         match news {
             News::Nothing => {}
-            News::LoggedIn { in_recovery: true } => self.host_failed(context, host),
             News::LoggedIn { in_recovery: false } => self.choose(context, host),
             News::Done(Outcome::Ok | Outcome::OkWithWarning) => {
                 context.cancel_timer(&MultiHostClientTimer::Statement);
@@ -145,7 +144,7 @@ impl MultiHostClient {
                 context.set_timer(MultiHostClientTimer::Operation, rest);
             }
             News::Done(_) | News::Lost if self.chosen == Some(host) => self.start_over(context),
-            News::Done(_) | News::Lost => self.host_failed(context, host),
+            News::LoggedIn { in_recovery: true } | News::Done(_) | News::Lost => self.host_failed(context, host),
         }
     }
 
