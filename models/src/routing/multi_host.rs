@@ -144,7 +144,9 @@ impl MultiHostClient {
                 context.set_timer(MultiHostClientTimer::Operation, rest);
             }
             News::Done(_) | News::Lost if self.chosen == Some(host) => self.start_over(context),
-            News::LoggedIn { in_recovery: true } | News::Done(_) | News::Lost => self.host_failed(context, host),
+            News::LoggedIn { in_recovery: true } | News::Done(_) | News::Lost => {
+                self.host_failed(context, host)
+            }
         }
     }
 
