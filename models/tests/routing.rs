@@ -24,6 +24,7 @@ pub struct Script {
     stalled: Option<(ConnectionId, u64)>,
 }
 
+/// A part of a script.
 #[derive(Clone, Copy, Debug)]
 pub struct Phase {
     /// From then on, on the host's monotonic clock.
@@ -33,10 +34,14 @@ pub struct Phase {
     server: Server,
 }
 
+/// How a server behaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Server {
+    /// It commits.
     Primary,
+    /// It is in recovery.
     Standby,
+    /// It refuses logins.
     StartingUp,
     /// A primary whose commits wait for a standby that does not answer.
     Stalled,
@@ -115,8 +120,13 @@ impl Process for Script {
         };
         match packet {
             Packet::Rest(Rest::Get(path)) => {
-                assert_eq!(path, RestPath::Primary);
-                let status = self.phase(context).primary_status;
+                let phase = self.phase(context);
+                let status = match path {
+                    RestPath::Primary => phase.primary_status,
+                    RestPath::Replica if phase.server == Server::Standby => 200,
+                    RestPath::Replica => 503,
+                    RestPath::Patroni => panic!("the proxy does not ask for reports"),
+                };
                 let report = None;
                 context.send(connection, Packet::Rest(Rest::Response { status, report }));
             }
@@ -523,6 +533,69 @@ fn round_robin_sends_every_other_session_to_a_silent_primary_until_it_is_marked_
 }
 
 #[test]
+fn readers_are_spread_over_the_replicas() {
+    let NodeSpec::Proxy(mut spec) = proxy(3) else {
+        unreachable!("it is a proxy");
+    };
+    spec.check = RestPath::Replica;
+    let clients = (0..4).map(|number| {
+        let mut client = application(3);
+        client.workload = Workload {
+            start_at: secs(5),
+            ..Workload::counts(number)
+        };
+        NodeSpec::Application(client)
+    });
+    let members = [
+        member(Server::Standby),
+        member(Server::Primary),
+        member(Server::Standby),
+    ];
+    let nodes = members.into_iter().chain([NodeSpec::Proxy(spec)]).chain(clients);
+    let record = record(world(nodes.collect()), secs(10));
+    let mut servers = [0; 3];
+    for operation in with(&record, Outcome::Ok) {
+        servers[operation.served_by.unwrap().index()] += 1;
+    }
+    assert!(
+        servers[0] > 90 && servers[1] == 0 && servers[2] > 90,
+        "{servers:?}"
+    );
+    assert!(
+        record.marks.iter().all(|mark| mark.kind != MarkKind::Rerouted),
+        "it does not route writes"
+    );
+}
+
+#[test]
+fn a_refused_connection_is_tried_three_times_a_second_apart() {
+    for (down, outcome) in [(millis(1_500), Outcome::Ok), (millis(2_500), Outcome::Failed)] {
+        // The member's REST API says that it is primary while its server is gone.
+        let server = ProxyServer {
+            rest: id(0),
+            traffic: id(1),
+        };
+        let proxy = HaProxySpec::template(RestPath::Primary, vec![server]);
+        let mut client = application(2);
+        client.workload.start_at = secs(10);
+        let mut world = world(vec![
+            member(Server::Primary),
+            member(Server::Primary),
+            NodeSpec::Proxy(proxy),
+            NodeSpec::Application(client),
+        ]);
+        fault(&mut world, secs(10), kill(1), Some(down));
+        let first = record(world, secs(20)).operations[0];
+        assert_eq!(first.outcome, outcome, "{down}");
+        assert!(
+            (12_000..=12_010).contains(&completed(&first)),
+            "{}",
+            completed(&first)
+        );
+    }
+}
+
+#[test]
 fn a_pooler_waits_out_the_login_retry_after_a_failed_connection() {
     for mode in [PoolMode::Session, PoolMode::Transaction] {
         let spec = PgBouncerSpec {
@@ -597,7 +670,35 @@ fn clients_of_a_pooler_lose_their_connection_after_query_wait_timeout() {
     let record = record(world, secs(130));
     let first = record.operations.first().unwrap();
     assert_eq!(first.outcome, Outcome::Failed, "it was never sent on");
-    assert_eq!(completed(first), 120_001);
+    // The connection, the login and the close take two round trips of 1 ms.
+    assert_eq!(completed(first), 120_002);
+}
+
+#[test]
+fn a_pooler_checks_connections_that_were_idle_before_it_uses_them() {
+    for (idle, outcome) in [(20, Outcome::Unknown), (40, Outcome::Ok)] {
+        let mut client = application(1);
+        client.interval = Distribution::Constant(secs(idle));
+        client.workload.stop_at = Some(secs(2 * idle) - millis(1));
+        let pooler = PgBouncerSpec {
+            pool_mode: PoolMode::Transaction,
+            ..PgBouncerSpec::new(id(0))
+        };
+        let mut world = world(vec![
+            member(Server::Primary),
+            NodeSpec::Pooler(pooler),
+            NodeSpec::Application(client),
+        ]);
+        // The host is off for a second: the pooler's idle connection is dead and nobody has told it.
+        fault(&mut world, secs(5), power_off(0), Some(secs(1)));
+        let record = record(world, secs(200));
+        let outcomes: Vec<Outcome> = record
+            .operations
+            .iter()
+            .map(|operation| operation.outcome)
+            .collect();
+        assert_eq!(outcomes, [Outcome::Ok, outcome], "idle for {idle} s");
+    }
 }
 
 #[test]
@@ -662,9 +763,11 @@ fn what_was_sent_is_unknown_and_what_was_not_sent_failed() {
         (Server::Standby, Outcome::Failed),
         (Server::StartingUp, Outcome::Failed),
     ] {
+        let mut client = application(0);
+        client.workload.stop_at = Some(secs(5));
         let record = record(
-            world(vec![member(server), NodeSpec::Application(application(0))]),
-            secs(5),
+            world(vec![member(server), NodeSpec::Application(client)]),
+            secs(6),
         );
         assert!(record.operations.len() > 10);
         assert_eq!(
@@ -679,7 +782,7 @@ fn what_was_sent_is_unknown_and_what_was_not_sent_failed() {
         NodeSpec::Application(application(0)),
     ]);
     fault(&mut world, SimDuration::from_nanos(1), kill(0), None);
-    let record = record(world, secs(5));
+    let record = record(world, secs(5) + millis(50));
     assert!(record.operations.len() > 10);
     assert_eq!(with(&record, Outcome::Failed).len(), record.operations.len());
 }
@@ -743,13 +846,16 @@ fn values_are_unique_across_clients_and_lives_and_the_workload_ends() {
 fn readers_record_what_they_count() {
     let writer = application(0);
     let mut reader = application(0);
-    reader.workload = Workload::counts(2);
+    reader.workload = Workload {
+        stop_at: Some(secs(5)),
+        ..Workload::counts(2)
+    };
     let nodes = vec![
         member(Server::Primary),
         NodeSpec::Application(writer),
         NodeSpec::Application(reader),
     ];
-    let record = record(world(nodes), secs(5));
+    let record = record(world(nodes), secs(6));
     let counts: Vec<u64> = record
         .operations
         .iter()
