@@ -58,6 +58,9 @@ pub struct ApplicationSpec {
     pub statement_timeout: Option<StatementTimeout>,
     /// After a lost or refused connection: the slot does not connect before.
     pub back_off: Distribution,
+    /// Drops a connection on which the server says that it is read-only (25006). By default pools keep it, and go on
+    /// asking a former primary until somebody else ends the connection.
+    pub evicts_read_only: bool,
     /// TCP.
     pub options: ConnectOptions,
 }
@@ -73,6 +76,7 @@ impl ApplicationSpec {
             connect_timeout: Some(SimDuration::from_secs(30)),
             statement_timeout: None,
             back_off: Distribution::Constant(SimDuration::from_millis(250)),
+            evicts_read_only: false,
             options: ConnectOptions {
                 user_timeout: None,
                 keep_alive: Some(KeepAlive::LINUX),
@@ -191,8 +195,7 @@ impl Application {
                 if self.spec.statement_timeout.is_some() {
                     context.cancel_timer(&ApplicationTimer::Statement(index));
                 }
-                if outcome == Outcome::Failed {
-                    // A standby, which will stay one: pools evict such a connection (25006 since pgjdbc 42.2.15).
+                if outcome == Outcome::Failed && self.spec.evicts_read_only {
                     self.give_up(context, index);
                 } else {
                     self.serve(context, index);

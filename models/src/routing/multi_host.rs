@@ -62,7 +62,7 @@ pub struct MultiHostClient {
     /// The server in use.
     chosen: Option<usize>,
     /// When the last operation was sent.
-    last_sent: HostTime,
+    last_sent: Option<HostTime>,
 }
 
 /// What a [`MultiHostClient`] waits for.
@@ -118,7 +118,20 @@ impl MultiHostClient {
                 self.sessions[host].abandon(context);
             }
         }
-        self.operate(context);
+        self.pace(context);
+    }
+
+    /// Waits for the rest of the interval since the last operation.
+    fn pace(&mut self, context: &mut impl Context<Self>) {
+        let rest = match self.last_sent {
+            Some(last) => self.spec.interval.saturating_sub(context.monotonic().since(last)),
+            None => SimDuration::ZERO,
+        };
+        if rest == SimDuration::ZERO {
+            self.operate(context);
+        } else {
+            context.set_timer(MultiHostClientTimer::Operation, rest);
+        }
     }
 
     fn operate(&mut self, context: &mut impl Context<Self>) {
@@ -128,7 +141,7 @@ impl MultiHostClient {
         if self.progress.has_ended(context) {
             return;
         }
-        self.last_sent = context.monotonic();
+        self.last_sent = Some(context.monotonic());
         self.sessions[chosen].invoke(context, &mut self.progress);
         context.set_timer(MultiHostClientTimer::Statement, self.spec.statement_timeout);
     }
@@ -136,16 +149,15 @@ impl MultiHostClient {
     fn hear(&mut self, context: &mut impl Context<Self>, host: usize, news: News) {
         match news {
             News::Nothing => {}
-            News::LoggedIn { in_recovery: true } => self.host_failed(context, host),
             News::LoggedIn { in_recovery: false } => self.choose(context, host),
             News::Done(Outcome::Ok | Outcome::OkWithWarning) => {
                 context.cancel_timer(&MultiHostClientTimer::Statement);
-                let passed = context.monotonic().since(self.last_sent);
-                let rest = self.spec.interval.saturating_sub(passed);
-                context.set_timer(MultiHostClientTimer::Operation, rest);
+                self.pace(context);
             }
             News::Done(_) | News::Lost if self.chosen == Some(host) => self.start_over(context),
-            News::Done(_) | News::Lost => self.host_failed(context, host),
+            News::LoggedIn { in_recovery: true } | News::Done(_) | News::Lost => {
+                self.host_failed(context, host)
+            }
         }
     }
 
@@ -172,7 +184,7 @@ impl Process for MultiHostClient {
             progress: Progress::new(spec.workload, context),
             sessions: vec![Session::default(); spec.hosts.len()],
             chosen: None,
-            last_sent: context.monotonic(),
+            last_sent: None,
             spec: spec.clone(),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! # Modelled
 //!
-//! - Session and transaction pooling. A client's connection is accepted at once, whatever the state of the server.
+//! - Session and transaction pooling. Once a server was reached, clients log in at once whatever the state of the server:
+//!   `PgBouncer` answers from what the server said at its last login. Only the statements wait.
 //! - One connection attempt at a time. After a failed one, none for `server_login_retry`, counted from its start;
 //!   clients queue meanwhile, up to `query_wait_timeout`. So a failed attempt at the wrong moment costs up to 15 s more
 //!   than the failover itself.
@@ -101,6 +102,10 @@ pub struct PgBouncer {
     last_connect_failed: bool,
     /// The server refused the last login with an error.
     last_login_failed: bool,
+    /// Whether the last server that was logged in to is in recovery: the part of its welcome that clients ask for.
+    welcome: Option<bool>,
+    /// [`PgBouncerTimer::QueryWait`] is set.
+    watches_queue: bool,
 }
 
 /// What [`PgBouncer`] waits for.
@@ -123,6 +128,8 @@ struct Client {
     waiting_since: HostTime,
     /// A statement was sent on and not answered.
     running: bool,
+    /// It has asked for its login.
+    greeted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -163,6 +170,7 @@ impl PgBouncer {
             waiting: None,
             waiting_since: context.monotonic(),
             running: false,
+            greeted: false,
         };
         put(&mut self.clients, client);
     }
@@ -172,6 +180,21 @@ impl PgBouncer {
         let Some(client) = self.clients[slot].as_mut() else {
             return;
         };
+        let is_login = !client.greeted && statement == Statement::IsInRecovery;
+        client.greeted = true;
+        if let Some(in_recovery) = self.welcome.filter(|_| is_login) {
+            let (connection, server) = (client.connection, context.me());
+            let answer = Answer::InRecovery(in_recovery);
+            context.send(
+                connection,
+                Packet::Answer {
+                    query,
+                    answer,
+                    server,
+                },
+            );
+            return;
+        }
         client.waiting = Some((query, statement));
         if client.server.is_some() {
             self.send_on(context, slot);
@@ -179,13 +202,14 @@ impl PgBouncer {
         }
         client.waiting_since = now;
         self.queue.push_back(slot);
-        if self.queue.len() == 1 {
-            context.set_timer(PgBouncerTimer::QueryWait, self.spec.query_wait_timeout);
-        }
         self.serve_queue(context);
-        let waits = self.queue.contains(&slot);
-        if waits && self.last_login_failed && !self.has_logged_in_servers() {
+        if self.queue.back() != Some(&slot) {
+            return;
+        }
+        if self.last_login_failed && !self.has_logged_in_servers() {
             self.drop_client(context, slot);
+        } else if !self.watches_queue {
+            self.watch_queue(context);
         }
     }
 
@@ -237,9 +261,10 @@ impl PgBouncer {
             let waited = context.monotonic().since(client.waiting_since);
             let left = self.spec.query_wait_timeout.saturating_sub(waited);
             context.set_timer(PgBouncerTimer::QueryWait, left);
-        } else {
+        } else if self.watches_queue {
             context.cancel_timer(&PgBouncerTimer::QueryWait);
         }
+        self.watches_queue = first.is_some();
     }
 
     /// Gives idle server connections to those who wait, has stale ones checked, and asks for new ones.
@@ -265,7 +290,7 @@ impl PgBouncer {
             moved = true;
             self.send_on(context, slot);
         }
-        if moved {
+        if moved && self.watches_queue {
             self.watch_queue(context);
         }
         if !self.queue.is_empty() {
@@ -314,7 +339,10 @@ impl PgBouncer {
         context.set_timer(PgBouncerTimer::ServerConnect, self.spec.server_connect_timeout);
     }
 
-    fn logged_in(&mut self, context: &mut impl Context<Self>, index: usize) {
+    fn logged_in(&mut self, context: &mut impl Context<Self>, index: usize, answer: Answer) {
+        if let Answer::InRecovery(in_recovery) = answer {
+            self.welcome = Some(in_recovery);
+        }
         context.cancel_timer(&PgBouncerTimer::ServerConnect);
         self.last_connect_failed = false;
         self.last_login_failed = false;
@@ -361,7 +389,7 @@ impl PgBouncer {
     }
 
     fn on_answer(&mut self, context: &mut impl Context<Self>, index: usize, query: u64, packet: Packet) {
-        let (Some(server), Packet::Answer { answer, .. }) = (self.servers[index], &packet) else {
+        let (Some(server), &Packet::Answer { answer, .. }) = (self.servers[index], &packet) else {
             return;
         };
         let refused = matches!(answer, Answer::StartingUp | Answer::ShuttingDown);
@@ -370,7 +398,7 @@ impl PgBouncer {
                 self.last_login_failed |= server.state == ServerState::Login;
                 self.server_lost(context, index);
             }
-            ServerState::Login => self.logged_in(context, index),
+            ServerState::Login => self.logged_in(context, index, answer),
             ServerState::Tested => self.release(context, index),
             ServerState::Active(slot) if query != OWN_QUERY => {
                 let Some(client) = self.clients[slot].as_mut() else {
@@ -411,6 +439,8 @@ impl Process for PgBouncer {
             last_connect: context.monotonic(),
             last_connect_failed: false,
             last_login_failed: false,
+            welcome: None,
+            watches_queue: false,
         }
     }
 
@@ -450,6 +480,7 @@ impl Process for PgBouncer {
             }
             PgBouncerTimer::LoginRetry => self.serve_queue(context),
             PgBouncerTimer::QueryWait => {
+                self.watches_queue = false;
                 if let Some(slot) = self.queue.front().copied() {
                     self.drop_client(context, slot);
                 }

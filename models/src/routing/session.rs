@@ -225,13 +225,15 @@ impl Session {
 
 /// What an answer says about an operation, and the value that it returns.
 fn conclude(answer: Answer, statement: Statement) -> (Outcome, Option<u64>) {
+    let is_write = matches!(statement, Statement::Insert { .. });
     match answer {
         Answer::Committed => (Outcome::Ok, None),
         Answer::CommittedLocally => (Outcome::OkWithWarning, None),
         Answer::Count(count) => (Outcome::Ok, Some(count)),
-        Answer::ReadOnly | Answer::StartingUp | Answer::InRecovery(_) => (Outcome::Failed, None),
         // The statement may have been running: a session that waits for a standby is terminated after its local commit.
-        Answer::ShuttingDown if matches!(statement, Statement::Insert { .. }) => (Outcome::Unknown, None),
-        Answer::ShuttingDown => (Outcome::Failed, None),
+        Answer::ShuttingDown if is_write => (Outcome::Unknown, None),
+        Answer::ShuttingDown | Answer::ReadOnly | Answer::StartingUp | Answer::InRecovery(_) => {
+            (Outcome::Failed, None)
+        }
     }
 }
