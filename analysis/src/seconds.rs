@@ -16,10 +16,7 @@ pub(crate) fn or_empty(length: Option<SimDuration>) -> String {
 }
 
 /// For JSON: a number of seconds.
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde asks for"
-)]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 pub(crate) fn number<S: Serializer>(length: &SimDuration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(length.as_secs_f64())
 }

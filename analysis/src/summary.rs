@@ -231,15 +231,8 @@ impl LossSummary {
             acknowledged_total: rows.iter().map(|row| row.acknowledged).sum(),
             lost_total: rows.iter().map(|row| row.lost).sum(),
             lost_max,
-            lost_span_max: rows
-                .iter()
-                .filter_map(|row| row.lost_span)
-                .max()
-                .unwrap_or_default(),
-            worst_seed: rows
-                .iter()
-                .find(|row| lost_max > 0 && row.lost == lost_max)
-                .map(|row| row.seed),
+            lost_span_max: rows.iter().filter_map(|row| row.lost_span).max().unwrap_or_default(),
+            worst_seed: rows.iter().find(|row| lost_max > 0 && row.lost == lost_max).map(|row| row.seed),
             warned_lost_total: rows.iter().map(|row| row.warned_lost).sum(),
         }
     }
@@ -267,16 +260,11 @@ mod tests {
 
     #[test]
     fn censored_runs_push_the_quantiles_up_and_stay_in_the_count() {
-        let rows: Vec<RunRow> = (0..10)
-            .map(|seed| row(seed, (seed < 8).then_some(1_000 * (seed + 1))))
-            .collect();
+        let rows: Vec<RunRow> =
+            (0..10).map(|seed| row(seed, (seed < 8).then_some(1_000 * (seed + 1)))).collect();
         let summary = ScenarioSummary::new(&rows, "0.1.0").unwrap();
         assert_eq!(
-            (
-                summary.outage.count,
-                summary.outage.censored_count,
-                summary.unrecovered_count
-            ),
+            (summary.outage.count, summary.outage.censored_count, summary.unrecovered_count),
             (10, 2, 2)
         );
         assert_eq!(summary.outage.p50.value, Some(SimDuration::from_millis(5_500)));
@@ -297,44 +285,26 @@ mod tests {
         rows[3].overlap = SimDuration::from_secs(2);
         rows[3].verdict = "acked-write-lost".to_owned();
         let summary = ScenarioSummary::new(&rows, "0.1.0").unwrap();
-        assert_eq!(
-            (
-                summary.loss.run_count,
-                summary.loss.lost_total,
-                summary.loss.lost_max
-            ),
-            (3, 23, 9)
-        );
+        assert_eq!((summary.loss.run_count, summary.loss.lost_total, summary.loss.lost_max), (3, 23, 9));
         assert_eq!(summary.loss.worst_seed, Some(Seed(2)));
         assert_eq!(
             (summary.loss.zero_events_upper, summary.loss.lost_span_max),
             (None, SimDuration::from_millis(90))
         );
-        assert_eq!(
-            (summary.overlap.run_count, summary.overlap.max),
-            (1, SimDuration::from_secs(2))
-        );
+        assert_eq!((summary.overlap.run_count, summary.overlap.max), (1, SimDuration::from_secs(2)));
         assert_eq!(summary.verdicts.values().copied().collect::<Vec<_>>(), [1, 3]);
     }
 
     #[test]
     fn the_order_of_the_rows_does_not_show() {
-        let mut rows: Vec<RunRow> = (0..50)
-            .map(|seed| row(seed, Some(seed * 37 % 11 * 100)))
-            .collect();
+        let mut rows: Vec<RunRow> = (0..50).map(|seed| row(seed, Some(seed * 37 % 11 * 100))).collect();
         let json =
             |rows: &[RunRow]| serde_json::to_string(&ScenarioSummary::new(rows, "0.1.0").unwrap()).unwrap();
         let before = json(&rows);
         Seed(1).stream("order", 0).shuffle(&mut rows);
         assert_eq!(json(&rows), before);
-        assert!(
-            before.starts_with(r#"{"format_version":1,"version":"0.1.0","#),
-            "{before}"
-        );
-        assert!(
-            before.contains(r#""first_seed":"0","last_seed":"49""#),
-            "{before}"
-        );
+        assert!(before.starts_with(r#"{"format_version":1,"version":"0.1.0","#), "{before}");
+        assert!(before.contains(r#""first_seed":"0","last_seed":"49""#), "{before}");
     }
 
     #[test]

@@ -24,46 +24,22 @@ pub const RUN_COLUMNS: [(&str, &str); 22] = [
     ("fault_count", "faults that took effect"),
     ("acknowledged_count", "writes acknowledged without reservation"),
     ("lost_count", "of these, absent at the end"),
-    (
-        "lost_s",
-        "from the acknowledgement of the oldest lost write to that of the newest; empty: none lost",
-    ),
-    (
-        "warned_lost_count",
-        "writes answered with a warning and absent at the end",
-    ),
-    (
-        "phantom_count",
-        "writes answered with an error and present at the end",
-    ),
+    ("lost_s", "from the acknowledgement of the oldest lost write to that of the newest; empty: none lost"),
+    ("warned_lost_count", "writes answered with a warning and absent at the end"),
+    ("phantom_count", "writes answered with an error and present at the end"),
     ("overlap_s", "time in which two or more processes accepted writes"),
     ("overlap_write_count", "writes acknowledged in such a time"),
-    (
-        "unavailable_s",
-        "all outages together, as far as the run saw them",
-    ),
-    (
-        "outage_s",
-        "the longest outage; 0: none; empty: the run had not recovered at its end",
-    ),
+    ("unavailable_s", "all outages together, as far as the run saw them"),
+    ("outage_s", "the longest outage; 0: none; empty: the run had not recovered at its end"),
     (
         "failover_gap_s",
         "longest gap between successful writes that ended after the fault; empty: not recovered",
     ),
-    (
-        "detect_s",
-        "phase fault to suspected (restart in place: to writable); empty: did not happen",
-    ),
+    ("detect_s", "phase fault to suspected (restart in place: to writable); empty: did not happen"),
     ("elect_s", "phase suspected to elected"),
     ("promote_s", "phase elected to writable"),
-    (
-        "reroute_s",
-        "phase writable to the first success of the new primary",
-    ),
-    (
-        "recovered",
-        "true or false: a write succeeded after the last fault, and no outage was open at the end",
-    ),
+    ("reroute_s", "phase writable to the first success of the new primary"),
+    ("recovered", "true or false: a write succeeded after the last fault, and no outage was open at the end"),
 ];
 
 /// What a campaign keeps of one run. The columns are explained in [`RUN_COLUMNS`].
@@ -290,9 +266,7 @@ pub(crate) mod tests {
         let mut from = 0;
         for (name, _) in RUN_COLUMNS {
             let key = format!("\"{name}\":");
-            let found = text[from..]
-                .find(&key)
-                .unwrap_or_else(|| panic!("{key} is missing or out of order"));
+            let found = text[from..].find(&key).unwrap_or_else(|| panic!("{key} is missing or out of order"));
             from += found + key.len();
         }
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -256,18 +256,8 @@ fn a_process_both_paused_and_frozen_resumes_when_the_second_ends() {
     for (pause_lasts, freeze_lasts) in [(MS * 1_000, MS * 2_000), (MS * 2_000, MS * 1_000)] {
         let mut world = pair(sender(MS * 100), Spec::default());
         let faults = [
-            (
-                Fault::Pause {
-                    target: Target::Process("b".into()),
-                },
-                pause_lasts,
-            ),
-            (
-                Fault::Freeze {
-                    target: Target::Host("host-b".into()),
-                },
-                freeze_lasts,
-            ),
+            (Fault::Pause { target: Target::Process("b".into()) }, pause_lasts),
+            (Fault::Freeze { target: Target::Host("host-b".into()) }, freeze_lasts),
         ];
         let faults = faults.map(|(fault, lasts)| ScheduledFault {
             trigger: Trigger::At(MS * 500),

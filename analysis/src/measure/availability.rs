@@ -81,19 +81,14 @@ fn add_outage(availability: &mut Availability, length: SimDuration) {
 
 /// The instants at which clients learned of a successful write, in order.
 fn successes(record: &Record) -> Vec<SimTime> {
-    let mut instants: Vec<SimTime> = writes(record)
-        .filter(|write| is_success(write))
-        .filter_map(|write| write.completed)
-        .collect();
+    let mut instants: Vec<SimTime> =
+        writes(record).filter(|write| is_success(write)).filter_map(|write| write.completed).collect();
     instants.sort_unstable();
     instants
 }
 
 fn writes(record: &Record) -> impl Iterator<Item = &Operation> {
-    record
-        .operations
-        .iter()
-        .filter(|operation| operation.kind == OperationKind::Write)
+    record.operations.iter().filter(|operation| operation.kind == OperationKind::Write)
 }
 
 fn first_write(record: &Record) -> Option<SimTime> {
@@ -162,10 +157,7 @@ mod tests {
             .write(9_000, 9_050, Outcome::Ok, 0)
             .record();
         let found = availability(&paused, None, THRESHOLD);
-        assert_eq!(
-            (found.unavailable, found.outage),
-            (SimDuration::ZERO, Some(SimDuration::ZERO))
-        );
+        assert_eq!((found.unavailable, found.outage), (SimDuration::ZERO, Some(SimDuration::ZERO)));
         assert!(found.recovered && found.failover_gap.is_none());
         let slow = Script::new(20_000)
             .write(1_000, 1_050, Outcome::Ok, 0)
@@ -194,11 +186,7 @@ mod tests {
     #[test]
     fn a_run_that_ends_within_an_outage_is_censored() {
         for record in [
-            Script::new(20_000)
-                .write(1_000, 2_000, Outcome::Ok, 0)
-                .fault(1_999)
-                .pending(2_100)
-                .record(),
+            Script::new(20_000).write(1_000, 2_000, Outcome::Ok, 0).fault(1_999).pending(2_100).record(),
             Script::new(20_000)
                 .write(1_000, 2_000, Outcome::Ok, 0)
                 .fault(2_000)
@@ -208,10 +196,7 @@ mod tests {
             let found = availability(&record, Some(at(1_999)), THRESHOLD);
             assert!(!found.recovered);
             assert_eq!((found.outage, found.failover_gap), (None, None));
-            assert_eq!(
-                (found.outage_at_least, found.unavailable),
-                (seconds(18_000), seconds(18_000))
-            );
+            assert_eq!((found.outage_at_least, found.unavailable), (seconds(18_000), seconds(18_000)));
         }
     }
 
@@ -219,10 +204,7 @@ mod tests {
     fn no_success_at_all_is_one_outage_from_the_first_write() {
         let record = Script::new(20_000).failure(5_000, 6_000).pending(6_100).record();
         let found = availability(&record, None, THRESHOLD);
-        assert_eq!(
-            (found.outage_at_least, found.outage, found.recovered),
-            (seconds(15_000), None, false)
-        );
+        assert_eq!((found.outage_at_least, found.outage, found.recovered), (seconds(15_000), None, false));
     }
 
     #[test]
@@ -237,10 +219,7 @@ mod tests {
 
     #[test]
     fn a_write_cut_off_by_the_end_is_not_held_against_the_system() {
-        let record = Script::new(20_000)
-            .write(1_000, 2_000, Outcome::Ok, 0)
-            .pending(19_900)
-            .record();
+        let record = Script::new(20_000).write(1_000, 2_000, Outcome::Ok, 0).pending(19_900).record();
         assert!(availability(&record, None, THRESHOLD).recovered);
     }
 }

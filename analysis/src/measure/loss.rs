@@ -71,11 +71,7 @@ pub struct Loss {
 pub fn loss(record: &Record, surviving: &SurvivingValues) -> Loss {
     let mut loss = Loss::default();
     let mut window: Option<(SimTime, SimTime)> = None;
-    for write in record
-        .operations
-        .iter()
-        .filter(|operation| operation.kind == OperationKind::Write)
-    {
+    for write in record.operations.iter().filter(|operation| operation.kind == OperationKind::Write) {
         let present = surviving.contains(write.value);
         match write.outcome {
             Outcome::Ok => {

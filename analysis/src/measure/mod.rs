@@ -37,20 +37,14 @@ impl Default for MeasureOptions {
     /// Half a second: ten times the pause between writes of the calibration's SQL client (50 ms), and well below the
     /// shortest failover measured there (3.1 s).
     fn default() -> Self {
-        Self {
-            outage_threshold: SimDuration::from_millis(500),
-            fault: None,
-            members: None,
-        }
+        Self { outage_threshold: SimDuration::from_millis(500), fault: None, members: None }
     }
 }
 
 impl MeasureOptions {
     /// True when the marks of this process count.
     pub(crate) fn includes(&self, process: ProcessId) -> bool {
-        self.members
-            .as_ref()
-            .is_none_or(|members| members.contains(&process))
+        self.members.as_ref().is_none_or(|members| members.contains(&process))
     }
 }
 
@@ -78,18 +72,10 @@ pub fn measure(record: &Record, surviving: &SurvivingValues, options: &MeasureOp
         overlap: writable::overlap(record, &intervals),
         availability: availability::availability(record, fault, options.outage_threshold),
         phases: fault.map(|fault| phases::phases(record, fault, options)),
-        fault_count: record
-            .marks
-            .iter()
-            .filter(|mark| mark.kind == MarkKind::Fault)
-            .count() as u64,
+        fault_count: record.marks.iter().filter(|mark| mark.kind == MarkKind::Fault).count() as u64,
     }
 }
 
 fn first_fault(record: &Record) -> Option<SimTime> {
-    record
-        .marks
-        .iter()
-        .find(|mark| mark.kind == MarkKind::Fault)
-        .map(|mark| mark.at)
+    record.marks.iter().find(|mark| mark.kind == MarkKind::Fault).map(|mark| mark.at)
 }

@@ -72,11 +72,7 @@ pub fn phases(record: &Record, fault: SimTime, options: &MeasureOptions) -> Phas
         previous = at;
         Some(length)
     };
-    let detect = phase(if in_place {
-        writable.map(|mark| mark.at)
-    } else {
-        suspected
-    });
+    let detect = phase(if in_place { writable.map(|mark| mark.at) } else { suspected });
     let elect = phase(elected);
     let promote = phase(writable.filter(|_| !in_place).map(|mark| mark.at));
     let reroute = phase(served);
@@ -182,10 +178,7 @@ mod tests {
             .mark(30_000, MarkKind::Suspected, 1, 0)
             .write(5_000, 5_100, Outcome::Ok, 0));
         assert!(found.in_place);
-        assert_eq!(
-            (found.detect, found.elect, found.promote),
-            (millis(3_000), None, None)
-        );
+        assert_eq!((found.detect, found.elect, found.promote), (millis(3_000), None, None));
         assert_eq!((found.reroute, found.whole), (millis(100), millis(3_100)));
     }
 
@@ -196,22 +189,14 @@ mod tests {
             .mark(3_000, MarkKind::Elected, 1, 2)
             .mark(5_000, MarkKind::Writable, 1, 2)
             .write(5_000, 5_500, Outcome::Ok, 77));
-        assert_eq!(
-            (found.detect, found.elect, found.promote),
-            (None, millis(1_000), millis(2_000))
-        );
+        assert_eq!((found.detect, found.elect, found.promote), (None, millis(1_000), millis(2_000)));
         assert_eq!((found.reroute, found.whole), (millis(500), millis(3_500)));
     }
 
     #[test]
     fn what_never_happened_is_none() {
-        let found = run(Script::new(60_000)
-            .fault(2_000)
-            .mark(4_000, MarkKind::Suspected, 1, 0));
-        assert_eq!(
-            (found.detect, found.elect, found.whole),
-            (millis(2_000), None, None)
-        );
+        let found = run(Script::new(60_000).fault(2_000).mark(4_000, MarkKind::Suspected, 1, 0));
+        assert_eq!((found.detect, found.elect, found.whole), (millis(2_000), None, None));
         assert!(!found.in_place);
         assert_eq!(run(Script::new(60_000).fault(2_000)), Phases::default());
     }
@@ -224,10 +209,8 @@ mod tests {
             .mark(3_000, MarkKind::Elected, 1, 2)
             .mark(5_000, MarkKind::Writable, 1, 2)
             .record();
-        let options = MeasureOptions {
-            members: Some(vec![process(0), process(1)]),
-            ..MeasureOptions::default()
-        };
+        let options =
+            MeasureOptions { members: Some(vec![process(0), process(1)]), ..MeasureOptions::default() };
         assert_eq!(phases(&record, at(2_000), &options).elect, millis(1_000));
     }
 

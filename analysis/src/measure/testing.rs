@@ -63,30 +63,17 @@ impl Script {
     }
 
     pub(crate) fn fault(mut self, millis: u64) -> Self {
-        self.0.marks.push(Mark {
-            at: at(millis),
-            process: None,
-            kind: MarkKind::Fault,
-            value: 0,
-        });
+        self.0.marks.push(Mark { at: at(millis), process: None, kind: MarkKind::Fault, value: 0 });
         self
     }
 
     pub(crate) fn mark(mut self, millis: u64, kind: MarkKind, index: usize, value: u64) -> Self {
-        self.0.marks.push(Mark {
-            at: at(millis),
-            process: Some(process(index)),
-            kind,
-            value,
-        });
+        self.0.marks.push(Mark { at: at(millis), process: Some(process(index)), kind, value });
         self
     }
 
     pub(crate) fn record(self) -> Record {
-        assert!(
-            self.0.marks.is_sorted_by_key(|mark| mark.at),
-            "a record's marks are in order of time"
-        );
+        assert!(self.0.marks.is_sorted_by_key(|mark| mark.at), "a record's marks are in order of time");
         self.0
     }
 }

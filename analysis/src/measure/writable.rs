@@ -70,12 +70,7 @@ pub fn intervals(record: &Record, options: &MeasureOptions) -> Vec<WritableInter
         let mut close = |state: &mut State| {
             let (value, from) = state.open.take()?;
             if from < mark.at {
-                intervals.push(WritableInterval {
-                    process,
-                    value,
-                    from,
-                    to: mark.at,
-                });
+                intervals.push(WritableInterval { process, value, from, to: mark.at });
             }
             Some(value)
         };
@@ -113,12 +108,7 @@ pub fn intervals(record: &Record, options: &MeasureOptions) -> Vec<WritableInter
         if let Some((value, from)) = state.open
             && from < record.ended_at
         {
-            intervals.push(WritableInterval {
-                process,
-                value,
-                from,
-                to: record.ended_at,
-            });
+            intervals.push(WritableInterval { process, value, from, to: record.ended_at });
         }
     }
     intervals.sort_by_key(|interval| (interval.from, interval.process, interval.to));
@@ -127,10 +117,8 @@ pub fn intervals(record: &Record, options: &MeasureOptions) -> Vec<WritableInter
 
 /// The overlaps of these intervals, and the writes of the history that fall into them.
 pub fn overlap(record: &Record, intervals: &[WritableInterval]) -> Overlap {
-    let mut edges: Vec<(SimTime, bool)> = intervals
-        .iter()
-        .flat_map(|interval| [(interval.from, true), (interval.to, false)])
-        .collect();
+    let mut edges: Vec<(SimTime, bool)> =
+        intervals.iter().flat_map(|interval| [(interval.from, true), (interval.to, false)]).collect();
     // At one instant ends sort before starts, so a handover without a gap is no overlap.
     edges.sort_unstable();
     let mut overlap = Overlap::default();
@@ -181,12 +169,7 @@ mod tests {
             .iter()
             .map(|interval| {
                 let millis = |instant: SimTime| instant.as_nanos() / 1_000_000;
-                (
-                    interval.process.index(),
-                    interval.value,
-                    millis(interval.from),
-                    millis(interval.to),
-                )
+                (interval.process.index(), interval.value, millis(interval.from), millis(interval.to))
             })
             .collect()
     }
@@ -201,10 +184,7 @@ mod tests {
             .mark(5_000, MarkKind::Started, 0, 0)
             .mark(6_000, MarkKind::Writable, 0, 2)
             .record();
-        assert_eq!(
-            all(&record),
-            [(0, 1, 0, 2_000), (0, 1, 3_000, 4_000), (0, 2, 6_000, 10_000)]
-        );
+        assert_eq!(all(&record), [(0, 1, 0, 2_000), (0, 1, 3_000, 4_000), (0, 2, 6_000, 10_000)]);
     }
 
     #[test]
@@ -241,11 +221,7 @@ mod tests {
         let intervals = intervals(&record, &MeasureOptions::default());
         assert_eq!(
             overlap(&record, &intervals),
-            Overlap {
-                total: SimDuration::from_secs(1),
-                writes: 3,
-                writes_by_older: 2,
-            }
+            Overlap { total: SimDuration::from_secs(1), writes: 3, writes_by_older: 2 }
         );
         assert!(intervals[0].covers(at(0)) && !intervals[0].covers(at(2_000)));
     }
@@ -257,22 +233,14 @@ mod tests {
             .mark(5_000, MarkKind::Writable, 1, 2)
             .mark(5_000, MarkKind::ReadOnly, 0, 0)
             .record();
-        assert_eq!(
-            overlap(&record, &intervals(&record, &MeasureOptions::default())),
-            Overlap::default()
-        );
+        assert_eq!(overlap(&record, &intervals(&record, &MeasureOptions::default())), Overlap::default());
     }
 
     #[test]
     fn marks_of_others_do_not_count() {
-        let record = Script::new(10_000)
-            .mark(0, MarkKind::Writable, 0, 1)
-            .mark(0, MarkKind::Writable, 1, 1)
-            .record();
-        let options = MeasureOptions {
-            members: Some(vec![process(1)]),
-            ..MeasureOptions::default()
-        };
+        let record =
+            Script::new(10_000).mark(0, MarkKind::Writable, 0, 1).mark(0, MarkKind::Writable, 1, 1).record();
+        let options = MeasureOptions { members: Some(vec![process(1)]), ..MeasureOptions::default() };
         assert_eq!(intervals(&record, &options).len(), 1);
     }
 }

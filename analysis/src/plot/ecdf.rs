@@ -55,10 +55,7 @@ fn draw(svg: &mut String, height: u32, series: &[EcdfSeries], title: &str) -> Dr
     let root = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
     root.fill(&WHITE)?;
     let (head, body) = root.split_vertically(48);
-    let heading = (FONT, 22)
-        .into_font()
-        .color(&BLACK)
-        .pos(Pos::new(HPos::Left, VPos::Center));
+    let heading = (FONT, 22).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
     head.draw(&Text::new(title.to_owned(), (20, 26), heading))?;
     let (plot, legend) = body.split_horizontally(WIDTH - LEGEND_WIDTH);
     draw_curves(&plot, series)?;
@@ -97,11 +94,7 @@ fn draw_curves(area: &Area<'_>, series: &[EcdfSeries]) -> Drawn {
         .bold_line_style(BLACK.mix(0.15))
         .light_line_style(TRANSPARENT)
         .draw()?;
-    for (index, one) in series
-        .iter()
-        .enumerate()
-        .filter(|(_, one)| !one.sample.is_empty())
-    {
+    for (index, one) in series.iter().enumerate().filter(|(_, one)| !one.sample.is_empty()) {
         draw_curve(&mut chart, index, &one.sample, limit)?;
     }
     Ok(())
@@ -166,14 +159,9 @@ fn steps(sample: &Sample, limit: f64) -> Vec<(f64, f64)> {
 }
 
 fn draw_legend(area: &Area<'_>, series: &[EcdfSeries]) -> Drawn {
-    let label_style = (FONT, 15)
-        .into_font()
-        .color(&BLACK)
-        .pos(Pos::new(HPos::Left, VPos::Center));
-    let count_style = (FONT, 13)
-        .into_font()
-        .color(&RGBColor(80, 80, 80))
-        .pos(Pos::new(HPos::Left, VPos::Center));
+    let label_style = (FONT, 15).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
+    let count_style =
+        (FONT, 13).into_font().color(&RGBColor(80, 80, 80)).pos(Pos::new(HPos::Left, VPos::Center));
     let middles = (26..).step_by(LEGEND_LINE as usize);
     for ((index, one), middle) in series.iter().enumerate().zip(middles) {
         let line = [(8, middle), (48, middle)];
@@ -188,16 +176,8 @@ fn draw_legend(area: &Area<'_>, series: &[EcdfSeries]) -> Drawn {
         area.draw(
             &(EmptyElement::at((28, middle)) + Polygon::new(marker_outline(index), colour(index).filled())),
         )?;
-        area.draw(&Text::new(
-            shortened(&one.label),
-            (58, middle - 8),
-            label_style.clone(),
-        ))?;
-        area.draw(&Text::new(
-            counts(&one.sample),
-            (58, middle + 10),
-            count_style.clone(),
-        ))?;
+        area.draw(&Text::new(shortened(&one.label), (58, middle - 8), label_style.clone()))?;
+        area.draw(&Text::new(counts(&one.sample), (58, middle + 10), count_style.clone()))?;
     }
     Ok(())
 }
@@ -275,13 +255,9 @@ mod tests {
         let all = [series("x < y & z", [Some(1_000), None]), series("nothing", [])];
         let svg = ecdf(&all, "Failover times");
         assert_eq!(svg, ecdf(&all, "Failover times"));
-        for text in [
-            "Failover times",
-            "x &lt; y &amp; z",
-            "n = 2, 1 never recovered",
-            "n = 0",
-            "share of runs",
-        ] {
+        for text in
+            ["Failover times", "x &lt; y &amp; z", "n = 2, 1 never recovered", "n = 0", "share of runs"]
+        {
             assert!(svg.contains(text), "{text} is missing");
         }
         assert!(svg.trim_end().ends_with("</svg>") && svg.contains("<text"));
@@ -291,10 +267,7 @@ mod tests {
     fn long_labels_keep_their_ends() {
         let short = shortened("patroni/primary-crash-during-switchover/synchronous-strict");
         assert_eq!(short, "patroni/prim…er/synchronous-strict");
-        assert_eq!(
-            shortened("patroni/primary-crash/async"),
-            "patroni/primary-crash/async"
-        );
+        assert_eq!(shortened("patroni/primary-crash/async"), "patroni/primary-crash/async");
     }
 
     /// Twelve scenarios, two of them with runs that never recovered: for looking at, `cargo test -p analysis figure --

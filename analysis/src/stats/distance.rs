@@ -62,9 +62,7 @@ mod tests {
     }
 
     fn distance(first: &[Option<u64>], second: &[Option<u64>]) -> f64 {
-        kolmogorov_smirnov(&sample(first), &sample(second))
-            .unwrap()
-            .distance
+        kolmogorov_smirnov(&sample(first), &sample(second)).unwrap().distance
     }
 
     #[test]

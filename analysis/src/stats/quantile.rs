@@ -172,10 +172,7 @@ mod tests {
         assert_eq!(value(QuantileLevel::P10), SimDuration::from_millis(1_400));
         assert_eq!(value(QuantileLevel::P50), SimDuration::from_secs(3));
         assert_eq!(value(QuantileLevel::P90), SimDuration::from_millis(7_600));
-        assert_eq!(
-            value(QuantileLevel::from_ppm(2_000_000)),
-            SimDuration::from_secs(10)
-        );
+        assert_eq!(value(QuantileLevel::from_ppm(2_000_000)), SimDuration::from_secs(10));
     }
 
     #[test]
@@ -206,10 +203,7 @@ mod tests {
             [Some(1), Some(2), None, Some(3), None].map(|value| value.map(SimDuration::from_secs)),
         );
         assert_eq!((sample.len(), sample.censored_count()), (5, 2));
-        assert_eq!(
-            sample.quantile(QuantileLevel::P50).value,
-            Some(SimDuration::from_secs(3))
-        );
+        assert_eq!(sample.quantile(QuantileLevel::P50).value, Some(SimDuration::from_secs(3)));
         // Position 0.6 * 4 = 2.4 lies between the third value and "never".
         assert_eq!(sample.quantile(QuantileLevel::from_ppm(600_000)).value, None);
         assert_eq!(Sample::default().quantile(QuantileLevel::P50).value, None);
@@ -238,10 +232,7 @@ mod tests {
                 })
                 .count();
             let share = covered as f64 / TRIALS as f64;
-            assert!(
-                (0.935..0.995).contains(&share),
-                "n {n}, {level:?}: covered {share}"
-            );
+            assert!((0.935..0.995).contains(&share), "n {n}, {level:?}: covered {share}");
         }
     }
 

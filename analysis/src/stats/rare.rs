@@ -15,10 +15,7 @@ pub struct ProportionInterval {
 }
 
 /// For JSON: nine decimals, which hides that logarithms differ in their last bits from platform to platform.
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature that serde asks for"
-)]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn share<S: Serializer>(share: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((share * 1e9).round() / 1e9)
 }
@@ -43,16 +40,8 @@ pub fn clopper_pearson(events: u64, runs: u64) -> ProportionInterval {
     let (events_f, rest_f) = (events as f64, (runs - events) as f64);
     let beta = |a: f64, b: f64| Beta::new(a, b).expect("both parameters are positive");
     ProportionInterval {
-        low: if events == 0 {
-            0.0
-        } else {
-            beta(events_f, rest_f + 1.0).inverse_cdf(TAIL)
-        },
-        high: if events == runs {
-            1.0
-        } else {
-            beta(events_f + 1.0, rest_f).inverse_cdf(1.0 - TAIL)
-        },
+        low: if events == 0 { 0.0 } else { beta(events_f, rest_f + 1.0).inverse_cdf(TAIL) },
+        high: if events == runs { 1.0 } else { beta(events_f + 1.0, rest_f).inverse_cdf(1.0 - TAIL) },
     }
 }
 
@@ -86,10 +75,7 @@ mod tests {
             (0, 0, 0.0, 1.0),
         ] {
             let found = clopper_pearson(events, runs);
-            assert!(
-                near(found.low, low) && near(found.high, high),
-                "{events}/{runs}: {found:?}"
-            );
+            assert!(near(found.low, low) && near(found.high, high), "{events}/{runs}: {found:?}");
         }
     }
 
@@ -99,10 +85,7 @@ mod tests {
         let relative = |found: f64, expected: f64| (found / expected - 1.0).abs() < 1e-6;
         // Without an event, in closed form: 1 - 0.025^(1/n).
         let none = clopper_pearson(0, 100_000);
-        assert!(
-            relative(none.high, -libm::expm1(libm::log(0.025) / 1e5)),
-            "{none:?}"
-        );
+        assert!(relative(none.high, -libm::expm1(libm::log(0.025) / 1e5)), "{none:?}");
         // With one, the lower end in closed form: 1 - 0.975^(1/n).
         let one = clopper_pearson(1, 100_000);
         assert!(relative(one.low, -libm::expm1(libm::log(0.975) / 1e5)), "{one:?}");

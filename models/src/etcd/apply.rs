@@ -18,8 +18,7 @@ impl Server {
             match payload {
                 Some(proposal) => self.apply(context, &proposal),
                 None if self.is_leader() && term == self.raft.term() => {
-                    self.lessor
-                        .promote(context.monotonic(), self.spec.election_timeout);
+                    self.lessor.promote(context.monotonic(), self.spec.election_timeout);
                     self.arm_lease_scan(context);
                 }
                 None => {}
@@ -58,20 +57,13 @@ impl Server {
     }
 
     fn transact(&mut self, request: &Request) -> Result<Answer, Failure> {
-        let Request::Txn {
-            compare,
-            then,
-            otherwise,
-        } = request
-        else {
+        let Request::Txn { compare, then, otherwise } = request else {
             unreachable!("only transactions are proposed as such");
         };
         let succeeded = compare.iter().all(|compare| self.store.holds(compare));
         let mutations = if succeeded { then } else { otherwise };
         let lease_exists = |mutation: &Mutation| match mutation {
-            Mutation::Put {
-                lease: Some(lease), ..
-            } => self.lessor.exists(*lease),
+            Mutation::Put { lease: Some(lease), .. } => self.lessor.exists(*lease),
             _ => true,
         };
         if !mutations.iter().all(lease_exists) {
@@ -82,12 +74,7 @@ impl Server {
             if let Some(lease) = self.store.lease_of(key) {
                 self.lessor.detach(lease, key);
             }
-            if let Mutation::Put {
-                key,
-                lease: Some(lease),
-                ..
-            } = mutation
-            {
+            if let Mutation::Put { key, lease: Some(lease), .. } = mutation {
                 self.lessor.attach(*lease, key);
             }
         }
@@ -124,15 +111,12 @@ impl Server {
         }
         let applied = self.raft.applied();
         while let Some((number, prefix)) =
-            self.pending
-                .iter()
-                .find_map(|(number, pending)| match &pending.work {
-                    Work::Read {
-                        prefix,
-                        index: Some(index),
-                    } if *index <= applied => Some((*number, Arc::clone(prefix))),
-                    _ => None,
-                })
+            self.pending.iter().find_map(|(number, pending)| match &pending.work {
+                Work::Read { prefix, index: Some(index) } if *index <= applied => {
+                    Some((*number, Arc::clone(prefix)))
+                }
+                _ => None,
+            })
         {
             let entries = self.store.range(&prefix).collect();
             self.finish(context, number, Ok(Answer::Range { entries }));

@@ -42,11 +42,7 @@ pub(super) enum Renew {
 
 impl Lessor {
     pub(super) fn new(scan_phase: HostTime) -> Self {
-        Self {
-            leases: BTreeMap::new(),
-            is_primary: false,
-            scan_phase,
-        }
+        Self { leases: BTreeMap::new(), is_primary: false, scan_phase }
     }
 
     pub(super) fn exists(&self, lease: LeaseId) -> bool {
@@ -54,17 +50,8 @@ impl Lessor {
     }
 
     pub(super) fn grant(&mut self, lease: LeaseId, ttl: SimDuration, now: HostTime) {
-        let expires_at = if self.is_primary {
-            now + ttl
-        } else {
-            HostTime::NEVER
-        };
-        let granted = Lease {
-            ttl,
-            expires_at,
-            revoke_at: expires_at,
-            keys: BTreeSet::new(),
-        };
+        let expires_at = if self.is_primary { now + ttl } else { HostTime::NEVER };
+        let granted = Lease { ttl, expires_at, revoke_at: expires_at, keys: BTreeSet::new() };
         self.leases.insert(lease, granted);
     }
 
@@ -128,10 +115,7 @@ impl Lessor {
             return None;
         }
         let earliest = earliest.max(now + SimDuration::from_nanos(1));
-        let intervals = earliest
-            .since(self.scan_phase)
-            .as_nanos()
-            .div_ceil(SCAN_INTERVAL.as_nanos());
+        let intervals = earliest.since(self.scan_phase).as_nanos().div_ceil(SCAN_INTERVAL.as_nanos());
         Some(self.scan_phase + SCAN_INTERVAL * intervals)
     }
 

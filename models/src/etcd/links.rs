@@ -6,10 +6,8 @@ use sim_core::{ConnectOptions, ConnectionId, SimDuration};
 pub(super) const REDIAL_INTERVAL: SimDuration = SimDuration::from_millis(100);
 
 /// `rafthttp` `ConnReadTimeout`, `ConnWriteTimeout`: a stream on which nothing gets through for this long is closed.
-pub(super) const STREAM_OPTIONS: ConnectOptions = ConnectOptions {
-    user_timeout: Some(SimDuration::from_secs(5)),
-    keep_alive: None,
-};
+pub(super) const STREAM_OPTIONS: ConnectOptions =
+    ConnectOptions { user_timeout: Some(SimDuration::from_secs(5)), keep_alive: None };
 
 /// The way to one other member.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

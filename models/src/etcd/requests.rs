@@ -40,29 +40,18 @@ impl Server {
             Request::KeepAlive { lease } => {
                 self.begin_keep_alive(context, asker, *lease);
             }
-            Request::Range {
-                prefix,
-                linearizable: true,
-            } => self.begin_read(context, asker, prefix),
+            Request::Range { prefix, linearizable: true } => self.begin_read(context, asker, prefix),
             Request::Range { prefix, .. } => {
                 let entries = self.store.range(prefix).collect();
                 self.respond(context, connection, id, Ok(Answer::Range { entries }));
             }
-            Request::Watch {
-                prefix,
-                from_revision,
-            } => {
+            Request::Watch { prefix, from_revision } => {
                 self.respond(context, connection, id, Ok(Answer::Watching));
                 let next_revision = match *from_revision {
                     0 => self.store.revision() + 1,
                     from => from,
                 };
-                let mut watch = Watch {
-                    connection,
-                    id,
-                    prefix: Arc::clone(prefix),
-                    next_revision,
-                };
+                let mut watch = Watch { connection, id, prefix: Arc::clone(prefix), next_revision };
                 if let Some(packet) = watch.catch_up(&self.store) {
                     context.send(connection, packet);
                 }
@@ -101,11 +90,7 @@ impl Server {
 
     fn begin_change(&mut self, context: &mut impl Context<Self>, asker: Asker, command: Command) {
         let number = self.take_number();
-        let proposal = Arc::new(Proposal {
-            origin: context.me(),
-            number,
-            command,
-        });
+        let proposal = Arc::new(Proposal { origin: context.me(), number, command });
         let sent = self.propose(context, &proposal);
         self.begin(context, number, asker, Work::Change { proposal, sent });
     }
@@ -136,10 +121,7 @@ impl Server {
             if matches!(
                 pending.work,
                 Work::Read { index: None, .. }
-                    | Work::KeepAlive {
-                        stage: Stage::Confirming,
-                        ..
-                    }
+                    | Work::KeepAlive { stage: Stage::Confirming, .. }
                     | Work::ConfirmLeadership
             ) {
                 waits = true;
@@ -170,11 +152,7 @@ impl Server {
 
     /// Tries to get on with a keep-alive.
     pub(super) fn advance_keep_alive(&mut self, context: &mut impl Context<Self>, number: u64) {
-        let Some(Pending {
-            asker,
-            work: Work::KeepAlive { lease, stage },
-            ..
-        }) = self.pending.get(&number)
+        let Some(Pending { asker, work: Work::KeepAlive { lease, stage }, .. }) = self.pending.get(&number)
         else {
             return;
         };
@@ -244,12 +222,8 @@ impl Server {
             },
             _ => false,
         };
-        let numbers: Vec<u64> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| ready(pending))
-            .map(|(number, _)| *number)
-            .collect();
+        let numbers: Vec<u64> =
+            self.pending.iter().filter(|(_, pending)| ready(pending)).map(|(number, _)| *number).collect();
         for number in numbers {
             self.advance_keep_alive(context, number);
         }
@@ -347,11 +321,7 @@ impl Server {
     }
 
     fn set_stage(&mut self, number: u64, next: Stage) {
-        if let Some(Pending {
-            work: Work::KeepAlive { stage, .. },
-            ..
-        }) = self.pending.get_mut(&number)
-        {
+        if let Some(Pending { work: Work::KeepAlive { stage, .. }, .. }) = self.pending.get_mut(&number) {
             *stage = next;
         }
     }

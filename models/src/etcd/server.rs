@@ -188,8 +188,7 @@ impl Server {
         let from = NodeId(from as u8);
         match message {
             PeerMessage::Raft(message) => {
-                self.raft
-                    .step(context.monotonic(), from, message, context.random());
+                self.raft.step(context.monotonic(), from, message, context.random());
             }
             PeerMessage::Propose(proposal) => {
                 // A member that does not lead drops it, as etcd does with proposals forwarded to a deposed leader
@@ -221,10 +220,7 @@ impl Process for Server {
         let me = context.me();
         let position = spec.peers.iter().position(|peer| *peer == me);
         let me = NodeId(position.expect("a member is listed among its peers") as u8);
-        let timing = Timing::Ticks {
-            tick: spec.heartbeat_interval,
-            election_ticks: spec.election_ticks(),
-        };
+        let timing = Timing::Ticks { tick: spec.heartbeat_interval, election_ticks: spec.election_ticks() };
         let config = Config::etcd(me, spec.peers.len() as u8, timing, spec.pre_vote);
         let disk = context.storage().clone();
         let raft = Raft::new(config, &disk, now, context.random());
@@ -293,10 +289,7 @@ impl Process for Server {
         peer: ProcessId,
         event: ConnectionEvent,
     ) {
-        let own = self
-            .links
-            .iter()
-            .position(|link| link.connection() == Some(connection));
+        let own = self.links.iter().position(|link| link.connection() == Some(connection));
         match (own, event) {
             (Some(position), event) => self.on_link(context, position as u8, event),
             (None, ConnectionEvent::Accepted) if self.spec.peers.contains(&peer) => {
@@ -306,10 +299,7 @@ impl Process for Server {
                     interval: SimDuration::from_secs(1),
                     count: 2,
                 };
-                let options = sim_core::ConnectOptions {
-                    keep_alive: Some(keep_alive),
-                    ..STREAM_OPTIONS
-                };
+                let options = sim_core::ConnectOptions { keep_alive: Some(keep_alive), ..STREAM_OPTIONS };
                 context.configure(connection, options);
             }
             (None, ConnectionEvent::Accepted | ConnectionEvent::Opened) => {}

@@ -26,11 +26,7 @@ struct Stored {
 impl Default for Store {
     /// A new store is at revision 1.
     fn default() -> Self {
-        Self {
-            revision: 1,
-            keys: BTreeMap::new(),
-            history: Vec::new(),
-        }
+        Self { revision: 1, keys: BTreeMap::new(), history: Vec::new() }
     }
 }
 
@@ -98,16 +94,8 @@ impl Store {
     }
 
     fn put(&mut self, key: &Key, value: &Value, lease: Option<LeaseId>, revision: u64) {
-        let create_revision = self
-            .keys
-            .get(key)
-            .map_or(revision, |stored| stored.create_revision);
-        let stored = Stored {
-            value: Arc::clone(value),
-            create_revision,
-            mod_revision: revision,
-            lease,
-        };
+        let create_revision = self.keys.get(key).map_or(revision, |stored| stored.create_revision);
+        let stored = Stored { value: Arc::clone(value), create_revision, mod_revision: revision, lease };
         self.history.push((revision, Event::Put(stored.with_key(key))));
         self.keys.insert(Arc::clone(key), stored);
     }

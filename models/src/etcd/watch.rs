@@ -30,11 +30,7 @@ impl Watch {
             .map(|(_, event)| event.clone())
             .collect();
         self.next_revision = store.revision() + 1;
-        (!events.is_empty()).then(|| Packet::Watched {
-            id: self.id,
-            revision: store.revision(),
-            events,
-        })
+        (!events.is_empty()).then(|| Packet::Watched { id: self.id, revision: store.revision(), events })
     }
 }
 

@@ -253,9 +253,7 @@ impl Member {
             return;
         }
         let follows = !self.holds_lock() && self.view.leader.is_some() && self.task.is_none();
-        let (nap, exceeded) = self
-            .schedule
-            .after_cycle(now, self.spec.configuration.loop_wait, follows);
+        let (nap, exceeded) = self.schedule.after_cycle(now, self.spec.configuration.loop_wait, follows);
         if exceeded {
             context.note(|| "Loop time exceeded, rescheduling immediately.".to_owned());
         }

@@ -66,16 +66,8 @@ impl Member {
     /// Begins a demotion; another task is given up.
     pub(super) fn demote(&mut self, context: &mut impl Context<Self>, mode: DemoteMode) {
         let graceful = mode == DemoteMode::Graceful;
-        let stage = if graceful {
-            Stage::Checkpointing
-        } else {
-            Stage::Stopping
-        };
-        self.task = Some(Task::Demote(Demotion {
-            mode,
-            stage,
-            since: context.monotonic(),
-        }));
+        let stage = if graceful { Stage::Checkpointing } else { Stage::Stopping };
+        self.task = Some(Task::Demote(Demotion { mode, stage, since: context.monotonic() }));
         if graceful {
             self.control(context, Control::Checkpoint);
             self.finish_cycle(context);
@@ -104,11 +96,7 @@ impl Member {
             DemoteMode::Immediate | DemoteMode::ImmediateNoLock => StopMode::Immediate,
         };
         self.control(context, Control::Stop(stop));
-        let poll = if mode == DemoteMode::Graceful {
-            CONTROL_POLL
-        } else {
-            STOP_POLL
-        };
+        let poll = if mode == DemoteMode::Graceful { CONTROL_POLL } else { STOP_POLL };
         context.set_timer(Timer::Task, poll);
     }
 
@@ -141,11 +129,7 @@ impl Member {
             context.note(|| "primary_stop_timeout is over: killing the postmaster".to_owned());
             context.kill(self.spec.postgres);
         }
-        let poll = if demotion.mode == DemoteMode::Graceful {
-            CONTROL_POLL
-        } else {
-            STOP_POLL
-        };
+        let poll = if demotion.mode == DemoteMode::Graceful { CONTROL_POLL } else { STOP_POLL };
         context.set_timer(Timer::Task, poll);
     }
 
@@ -203,9 +187,7 @@ impl Member {
     fn rest_demoted(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
         let view = View::read(&self.cache, &self.keys, &self.spec.names);
         let me = self.spec.member;
-        let leader = view
-            .leader()
-            .filter(|leader| *leader != me && demotion.mode != DemoteMode::Offline);
+        let leader = view.leader().filter(|leader| *leader != me && demotion.mode != DemoteMode::Offline);
         context.note(|| "starting as a secondary".to_owned());
         self.start_standby(context, leader);
         match demotion.mode {

@@ -103,14 +103,7 @@ impl Member {
             return;
         }
         let value = history_to_value(history);
-        self.put_plain(
-            context,
-            Mutation::Put {
-                key: Arc::clone(&self.keys.history),
-                value,
-                lease: None,
-            },
-        );
+        self.put_plain(context, Mutation::Put { key: Arc::clone(&self.keys.history), value, lease: None });
     }
 
     /// Who may take over: the synchronous standbys in synchronous mode, else all members with a key.

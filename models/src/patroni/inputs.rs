@@ -17,6 +17,9 @@ pub struct Inputs {
     /// From the start of the postmaster until it accepts connections when there is nothing to replay: 0.1 to 0.3 s
     /// (fidelity specification, section 5.2).
     pub postmaster_start: Distribution,
+    /// One `fdatasync` of a server or of etcd: median 0.25 ms for 2 kB (README of the calibration measurements); the
+    /// spread is an assumption.
+    pub disk_sync: Distribution,
     /// Redo rate of crash recovery in bytes a second; an assumption of the fidelity specification (section 4.4: 50 to
     /// 200 MB/s).
     pub redo_bytes_per_second: u64,
@@ -38,6 +41,7 @@ impl Default for Inputs {
             promotion: Distribution::Uniform(millis(70), millis(210)),
             postmaster_spawn: Distribution::Uniform(millis(800), millis(1_500)),
             postmaster_start: Distribution::Uniform(millis(100), millis(300)),
+            disk_sync: Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 },
             redo_bytes_per_second: 100_000_000,
             patroni_start: Distribution::Uniform(millis(2_900), millis(7_300)),
             rewind: Distribution::Uniform(millis(2_000), millis(10_000)),

@@ -61,10 +61,8 @@ impl Member {
             return;
         }
         let server = self.spec.postgres;
-        let connection = *self
-            .local
-            .connection
-            .get_or_insert_with(|| context.connect(server, ConnectOptions::default()));
+        let connection =
+            *self.local.connection.get_or_insert_with(|| context.connect(server, ConnectOptions::default()));
         context.send(connection, Packet::Postgres(postgres::Packet::Control(control)));
     }
 
@@ -145,10 +143,7 @@ impl Member {
     /// `primary_conninfo` for this leader.
     pub(super) fn upstream_of(&self, leader: Option<MemberId>) -> Option<Upstream> {
         let leader = leader.filter(|leader| *leader != self.spec.member)?;
-        Some(Upstream {
-            server: self.spec.peer(leader).postgres,
-            member: leader,
-        })
+        Some(Upstream { server: self.spec.peer(leader).postgres, member: leader })
     }
 
     /// What the server is doing, by this status.
@@ -171,18 +166,11 @@ impl Member {
 
     /// True if `pg_controldata` tells of a primary that was not shut down in order.
     pub(super) fn crashed_as_primary(context: &impl Context<Self>) -> bool {
-        matches!(
-            context.storage().control.state,
-            ClusterState::InProduction | ClusterState::InCrashRecovery
-        )
+        matches!(context.storage().control.state, ClusterState::InProduction | ClusterState::InCrashRecovery)
     }
 }
 
 /// The position that a member reports: what it has received or replayed, or, on a primary, flushed.
 pub(crate) fn position_of(status: &Status) -> Lsn {
-    if status.in_recovery {
-        status.received.max(status.replayed)
-    } else {
-        status.flushed
-    }
+    if status.in_recovery { status.received.max(status.replayed) } else { status.flushed }
 }

@@ -87,12 +87,7 @@ impl Member {
     fn refresh_lease(&mut self, context: &mut impl Context<Self>, goal: Goal) {
         let (step, request) = match self.lease {
             Some(lease) => (LockStep::KeepAlive, Request::KeepAlive { lease }),
-            None => (
-                LockStep::Grant,
-                Request::Grant {
-                    ttl: self.spec.configuration.ttl,
-                },
-            ),
+            None => (LockStep::Grant, Request::Grant { ttl: self.spec.configuration.ttl }),
         };
         self.lock_call(context, goal, step, request);
     }
@@ -111,11 +106,7 @@ impl Member {
         };
         let request = Request::Txn {
             compare: vec![compare],
-            then: vec![Mutation::Put {
-                key: leader,
-                value: name,
-                lease: self.lease,
-            }],
+            then: vec![Mutation::Put { key: leader, value: name, lease: self.lease }],
             otherwise: Vec::new(),
         };
         self.lock_call(context, goal, step, request);
@@ -191,10 +182,7 @@ impl Member {
                 if goal == Goal::Acquire {
                     context.mark(MarkKind::Elected, response.revision);
                 }
-                self.view.leader = Some(LeaderKey {
-                    member: self.spec.member,
-                    lease: self.lease,
-                });
+                self.view.leader = Some(LeaderKey { member: self.spec.member, lease: self.lease });
                 match goal {
                     Goal::Renew(after) => self.on_renewed(context, after),
                     Goal::Acquire | Goal::Member => self.on_acquired(context),
@@ -216,11 +204,7 @@ impl Member {
 
     /// Writes a key whose failure is ignored. The cycle does not wait for it.
     pub(super) fn put_plain(&mut self, context: &mut impl Context<Self>, mutation: Mutation) {
-        let request = Request::Txn {
-            compare: Vec::new(),
-            then: vec![mutation],
-            otherwise: Vec::new(),
-        };
+        let request = Request::Txn { compare: Vec::new(), then: vec![mutation], otherwise: Vec::new() };
         self.client.call(context, Purpose::Plain, request, Effort::Single);
     }
 
@@ -232,7 +216,6 @@ impl Member {
             then: vec![Mutation::Delete { key: leader }],
             otherwise: Vec::new(),
         };
-        self.client
-            .call(context, Purpose::Release, request, Effort::Retried);
+        self.client.call(context, Purpose::Release, request, Effort::Retried);
     }
 }

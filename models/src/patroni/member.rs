@@ -166,12 +166,7 @@ impl Member {
     /// The members other than this one.
     pub(super) fn others(&self) -> Vec<MemberId> {
         let me = self.spec.member;
-        self.spec
-            .peers
-            .iter()
-            .map(|peer| peer.member)
-            .filter(|member| *member != me)
-            .collect()
+        self.spec.peers.iter().map(|peer| peer.member).filter(|member| *member != me).collect()
     }
 
     /// Carries out what finished calls to etcd lead to.
@@ -212,8 +207,7 @@ impl Member {
             self.client.switch();
             self.client.switched = false;
         } else if !self.cache.ready {
-            self.cache
-                .load(context, self.client.endpoint(), self.client.timeouts());
+            self.cache.load(context, self.client.endpoint(), self.client.timeouts());
         }
     }
 
@@ -240,9 +234,7 @@ impl Member {
                 self.drain_calls(context);
             }
             etcd::Packet::Watched { events, .. } if of_watch => {
-                let changes = self
-                    .cache
-                    .on_watched(&events, &self.keys.leader, &self.keys.status);
+                let changes = self.cache.on_watched(&events, &self.keys.leader, &self.keys.status);
                 self.on_changes(context, changes);
             }
             _ => {}

@@ -1,5 +1,6 @@
 //! Patroni, and the PostgreSQL cluster that it keeps available.
 
+mod cluster;
 mod config;
 mod cycle;
 mod dcs;
@@ -17,11 +18,14 @@ mod rejoin;
 mod rest;
 mod schedule;
 mod synchronous;
+mod system;
 mod task;
 mod watchdog;
 
+pub use cluster::{Load, PatroniCluster, Placement, Plan, Route};
 pub use config::{Configuration, SynchronousMode, Tags, Watchdog, WatchdogMode};
 pub use inputs::{InputSamplers, Inputs};
 pub use member::{Member, Peer, Spec, Timer};
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use rest::RoundPurpose;
+pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};

@@ -33,13 +33,7 @@ impl Member {
         } else {
             SyncMethod::Nobody
         };
-        self.promote_server(
-            context,
-            SynchronousStandbys {
-                method,
-                members: Vec::new(),
-            },
-        );
+        self.promote_server(context, SynchronousStandbys { method, members: Vec::new() });
     }
 
     /// `/sync` could not be written.
@@ -57,9 +51,7 @@ impl Member {
         self.checkpoint_done = false;
         self.checkpoint_asked = false;
         self.was_primary = true;
-        self.task = Some(Task::Promote {
-            since: context.monotonic(),
-        });
+        self.task = Some(Task::Promote { since: context.monotonic() });
         self.control(context, Control::Promote);
         context.set_timer(Timer::Task, POLL);
         self.finish_cycle(context);

@@ -114,10 +114,7 @@ impl Member {
             self.view.member(*member).is_some() || self.old_view.member(*member).is_some()
         };
         let votes = |member: &MemberId| !self.sync_restricts() || self.view.sync.allows(*member);
-        self.others()
-            .into_iter()
-            .filter(|member| known(member) && votes(member))
-            .collect()
+        self.others().into_iter().filter(|member| known(member) && votes(member)).collect()
     }
 
     /// The others answered, or did not.
@@ -195,30 +192,21 @@ mod tests {
     #[test]
     fn whoever_is_ahead_blocks() {
         let reports = [report(1, MemberRole::Replica, 101)];
-        assert_eq!(
-            judge(Lsn(100), None, false, &reports),
-            Verdict::Ahead(MemberId(1))
-        );
+        assert_eq!(judge(Lsn(100), None, false, &reports), Verdict::Ahead(MemberId(1)));
     }
 
     #[test]
     fn a_former_leader_ahead_blocks_only_without_synchronous_mode() {
         let reports = [report(1, MemberRole::Replica, 101)];
         let leader = Some(MemberId(1));
-        assert_eq!(
-            judge(Lsn(100), leader, false, &reports),
-            Verdict::Ahead(MemberId(1))
-        );
+        assert_eq!(judge(Lsn(100), leader, false, &reports), Verdict::Ahead(MemberId(1)));
         assert_eq!(judge(Lsn(100), leader, true, &reports), Verdict::Healthiest);
     }
 
     #[test]
     fn a_living_primary_blocks_always() {
         let reports = [report(2, MemberRole::Primary, 1)];
-        assert_eq!(
-            judge(Lsn(100), Some(MemberId(2)), true, &reports),
-            Verdict::PrimaryAlive(MemberId(2))
-        );
+        assert_eq!(judge(Lsn(100), Some(MemberId(2)), true, &reports), Verdict::PrimaryAlive(MemberId(2)));
     }
 
     #[test]

@@ -125,11 +125,7 @@ impl Member {
 
     fn start(&mut self, context: &mut impl Context<Self>, limit: SimDuration) {
         let spawn = self.spec.inputs.postmaster_spawn.draw(context.random());
-        self.task = Some(Task::Start(Start {
-            spawned: false,
-            since: context.monotonic(),
-            limit,
-        }));
+        self.task = Some(Task::Start(Start { spawned: false, since: context.monotonic(), limit }));
         context.set_timer(Timer::Task, spawn);
     }
 
@@ -139,11 +135,7 @@ impl Member {
             return self.ask_status(context, Waiter::Task);
         }
         context.start(self.spec.postgres);
-        self.task = Some(Task::Start(Start {
-            spawned: true,
-            since: context.monotonic(),
-            ..start
-        }));
+        self.task = Some(Task::Start(Start { spawned: true, since: context.monotonic(), ..start }));
         context.set_timer(Timer::Task, POLL);
     }
 
@@ -170,9 +162,7 @@ impl Member {
     /// The lock was renewed for a server that is still starting.
     pub(super) fn on_slow_start(&mut self, context: &mut impl Context<Self>) {
         let limit = self.spec.configuration.primary_start_timeout;
-        let lasts = self
-            .starting_since
-            .map_or(SimDuration::ZERO, |since| context.wall().since(since));
+        let lasts = self.starting_since.map_or(SimDuration::ZERO, |since| context.wall().since(since));
         if lasts > limit {
             self.cycle = Cycle::Polling(RoundPurpose::Candidates);
             let candidates = self.candidates();
@@ -210,11 +200,7 @@ impl Member {
         let data = context.storage();
         let timeline = data.history.current;
         let end = Lsn(data.wal.end().0 + CHECKPOINT_RECORD);
-        let record = WalEntry {
-            end,
-            timeline,
-            kind: WalKind::Checkpoint { shutdown: true },
-        };
+        let record = WalEntry { end, timeline, kind: WalKind::Checkpoint { shutdown: true } };
         context.write(DataRecord::Append(Arc::new([record])));
         context.write(DataRecord::Control(ControlFile {
             state: ClusterState::ShutDown,

@@ -70,9 +70,7 @@ pub(crate) fn fork_point(own: &TimelineHistory, own_end: Lsn, leader: &TimelineH
         all
     };
     let mut fork = Lsn(0);
-    let pairs = timelines(own, own_end)
-        .into_iter()
-        .zip(timelines(leader, Lsn(u64::MAX)));
+    let pairs = timelines(own, own_end).into_iter().zip(timelines(leader, Lsn(u64::MAX)));
     for ((own_timeline, own_end), (leader_timeline, leader_end)) in pairs {
         if own_timeline != leader_timeline {
             break;
@@ -89,10 +87,7 @@ pub(crate) fn fork_point(own: &TimelineHistory, own_end: Lsn, leader: &TimelineH
 pub(crate) fn history_up_to(history: &TimelineHistory, position: Lsn) -> TimelineHistory {
     let before = history.switches.iter().filter(|(_, end)| *end < position);
     let switches: Vec<_> = before.copied().collect();
-    let current = history
-        .switches
-        .get(switches.len())
-        .map_or(history.current, |(timeline, _)| *timeline);
+    let current = history.switches.get(switches.len()).map_or(history.current, |(timeline, _)| *timeline);
     TimelineHistory { switches, current }
 }
 
@@ -128,10 +123,7 @@ impl Member {
             return self.go_on_undiverged(context, stopped);
         }
         let configuration = &self.spec.configuration;
-        let ready = self
-            .view
-            .member(report.member)
-            .is_some_and(|key| key.checkpoint_after_promote);
+        let ready = self.view.member(report.member).is_some_and(|key| key.checkpoint_after_promote);
         let timeline = own.timeline;
         context.note(|| format!("local timeline {} has forked from the leader's", timeline.0));
         if configuration.use_pg_rewind {
@@ -161,11 +153,9 @@ impl Member {
     fn own_end(&self, context: &impl Context<Self>) -> OwnEnd {
         let data = context.storage();
         match self.status.as_deref() {
-            Some(status) if context.is_running(self.spec.postgres) => OwnEnd {
-                timeline: status.timeline,
-                position: status.replayed,
-                primary: false,
-            },
+            Some(status) if context.is_running(self.spec.postgres) => {
+                OwnEnd { timeline: status.timeline, position: status.replayed, primary: false }
+            }
             _ => OwnEnd {
                 timeline: data.history.current,
                 position: data.control.checkpoint,
@@ -192,11 +182,7 @@ impl Member {
                 format!("reinitializing due to diverged timelines, from {name}")
             }
         });
-        self.task = Some(Task::Repair(Repair {
-            leader,
-            fork,
-            running: false,
-        }));
+        self.task = Some(Task::Repair(Repair { leader, fork, running: false }));
         self.control(context, Control::Stop(StopMode::Fast));
         context.set_timer(Timer::Task, SimDuration::ZERO);
         self.finish_cycle(context);
@@ -238,10 +224,7 @@ impl Member {
             let settings = context.storage().settings.clone();
             context.write(DataRecord::Replace(Arc::new(DataDirectory {
                 initialized: true,
-                control: ControlFile {
-                    state: ClusterState::InArchiveRecovery,
-                    ..ControlFile::default()
-                },
+                control: ControlFile { state: ClusterState::InArchiveRecovery, ..ControlFile::default() },
                 settings,
                 ..DataDirectory::default()
             })));
@@ -258,20 +241,13 @@ mod tests {
 
     fn history(switches: &[(u32, u64)], current: u32) -> TimelineHistory {
         TimelineHistory {
-            switches: switches
-                .iter()
-                .map(|(timeline, end)| (Timeline(*timeline), Lsn(*end)))
-                .collect(),
+            switches: switches.iter().map(|(timeline, end)| (Timeline(*timeline), Lsn(*end))).collect(),
             current: Timeline(current),
         }
     }
 
     fn end(timeline: u32, position: u64, primary: bool) -> OwnEnd {
-        OwnEnd {
-            timeline: Timeline(timeline),
-            position: Lsn(position),
-            primary,
-        }
+        OwnEnd { timeline: Timeline(timeline), position: Lsn(position), primary }
     }
 
     #[test]

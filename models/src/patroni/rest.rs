@@ -181,10 +181,7 @@ impl Member {
 
     fn is_running_replica(&self, context: &impl Context<Self>) -> bool {
         context.is_running(self.spec.postgres)
-            && self
-                .status
-                .as_ref()
-                .is_some_and(|status| status.accepts_connections && status.in_recovery)
+            && self.status.as_ref().is_some_and(|status| status.accepts_connections && status.in_recovery)
             && !self.believes_in_lock(context)
     }
 
@@ -209,11 +206,7 @@ impl Member {
         let in_recovery = status.map_or(context.storage().settings.standby, |status| status.in_recovery);
         MemberReport {
             member: self.spec.member,
-            role: if in_recovery {
-                MemberRole::Replica
-            } else {
-                MemberRole::Primary
-            },
+            role: if in_recovery { MemberRole::Replica } else { MemberRole::Primary },
             running: status.is_some(),
             timeline: status.map_or(Timeline::default(), |status| status.timeline),
             position: status.map_or(Lsn(0), position_of),

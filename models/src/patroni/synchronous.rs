@@ -77,10 +77,7 @@ pub(crate) fn decide(
 ) -> Decision {
     let commit = configuration.synchronous_commit;
     let eligible = |row: &&ReplicationStatus| {
-        row.streaming
-            && view
-                .member(row.member)
-                .is_some_and(|key| key.running && !key.nosync)
+        row.streaming && view.member(row.member).is_some_and(|key| key.running && !key.nosync)
     };
     let mut rows: Vec<&ReplicationStatus> = status.replication.iter().filter(eligible).collect();
     rows.sort_by_key(|row| {
@@ -94,11 +91,7 @@ pub(crate) fn decide(
     });
     if let Some(limit) = configuration.maximum_lag_on_syncnode {
         let furthest = rows.iter().map(|row| position(row, commit)).max();
-        let furthest = if rows.len() > 1 {
-            furthest.unwrap_or_default()
-        } else {
-            status.flushed
-        };
+        let furthest = if rows.len() > 1 { furthest.unwrap_or_default() } else { status.flushed };
         rows.retain(|row| furthest.0.saturating_sub(position(row, commit).0) <= limit);
     }
     rows.truncate(usize::from(configuration.synchronous_node_count));
@@ -110,10 +103,7 @@ pub(crate) fn decide(
         })
         .map(|row| row.member)
         .collect();
-    Decision {
-        picked: rows.iter().map(|row| row.member).collect(),
-        confirmed,
-    }
+    Decision { picked: rows.iter().map(|row| row.member).collect(), confirmed }
 }
 
 /// `synchronous_standby_names` for these standbys. In strict mode without any, `*`: any walsender will do.
@@ -123,10 +113,7 @@ pub(crate) fn standby_names(picked: &[MemberId], strict: bool) -> SynchronousSta
         0 => SyncMethod::Nobody,
         count => SyncMethod::First(count as u8),
     };
-    SynchronousStandbys {
-        method,
-        members: picked.to_vec(),
-    }
+    SynchronousStandbys { method, members: picked.to_vec() }
 }
 
 fn same_members(a: &[MemberId], b: &[MemberId]) -> bool {
@@ -155,12 +142,7 @@ impl Member {
         let Some(status) = self.status.clone() else {
             return self.finish_cycle(context);
         };
-        let decision = decide(
-            &status,
-            &self.view,
-            &self.spec.configuration,
-            self.sync.changed_at,
-        );
+        let decision = decide(&status, &self.view, &self.spec.configuration, self.sync.changed_at);
         let kept: Vec<MemberId> = self
             .view
             .sync
@@ -207,12 +189,7 @@ impl Member {
         }
         if let Some(status) = status.filter(|status| status.accepts_connections) {
             let picked = std::mem::take(&mut self.sync.decision.picked);
-            let mut decision = decide(
-                &status,
-                &self.view,
-                &self.spec.configuration,
-                self.sync.changed_at,
-            );
+            let mut decision = decide(&status, &self.view, &self.spec.configuration, self.sync.changed_at);
             decision.confirmed.retain(|member| picked.contains(member));
             decision.picked = picked;
             self.sync.decision = decision;

@@ -64,10 +64,7 @@ mod tests {
     fn with(ttl: u64, margin: Option<u64>) -> Configuration {
         Configuration {
             ttl: SimDuration::from_secs(ttl),
-            watchdog: Watchdog {
-                safety_margin: margin.map(SimDuration::from_secs),
-                ..Watchdog::default()
-            },
+            watchdog: Watchdog { safety_margin: margin.map(SimDuration::from_secs), ..Watchdog::default() },
             ..Configuration::default()
         }
     }

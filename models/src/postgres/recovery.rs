@@ -30,10 +30,7 @@ impl Server {
         let data = context.storage();
         let control = data.control;
         let backlog = data.wal.end().0.saturating_sub(control.checkpoint.0);
-        let crashed = matches!(
-            control.state,
-            ClusterState::InProduction | ClusterState::InCrashRecovery
-        );
+        let crashed = matches!(control.state, ClusterState::InProduction | ClusterState::InCrashRecovery);
         let state = match (data.settings.standby, crashed) {
             (true, _) => ClusterState::InArchiveRecovery,
             (false, true) => ClusterState::InCrashRecovery,
@@ -78,10 +75,7 @@ impl Server {
         control.state = ClusterState::InProduction;
         context.write(DataRecord::Control(control));
         let sync = context.sync();
-        self.phase = Phase::Opening {
-            sync,
-            promoted: false,
-        };
+        self.phase = Phase::Opening { sync, promoted: false };
     }
 
     /// `pg_ctl promote`: the walreceiver stops, everything received is replayed, then the new timeline begins.
@@ -109,17 +103,10 @@ impl Server {
         let data: &DataDirectory = context.storage();
         self.visible = data.rows().count() as u64;
         let history = Arc::new(data.history.branch(data.wal.end()));
-        let settings = Settings {
-            standby: false,
-            upstream: None,
-            ..data.settings.clone()
-        };
+        let settings = Settings { standby: false, upstream: None, ..data.settings.clone() };
         // `pg_control` keeps the last checkpoint, which is on the old timeline: the reason why Patroni waits for a
         // checkpoint before it lets others rewind to this server.
-        let control = ControlFile {
-            state: ClusterState::InProduction,
-            ..data.control
-        };
+        let control = ControlFile { state: ClusterState::InProduction, ..data.control };
         context.write(DataRecord::History(history));
         context.write(DataRecord::Settings(Arc::new(settings)));
         let end = Self::append_directly(context, WalKind::EndOfRecovery);

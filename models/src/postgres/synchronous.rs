@@ -49,11 +49,8 @@ pub(super) fn released(senders: &[WalSender], rule: &SynchronousStandbys) -> Opt
 pub(super) fn state_of(senders: &[WalSender], index: usize, rule: &SynchronousStandbys) -> SyncState {
     let sender = &senders[index];
     let listed = rule.members.contains(&sender.member);
-    let is_chosen = |wanted: u8| {
-        chosen(senders, rule)
-            .take(usize::from(wanted))
-            .any(|other| std::ptr::eq(other, sender))
-    };
+    let is_chosen =
+        |wanted: u8| chosen(senders, rule).take(usize::from(wanted)).any(|other| std::ptr::eq(other, sender));
     match rule.method {
         SyncMethod::Any(_) if listed => SyncState::Quorum,
         SyncMethod::First(wanted) if listed && is_chosen(wanted) => SyncState::Sync,
@@ -80,9 +77,7 @@ fn chosen<'a>(
     rule: &'a SynchronousStandbys,
 ) -> impl Iterator<Item = &'a WalSender> {
     rule.members.iter().flat_map(move |member| {
-        senders
-            .iter()
-            .filter(move |sender| sender.member == *member && counts(sender))
+        senders.iter().filter(move |sender| sender.member == *member && counts(sender))
     })
 }
 
@@ -109,14 +104,7 @@ fn nth_largest(
     wanted: usize,
     position: fn(&Positions) -> Lsn,
 ) -> Option<Lsn> {
-    let reached = |at: Lsn| {
-        chosen(senders, rule)
-            .filter(|sender| position(&sender.positions) >= at)
-            .count()
-            >= wanted
-    };
-    chosen(senders, rule)
-        .map(|sender| position(&sender.positions))
-        .filter(|at| reached(*at))
-        .max()
+    let reached =
+        |at: Lsn| chosen(senders, rule).filter(|sender| position(&sender.positions) >= at).count() >= wanted;
+    chosen(senders, rule).map(|sender| position(&sender.positions)).filter(|at| reached(*at)).max()
 }

@@ -25,26 +25,12 @@ pub struct Config {
 impl Config {
     /// etcd's settings for this node of a cluster of so many.
     pub const fn etcd(me: NodeId, nodes: u8, timing: Timing, pre_vote: bool) -> Self {
-        Self {
-            me,
-            nodes,
-            timing,
-            pre_vote,
-            check_quorum: true,
-            new_term_restarts_timeout: true,
-        }
+        Self { me, nodes, timing, pre_vote, check_quorum: true, new_term_restarts_timeout: true }
     }
 
     /// Raft as in the thesis: without pre-vote and check-quorum.
     pub const fn thesis(me: NodeId, nodes: u8, timing: Timing) -> Self {
-        Self {
-            me,
-            nodes,
-            timing,
-            pre_vote: false,
-            check_quorum: false,
-            new_term_restarts_timeout: false,
-        }
+        Self { me, nodes, timing, pre_vote: false, check_quorum: false, new_term_restarts_timeout: false }
     }
 
     /// How many nodes are a majority.
@@ -93,11 +79,7 @@ impl Ticker {
             }
             Timing::Range { .. } => now,
         };
-        let mut ticker = Self {
-            timing,
-            first_tick,
-            drawn: 0,
-        };
+        let mut ticker = Self { timing, first_tick, drawn: 0 };
         ticker.draw(random);
         ticker
     }

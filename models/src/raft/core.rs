@@ -91,11 +91,7 @@ pub struct Raft<T> {
 impl<T: Clone> Raft<T> {
     /// A node that starts from its volume, as a follower that begins to wait for a leader.
     pub fn new(config: Config, disk: &Disk<T>, now: HostTime, random: &mut Stream) -> Self {
-        assert!(
-            (1..=32).contains(&config.nodes),
-            "a cluster has 1 to 32 nodes, not {}",
-            config.nodes
-        );
+        assert!((1..=32).contains(&config.nodes), "a cluster has 1 to 32 nodes, not {}", config.nodes);
         let ticker = Ticker::new(config.timing, now, random);
         let log = disk.log.clone();
         let last = log.last_index();
@@ -135,12 +131,9 @@ impl<T: Clone> Raft<T> {
             return;
         }
         match message {
-            Message::VoteRequest {
-                term,
-                last_term,
-                last_index,
-                pre,
-            } => self.on_vote_request(now, from, term, (last_term, last_index), pre),
+            Message::VoteRequest { term, last_term, last_index, pre } => {
+                self.on_vote_request(now, from, term, (last_term, last_index), pre)
+            }
             Message::Vote { term, granted, pre } => self.on_vote(now, from, term, granted, pre, random),
             Message::Append(append) => {
                 self.hear_leader(now, from, random);
@@ -153,9 +146,9 @@ impl<T: Clone> Raft<T> {
                 self.send(from, Message::HeartbeatAnswer { term, round });
             }
             Message::Appended { index, .. } => self.on_appended(from, index),
-            Message::AppendRefused {
-                rejected, last_index, ..
-            } => self.on_append_refused(from, rejected, last_index),
+            Message::AppendRefused { rejected, last_index, .. } => {
+                self.on_append_refused(from, rejected, last_index)
+            }
             Message::HeartbeatAnswer { round, .. } => self.on_heartbeat_answer(from, round),
             Message::ReadRequest { number, .. } => {
                 if self.role == Role::Leader {
@@ -171,10 +164,7 @@ impl<T: Clone> Raft<T> {
         if self.role != Role::Leader {
             return Err(payload);
         }
-        self.log.push(Entry {
-            term: self.term,
-            payload: Some(payload),
-        });
+        self.log.push(Entry { term: self.term, payload: Some(payload) });
         self.broadcast_append();
         Ok(self.log.last_index())
     }
@@ -204,12 +194,7 @@ impl<T: Clone> Raft<T> {
             self.unwritten = last + 1;
         }
         self.written = hard_state;
-        Some(Write {
-            hard_state,
-            first_index,
-            entries: self.log.from(first_index),
-            must_sync,
-        })
+        Some(Write { hard_state, first_index, entries: self.log.from(first_index), must_sync })
     }
 
     /// The write under way is durable.
@@ -239,10 +224,7 @@ impl<T: Clone> Raft<T> {
             return None;
         }
         self.applied += 1;
-        let entry = self
-            .log
-            .get(self.applied)
-            .expect("what is committed is in the log");
+        let entry = self.log.get(self.applied).expect("what is committed is in the log");
         Some((self.applied, entry))
     }
 
@@ -293,11 +275,7 @@ impl<T: Clone> Raft<T> {
 
     /// Term, vote and commit index.
     pub fn hard_state(&self) -> HardState {
-        HardState {
-            term: self.term,
-            vote: self.vote,
-            commit: self.commit,
-        }
+        HardState { term: self.term, vote: self.vote, commit: self.commit }
     }
 
     pub(super) fn send(&mut self, to: NodeId, message: Message<T>) {

@@ -18,10 +18,7 @@ pub struct Disk<T> {
 
 impl<T> Default for Disk<T> {
     fn default() -> Self {
-        Self {
-            hard_state: HardState::default(),
-            log: Log::default(),
-        }
+        Self { hard_state: HardState::default(), log: Log::default() }
     }
 }
 
@@ -63,9 +60,6 @@ impl<T: Clone> Disk<T> {
 
     /// The volume of a node that is up to date with `raft`, as if everything had been synced.
     pub fn copy_of(raft: &Raft<T>) -> Self {
-        Self {
-            hard_state: raft.hard_state(),
-            log: raft.log().clone(),
-        }
+        Self { hard_state: raft.hard_state(), log: raft.log().clone() }
     }
 }

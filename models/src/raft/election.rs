@@ -60,12 +60,7 @@ impl<T: Clone> Raft<T> {
         match message {
             Message::VoteRequest { .. } if self.is_protecting_leader(now) => return false,
             // A question about a later term, or the permission to begin it, does not begin it.
-            Message::VoteRequest { pre: true, .. }
-            | Message::Vote {
-                pre: true,
-                granted: true,
-                ..
-            } => {}
+            Message::VoteRequest { pre: true, .. } | Message::Vote { pre: true, granted: true, .. } => {}
             _ => {
                 let leader = message.is_from_leader().then_some(from);
                 self.become_follower(now, term, leader, random);
@@ -81,14 +76,7 @@ impl<T: Clone> Raft<T> {
             // and everybody who hears the leader ignores its requests for votes.
             self.send(from, Message::HeartbeatAnswer { term, round: 0 });
         } else if let Message::VoteRequest { pre: true, .. } = message {
-            self.send(
-                from,
-                Message::Vote {
-                    term,
-                    granted: false,
-                    pre: true,
-                },
-            );
+            self.send(from, Message::Vote { term, granted: false, pre: true });
         }
     }
 
@@ -175,15 +163,7 @@ impl<T: Clone> Raft<T> {
         self.refused = 0;
         let (last_term, last_index) = (self.log.last_term(), self.log.last_index());
         for node in self.others() {
-            self.send(
-                node,
-                Message::VoteRequest {
-                    term,
-                    last_term,
-                    last_index,
-                    pre,
-                },
-            );
+            self.send(node, Message::VoteRequest { term, last_term, last_index, pre });
         }
         self.count_votes(now, random);
     }
@@ -197,10 +177,7 @@ impl<T: Clone> Raft<T> {
         self.forget_reads();
         let next = self.log.last_index() + 1;
         self.progress.fill(Progress::from(next));
-        self.log.push(Entry {
-            term: self.term,
-            payload: None,
-        });
+        self.log.push(Entry { term: self.term, payload: None });
         self.broadcast_append();
     }
 

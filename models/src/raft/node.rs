@@ -129,10 +129,9 @@ impl Process for Node {
     }
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Message<u64>) {
-        let (Some(raft), Some(from)) = (
-            &mut self.raft,
-            self.spec.nodes.iter().position(|node| *node == from.process()),
-        ) else {
+        let (Some(raft), Some(from)) =
+            (&mut self.raft, self.spec.nodes.iter().position(|node| *node == from.process()))
+        else {
             return;
         };
         raft.step(context.monotonic(), NodeId(from as u8), packet, context.random());

@@ -23,10 +23,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn from(next: LogIndex) -> Self {
-        Self {
-            next,
-            ..Self::default()
-        }
+        Self { next, ..Self::default() }
     }
 
     fn probe(&mut self) {
@@ -99,10 +96,7 @@ impl<T: Clone> Raft<T> {
         let append = Append {
             term: self.term,
             previous_index,
-            previous_term: self
-                .log
-                .term_at(previous_index)
-                .expect("a leader has its whole log"),
+            previous_term: self.log.term_at(previous_index).expect("a leader has its whole log"),
             commit: self.commit,
             entries,
         };
@@ -129,14 +123,7 @@ impl<T: Clone> Raft<T> {
         }
         if self.log.term_at(index) != Some(append.previous_term) {
             let last_index = self.log.last_index();
-            self.send(
-                from,
-                Message::AppendRefused {
-                    term,
-                    rejected: index,
-                    last_index,
-                },
-            );
+            self.send(from, Message::AppendRefused { term, rejected: index, last_index });
             return;
         }
         for (index, entry) in (index + 1..).zip(&append.entries) {
@@ -243,11 +230,7 @@ impl<T: Clone> Raft<T> {
     }
 
     pub(super) fn begin_read(&mut self, from: NodeId, number: u64) {
-        self.reads.push_back(PendingRead {
-            from,
-            number,
-            round: None,
-        });
+        self.reads.push_back(PendingRead { from, number, round: None });
         self.start_waiting_reads();
     }
 

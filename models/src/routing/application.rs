@@ -77,10 +77,7 @@ impl ApplicationSpec {
             statement_timeout: None,
             back_off: Distribution::Constant(SimDuration::from_millis(250)),
             evicts_read_only: false,
-            options: ConnectOptions {
-                user_timeout: None,
-                keep_alive: Some(KeepAlive::LINUX),
-            },
+            options: ConnectOptions { user_timeout: None, keep_alive: Some(KeepAlive::LINUX) },
         }
     }
 }
@@ -220,9 +217,7 @@ impl Process for Application {
         let interval = spec.interval.sampler();
         for index in 0..spec.connections {
             // Spread over one interval, as independent users are.
-            let phase = interval
-                .draw(context.random())
-                .scale(index as u64, spec.connections as u64);
+            let phase = interval.draw(context.random()).scale(index as u64, spec.connections as u64);
             context.set_timer(ApplicationTimer::Request(index), spec.workload.start_at + phase);
         }
         Self {
@@ -263,9 +258,7 @@ impl Process for Application {
         event: ConnectionEvent,
     ) {
         if let Some(index) = self.slot_of(connection) {
-            let news = self.slots[index]
-                .session
-                .on_connection(context, connection, event);
+            let news = self.slots[index].session.on_connection(context, connection, event);
             self.hear(context, index, news);
         }
     }

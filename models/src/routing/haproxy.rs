@@ -167,10 +167,7 @@ impl HaProxy {
         let connection = context.connect(self.spec.servers[server].rest, ConnectOptions::default());
         self.servers[server].check = Some(connection);
         context.send(connection, Packet::Rest(Rest::Get(self.spec.check)));
-        context.set_timer(
-            HaProxyTimer::CheckTimeout(server),
-            self.spec.health.connect_limit(),
-        );
+        context.set_timer(HaProxyTimer::CheckTimeout(server), self.spec.health.connect_limit());
     }
 
     fn end_check(&mut self, context: &mut impl Context<Self>, server: usize, passed: bool) {
@@ -181,10 +178,7 @@ impl HaProxy {
         context.cancel_timer(&HaProxyTimer::CheckTimeout(server));
         let state = &mut self.servers[server];
         let transition = state.health.report(&self.spec.health, passed);
-        context.set_timer(
-            HaProxyTimer::Check(server),
-            state.health.interval(&self.spec.health),
-        );
+        context.set_timer(HaProxyTimer::Check(server), state.health.interval(&self.spec.health));
         match transition {
             Some(Transition::Up) => self.server_up(context, server),
             Some(Transition::Down) => self.server_down(context, server),
@@ -203,10 +197,7 @@ impl HaProxy {
         context.note(|| format!("server {server} is DOWN"));
         if self.spec.shutdown_sessions {
             for slot in 0..self.sessions.len() {
-                if self.sessions[slot]
-                    .as_ref()
-                    .is_some_and(|session| session.server == server)
-                {
+                if self.sessions[slot].as_ref().is_some_and(|session| session.server == server) {
                     self.end_session(context, slot);
                 }
             }
@@ -226,9 +217,7 @@ impl HaProxy {
     }
 
     fn check_of(&self, connection: ConnectionId) -> Option<usize> {
-        self.servers
-            .iter()
-            .position(|server| server.check == Some(connection))
+        self.servers.iter().position(|server| server.check == Some(connection))
     }
 
     // Sessions.
@@ -239,9 +228,7 @@ impl HaProxy {
             Balance::First => 0,
             Balance::RoundRobin => self.next,
         };
-        let chosen = (start..start + count)
-            .map(|index| index % count)
-            .find(|server| self.is_up(*server))?;
+        let chosen = (start..start + count).map(|index| index % count).find(|server| self.is_up(*server))?;
         self.next = (chosen + 1) % count;
         Some(chosen)
     }
@@ -264,10 +251,7 @@ impl HaProxy {
             pending: VecDeque::new(),
             last_activity: context.monotonic(),
         });
-        let end = End {
-            session: slot,
-            is_client: true,
-        };
+        let end = End { session: slot, is_client: true };
         self.ends.insert(client, end);
         context.set_timer(HaProxyTimer::Idle(slot), self.spec.timeout_idle);
         self.connect_upstream(context, slot);
@@ -280,10 +264,7 @@ impl HaProxy {
         let to = self.spec.servers[session.server].traffic;
         let upstream = context.connect(to, ConnectOptions::default());
         session.upstream = Some(upstream);
-        let end = End {
-            session: slot,
-            is_client: false,
-        };
+        let end = End { session: slot, is_client: false };
         self.ends.insert(upstream, end);
         context.set_timer(HaProxyTimer::Connect(slot), self.spec.health.timeout_connect);
     }
@@ -333,11 +314,7 @@ impl HaProxy {
             self.ends.remove(&connection);
             context.close(connection);
         }
-        for timer in [
-            HaProxyTimer::Connect(slot),
-            HaProxyTimer::TurnAround(slot),
-            HaProxyTimer::Idle(slot),
-        ] {
+        for timer in [HaProxyTimer::Connect(slot), HaProxyTimer::TurnAround(slot), HaProxyTimer::Idle(slot)] {
             context.cancel_timer(&timer);
         }
     }
@@ -377,15 +354,9 @@ impl Process for HaProxy {
         let count = spec.servers.len();
         assert!(count > 0, "a proxy needs at least one server");
         for server in 0..count {
-            context.set_timer(
-                HaProxyTimer::Check(server),
-                spec.health.first_check(server, count),
-            );
+            context.set_timer(HaProxyTimer::Check(server), spec.health.first_check(server, count));
         }
-        let server = Server {
-            health: Health::unchecked(&spec.health),
-            check: None,
-        };
+        let server = Server { health: Health::unchecked(&spec.health), check: None };
         Self {
             spec: spec.clone(),
             servers: vec![server; count],
@@ -449,9 +420,7 @@ impl Process for HaProxy {
         let Some(end) = self.ends.get(&connection).copied() else {
             return;
         };
-        let connecting = self.sessions[end.session]
-            .as_ref()
-            .is_some_and(|session| !session.established);
+        let connecting = self.sessions[end.session].as_ref().is_some_and(|session| !session.established);
         match event {
             ConnectionEvent::Opened => self.established(context, end.session),
             _ if !end.is_client && connecting => self.connect_failed(context, end.session, true),

@@ -80,10 +80,7 @@ impl PgBouncerSpec {
             server_connect_timeout: SimDuration::from_secs(15),
             server_login_retry: SimDuration::from_secs(15),
             query_wait_timeout: SimDuration::from_secs(120),
-            options: ConnectOptions {
-                user_timeout: None,
-                keep_alive: Some(KeepAlive::LINUX),
-            },
+            options: ConnectOptions { user_timeout: None, keep_alive: Some(KeepAlive::LINUX) },
         }
     }
 }
@@ -185,14 +182,7 @@ impl PgBouncer {
         if let Some(in_recovery) = self.welcome.filter(|_| is_login) {
             let (connection, server) = (client.connection, context.me());
             let answer = Answer::InRecovery(in_recovery);
-            context.send(
-                connection,
-                Packet::Answer {
-                    query,
-                    answer,
-                    server,
-                },
-            );
+            context.send(connection, Packet::Answer { query, answer, server });
             return;
         }
         client.waiting = Some((query, statement));
@@ -309,10 +299,7 @@ impl PgBouncer {
     }
 
     fn has_logged_in_servers(&self) -> bool {
-        self.servers
-            .iter()
-            .flatten()
-            .any(|server| server.state != ServerState::Login)
+        self.servers.iter().flatten().any(|server| server.state != ServerState::Login)
     }
 
     fn launch_connection(&mut self, context: &mut impl Context<Self>) {
@@ -515,10 +502,7 @@ impl Process for PgBouncer {
 
 /// A query of `PgBouncer`'s own.
 fn ask(context: &mut impl Context<PgBouncer>, connection: ConnectionId) {
-    let query = Packet::Query {
-        query: OWN_QUERY,
-        statement: Statement::IsInRecovery,
-    };
+    let query = Packet::Query { query: OWN_QUERY, statement: Statement::IsInRecovery };
     context.send(connection, query);
 }
 

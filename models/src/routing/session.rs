@@ -82,11 +82,7 @@ impl Session {
             }
             Work::Count => (OperationKind::Read, 0, Statement::Count),
         };
-        self.operation = Some(Running {
-            id: context.invoke(kind, value),
-            statement,
-            sent: false,
-        });
+        self.operation = Some(Running { id: context.invoke(kind, value), statement, sent: false });
         if self.logged_in {
             self.send_operation(context);
         }
@@ -106,11 +102,7 @@ impl Session {
         }
         self.logged_in = false;
         if let Some(operation) = self.operation.take() {
-            let outcome = if operation.sent {
-                Outcome::Unknown
-            } else {
-                Outcome::Failed
-            };
+            let outcome = if operation.sent { Outcome::Unknown } else { Outcome::Failed };
             context.complete(operation.id, Completion::without_answer(outcome));
         }
     }
@@ -148,12 +140,7 @@ impl Session {
         connection: ConnectionId,
         packet: &Packet,
     ) -> News {
-        let Packet::Answer {
-            query,
-            answer,
-            server,
-        } = *packet
-        else {
+        let Packet::Answer { query, answer, server } = *packet else {
             return News::Nothing;
         };
         if self.connection != Some(connection) || query != self.query {
@@ -173,11 +160,7 @@ impl Session {
             return News::Nothing;
         };
         let (outcome, value) = conclude(answer, operation.statement);
-        let completion = Completion {
-            outcome,
-            served_by: Some(server),
-            value,
-        };
+        let completion = Completion { outcome, served_by: Some(server), value };
         context.complete(operation.id, completion);
         if ends_connection {
             self.abandon(context);

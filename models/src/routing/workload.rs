@@ -36,20 +36,12 @@ pub struct Workload {
 impl Workload {
     /// Writes from the start to the end of the run, at the default `synchronous_commit`.
     pub fn writes(client: u32) -> Self {
-        Self {
-            client,
-            work: Work::default(),
-            start_at: SimDuration::ZERO,
-            stop_at: None,
-        }
+        Self { client, work: Work::default(), start_at: SimDuration::ZERO, stop_at: None }
     }
 
     /// Reads from the start to the end of the run.
     pub fn counts(client: u32) -> Self {
-        Self {
-            work: Work::Count,
-            ..Self::writes(client)
-        }
+        Self { work: Work::Count, ..Self::writes(client) }
     }
 }
 
@@ -73,15 +65,10 @@ impl Progress {
     pub(super) fn new<P: Process>(workload: Workload, context: &mut impl Context<P>) -> Self {
         let life = context.random().below(1 << LIFE_BITS);
         let client = u64::from(workload.client);
-        assert!(
-            client < 1 << 24,
-            "client number {client} does not fit into 24 bits"
-        );
+        assert!(client < 1 << 24, "client number {client} does not fit into 24 bits");
         Self {
             workload,
-            ends_at: workload
-                .stop_at
-                .map_or(HostTime::NEVER, |stop_at| context.monotonic() + stop_at),
+            ends_at: workload.stop_at.map_or(HostTime::NEVER, |stop_at| context.monotonic() + stop_at),
             value: client << (COUNTER_BITS + LIFE_BITS) | life << COUNTER_BITS,
         }
     }

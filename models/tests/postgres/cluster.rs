@@ -2,13 +2,13 @@
 
 #![expect(unreachable_pub, reason = "`system!` makes public types, and this is a module of a test")]
 
-
 use std::sync::Arc;
 
 use models::patroni::Inputs;
 use models::postgres::{
-    Answer, Control, DataDirectory, DataRecord, Durations, Lsn, MemberId, Packet, Parameters, Server, Settings,
-    Spec, Statement, Status, StopMode, SyncMethod, SynchronousCommit, SynchronousStandbys, Upstream,
+    Answer, Control, DataDirectory, DataRecord, Durations, Lsn, MemberId, Packet, Parameters, Server,
+    Settings, Spec, Statement, Status, StopMode, SyncMethod, SynchronousCommit, SynchronousStandbys,
+    Upstream,
 };
 use sim_core::{
     ConnectOptions, ConnectionEvent, ConnectionId, Context, Distribution, Fault, Holds, HostId, LinkQuality,
@@ -104,10 +104,7 @@ pub fn server(name: &str) -> ProcessId {
 }
 
 fn upstream(name: &str) -> Option<Upstream> {
-    (name != "-").then(|| Upstream {
-        server: server(name),
-        member: MemberId(name[1..].parse().unwrap()),
-    })
+    (name != "-").then(|| Upstream { server: server(name), member: MemberId(name[1..].parse().unwrap()) })
 }
 
 /// `-`, `*`, `first 1 n2 n3` or `any 1 n2 n3`.
@@ -120,10 +117,7 @@ fn synchronous(words: &[&str]) -> SynchronousStandbys {
         "any" => SyncMethod::Any(words[1].parse().unwrap()),
         other => panic!("{other}?"),
     };
-    SynchronousStandbys {
-        method,
-        members: members.collect(),
-    }
+    SynchronousStandbys { method, members: members.collect() }
 }
 
 fn level(word: &str) -> SynchronousCommit {
@@ -186,10 +180,7 @@ impl Process for Driver {
         match words[..] {
             ["insert", to, value, commit] => {
                 let value = value.parse().unwrap();
-                let statement = Statement::Insert {
-                    value,
-                    commit: level(commit),
-                };
+                let statement = Statement::Insert { value, commit: level(commit) };
                 self.query(context, to, value, statement);
             }
             ["count", to] => self.query(context, to, 0, Statement::Count),
@@ -229,9 +220,7 @@ impl Process for Driver {
                 for end in history.split(',') {
                     leader = leader.branch(Lsn(end.parse().unwrap()));
                 }
-                let records = context
-                    .storage()
-                    .rewind_records(Lsn(to.parse().unwrap()), &leader);
+                let records = context.storage().rewind_records(Lsn(to.parse().unwrap()), &leader);
                 for record in records {
                     context.write(record);
                 }
@@ -262,10 +251,8 @@ impl Cluster {
         let mut topology = Topology::uniform(&LinkQuality::reliable(Distribution::Constant(LATENCY)));
         let region = topology.add_region("r");
         let zone = topology.add_zone(region, "z");
-        let hosts: Vec<HostId> = ["h1", "h2", "h3", "h4"]
-            .iter()
-            .map(|name| topology.add_host(zone, name))
-            .collect();
+        let hosts: Vec<HostId> =
+            ["h1", "h2", "h3", "h4"].iter().map(|name| topology.add_host(zone, name)).collect();
         let mut builder: WorldBuilder<Node> = WorldBuilder::new(topology);
         let sync = Distribution::Constant(MS);
         let primary = DataDirectory::new_primary();
@@ -301,9 +288,7 @@ impl Cluster {
                 spec: NodeSpec::Driver(DriverSpec { local }),
             });
         }
-        let mut cluster = Self {
-            world: builder.build(Seed(7)),
-        };
+        let mut cluster = Self { world: builder.build(Seed(7)) };
         cluster.world.log(false);
         // The standbys are up before the primary at times, and then try again after 5 s.
         cluster.run(MS * 6_000);
@@ -314,22 +299,12 @@ impl Cluster {
     pub fn run(&mut self, length: SimDuration) {
         let until = self.world.now() + length;
         let end = self.world.run(until, u64::MAX);
-        assert!(
-            matches!(
-                end,
-                sim_core::EndReason::Horizon | sim_core::EndReason::Quiescent
-            ),
-            "{end:?}"
-        );
+        assert!(matches!(end, sim_core::EndReason::Horizon | sim_core::EndReason::Quiescent), "{end:?}");
     }
 
     fn inject(&mut self, fault: Fault, lasts: Option<SimDuration>) {
         let at = SimDuration::from_nanos(self.world.now().as_nanos());
-        let fault = ScheduledFault {
-            trigger: Trigger::At(at),
-            fault,
-            lasts,
-        };
+        let fault = ScheduledFault { trigger: Trigger::At(at), fault, lasts };
         self.world.schedule(&Schedule(vec![fault])).unwrap();
     }
 
@@ -381,10 +356,7 @@ impl Cluster {
     /// What the client was answered to this query (its value for inserts, 0 for others), the last time.
     pub fn answer(&self, query: u64) -> Option<Answer> {
         let answers = &self.driver("client").answers;
-        answers
-            .iter()
-            .rfind(|(other, _)| *other == query)
-            .map(|(_, answer)| *answer)
+        answers.iter().rfind(|(other, _)| *other == query).map(|(_, answer)| *answer)
     }
 
     /// What a client counts on this server now.

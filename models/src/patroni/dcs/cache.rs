@@ -73,13 +73,7 @@ impl Cache {
         self.disconnect(context);
         let connection = context.connect(endpoint, self.options);
         self.connection = Some(connection);
-        self.ask(
-            context,
-            Request::Range {
-                prefix: Arc::clone(&self.prefix),
-                linearizable: false,
-            },
-        );
+        self.ask(context, Request::Range { prefix: Arc::clone(&self.prefix), linearizable: false });
         context.set_timer(Timer::Cache, timeouts.connect);
     }
 
@@ -100,10 +94,7 @@ impl Cache {
         let Some(connection) = self.connection else { return };
         self.awaited = self.next_request;
         self.next_request += 1;
-        let packet = etcd::Packet::Request {
-            id: self.awaited,
-            request: Arc::new(request),
-        };
+        let packet = etcd::Packet::Request { id: self.awaited, request: Arc::new(request) };
         context.send(connection, Packet::Etcd(packet));
     }
 
@@ -160,24 +151,15 @@ impl Cache {
         }
         match &response.result {
             Ok(Answer::Range { entries }) => {
-                self.entries = entries
-                    .iter()
-                    .map(|entry| (Arc::clone(&entry.key), entry.clone()))
-                    .collect();
+                self.entries = entries.iter().map(|entry| (Arc::clone(&entry.key), entry.clone())).collect();
                 self.raft_term = response.raft_term;
                 self.ask(
                     context,
-                    Request::Watch {
-                        prefix: Arc::clone(&self.prefix),
-                        from_revision: response.revision + 1,
-                    },
+                    Request::Watch { prefix: Arc::clone(&self.prefix), from_revision: response.revision + 1 },
                 );
                 self.ready = true;
                 context.cancel_timer(&Timer::Cache);
-                Some(Changes {
-                    ready: true,
-                    ..Changes::default()
-                })
+                Some(Changes { ready: true, ..Changes::default() })
             }
             Ok(_) => Some(Changes::default()),
             Err(_) => None,
@@ -228,19 +210,10 @@ impl Cache {
     }
 
     fn put(&mut self, key: &Key, value: etcd::Value, lease: Option<LeaseId>, revision: u64) {
-        let created = self
-            .entries
-            .get(key)
-            .map_or(revision, |entry| entry.create_revision);
+        let created = self.entries.get(key).map_or(revision, |entry| entry.create_revision);
         self.entries.insert(
             Arc::clone(key),
-            KeyValue {
-                key: Arc::clone(key),
-                value,
-                create_revision: created,
-                mod_revision: revision,
-                lease,
-            },
+            KeyValue { key: Arc::clone(key), value, create_revision: created, mod_revision: revision, lease },
         );
     }
 
@@ -261,10 +234,6 @@ fn socket_options(configuration: &Configuration) -> ConnectOptions {
     let interval = (configuration.ttl.saturating_sub(idle) / 3).max(SimDuration::from_secs(1));
     ConnectOptions {
         user_timeout: Some(configuration.ttl),
-        keep_alive: Some(KeepAlive {
-            idle,
-            interval,
-            count: 3,
-        }),
+        keep_alive: Some(KeepAlive { idle, interval, count: 3 }),
     }
 }

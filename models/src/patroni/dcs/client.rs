@@ -161,11 +161,7 @@ impl<T: Clone> Client<T> {
             stop: context.wall() + self.budget,
             delay: DELAY_FIRST,
             timeouts,
-            phase: if initial {
-                Phase::Discovering { initial }
-            } else {
-                Phase::Trying
-            },
+            phase: if initial { Phase::Discovering { initial } } else { Phase::Trying },
             first: self.current,
             step: 0,
             tries_left: timeouts.tries,
@@ -187,18 +183,11 @@ impl<T: Clone> Client<T> {
         });
         call.attempt = attempt;
         call.attempt_started = context.monotonic();
-        let request = if call.phase == Phase::Trying {
-            Arc::clone(&call.request)
-        } else {
-            Arc::new(Request::Members)
-        };
+        let request =
+            if call.phase == Phase::Trying { Arc::clone(&call.request) } else { Arc::new(Request::Members) };
         let packet = etcd::Packet::Request { id: attempt, request };
         context.send(pooled.connection, Packet::Etcd(packet));
-        let timeout = if pooled.open {
-            call.timeouts.total
-        } else {
-            call.timeouts.connect
-        };
+        let timeout = if pooled.open { call.timeouts.total } else { call.timeouts.connect };
         context.set_timer(Timer::Call(call.id), timeout);
     }
 
@@ -208,9 +197,7 @@ impl<T: Clone> Client<T> {
     }
 
     fn endpoint_of(&self, connection: ConnectionId) -> Option<usize> {
-        self.pool
-            .iter()
-            .position(|pooled| pooled.is_some_and(|pooled| pooled.connection == connection))
+        self.pool.iter().position(|pooled| pooled.is_some_and(|pooled| pooled.connection == connection))
     }
 
     /// A connection of the pool was opened or lost.
@@ -224,16 +211,10 @@ impl<T: Clone> Client<T> {
             return;
         };
         if event == ConnectionEvent::Opened {
-            self.pool[endpoint] = Some(Pooled {
-                connection,
-                open: true,
-            });
+            self.pool[endpoint] = Some(Pooled { connection, open: true });
             let now = context.monotonic();
             for call in self.calls.iter().filter(|call| self.uses(call, endpoint)) {
-                let left = call
-                    .timeouts
-                    .total
-                    .saturating_sub(now.since(call.attempt_started));
+                let left = call.timeouts.total.saturating_sub(now.since(call.attempt_started));
                 context.set_timer(Timer::Call(call.id), left);
             }
         } else {
@@ -248,12 +229,8 @@ impl<T: Clone> Client<T> {
 
     /// The connection with this endpoint is gone, and with it all attempts on it.
     fn fail_users(&mut self, context: &mut impl Context<Member>, endpoint: usize) {
-        let attempts: Vec<u64> = self
-            .calls
-            .iter()
-            .filter(|call| self.uses(call, endpoint))
-            .map(|call| call.attempt)
-            .collect();
+        let attempts: Vec<u64> =
+            self.calls.iter().filter(|call| self.uses(call, endpoint)).map(|call| call.attempt).collect();
         for attempt in attempts {
             if let Some(index) = self.calls.iter().position(|call| call.attempt == attempt) {
                 self.fail(context, index);
@@ -384,10 +361,6 @@ impl<T: Clone> Client<T> {
     fn finish(&mut self, context: &mut impl Context<Member>, index: usize, response: Option<Arc<Response>>) {
         let call = self.calls.remove(index);
         context.cancel_timer(&Timer::Call(call.id));
-        self.finished.push_back(Finished {
-            purpose: call.purpose,
-            request: call.request,
-            response,
-        });
+        self.finished.push_back(Finished { purpose: call.purpose, request: call.request, response });
     }
 }

@@ -25,10 +25,8 @@ impl Timeouts {
         for count in (1..=endpoints).rev() {
             let share = budget / count as u64;
             if share >= PER_ENDPOINT_MIN {
-                let tries = (1..=tries_max)
-                    .rev()
-                    .find(|tries| share / *tries >= PER_ENDPOINT_MIN)
-                    .unwrap_or(1);
+                let tries =
+                    (1..=tries_max).rev().find(|tries| share / *tries >= PER_ENDPOINT_MIN).unwrap_or(1);
                 let total = share / tries;
                 return Self {
                     endpoints: count,
@@ -39,12 +37,7 @@ impl Timeouts {
             }
             tries_max = 1;
         }
-        Self {
-            endpoints: 0,
-            total: SimDuration::ZERO,
-            connect: SimDuration::ZERO,
-            tries: 0,
-        }
+        Self { endpoints: 0, total: SimDuration::ZERO, connect: SimDuration::ZERO, tries: 0 }
     }
 }
 

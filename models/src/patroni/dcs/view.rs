@@ -95,11 +95,7 @@ impl MemberKey {
         let mut fields = value.split(' ').map(|field| field.parse::<u64>().unwrap_or(0));
         Some(Self {
             member,
-            role: if fields.next()? == 1 {
-                MemberRole::Primary
-            } else {
-                MemberRole::Replica
-            },
+            role: if fields.next()? == 1 { MemberRole::Primary } else { MemberRole::Replica },
             running: fields.next()? == 1,
             timeline: Timeline(fields.next()? as u32),
             position: Lsn(fields.next()?),
@@ -134,11 +130,7 @@ impl SyncKey {
 
     fn from_value(value: &str, revision: u64, names: &[String]) -> Self {
         let mut members = value.split(' ').map(|name| member_named(name, names));
-        Self {
-            leader: members.next().flatten(),
-            standbys: members.flatten().collect(),
-            revision,
-        }
+        Self { leader: members.next().flatten(), standbys: members.flatten().collect(), revision }
     }
 
     /// True if the member may lead, by this key: it is the leader or a standby of it (`SyncState.matches`).
@@ -173,10 +165,8 @@ impl View {
         for entry in cache.entries() {
             let (key, value) = (&entry.key, &*entry.value);
             if *key == keys.leader {
-                view.leader = member_named(value, names).map(|member| LeaderKey {
-                    member,
-                    lease: entry.lease,
-                });
+                view.leader =
+                    member_named(value, names).map(|member| LeaderKey { member, lease: entry.lease });
             } else if *key == keys.status {
                 view.optime = Lsn(value.parse().unwrap_or(0));
             } else if *key == keys.sync {
@@ -187,8 +177,7 @@ impl View {
             } else if *key == keys.initialize {
                 view.initialized = true;
             } else if let Some(index) = keys.members.iter().position(|member| member == key) {
-                view.members
-                    .extend(MemberKey::from_value(MemberId(index as u8), value));
+                view.members.extend(MemberKey::from_value(MemberId(index as u8), value));
             }
         }
         view.members.sort_unstable_by_key(|member| member.member);
@@ -207,10 +196,7 @@ impl View {
 }
 
 fn member_named(name: &str, names: &[String]) -> Option<MemberId> {
-    names
-        .iter()
-        .position(|other| other == name)
-        .map(|index| MemberId(index as u8))
+    names.iter().position(|other| other == name).map(|index| MemberId(index as u8))
 }
 
 /// As the history key stores it: `timeline:end` for each switch, then the current timeline.
@@ -227,10 +213,7 @@ fn history_from_value(value: &str) -> TimelineHistory {
     let mut history = TimelineHistory::default();
     for field in value.split(' ') {
         if let Some((timeline, end)) = field.split_once(':') {
-            let switch = (
-                Timeline(timeline.parse().unwrap_or(0)),
-                Lsn(end.parse().unwrap_or(0)),
-            );
+            let switch = (Timeline(timeline.parse().unwrap_or(0)), Lsn(end.parse().unwrap_or(0)));
             history.switches.push(switch);
         } else {
             history.current = Timeline(field.parse().unwrap_or(1));

@@ -1,0 +1,282 @@
+//! A whole cluster: etcd, members with their PostgreSQL servers, proxies and clients, placed on hosts.
+//!
+//! | what | names |
+//! |---|---|
+//! | hosts | `db-1`... for members; `etcd-1`... for etcd, unless it shares the members' hosts; `app-1` for proxies and clients |
+//! | processes | `etcd-1`..., `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts |
+//! | zones | those of the placement; members and etcd are spread over them in turn, `app-1` is in the first |
+//!
+//! The data directories are filled before the first instant: `initdb` on the first member, base backups of it on the
+//! others, as after a bootstrap that is not part of the run. Who becomes leader is decided by the normal race.
+
+use std::sync::Arc;
+
+use sim_core::{
+    Distribution, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Topology, World, WorldBuilder,
+    ZoneRef,
+};
+
+use super::member::Peer;
+use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
+use super::{Configuration, Inputs, RestPath};
+use crate::routing::{
+    ApplicationSpec, Balance, HaProxySpec, MultiHostClientSpec, OnTimeout, PgBouncerSpec, ProxyServer,
+    StatementTimeout, StickyClientSpec, Work, Workload,
+};
+
+/// Regions, zones and their latencies.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Placement {
+    /// One zone.
+    OneZone,
+    /// One region with three zones.
+    #[default]
+    ThreeZones,
+    /// Two regions with one zone each.
+    TwoRegions,
+    /// Three regions with one zone each.
+    ThreeRegions,
+}
+
+impl Placement {
+    fn topology(self) -> (Topology, Vec<ZoneRef>) {
+        match self {
+            Self::OneZone => zones(Topology::one_zone()),
+            Self::ThreeZones => zones(Topology::three_zones()),
+            Self::TwoRegions => zones(Topology::two_regions()),
+            Self::ThreeRegions => zones(Topology::three_regions()),
+        }
+    }
+}
+
+fn zones<const N: usize>((topology, zones): (Topology, [ZoneRef; N])) -> (Topology, Vec<ZoneRef>) {
+    (topology, zones.to_vec())
+}
+
+/// How clients find the primary.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Route {
+    /// Through `haproxy-1`, which asks the REST API of each member.
+    #[default]
+    HaProxy,
+    /// Through `pgbouncer-1`, which goes through `haproxy-1`.
+    PgBouncer,
+    /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.
+    MultiHost,
+}
+
+/// The load on a cluster.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Load {
+    /// Clients that write.
+    pub writers: u16,
+    /// Between two writes of one client.
+    pub write_interval: SimDuration,
+    /// Clients that count all rows now and then.
+    pub readers: u16,
+    /// Between two reads of one client.
+    pub read_interval: SimDuration,
+    /// How they find the primary; readers through `HAProxy` read from replicas.
+    pub route: Route,
+    /// How long they wait for an answer before they drop the connection.
+    pub statement_timeout: SimDuration,
+    /// One more writer on each member's host, which knows that member's server only, as old connection strings and cron
+    /// jobs do. What a cut-off primary acknowledges, it acknowledges to them.
+    pub local_writers: bool,
+    /// When clients start no more operations, so that a run ends in quiet.
+    pub stop_at: Option<SimDuration>,
+}
+
+/// Everything that a cluster is built from.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Members of the cluster, at least 1.
+    pub members: u8,
+    /// Members of etcd, at least 1.
+    pub etcd_members: u8,
+    /// True if etcd runs on the hosts of the members, one each, in turn.
+    pub etcd_shares_hosts: bool,
+    /// `--pre-vote` of etcd: true since 3.5.
+    pub etcd_pre_vote: bool,
+    /// Regions and zones.
+    pub placement: Placement,
+    /// The settings of Patroni.
+    pub configuration: Configuration,
+    /// Declared inputs.
+    pub inputs: Inputs,
+    /// The load.
+    pub load: Load,
+}
+
+/// A cluster, ready to run any seed.
+#[derive(Clone, Debug)]
+pub struct PatroniCluster {
+    builder: WorldBuilder<Node>,
+    cluster: Cluster,
+}
+
+impl PatroniCluster {
+    /// Places a cluster.
+    ///
+    /// # Panics
+    /// If the plan has no members, or no members of etcd.
+    pub fn new(plan: &Plan) -> Self {
+        assert!(plan.members > 0 && plan.etcd_members > 0, "a cluster has members, and etcd has, too");
+        let (mut topology, zones) = plan.placement.topology();
+        let mut hosts = |name: &str, count: u8| -> Vec<HostId> {
+            (0..count)
+                .map(|index| {
+                    topology
+                        .add_host(zones[usize::from(index) % zones.len()], &format!("{name}-{}", index + 1))
+                })
+                .collect()
+        };
+        let member_hosts = hosts("db", plan.members);
+        let etcd_hosts = if plan.etcd_shares_hosts {
+            member_hosts.iter().copied().cycle().take(usize::from(plan.etcd_members)).collect()
+        } else {
+            hosts("etcd", plan.etcd_members)
+        };
+        let app = hosts("app", 1)[0];
+        let mut builder = WorldBuilder::new(topology);
+        let options = ClusterOptions {
+            configuration: plan.configuration.clone(),
+            inputs: plan.inputs.clone(),
+            etcd_pre_vote: Some(plan.etcd_pre_vote),
+            ..ClusterOptions::default()
+        };
+        let cluster = add_cluster(&mut builder, &etcd_hosts, &member_hosts, &plan.inputs.disk_sync, &options);
+        Clients { builder: &mut builder, plan, members: &cluster.members, app, number: 0 }.add(&member_hosts);
+        Self { builder, cluster }
+    }
+
+    /// The world of a seed at its first instant.
+    pub fn world(&self, seed: Seed) -> World<Node> {
+        self.builder.build(seed)
+    }
+
+    /// The processes whose marks tell about the cluster: members and their servers.
+    pub fn members(&self) -> Vec<ProcessId> {
+        self.cluster.members.iter().flat_map(|peer| [peer.patroni, peer.postgres]).collect()
+    }
+
+    /// The rows that the cluster holds now: those of the server that accepts writes and whose Patroni holds the lock;
+    /// without one, those of a server that accepts writes; without any, those of the longest log on the highest
+    /// timeline, from which an operator would rebuild.
+    pub fn surviving<C: FromIterator<u64>>(&self, world: &World<Node>) -> C {
+        use sim_core::Process as _;
+        let plays =
+            |process: ProcessId, role: &str| world.process(process).is_some_and(|state| state.plays(role));
+        let rank = |peer: &&Peer| {
+            let Disk::Data(data) = world.storage(peer.postgres) else { unreachable!("servers keep data") };
+            let writable = plays(peer.postgres, "primary");
+            (
+                writable && plays(peer.patroni, "patroni-leader"),
+                writable,
+                data.history.current,
+                data.wal.end(),
+                // The first of equals, for a defined choice.
+                std::cmp::Reverse(peer.member),
+            )
+        };
+        let best = self.cluster.members.iter().max_by_key(rank).expect("a cluster has members");
+        let Disk::Data(data) = world.storage(best.postgres) else { unreachable!("servers keep data") };
+        data.rows().collect()
+    }
+}
+
+/// Adds proxies and clients to a world.
+struct Clients<'a> {
+    builder: &'a mut WorldBuilder<Node>,
+    plan: &'a Plan,
+    members: &'a Arc<[Peer]>,
+    app: HostId,
+    /// Clients so far: each writes values of its own.
+    number: u32,
+}
+
+impl Clients<'_> {
+    fn add(&mut self, member_hosts: &[HostId]) {
+        let load = self.plan.load;
+        let addresses = self.add_proxies();
+        for index in 0..load.writers {
+            let workload = self.workload(Work::Write(self.plan.configuration.synchronous_commit));
+            let spec = self.client(workload, addresses.map(|(primary, _)| primary), load.write_interval);
+            self.add_process(&format!("client-{}", index + 1), self.app, spec);
+        }
+        for index in 0..load.readers {
+            let workload = self.workload(Work::Count);
+            let spec = self.client(workload, addresses.map(|(_, replicas)| replicas), load.read_interval);
+            self.add_process(&format!("client-{}", load.writers + index + 1), self.app, spec);
+        }
+        if load.local_writers {
+            for (peer, host) in self.members.iter().zip(member_hosts) {
+                let workload = self.workload(Work::Write(self.plan.configuration.synchronous_commit));
+                let mut spec = StickyClientSpec::new(workload, peer.postgres);
+                spec.interval = load.write_interval;
+                let name = format!("local-client-{}", peer.member.0 + 1);
+                self.add_process(&name, *host, NodeSpec::StickyClient(spec));
+            }
+        }
+    }
+
+    /// Where clients connect to for the primary and for replicas; none if they connect to the servers themselves.
+    fn add_proxies(&mut self) -> Option<(ProcessId, ProcessId)> {
+        if self.plan.load.route == Route::MultiHost {
+            return None;
+        }
+        let servers: Vec<ProxyServer> = self
+            .members
+            .iter()
+            .map(|peer| ProxyServer { rest: peer.patroni, traffic: peer.postgres })
+            .collect();
+        let primary = HaProxySpec::template(RestPath::Primary, servers.clone());
+        let mut primary = self.add_process("haproxy-1", self.app, NodeSpec::HaProxy(primary));
+        let mut replicas = primary;
+        if self.plan.load.readers > 0 {
+            let spec = HaProxySpec {
+                balance: Balance::RoundRobin,
+                ..HaProxySpec::template(RestPath::Replica, servers)
+            };
+            replicas = self.add_process("haproxy-2", self.app, NodeSpec::HaProxy(spec));
+        }
+        if self.plan.load.route == Route::PgBouncer {
+            primary =
+                self.add_process("pgbouncer-1", self.app, NodeSpec::PgBouncer(PgBouncerSpec::new(primary)));
+        }
+        Some((primary, replicas))
+    }
+
+    fn workload(&mut self, work: Work) -> Workload {
+        self.number += 1;
+        Workload { work, stop_at: self.plan.load.stop_at, ..Workload::writes(self.number) }
+    }
+
+    fn client(&self, workload: Workload, address: Option<ProcessId>, interval: SimDuration) -> NodeSpec {
+        let timeout = self.plan.load.statement_timeout;
+        match address {
+            Some(address) => NodeSpec::Application(ApplicationSpec {
+                connections: 1,
+                interval: Distribution::Constant(interval),
+                statement_timeout: Some(StatementTimeout { after: timeout, then: OnTimeout::Drop }),
+                ..ApplicationSpec::new(workload, address)
+            }),
+            None => NodeSpec::MultiHostClient(MultiHostClientSpec {
+                interval,
+                statement_timeout: timeout,
+                ..MultiHostClientSpec::new(workload, self.members.iter().map(|peer| peer.postgres).collect())
+            }),
+        }
+    }
+
+    fn add_process(&mut self, name: &str, host: HostId, spec: NodeSpec) -> ProcessId {
+        let volume = self.builder.add_volume(host, Disk::Nothing, &Distribution::Constant(SimDuration::ZERO));
+        self.builder.add_process(ProcessOptions {
+            name: name.to_owned(),
+            host,
+            volume,
+            starts_with_host: true,
+            spec,
+        })
+    }
+}
