@@ -133,10 +133,10 @@ impl Process for Script {
             Packet::Postgres(postgres::Packet::Query { query, statement }) => {
                 self.on_query(context, connection, query, statement);
             }
-            Packet::Postgres(postgres::Packet::Cancel { query }) => {
-                if self.stalled == Some((connection, query)) {
-                    Self::reply(context, connection, query, Answer::CommittedLocally);
-                }
+            Packet::Postgres(postgres::Packet::Cancel { query })
+                if self.stalled == Some((connection, query)) =>
+            {
+                Self::reply(context, connection, query, Answer::CommittedLocally);
             }
             _ => {}
         }
@@ -279,7 +279,9 @@ fn fault(world: &mut World<Node>, at: SimDuration, fault: Fault, lasts: Option<S
         fault,
         lasts,
     };
-    world.schedule(&Schedule(vec![scheduled])).unwrap();
+    world
+        .schedule(&Schedule(vec![scheduled]))
+        .expect("the target exists");
 }
 
 fn power_off(node: usize) -> Fault {
@@ -352,7 +354,7 @@ fn check_window(window: RangeInclusive<u64>, measure: impl Fn(SimDuration) -> u6
         times.iter().all(|time| window.contains(time)),
         "{times:?} not in {window:?}"
     );
-    let spread = times.iter().max().unwrap() - times.iter().min().unwrap();
+    let spread = times.iter().max().expect("30 times") - times.iter().min().expect("30 times");
     assert!(
         spread > 2_500,
         "the phase decides within an interval of 3 s: {times:?}"
@@ -699,6 +701,45 @@ fn a_pooler_checks_connections_that_were_idle_before_it_uses_them() {
             .collect();
         assert_eq!(outcomes, [Outcome::Ok, outcome], "idle for {idle} s");
     }
+}
+
+#[test]
+fn each_check_of_an_idle_connection_holds_one_client_and_no_more() {
+    // The pooler's only connection has been idle for 44 s when the host becomes silent.
+    let clients = [secs(45), secs(46)]
+        .into_iter()
+        .zip(1..)
+        .map(|(start_at, number)| {
+            let mut client = application(1);
+            client.workload = Workload {
+                start_at,
+                ..Workload::writes(number)
+            };
+            NodeSpec::Application(client)
+        });
+    let mut early = application(1);
+    early.workload.client = 0;
+    early.workload.stop_at = Some(millis(1));
+    let pooler = PgBouncerSpec {
+        pool_mode: PoolMode::Transaction,
+        ..PgBouncerSpec::new(id(0))
+    };
+    let nodes = [
+        member(Server::Primary),
+        NodeSpec::Pooler(pooler),
+        NodeSpec::Application(early),
+    ];
+    let mut world = world(nodes.into_iter().chain(clients).collect());
+    fault(&mut world, secs(44), power_off(0), None);
+    run(&mut world, secs(50));
+    let Some(Node::Pooler(pooler)) = world.process(id(1)) else {
+        panic!("node 1 is the pooler");
+    };
+    assert_eq!(
+        (pooler.waiting_count(), pooler.server_count()),
+        (2, 2),
+        "one is checked, one is asked for"
+    );
 }
 
 #[test]

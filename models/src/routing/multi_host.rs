@@ -156,7 +156,7 @@ impl MultiHostClient {
             }
             News::Done(_) | News::Lost if self.chosen == Some(host) => self.start_over(context),
             News::LoggedIn { in_recovery: true } | News::Done(_) | News::Lost => {
-                self.host_failed(context, host)
+                self.host_failed(context, host);
             }
         }
     }
