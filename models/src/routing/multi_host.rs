@@ -8,7 +8,7 @@
 //! While it looks for a node it invokes nothing. Its unavailability is the time from the last acknowledgement before the
 //! fault to the first one after it.
 //!
-//! Source: `shared/calibration/README.md`, "Client A".
+//! Source: the description of the measurements that the models are calibrated with, "Client A".
 
 use sim_core::{
     ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, Origin, Outcome, Process, ProcessId,
