@@ -160,6 +160,26 @@ fn a_dead_process_on_a_living_host_refuses_after_one_round_trip_and_resets_at_on
 }
 
 #[test]
+fn a_request_on_its_way_is_refused_when_the_process_dies_and_repeated_when_the_host_does() {
+    let kill = Fault::Kill {
+        target: Target::Process("b".into()),
+    };
+    let off = Fault::PowerOff {
+        target: Target::Host("host-b".into()),
+    };
+    for (broken, lasts, event) in [
+        (kill, None, (20, "Refused".into())),
+        // The request is repeated 1 s after it was lost, at 10 ms.
+        (off, Some(MS * 500), (1_030, "Opened".into())),
+    ] {
+        let mut world = pair(sender(MS * 100), Spec::default());
+        world.schedule(&fault(MS * 5, broken, lasts)).unwrap();
+        world.run(secs(5), u64::MAX);
+        assert_eq!(heard(&world, "a").first(), Some(&event));
+    }
+}
+
+#[test]
 fn a_dead_host_is_silent_until_the_user_time_out() {
     let mut spec = sender(MS * 100);
     spec.options.user_timeout = Some(SimDuration::from_secs(5));

@@ -8,7 +8,7 @@
 //! While it looks for a node it invokes nothing. Its unavailability is the time from the last acknowledgement before the
 //! fault to the first one after it.
 //!
-//! Source: `shared/calibration/README.md`, "Client A".
+//! Source: the description of the measurements that the models are calibrated with, "Client A".
 
 use sim_core::{
     ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, Origin, Outcome, Process, ProcessId,
@@ -156,7 +156,7 @@ impl MultiHostClient {
             }
             News::Done(_) | News::Lost if self.chosen == Some(host) => self.start_over(context),
             News::LoggedIn { in_recovery: true } | News::Done(_) | News::Lost => {
-                self.host_failed(context, host)
+                self.host_failed(context, host);
             }
         }
     }

@@ -10,7 +10,8 @@
 //! - If the server answered the login with an error (starting up, shutting down), new requests fail at once while there is
 //!   no other server connection (`check_fast_fail`).
 //! - A server connection that was idle for `server_check_delay` is checked by a query before it is used. A dead one
-//!   among the fresher ones is found by the client's own statement.
+//!   among the fresher ones is found by the client's own statement. The check has no time-out: on a silent host the
+//!   client that it is made for waits for TCP, or until `query_wait_timeout`.
 //! - A server connection that dies takes the client that is linked to it along.
 //! - The last connection that was used is used next (`server_round_robin` = 0).
 //!
@@ -158,6 +159,11 @@ impl PgBouncer {
         self.queue.len()
     }
 
+    /// How many server connections are open or asked for.
+    pub fn server_count(&self) -> usize {
+        self.servers.iter().flatten().count()
+    }
+
     // Clients.
 
     fn accept(&mut self, context: &mut impl Context<Self>, connection: ConnectionId) {
@@ -257,7 +263,8 @@ impl PgBouncer {
         self.watches_queue = first.is_some();
     }
 
-    /// Gives idle server connections to those who wait, has stale ones checked, and asks for new ones.
+    /// Gives idle server connections to those who wait, has stale ones checked for the others, and asks for new ones
+    /// (`per_loop_activate`).
     fn serve_queue(&mut self, context: &mut impl Context<Self>) {
         let mut moved = false;
         while let Some(slot) = self.queue.front().copied() {
@@ -268,8 +275,6 @@ impl PgBouncer {
                 break;
             };
             if context.monotonic().since(server.last_used) >= self.spec.server_check_delay {
-                server.state = ServerState::Tested;
-                ask(context, server.connection);
                 break;
             }
             server.state = ServerState::Active(slot);
@@ -284,7 +289,29 @@ impl PgBouncer {
             self.watch_queue(context);
         }
         if !self.queue.is_empty() {
-            self.launch_connection(context);
+            self.serve_the_rest(context);
+        }
+    }
+
+    /// No fresh connection is left: each client that waits is worth one check, or else a new connection.
+    fn serve_the_rest(&mut self, context: &mut impl Context<Self>) {
+        let in_state = |state| move |server: &&Server| server.state == state;
+        let tested = self
+            .servers
+            .iter()
+            .flatten()
+            .filter(in_state(ServerState::Tested))
+            .count();
+        for _ in tested..self.queue.len() {
+            let Some(server) = self
+                .last_used_idle()
+                .and_then(|index| self.servers[index].as_mut())
+            else {
+                self.launch_connection(context);
+                return;
+            };
+            server.state = ServerState::Tested;
+            ask(context, server.connection);
         }
     }
 
@@ -304,8 +331,7 @@ impl PgBouncer {
 
     fn launch_connection(&mut self, context: &mut impl Context<Self>) {
         let now = context.monotonic();
-        let mut servers = self.servers.iter().flatten();
-        if servers.any(|server| matches!(server.state, ServerState::Login | ServerState::Tested)) {
+        if find(&self.servers, |server| server.state == ServerState::Login).is_some() {
             return;
         }
         let passed = now.since(self.last_connect);

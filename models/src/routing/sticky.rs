@@ -4,7 +4,7 @@
 //! acknowledged after a new primary exists is the damage of a split brain, so it belongs into scenarios with a pause or a
 //! partition. An error answer leaves the connection as it is; a lost connection is asked for again after 100 ms.
 //!
-//! Source: `shared/calibration/README.md`, "Client B".
+//! Source: the description of the measurements that the models are calibrated with, "Client B".
 
 use sim_core::{
     ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, Origin, Process, ProcessId, SimDuration,

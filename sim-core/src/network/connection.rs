@@ -190,7 +190,8 @@ impl<T> Connections<T> {
         }
     }
 
-    /// All live connections with an end at a process that satisfies the condition, with that side.
+    /// All live connections with an end at a process that satisfies the condition, with that side. An end
+    /// whose request is still on the way is not one yet: the host will see the request as if it had just been sent.
     pub(crate) fn ends_at(&self, matches: impl Fn(ProcessId) -> bool) -> Vec<(ConnectionId, usize)> {
         let mut found = Vec::new();
         for connection in &self.slots {
@@ -198,7 +199,8 @@ impl<T> Connections<T> {
                 continue;
             }
             for (side, end) in connection.ends.iter().enumerate() {
-                if end.state != EndState::Done && matches(end.process) {
+                let is_unasked = side == 1 && end.state == EndState::Opening;
+                if end.state != EndState::Done && !is_unasked && matches(end.process) {
                     found.push((connection.id, side));
                 }
             }
