@@ -159,7 +159,7 @@ impl Server {
         if self.commits.waiting.iter().all(VecDeque::is_empty) {
             return;
         }
-        let Some(reached) = synchronous::released(&self.sending.senders, &self.commits.synchronous) else {
+        let Some(reached) = synchronous::released(self.sending.standbys(), &self.commits.synchronous) else {
             return;
         };
         for queue in 0..self.commits.waiting.len() {

@@ -368,3 +368,79 @@ impl Storage for DataDirectory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A history whose timelines ended at these positions; the current one is the next.
+    fn history(ends: &[u64]) -> TimelineHistory {
+        ends.iter()
+            .fold(TimelineHistory::default(), |history, end| history.branch(Lsn(*end)))
+    }
+
+    #[track_caller]
+    fn check_fork(own: &[u64], own_end: u64, leader: &[u64], expected: Option<u64>) {
+        let fork = history(own).fork_point(Lsn(own_end), &history(leader));
+        assert_eq!(fork, expected.map(Lsn));
+    }
+
+    #[test]
+    fn who_has_nothing_of_his_own_needs_no_rewind() {
+        check_fork(&[], 100, &[], None);
+        check_fork(&[], 100, &[100], None);
+        check_fork(&[], 90, &[100, 200], None);
+        check_fork(&[100], 150, &[100, 200], None);
+    }
+
+    #[test]
+    fn what_was_written_behind_the_fork_must_go() {
+        check_fork(&[], 101, &[100], Some(100));
+        check_fork(&[100], 250, &[100, 200], Some(200));
+        check_fork(&[100, 300], 400, &[100, 200], Some(200));
+        // The own promotion came before the leader's, or after it, on the same timeline.
+        check_fork(&[100], 150, &[120], Some(100));
+        check_fork(&[120], 150, &[100], Some(100));
+        // The own timelines are not known to a leader that stayed behind.
+        check_fork(&[100, 110], 150, &[], Some(100));
+    }
+
+    #[test]
+    fn a_history_is_known_up_to_a_position() {
+        let whole = history(&[100, 200]);
+        assert_eq!(whole.until(Lsn(100)), history(&[]));
+        assert_eq!(whole.until(Lsn(101)), history(&[100]));
+        assert_eq!(whole.until(Lsn(201)), whole);
+        assert_eq!(whole.switch_point(Timeline(2)), Some(Lsn(200)));
+        assert_eq!(whole.switch_point(Timeline(3)), None);
+        assert!(whole.contains(Timeline(3)) && !whole.contains(Timeline(4)));
+    }
+
+    #[test]
+    fn positions_look_like_those_of_postgresql() {
+        assert_eq!(Lsn(0x1_0000_00A0).to_string(), "1/A0");
+        assert_eq!(DataDirectory::new_primary().last_position().to_string(), "0/1000078");
+    }
+
+    #[test]
+    fn a_rewind_leaves_the_common_part_and_starts_from_its_last_checkpoint() {
+        let mut data = DataDirectory::new_primary();
+        let start = data.last_position();
+        for value in 0..4 {
+            let end = Lsn(data.last_position().0 + INSERT_BYTES);
+            data.apply(&DataRecord::AppendOne(WalEntry {
+                end,
+                timeline: Timeline(1),
+                kind: WalKind::Commit { value },
+            }));
+        }
+        let fork = Lsn(start.0 + 2 * INSERT_BYTES);
+        for record in data.rewind_records(fork, &history(&[fork.0, fork.0 + 500])) {
+            data.apply(&record);
+        }
+        assert_eq!(data.rows().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(data.last_position(), fork);
+        assert_eq!(data.history, history(&[]), "the leader's timeline 2 begins behind what is left");
+        assert_eq!(data.control.checkpoint, start);
+    }
+}

@@ -32,7 +32,7 @@ impl Server {
     pub(super) fn stop_fast(&mut self, context: &mut impl Context<Self>) {
         let was_primary = match self.phase {
             // Start-up, or the last instant of recovery: nothing is to be drained, and the next start recovers again.
-            Phase::Starting | Phase::Opening { .. } => {
+            Phase::Starting { .. } | Phase::Opening { .. } => {
                 self.exit(context);
                 return;
             }
@@ -98,7 +98,8 @@ impl Server {
             return;
         }
         self.sending.senders.retain(|sender| {
-            let done = sender.positions.flushed >= stopping.target;
+            let reported = sender.standby.positions;
+            let done = reported.is_some_and(|positions| positions.flushed >= stopping.target);
             if done {
                 context.close(sender.connection);
             }

@@ -180,14 +180,16 @@ impl Server {
             first.end
         );
         if last.timeline > data.history.current {
-            // The WAL reached the point where the upstream's history left this timeline.
+            // The WAL went past the point where the upstream's history left this timeline. The history is cut to
+            // what the WAL has reached: its upstream may itself be about to begin the next timeline.
             let history = self
                 .receiving
                 .receiver
                 .as_ref()
-                .and_then(|receiver| receiver.history.clone())
-                .expect("a sender announces its history before the first record of a timeline");
-            context.write(DataRecord::History(history));
+                .and_then(|receiver| receiver.history.as_ref())
+                .expect("a sender announces its history before the first record of a timeline")
+                .until(last.end);
+            context.write(DataRecord::History(Arc::new(history)));
             self.announce_history(context);
         }
         if let [entry] = *entries {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sim_core::{ConnectionId, Context, HostTime};
 
 use super::server::{Phase, Server, Timer};
-use super::synchronous::Positions;
+use super::synchronous::{Positions, Standby};
 use super::{DataDirectory, Lsn, MemberId, Packet, Replication, Timeline, WalEntry};
 
 /// The sending side of this server.
@@ -25,17 +25,19 @@ pub(super) struct WalSending {
 #[derive(Clone, Debug)]
 pub(super) struct WalSender {
     pub(super) connection: ConnectionId,
-    pub(super) member: MemberId,
-    /// `streaming`: it has been sent everything. Before, it is in `catchup`.
-    pub(super) streaming: bool,
-    /// It has reported positions.
-    pub(super) reported: bool,
-    pub(super) positions: Positions,
+    pub(super) standby: Standby,
     /// How many records of this server's WAL it has been sent, or had before.
     sent_count: usize,
     /// When the standby was last heard, and whether it was asked for a sign of life since.
     last_heard: HostTime,
     asked: bool,
+}
+
+impl WalSending {
+    /// The standbys, in the order in which they connected.
+    pub(super) fn standbys(&self) -> impl Iterator<Item = &Standby> + Clone {
+        self.senders.iter().map(|sender| &sender.standby)
+    }
 }
 
 impl Server {
@@ -69,10 +71,11 @@ impl Server {
         }
         self.sending.senders.push(WalSender {
             connection,
-            member,
-            streaming: false,
-            reported: false,
-            positions: Positions::default(),
+            standby: Standby {
+                member,
+                streaming: false,
+                positions: None,
+            },
             sent_count: context.storage().wal.count_until(from),
             last_heard: now,
             asked: false,
@@ -89,7 +92,7 @@ impl Server {
         from: Lsn,
     ) -> Option<&'static str> {
         let slot_is_active = data.settings.slots.contains(&member)
-            && self.sending.senders.iter().any(|sender| sender.member == member);
+            && self.sending.senders.iter().any(|sender| sender.standby.member == member);
         if slot_is_active {
             return Some("its replication slot is still used by an earlier connection");
         }
@@ -126,7 +129,7 @@ impl Server {
                 sender.sent_count = count;
                 context.send(sender.connection, Packet::Replication(Replication::Wal { entries }));
             }
-            sender.streaming = true;
+            sender.standby.streaming = true;
         }
     }
 
@@ -154,8 +157,7 @@ impl Server {
         };
         sender.last_heard = now;
         sender.asked = false;
-        sender.reported = true;
-        sender.positions = positions;
+        sender.standby.positions = Some(positions);
         match self.phase {
             Phase::Primary => self.release_waiting(context),
             Phase::Stopping(_) => self.stopping_may_be_done(context),
@@ -207,7 +209,7 @@ impl Server {
         for sender in &mut self.sending.senders {
             let silence = seen_until.since(sender.last_heard);
             if silence >= timeout {
-                dropped.push((sender.connection, sender.member));
+                dropped.push((sender.connection, sender.standby.member));
                 continue;
             }
             if silence >= timeout / 2 && !sender.asked {
