@@ -40,7 +40,7 @@ pub enum Packet {
         events: Arc<[Event]>,
     },
     /// Between members; clients never send or receive it.
-    Peer(Arc<super::PeerMessage>),
+    Peer(super::PeerMessage),
 }
 
 /// What a client may ask.

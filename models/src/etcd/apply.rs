@@ -1,0 +1,197 @@
+//! Applying committed entries, and what follows from them: answers, watches, leases.
+
+use std::sync::Arc;
+
+use sim_core::Context;
+
+use super::pending::{Asker, Pending, Stage, Work};
+use super::server::{Server, Timer};
+use super::{Answer, Command, Failure, LeaseId, Mutation, Packet, Proposal, Request};
+
+impl Server {
+    /// Applies what is committed and durable here. True if that was anything.
+    pub(super) fn apply_committed(&mut self, context: &mut impl Context<Self>) -> bool {
+        let mut applied = false;
+        while let Some((_, entry)) = self.raft.next_committed() {
+            let (term, payload) = (entry.term, entry.payload.clone());
+            applied = true;
+            match payload {
+                Some(proposal) => self.apply(context, &proposal),
+                None if self.is_leader() && term == self.raft.term() => {
+                    self.lessor
+                        .promote(context.monotonic(), self.spec.election_timeout);
+                    self.arm_lease_scan(context);
+                }
+                None => {}
+            }
+        }
+        if applied {
+            self.advance_waiting_keep_alives(context);
+        }
+        applied
+    }
+
+    fn apply(&mut self, context: &mut impl Context<Self>, proposal: &Arc<Proposal>) {
+        let before = self.store.revision();
+        let result = match &proposal.command {
+            Command::Grant { lease, ttl } => {
+                let (lease, ttl) = (*lease, (*ttl).max(self.spec.min_lease_ttl()));
+                self.lessor.grant(lease, ttl, context.monotonic());
+                self.arm_lease_scan(context);
+                Ok(Answer::Granted { lease, ttl })
+            }
+            Command::Revoke { lease } => self.revoke(*lease),
+            Command::Txn(request) => self.transact(request),
+        };
+        if self.store.revision() != before {
+            self.notify_watches(context);
+        }
+        if proposal.origin == context.me() && self.pending.contains_key(&proposal.number) {
+            self.finish(context, proposal.number, result);
+        }
+    }
+
+    fn revoke(&mut self, lease: LeaseId) -> Result<Answer, Failure> {
+        let keys = self.lessor.revoke(lease).ok_or(Failure::LeaseNotFound)?;
+        self.store.delete_all(keys.iter());
+        Ok(Answer::Revoked)
+    }
+
+    fn transact(&mut self, request: &Request) -> Result<Answer, Failure> {
+        let Request::Txn {
+            compare,
+            then,
+            otherwise,
+        } = request
+        else {
+            unreachable!("only transactions are proposed as such");
+        };
+        let succeeded = compare.iter().all(|compare| self.store.holds(compare));
+        let mutations = if succeeded { then } else { otherwise };
+        let lease_exists = |mutation: &Mutation| match mutation {
+            Mutation::Put {
+                lease: Some(lease), ..
+            } => self.lessor.exists(*lease),
+            _ => true,
+        };
+        if !mutations.iter().all(lease_exists) {
+            return Err(Failure::LeaseNotFound);
+        }
+        for mutation in mutations {
+            let (Mutation::Put { key, .. } | Mutation::Delete { key }) = mutation;
+            if let Some(lease) = self.store.lease_of(key) {
+                self.lessor.detach(lease, key);
+            }
+            if let Mutation::Put {
+                key,
+                lease: Some(lease),
+                ..
+            } = mutation
+            {
+                self.lessor.attach(*lease, key);
+            }
+        }
+        self.store.change(mutations);
+        Ok(Answer::Txn { succeeded })
+    }
+
+    fn notify_watches(&mut self, context: &mut impl Context<Self>) {
+        for watch in &mut self.watches {
+            if let Some(packet) = watch.catch_up(&self.store) {
+                context.send(watch.connection, packet);
+            }
+        }
+    }
+
+    /// Lets reads proceed whose index is known and applied. True if any did.
+    pub(super) fn advance_reads(&mut self, context: &mut impl Context<Self>) -> bool {
+        let mut progress = false;
+        while let Some((number, read_index)) = self.raft.next_read() {
+            progress = true;
+            match self.pending.get_mut(&number).map(|pending| &mut pending.work) {
+                Some(Work::Read { index, .. }) => *index = Some(read_index),
+                Some(Work::KeepAlive { stage, .. }) if *stage == Stage::Confirming => {
+                    self.last_tick = context.monotonic();
+                    self.advance_keep_alive(context, number);
+                }
+                Some(Work::ConfirmLeadership) => {
+                    self.pending.remove(&number);
+                    self.last_tick = context.monotonic();
+                    self.scan_leases(context);
+                }
+                _ => {}
+            }
+        }
+        let applied = self.raft.applied();
+        while let Some((number, prefix)) =
+            self.pending
+                .iter()
+                .find_map(|(number, pending)| match &pending.work {
+                    Work::Read {
+                        prefix,
+                        index: Some(index),
+                    } if *index <= applied => Some((*number, Arc::clone(prefix))),
+                    _ => None,
+                })
+        {
+            let entries = self.store.range(&prefix).collect();
+            self.finish(context, number, Ok(Answer::Range { entries }));
+        }
+        progress
+    }
+
+    /// Revokes what has expired, if this member is sure that it leads.
+    pub(super) fn scan_leases(&mut self, context: &mut impl Context<Self>) {
+        if !self.is_leader() {
+            return;
+        }
+        let now = context.monotonic();
+        if self.doubts_leadership(now) {
+            let number = self.take_number();
+            let deadline = now + self.spec.request_timeout();
+            let pending = Pending {
+                asker: Asker::Nobody,
+                work: Work::ConfirmLeadership,
+                deadline,
+                leader_changes: self.leader_changes,
+            };
+            self.pend(context, number, pending);
+            self.raft.request_read(number);
+            return;
+        }
+        for lease in self.lessor.expired(now, self.spec.request_timeout()) {
+            let proposal = Proposal {
+                origin: context.me(),
+                number: self.take_number(),
+                command: Command::Revoke { lease },
+            };
+            // If it is lost with the leadership, the next leader counts anew.
+            let _ = self.raft.propose(Arc::new(proposal));
+        }
+        self.arm_lease_scan(context);
+    }
+
+    pub(super) fn arm_lease_scan(&self, context: &mut impl Context<Self>) {
+        let now = context.monotonic();
+        if let Some(at) = self.lessor.next_scan(now) {
+            context.set_timer(Timer::LeaseScan, at.since(now));
+        }
+    }
+
+    /// Sends an answer to a client.
+    pub(super) fn respond(
+        &self,
+        context: &mut impl Context<Self>,
+        connection: sim_core::ConnectionId,
+        id: u64,
+        result: Result<Answer, Failure>,
+    ) {
+        let response = Arc::new(super::Response {
+            member: context.me(),
+            revision: self.store.revision(),
+            raft_term: self.raft.term().0,
+            result,
+        });
+        context.send(connection, Packet::Response { id, response });
+    }
+}
