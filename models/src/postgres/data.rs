@@ -11,7 +11,7 @@ use sim_core::{ProcessId, Storage};
 pub struct Lsn(pub u64);
 
 impl fmt::Display for Lsn {
-    /// As PostgreSQL prints it.
+    /// As `PostgreSQL` prints it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:X}/{:X}", self.0 >> 32, self.0 & 0xffff_ffff)
     }
@@ -58,7 +58,7 @@ impl TimelineHistory {
     pub fn branch(&self, at: Lsn) -> Self {
         let mut switches = self.switches.clone();
         switches.push((self.current, at));
-        let current = Timeline(self.current.0.checked_add(1).expect("fewer than 2^32 promotions"));
+        let current = Timeline(self.current.0 + 1);
         Self { switches, current }
     }
 
@@ -229,7 +229,7 @@ pub enum SyncMethod {
     Wildcard,
 }
 
-/// The contents of the volume that a PostgreSQL server and its Patroni share.
+/// The contents of the volume that a `PostgreSQL` server and its Patroni share.
 #[derive(Clone, Debug, Default)]
 pub struct DataDirectory {
     /// False on an empty disk: `initdb` or a base backup must fill it.

@@ -1,4 +1,4 @@
-//! PostgreSQL with streaming replication.
+//! `PostgreSQL` with streaming replication.
 
 mod checkpoint;
 mod commit;

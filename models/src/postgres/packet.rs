@@ -1,4 +1,4 @@
-//! What travels on connections with a PostgreSQL server: clients, the local Patroni, and standbys.
+//! What travels on connections with a `PostgreSQL` server: clients, the local Patroni, and standbys.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use sim_core::ProcessId;
 
 use super::{Lsn, MemberId, Timeline, TimelineHistory, WalEntry};
 
-/// A packet on a connection with a PostgreSQL server.
+/// A packet on a connection with a `PostgreSQL` server.
 #[derive(Clone, Debug, Hash)]
 pub enum Packet {
     /// A client sends a statement. One at a time on a connection.

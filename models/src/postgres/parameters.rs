@@ -17,7 +17,7 @@ pub struct Spec {
     pub durations: Arc<Durations>,
 }
 
-/// Parameters of `postgresql.conf` that do not change while a cluster lives. The defaults are those of PostgreSQL 15.
+/// Parameters of `postgresql.conf` that do not change while a cluster lives. The defaults are those of `PostgreSQL` 15.
 #[derive(Clone, Debug)]
 pub struct Parameters {
     /// `wal_sender_timeout`: a standby that says nothing for so long is dropped. Default 60 s.
@@ -32,7 +32,7 @@ pub struct Parameters {
     pub wal_writer_delay: SimDuration,
     /// `checkpoint_timeout`. Default 5 min.
     pub checkpoint_timeout: SimDuration,
-    /// Whether standbys report what they have written before it is flushed, as PostgreSQL does. It matters to sessions
+    /// Whether standbys report what they have written before it is flushed, as `PostgreSQL` does. It matters to sessions
     /// with `synchronous_commit = remote_write` alone: without it (the default) they are answered when the standby has
     /// flushed, and each write of a cluster costs the simulator one event less for each standby.
     pub reports_written: bool,

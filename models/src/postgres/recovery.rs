@@ -73,7 +73,7 @@ impl Server {
         if control.state != ClusterState::ShutDown {
             // After a crash, a checkpoint ends recovery.
             control.timeline = data.history.current;
-            control.checkpoint = self.append_directly(context, WalKind::Checkpoint { shutdown: false });
+            control.checkpoint = Self::append_directly(context, WalKind::Checkpoint { shutdown: false });
         }
         control.state = ClusterState::InProduction;
         context.write(DataRecord::Control(control));
@@ -122,7 +122,7 @@ impl Server {
         };
         context.write(DataRecord::History(history));
         context.write(DataRecord::Settings(Arc::new(settings)));
-        let end = self.append_directly(context, WalKind::EndOfRecovery);
+        let end = Self::append_directly(context, WalKind::EndOfRecovery);
         context.write(DataRecord::Control(control));
         let sync = context.sync();
         self.phase = Phase::Opening { sync, promoted: true };
@@ -131,7 +131,7 @@ impl Server {
     }
 
     /// Writes a record of the startup process, which does not go through the buffers.
-    fn append_directly(&mut self, context: &mut impl Context<Self>, kind: WalKind) -> super::Lsn {
+    fn append_directly(context: &mut impl Context<Self>, kind: WalKind) -> super::Lsn {
         let data = context.storage();
         let end = super::Lsn(data.wal.end().0 + kind.bytes());
         let timeline = data.history.current;

@@ -13,7 +13,7 @@ use super::{
     SynchronousCommit, synchronous,
 };
 
-/// A PostgreSQL server: the postmaster with all its children.
+/// A `PostgreSQL` server: the postmaster with all its children.
 #[derive(Clone, Debug)]
 pub struct Server {
     pub(super) spec: Spec,

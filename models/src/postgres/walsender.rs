@@ -188,7 +188,7 @@ impl Server {
     }
 
     /// True if the connection belonged to a walsender. Commits that waited for this standby stay where they are until
-    /// another one reports, as in PostgreSQL.
+    /// another one reports, as in `PostgreSQL`.
     pub(super) fn remove_sender(
         &mut self,
         context: &mut impl Context<Self>,
