@@ -17,6 +17,7 @@ mod rejoin;
 mod rest;
 mod schedule;
 mod synchronous;
+mod system;
 mod task;
 mod watchdog;
 
@@ -25,3 +26,4 @@ pub use inputs::{InputSamplers, Inputs};
 pub use member::{Member, Peer, Spec, Timer};
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use rest::RoundPurpose;
+pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};

@@ -1,14 +1,17 @@
 //! Three servers, a scripted controller beside each (where Patroni would be), and a scripted client.
 
-#![expect(unreachable_pub, reason = "`system!` makes public types, and this is a module of a test")]
-
+#![expect(
+    unreachable_pub,
+    reason = "`system!` makes public types, and this is a module of a test"
+)]
 
 use std::sync::Arc;
 
 use models::patroni::Inputs;
 use models::postgres::{
-    Answer, Control, DataDirectory, DataRecord, Durations, Lsn, MemberId, Packet, Parameters, Server, Settings,
-    Spec, Statement, Status, StopMode, SyncMethod, SynchronousCommit, SynchronousStandbys, Upstream,
+    Answer, Control, DataDirectory, DataRecord, Durations, Lsn, MemberId, Packet, Parameters, Server,
+    Settings, Spec, Statement, Status, StopMode, SyncMethod, SynchronousCommit, SynchronousStandbys,
+    Upstream,
 };
 use sim_core::{
     ConnectOptions, ConnectionEvent, ConnectionId, Context, Distribution, Fault, Holds, HostId, LinkQuality,
@@ -112,7 +115,10 @@ fn upstream(name: &str) -> Option<Upstream> {
 
 /// `-`, `*`, `first 1 n2 n3` or `any 1 n2 n3`.
 fn synchronous(words: &[&str]) -> SynchronousStandbys {
-    let members = words.iter().skip(2).map(|name| MemberId(name[1..].parse().unwrap()));
+    let members = words
+        .iter()
+        .skip(2)
+        .map(|name| MemberId(name[1..].parse().unwrap()));
     let method = match words[0] {
         "-" => SyncMethod::Nobody,
         "*" => SyncMethod::Wildcard,
@@ -315,10 +321,7 @@ impl Cluster {
         let until = self.world.now() + length;
         let end = self.world.run(until, u64::MAX);
         assert!(
-            matches!(
-                end,
-                sim_core::EndReason::Horizon | sim_core::EndReason::Quiescent
-            ),
+            matches!(end, sim_core::EndReason::Horizon | sim_core::EndReason::Quiescent),
             "{end:?}"
         );
     }
