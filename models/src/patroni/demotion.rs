@@ -105,20 +105,41 @@ impl Member {
         match demotion.stage {
             // The server died before it answered: there is nothing to checkpoint.
             Stage::Checkpointing => self.enter(demotion, Stage::Stopping),
-            Stage::Stopping if context.is_running(self.spec.postgres) => {
-                self.watch_stop(context, demotion);
-            }
+            Stage::Stopping if self.is_stopping(context, demotion) => self.watch_stop(context, demotion),
             Stage::Stopping => self.on_stopped_for_demotion(context, demotion),
             Stage::Grace => {
                 self.enter(demotion, Stage::AskingReceivers);
                 let candidates = self.candidates();
                 self.poll(context, RoundPurpose::Receivers, candidates);
             }
+            // The key may be gone before the last walsender is.
+            Stage::Resting if context.is_running(self.spec.postgres) => {
+                context.set_timer(Timer::Task, STOP_POLL);
+            }
             Stage::Resting => self.rest_demoted(context, demotion),
             Stage::AskingReceivers | Stage::Releasing => {}
         }
         if demotion.stage == Stage::Checkpointing {
             context.set_timer(Timer::Task, STOP_POLL);
+        }
+    }
+
+    /// A graceful stop has gone far enough when `pg_control` says so, even if the postmaster waits for walsenders.
+    fn is_stopping(&self, context: &impl Context<Self>, demotion: Demotion) -> bool {
+        let clean = context.storage().control.state == ClusterState::ShutDown;
+        let enough = demotion.mode == DemoteMode::Graceful && clean;
+        context.is_running(self.spec.postgres) && !enough
+    }
+
+    /// True while the end of the server is noticed at once. A graceful demotion looks once a second.
+    pub(super) fn waits_for_exit(&self) -> bool {
+        match self.task {
+            Some(Task::Demote(demotion)) => {
+                demotion.stage == Stage::Stopping && demotion.mode != DemoteMode::Graceful
+                    || demotion.stage == Stage::Checkpointing
+            }
+            Some(Task::Repair(_)) => true,
+            _ => false,
         }
     }
 
@@ -136,6 +157,7 @@ impl Member {
     fn on_stopped_for_demotion(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
         self.leader_expiry = None;
         self.was_primary = false;
+        self.status = None;
         self.check_divergence = true;
         self.disarm_watchdog(context);
         match demotion.mode {

@@ -53,7 +53,12 @@ impl Member {
     pub(super) fn lead(&mut self, context: &mut impl Context<Self>) {
         if self.watchdog_forbids_leading() {
             context.note(|| "releasing leader key: the watchdog is required and not usable".to_owned());
-            return self.demote(context, DemoteMode::Immediate);
+            if self.is_primary(context) {
+                return self.demote(context, DemoteMode::Immediate);
+            }
+            self.leader_expiry = None;
+            self.release_lock(context);
+            return self.finish_cycle(context);
         }
         if !self.is_primary(context) {
             return self.promote(context);

@@ -1,7 +1,5 @@
 //! The postmaster is not there: starting it again (`ha.py:recover`; fidelity specification, 2.9).
 
-use std::sync::Arc;
-
 use sim_core::{Context, HostTime, SimDuration};
 
 use super::cycle::Cycle;
@@ -19,8 +17,6 @@ use crate::postgres::{
 const POLL: SimDuration = SimDuration::from_secs(1);
 /// `postgresql.pg_ctl_timeout`.
 const START_TIMEOUT: SimDuration = SimDuration::from_secs(60);
-/// The size of a checkpoint record in the log.
-const CHECKPOINT_RECORD: u64 = 120;
 
 /// A start under way.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -65,7 +61,7 @@ impl Member {
         let leaderless = self.view.leader.is_none();
         if Self::crashed_as_primary(context)
             && !self.crash_recovered
-            && (leaderless || holds_lock || self.spec.configuration.use_pg_rewind)
+            && (leaderless || self.spec.configuration.use_pg_rewind)
         {
             return self.recover_in_single_user_mode(context);
         }
@@ -199,9 +195,10 @@ impl Member {
     pub(super) fn on_crash_recovered(&mut self, context: &mut impl Context<Self>) {
         let data = context.storage();
         let timeline = data.history.current;
-        let end = Lsn(data.wal.end().0 + CHECKPOINT_RECORD);
-        let record = WalEntry { end, timeline, kind: WalKind::Checkpoint { shutdown: true } };
-        context.write(DataRecord::Append(Arc::new([record])));
+        let kind = WalKind::Checkpoint { shutdown: true };
+        let end = Lsn(data.wal.end().0 + kind.bytes());
+        let record = WalEntry { end, timeline, kind };
+        context.write(DataRecord::AppendOne(record));
         context.write(DataRecord::Control(ControlFile {
             state: ClusterState::ShutDown,
             checkpoint: end,

@@ -26,7 +26,7 @@ const STOP_POLL: SimDuration = SimDuration::from_millis(50);
 #[derive(Clone, Debug)]
 pub(crate) struct Repair {
     leader: MemberId,
-    /// Where `pg_rewind` sets the server back to, and the timelines up to there; none for a rebuild.
+    /// Where `pg_rewind` sets the server back to, and the leader's timelines; none for a rebuild.
     fork: Option<(Lsn, Arc<TimelineHistory>)>,
     /// The server is down and the tool runs.
     running: bool,
@@ -43,52 +43,17 @@ pub(crate) struct OwnEnd {
     pub(crate) primary: bool,
 }
 
-/// Where a timeline ended, by a history; none for the one that goes on.
-fn switch_point(history: &TimelineHistory, timeline: Timeline) -> Option<Lsn> {
-    let ended = |(ended, _): &&(Timeline, Lsn)| *ended == timeline;
-    history.switches.iter().find(ended).map(|(_, end)| *end)
-}
-
 /// Whether a member has forked from a leader with this history (`_check_timeline_and_lsn`). Equal timeline numbers
 /// count as equal timelines, which is wrong when two members chose the same number (#890).
 pub(crate) fn has_diverged(own: OwnEnd, leader: &TimelineHistory) -> bool {
     if own.timeline >= leader.current {
         return own.timeline > leader.current;
     }
-    match switch_point(leader, own.timeline) {
+    match leader.switch_point(own.timeline) {
         None => true,
         Some(end) if own.primary => own.position != end,
         Some(end) => own.position > end,
     }
-}
-
-/// The last position that two histories share, when the first one ends at `own_end`.
-pub(crate) fn fork_point(own: &TimelineHistory, own_end: Lsn, leader: &TimelineHistory) -> Lsn {
-    let timelines = |history: &TimelineHistory, last: Lsn| -> Vec<(Timeline, Lsn)> {
-        let mut all = history.switches.clone();
-        all.push((history.current, last));
-        all
-    };
-    let mut fork = Lsn(0);
-    let pairs = timelines(own, own_end).into_iter().zip(timelines(leader, Lsn(u64::MAX)));
-    for ((own_timeline, own_end), (leader_timeline, leader_end)) in pairs {
-        if own_timeline != leader_timeline {
-            break;
-        }
-        fork = own_end.min(leader_end);
-        if own_end != leader_end {
-            break;
-        }
-    }
-    fork
-}
-
-/// The part of a history up to a position.
-pub(crate) fn history_up_to(history: &TimelineHistory, position: Lsn) -> TimelineHistory {
-    let before = history.switches.iter().filter(|(_, end)| *end < position);
-    let switches: Vec<_> = before.copied().collect();
-    let current = history.switches.get(switches.len()).map_or(history.current, |(timeline, _)| *timeline);
-    TimelineHistory { switches, current }
 }
 
 impl Member {
@@ -132,8 +97,9 @@ impl Member {
                 return self.go_on_undiverged(context, stopped);
             }
             let data = context.storage();
-            let fork = fork_point(&data.history, data.wal.end(), &report.history);
-            let history = Arc::new(history_up_to(&report.history, fork));
+            let end = data.wal.end();
+            let fork = data.history.fork_point(end, &report.history).unwrap_or(end);
+            let history = Arc::clone(&report.history);
             self.repair(context, report.member, Some((fork, history)));
         } else {
             self.repair(context, report.member, None);
@@ -213,13 +179,9 @@ impl Member {
 
     fn on_repaired(&mut self, context: &mut impl Context<Self>, repair: &Repair) {
         if let Some((fork, history)) = &repair.fork {
-            context.write(DataRecord::RewindTo(*fork));
-            context.write(DataRecord::History(Arc::clone(history)));
-            context.write(DataRecord::Control(ControlFile {
-                state: ClusterState::InArchiveRecovery,
-                checkpoint: context.storage().control.checkpoint.min(*fork),
-                timeline: history.current,
-            }));
+            for record in context.storage().rewind_records(*fork, history) {
+                context.write(record);
+            }
         } else {
             let settings = context.storage().settings.clone();
             context.write(DataRecord::Replace(Arc::new(DataDirectory {
@@ -275,23 +237,5 @@ mod tests {
     #[test]
     fn equal_numbers_count_as_the_same_timeline() {
         assert!(!has_diverged(end(2, 900, true), &history(&[(1, 500)], 2)));
-    }
-
-    #[test]
-    fn the_fork_is_where_the_histories_part() {
-        let leader = history(&[(1, 500), (2, 800)], 3);
-        assert_eq!(fork_point(&history(&[], 1), Lsn(620), &leader), Lsn(500));
-        assert_eq!(fork_point(&history(&[], 1), Lsn(450), &leader), Lsn(450));
-        assert_eq!(fork_point(&history(&[(1, 500)], 2), Lsn(700), &leader), Lsn(700));
-        assert_eq!(fork_point(&history(&[(1, 400)], 2), Lsn(700), &leader), Lsn(400));
-        assert_eq!(fork_point(&history(&[(1, 500)], 4), Lsn(700), &leader), Lsn(500));
-    }
-
-    #[test]
-    fn the_history_is_cut_where_the_server_is_set_back_to() {
-        let leader = history(&[(1, 500), (2, 800)], 3);
-        assert_eq!(history_up_to(&leader, Lsn(500)), history(&[], 1));
-        assert_eq!(history_up_to(&leader, Lsn(700)), history(&[(1, 500)], 2));
-        assert_eq!(history_up_to(&leader, Lsn(900)), leader);
     }
 }

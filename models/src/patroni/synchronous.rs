@@ -165,7 +165,8 @@ impl Member {
         let names = standby_names(&self.sync.decision.picked, strict);
         if self.set_synchronous_standbys(context, names.clone()) {
             self.sync.changed_at = flushed;
-            context.note(|| format!("Assigned synchronous standby status to {:?}", names.members));
+            let names = self.names_of(&names.members);
+            context.note(|| format!("Assigned synchronous standby status to [{names}]"));
         }
         if same_members(&self.sync.decision.picked, &self.sync.decision.confirmed) {
             self.add_confirmed(context);
@@ -199,12 +200,18 @@ impl Member {
         }
     }
 
+    fn names_of(&self, members: &[MemberId]) -> String {
+        let names: Vec<&str> = members.iter().map(|member| self.spec.name(*member)).collect();
+        names.join(", ")
+    }
+
     fn add_confirmed(&mut self, context: &mut impl Context<Self>) {
         let confirmed = self.sync.decision.confirmed.clone();
         if confirmed.is_empty() || same_members(&confirmed, &self.view.sync.standbys) {
             return self.finish_cycle(context);
         }
-        context.note(|| format!("Synchronous standby status assigned to {confirmed:?}"));
+        let names = self.names_of(&confirmed);
+        context.note(|| format!("Synchronous standby status assigned to [{names}]"));
         self.write_sync(context, SyncStep::Adding, &confirmed);
     }
 

@@ -59,9 +59,7 @@ impl Member {
 
     /// The server has ended: what waits for it goes on.
     pub(super) fn on_server_gone(&mut self, context: &mut impl Context<Self>) {
-        if matches!(self.task, Some(Task::Demote(_) | Task::Repair(_)))
-            && !context.is_running(self.spec.postgres)
-        {
+        if self.waits_for_exit() && !context.is_running(self.spec.postgres) {
             self.on_task_timer(context);
         }
     }

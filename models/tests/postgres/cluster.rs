@@ -1,6 +1,9 @@
 //! Three servers, a scripted controller beside each (where Patroni would be), and a scripted client.
 
-#![expect(unreachable_pub, reason = "`system!` makes public types, and this is a module of a test")]
+#![expect(
+    unreachable_pub,
+    reason = "`system!` makes public types, and this is a module of a test"
+)]
 
 use std::sync::Arc;
 
@@ -109,7 +112,10 @@ fn upstream(name: &str) -> Option<Upstream> {
 
 /// `-`, `*`, `first 1 n2 n3` or `any 1 n2 n3`.
 fn synchronous(words: &[&str]) -> SynchronousStandbys {
-    let members = words.iter().skip(2).map(|name| MemberId(name[1..].parse().unwrap()));
+    let members = words
+        .iter()
+        .skip(2)
+        .map(|name| MemberId(name[1..].parse().unwrap()));
     let method = match words[0] {
         "-" => SyncMethod::Nobody,
         "*" => SyncMethod::Wildcard,
@@ -299,7 +305,10 @@ impl Cluster {
     pub fn run(&mut self, length: SimDuration) {
         let until = self.world.now() + length;
         let end = self.world.run(until, u64::MAX);
-        assert!(matches!(end, sim_core::EndReason::Horizon | sim_core::EndReason::Quiescent), "{end:?}");
+        assert!(
+            matches!(end, sim_core::EndReason::Horizon | sim_core::EndReason::Quiescent),
+            "{end:?}"
+        );
     }
 
     fn inject(&mut self, fault: Fault, lasts: Option<SimDuration>) {

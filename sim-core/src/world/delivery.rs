@@ -132,17 +132,29 @@ impl<P: Process> Kernel<P> {
         self.queue.push(now + next, Event::Retransmit { connection: id, side: side as u8 });
     }
 
-    /// Looks again at idle connections of processes whose network just got worse: those with keep-alives will notice.
+    /// Looks at idle connections of processes whose network is about to get worse: those with keep-alives will notice.
+    /// To be called before the change, because probes were answered until then.
     pub(crate) fn watch_keep_alives(&mut self, matches: impl Fn(ProcessId) -> bool) {
         for (id, side) in self.connections.ends_at(matches) {
             for side in [side, 1 - side] {
                 let Some(connection) = self.connections.get(id) else {
                     continue;
                 };
-                let end = &connection.ends[side];
+                let ends = [0, 1].map(|side| connection.ends[side].process);
+                let broken = self.is_broken(ends[0], ends[1]) || self.is_broken(ends[1], ends[0]);
+                let now = self.now;
+                let Some(connection) = self.connections.get_mut(id) else {
+                    continue;
+                };
+                let end = &mut connection.ends[side];
                 let Some(keep_alive) = end.options.keep_alive.filter(|_| end.state == EndState::Open) else {
                     continue;
                 };
+                if !broken && keep_alive.idle > SimDuration::ZERO {
+                    // Probes of an idle connection were answered until now; they are not events of their own.
+                    let answered = now.since(end.last_heard).as_nanos() / keep_alive.idle.as_nanos();
+                    end.last_heard = end.last_heard + keep_alive.idle * answered;
+                }
                 let at = (end.last_heard + keep_alive.limit()).max(self.now + keep_alive.interval);
                 self.queue.push(at, Event::KeepAlive { connection: id, side: side as u8 });
             }

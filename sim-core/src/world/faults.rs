@@ -303,6 +303,8 @@ impl<P: Process> World<P> {
                 }
             }
             Fault::Freeze { .. } => {
+                self.kernel
+                    .watch_keep_alives(|process| effect.processes.contains(&process));
                 for host in &effect.hosts {
                     let machine = &mut self.kernel.hosts[host.index()];
                     machine.freezes += 1;
@@ -314,13 +316,13 @@ impl<P: Process> World<P> {
                 for process in &effect.processes {
                     self.kernel.mark(Some(*process), MarkKind::Paused, 0);
                 }
-                self.kernel.watch_keep_alives(|process| effect.processes.contains(&process));
             }
             Fault::Partition { .. } => {
+                self.kernel
+                    .watch_keep_alives(|process| effect.processes.contains(&process));
                 for (from, to) in &effect.ways {
                     self.kernel.paths.cut(*from, *to);
                 }
-                self.kernel.watch_keep_alives(|process| effect.processes.contains(&process));
             }
             Fault::Degrade { latency, loss, .. } => {
                 for (from, to) in &effect.links {

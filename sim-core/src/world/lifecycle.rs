@@ -49,10 +49,12 @@ impl<P: Process> World<P> {
 
     /// The host loses power. Nobody hears of it.
     pub(crate) fn power_off(&mut self, host: HostId) {
+        let processes = self.kernel.hosts[host.index()].processes.clone();
+        self.kernel
+            .watch_keep_alives(|process| processes.contains(&process));
         let machine = &mut self.kernel.hosts[host.index()];
         machine.powered = false;
         machine.watchdog = None;
-        let processes = machine.processes.clone();
         let volumes = machine.volumes.clone();
         for process in &processes {
             self.end_life(*process);
@@ -61,7 +63,6 @@ impl<P: Process> World<P> {
         for volume in volumes {
             kernel.volumes[volume.index()].lose_power(kernel.now);
         }
-        kernel.watch_keep_alives(|process| processes.contains(&process));
         for (id, side) in kernel.connections.ends_at(|process| processes.contains(&process)) {
             kernel.forget_end(id, side);
         }
