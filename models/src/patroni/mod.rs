@@ -4,6 +4,6 @@ mod config;
 mod inputs;
 mod packet;
 
-pub use config::{Configuration, SynchronousMode, Tags, Watchdog, WatchdogMode};
+pub use config::{Adjustment, Configuration, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode};
 pub use inputs::Inputs;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
