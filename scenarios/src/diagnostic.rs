@@ -41,6 +41,22 @@ impl Source {
             before[line_start..].chars().count() + 1,
         )
     }
+
+    /// The byte position of a line and column, both counted from 1. What lies outside is moved to the nearest end.
+    pub fn byte_at(&self, line: usize, column: usize) -> usize {
+        let start: usize = self
+            .text
+            .split_inclusive('\n')
+            .take(line.saturating_sub(1))
+            .map(str::len)
+            .sum();
+        let rest = self.text[start..].lines().next().unwrap_or_default();
+        let within = rest
+            .char_indices()
+            .nth(column.saturating_sub(1))
+            .map_or(rest.len(), |(byte, _)| byte);
+        start + within
+    }
 }
 
 /// A place in a source.
@@ -155,7 +171,10 @@ impl std::error::Error for UserError {}
 
 impl Diagnostic for UserError {
     fn help(&self) -> Option<Box<dyn fmt::Display + '_>> {
-        self.0.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.0
+            .help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -224,7 +243,11 @@ impl fmt::Display for Remark {
 pub fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
-        .map(|name| (strsim::jaro_winkler(written, name), name))
+        .map(|name| {
+            let likeness = strsim::jaro_winkler(written, name);
+            let one_slip = name.len() > 2 && strsim::osa_distance(written, name) == 1;
+            (if one_slip { likeness + 1.0 } else { likeness }, name)
+        })
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
@@ -246,11 +269,16 @@ mod tests {
         assert_eq!(source.line_and_column(2), (1, 2));
         assert_eq!(source.line_and_column(6), (2, 1));
         assert_eq!(source.line_and_column(1_000), (3, 1));
+        assert_eq!(
+            [source.byte_at(1, 2), source.byte_at(2, 1), source.byte_at(9, 9)],
+            [2, 6, 12]
+        );
     }
 
     #[test]
     fn misspelt_names_find_the_nearest() {
         assert_eq!(closest("loop_wiat", ["ttl", "loop_wait"]), Some("loop_wait"));
+        assert_eq!(closest("tll", ["ttl", "loop_wait"]), Some("ttl"));
         assert_eq!(closest("zzz", ["ttl", "loop_wait"]), None);
     }
 }

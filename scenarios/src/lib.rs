@@ -4,3 +4,4 @@
 pub mod diagnostic;
 pub mod exit;
 pub mod import;
+pub mod scenario;

@@ -73,11 +73,10 @@ fn parse(source: &Arc<Source>) -> Result<Value, UserError> {
     parsed.map(Reading::<Yaml>::finish).map_err(|error| {
         let message = "this is not YAML that Patroni could read";
         let plain = error.without_snippet();
-        let start = error
-            .location()
-            .and_then(|location| location.span().byte_offset())
-            .unwrap_or(0) as usize;
-        let start = start.min(source.text.len());
+        let place = error.location();
+        let start = place.map_or(0, |place| {
+            source.byte_at(place.line() as usize, place.column() as usize)
+        });
         UserError::at(Spot::new(source, start..start), message, plain.to_string())
     })
 }
@@ -110,7 +109,9 @@ impl Importer<'_> {
                 format!("{path}.{}", entry.key)
             };
             match below {
-                Below::Keys(known) if !known.contains(&entry.key.as_str()) => self.unknown(entry, path, known),
+                Below::Keys(known) if !known.contains(&entry.key.as_str()) => {
+                    self.unknown(entry, path, known)
+                }
                 _ if super::known_keys::below(&child).is_some() => self.section(&entry.value, &child),
                 _ => self.known(entry, &child),
             }
@@ -137,7 +138,8 @@ impl Importer<'_> {
         let message = if path.is_empty() && DYNAMIC.contains(&key.as_str()) {
             format!("Patroni ignores `{key}` at the top level; it belongs below `bootstrap.dcs`")
         } else {
-            let suggestion = did_you_mean(key, known.iter().copied()).map_or(String::new(), |text| format!("; {text}"));
+            let suggestion =
+                did_you_mean(key, known.iter().copied()).map_or(String::new(), |text| format!("; {text}"));
             format!("Patroni knows no key `{key}` {place}: it has no effect{suggestion}")
         };
         self.file.remarks.push(Remark {
@@ -173,7 +175,7 @@ impl Importer<'_> {
             self.file.remarks.push(Remark {
                 weight: Weight::Note,
                 spot,
-                message: format!("`{path}` is not modelled: it does not change the result"),
+                message: format!("`{path}` is not modelled: hasim leaves it out"),
             });
         }
         self.file.remarks.sort_by_key(|remark| remark.spot.span.start);
@@ -191,7 +193,12 @@ mod tests {
     fn read(text: &str) -> (Configuration, String, Option<usize>) {
         let file = read_patroni_yml(&Source::new("patroni.yml", text)).unwrap();
         let (configuration, remarks) = file.settings.configuration().unwrap();
-        let lines: Vec<String> = file.remarks.iter().chain(&remarks).map(ToString::to_string).collect();
+        let lines: Vec<String> = file
+            .remarks
+            .iter()
+            .chain(&remarks)
+            .map(ToString::to_string)
+            .collect();
         (configuration, lines.join("\n"), file.etcd_members)
     }
 
@@ -268,11 +275,19 @@ mod tests {
 
     #[test]
     fn what_patroni_adjusts_is_said_with_its_place() {
-        check_remarks("bootstrap:\n  dcs:\n    ttl: 5\n", &expect![[r#"
+        check_remarks(
+            "bootstrap:\n  dcs:\n    ttl: 5\n",
+            &expect![[r#"
             patroni.yml:3:10: warning: `ttl` is 5 s; Patroni raises it to 20 s, the least it accepts
             patroni.yml:3:10: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 10 s, more than the `ttl` of 20 s; Patroni lowers `loop_wait` from 10 s to 1 s
-            patroni.yml:3:10: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 10 s, more than the `ttl` of 20 s; Patroni lowers `retry_timeout` from 10 s to 9 s"#]]);
-        check_remarks("bootstrap:\n  dcs:\n    retry_timeout: 12\n", &expect!["patroni.yml:3:20: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 12 s, more than the `ttl` of 30 s; Patroni lowers `loop_wait` from 10 s to 6 s"]);
+            patroni.yml:3:10: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 10 s, more than the `ttl` of 20 s; Patroni lowers `retry_timeout` from 10 s to 9 s"#]],
+        );
+        check_remarks(
+            "bootstrap:\n  dcs:\n    retry_timeout: 12\n",
+            &expect![
+                "patroni.yml:3:20: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 12 s, more than the `ttl` of 30 s; Patroni lowers `loop_wait` from 10 s to 6 s"
+            ],
+        );
     }
 
     #[test]
@@ -283,9 +298,9 @@ mod tests {
             &expect![[r#"
                 patroni.yml:1:1: warning: Patroni ignores `ttl` at the top level; it belongs below `bootstrap.dcs`
                 patroni.yml:4:5: warning: Patroni knows no key `loop_wiat` below `bootstrap.dcs`: it has no effect; did you mean `loop_wait`?
-                patroni.yml:5:5: note: `bootstrap.dcs.slots` is not modelled: it does not change the result
+                patroni.yml:5:5: note: `bootstrap.dcs.slots` is not modelled: hasim leaves it out
                 patroni.yml:6:1: warning: Patroni knows no key `foo` at the top level: it has no effect
-                patroni.yml:9:5: note: `postgresql.parameters.shared_buffers` is not modelled: it does not change the result
+                patroni.yml:9:5: note: `postgresql.parameters.shared_buffers` is not modelled: hasim leaves it out
                 patroni.yml:11:9: warning: Patroni does not know this `watchdog.mode` and disables the watchdog; it knows off, automatic and required"#]],
         );
     }
@@ -302,7 +317,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_run_is_refused_with_its_place() {
-        check_error("bootstrap:\n  dcs:\n    ttl: 30s\n", &expect![[r#"
+        check_error(
+            "bootstrap:\n  dcs:\n    ttl: 30s\n",
+            &expect![[r#"
               × patroni.yml:3:10: `ttl` is `30s`, not a whole number of seconds
                ╭─[patroni.yml:3:10]
              2 │   dcs:
@@ -311,8 +328,11 @@ mod tests {
                ·           ╰── expected a number of seconds without a unit
                ╰────
               help: Patroni reads `ttl` with Python's int() and refuses this value; write `ttl: 30`
-        "#]]);
-        check_error("bootstrap:\n  dcs:\n    synchronous_mode: quorum\n", &expect![[r#"
+        "#]],
+        );
+        check_error(
+            "bootstrap:\n  dcs:\n    synchronous_mode: quorum\n",
+            &expect![[r#"
               × patroni.yml:3:23: hasim does not model quorum commit (`synchronous_mode: quorum`) yet
                ╭─[patroni.yml:3:23]
              2 │   dcs:
@@ -322,8 +342,11 @@ mod tests {
                ╰────
               help: `synchronous_mode: on` with `synchronous_node_count` is modelled; `--set synchronous_mode=on` shows
                     what it would do
-        "#]]);
-        check_error("bootstrap:\n  dcs:\n    failsafe_mode: on\n", &expect![[r#"
+        "#]],
+        );
+        check_error(
+            "bootstrap:\n  dcs:\n    failsafe_mode: on\n",
+            &expect![[r#"
               × patroni.yml:3:20: hasim does not model `failsafe_mode` yet
                ╭─[patroni.yml:3:20]
              2 │   dcs:
@@ -333,17 +356,23 @@ mod tests {
                ╰────
               help: without it, a primary that loses etcd steps down; results for `failsafe_mode: true` would be wrong.
                     Check with `--set failsafe_mode=off` to see what Patroni does without it
-        "#]]);
-        check_error("scope: a\n  ttl: [\n", &expect![[r#"
-              × patroni.yml:1:1: this is not YAML that Patroni could read
-               ╭─[patroni.yml:1:1]
+        "#]],
+        );
+        check_error(
+            "scope: a\n  ttl: [\n",
+            &expect![[r#"
+              × patroni.yml:2:6: this is not YAML that Patroni could read
+               ╭─[patroni.yml:2:6]
              1 │ scope: a
-               · ▲
-               · ╰── mapping values are not allowed in this context at line 2, column 6
              2 │   ttl: [
+               ·      ▲
+               ·      ╰── mapping values are not allowed in this context at line 2, column 6
                ╰────
-        "#]]);
-        check_error("- a\n- b\n", &expect![[r#"
+        "#]],
+        );
+        check_error(
+            "- a\n- b\n",
+            &expect![[r#"
               × patroni.yml:1:1: a patroni.yml is a mapping of keys to values
                ╭─[patroni.yml:1:1]
              1 │ - a
@@ -351,6 +380,7 @@ mod tests {
                · ╰── this is a list
              2 │ - b
                ╰────
-        "#]]);
+        "#]],
+        );
     }
 }

@@ -124,7 +124,11 @@ pub fn setting_from_flag(text: &str) -> Result<Settings, UserError> {
     let key = known_key(key.trim(), key_span, &source)?;
     let span = text.len() - written.len()..text.len();
     let parsed: serde_saphyr::Spanned<Reading<Yaml>> = serde_saphyr::from_str(written).map_err(|error| {
-        UserError::at(Spot::new(&source, span.clone()), "the value is not YAML", error.to_string())
+        UserError::at(
+            Spot::new(&source, span.clone()),
+            "the value is not YAML",
+            error.to_string(),
+        )
     })?;
     let mut value = Reading::<Yaml>::finish(parsed);
     value.span = span;
@@ -161,7 +165,11 @@ fn flatten(
     Ok(())
 }
 
-fn known_key(key: &str, span: std::ops::Range<usize>, source: &Arc<Source>) -> Result<&'static str, UserError> {
+fn known_key(
+    key: &str,
+    span: std::ops::Range<usize>,
+    source: &Arc<Source>,
+) -> Result<&'static str, UserError> {
     modelled(key).ok_or_else(|| {
         let suggestion = did_you_mean(key, MODELLED.iter().copied())
             .unwrap_or_else(|| format!("hasim models: {}", MODELLED.join(", ")));
@@ -199,17 +207,15 @@ impl Reader<'_> {
             ttl: seconds(timeouts.ttl),
             loop_wait: seconds(timeouts.loop_wait),
             retry_timeout: seconds(timeouts.retry_timeout),
-            maximum_lag_on_failover: self.at_least_zero("maximum_lag_on_failover", defaults.maximum_lag_on_failover),
+            maximum_lag_on_failover: self
+                .at_least_zero("maximum_lag_on_failover", defaults.maximum_lag_on_failover),
             check_timeline: self.truth("check_timeline", defaults.check_timeline),
             primary_start_timeout: SimDuration::from_secs(self.at_least_zero("primary_start_timeout", 300)),
             primary_stop_timeout: SimDuration::from_secs(self.at_least_zero("primary_stop_timeout", 0)),
             synchronous_mode,
             synchronous_mode_strict,
             synchronous_node_count: self.synchronous_node_count(synchronous_mode_strict),
-            maximum_lag_on_syncnode: self
-                .number("maximum_lag_on_syncnode", -1)
-                .try_into()
-                .ok(),
+            maximum_lag_on_syncnode: self.number("maximum_lag_on_syncnode", -1).try_into().ok(),
             use_pg_rewind: self.truth("postgresql.use_pg_rewind", defaults.use_pg_rewind),
             remove_data_directory_on_diverged_timelines: self.truth(
                 "postgresql.remove_data_directory_on_diverged_timelines",
@@ -255,7 +261,10 @@ impl Reader<'_> {
             Kind::Integer(number) => return Ok(*number),
             Kind::Float(number) if number.is_finite() => {
                 let whole = number.trunc() as i64;
-                self.remark(key, format!("`{key}` is {number}; Patroni cuts it to {whole} whole seconds"));
+                self.remark(
+                    key,
+                    format!("`{key}` is {number}; Patroni cuts it to {whole} whole seconds"),
+                );
                 return Ok(whole);
             }
             Kind::Text(text) => {
@@ -270,12 +279,18 @@ impl Reader<'_> {
             format!("`{key}` is `{}`, not a whole number of seconds", setting.value),
             "expected a number of seconds without a unit",
         )
-        .help(format!("Patroni reads `{key}` with Python's int() and refuses this value; write `{key}: {default}`")))
+        .help(format!(
+            "Patroni reads `{key}` with Python's int() and refuses this value; write `{key}: {default}`"
+        )))
     }
 
     fn synchronous_mode(&mut self) -> Result<SynchronousMode, UserError> {
         let quorum = |kind: &Kind| matches!(kind, Kind::Text(text) if text.eq_ignore_ascii_case("quorum"));
-        if self.settings.get("synchronous_mode").is_some_and(|setting| quorum(&setting.value.kind)) {
+        if self
+            .settings
+            .get("synchronous_mode")
+            .is_some_and(|setting| quorum(&setting.value.kind))
+        {
             return Err(self.refused(
                 "synchronous_mode",
                 "hasim does not model quorum commit (`synchronous_mode: quorum`) yet",
@@ -296,7 +311,9 @@ impl Reader<'_> {
         if written < least {
             self.remark(
                 "synchronous_node_count",
-                format!("`synchronous_node_count` is {written}; Patroni uses {least}, the least it accepts here"),
+                format!(
+                    "`synchronous_node_count` is {written}; Patroni uses {least}, the least it accepts here"
+                ),
             );
         }
         u8::try_from(written.max(least)).unwrap_or(u8::MAX)
@@ -324,7 +341,11 @@ impl Reader<'_> {
     }
 
     fn watchdog(&mut self) -> Watchdog {
-        let mode = match self.settings.get("watchdog.mode").map(|setting| &setting.value.kind) {
+        let mode = match self
+            .settings
+            .get("watchdog.mode")
+            .map(|setting| &setting.value.kind)
+        {
             None => WatchdogMode::default(),
             Some(Kind::Boolean(false)) => WatchdogMode::Off,
             Some(kind) => {
@@ -368,12 +389,16 @@ impl Reader<'_> {
             "tags.failover_priority"
         };
         if tags.nofailover {
-            self.remark(key, "hasim gives the tags of the file to every member: nobody will fail over".to_owned());
+            self.remark(
+                key,
+                "hasim gives the tags of the file to every member: nobody will fail over".to_owned(),
+            );
         }
         if tags.nosync {
             self.remark(
                 "tags.nosync",
-                "hasim gives the tags of the file to every member: nobody will be a synchronous standby".to_owned(),
+                "hasim gives the tags of the file to every member: nobody will be a synchronous standby"
+                    .to_owned(),
             );
         }
         tags

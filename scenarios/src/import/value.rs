@@ -61,7 +61,11 @@ impl Value {
     /// The value of a key. The last one counts if there are several, as in `PyYAML`.
     pub fn get(&self, key: &str) -> Option<&Self> {
         let entries = self.entries()?;
-        entries.iter().rev().find(|entry| entry.key == key).map(|entry| &entry.value)
+        entries
+            .iter()
+            .rev()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.value)
     }
 }
 
@@ -99,7 +103,10 @@ impl Format for Yaml {
     fn split<T: DeserializeOwned>(spanned: Self::Spanned<T>) -> (T, Range<usize>) {
         let span = spanned.referenced.span();
         let start = span.byte_offset().unwrap_or(0) as usize;
-        (spanned.value, start..start + span.byte_len().unwrap_or(0) as usize)
+        (
+            spanned.value,
+            start..start + span.byte_len().unwrap_or(0) as usize,
+        )
     }
 }
 
