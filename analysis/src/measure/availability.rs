@@ -1,0 +1,246 @@
+//! What the clients felt: silences between successful writes.
+//!
+//! The time line is that of all successful writes of all clients, each at the instant when its client learned of it. A
+//! write answered with a warning is a success here: the system served, even if it promised less.
+//!
+//! - A *gap* is the time from one success to the next. This is the calibration's `unavail`: first acknowledgement
+//!   after the fault minus last acknowledgement before it.
+//! - An *outage* is a gap longer than the threshold in which somebody was kept waiting: some write failed, went
+//!   unanswered, or took longer than the threshold. A pause of the clients is no outage.
+//! - Before the first success the clock does not run, because a cluster that is still starting is not out of service.
+//!   A run without any success is one outage from its first write to its end.
+//! - A run that ends within an outage has not recovered. Its outage is longer than what was seen, so it is none
+//!   here (censored) and [`Availability::outage_at_least`] says how much was seen.
+
+use serde::Serialize;
+use sim_core::{MarkKind, Operation, OperationKind, Outcome, Record, SimDuration, SimTime};
+
+/// What the clients felt.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Availability {
+    /// The length of all outages together, including one that the end of the run cut off.
+    #[serde(rename = "unavailable_s", serialize_with = "crate::seconds::number")]
+    pub unavailable: SimDuration,
+    /// The longest outage: zero when there was none, none when the run had not recovered at its end.
+    #[serde(rename = "outage_s", serialize_with = "crate::seconds::number_or_null")]
+    pub outage: Option<SimDuration>,
+    /// The longest outage as far as it was seen; equals `outage` in a run that recovered.
+    #[serde(rename = "outage_at_least_s", serialize_with = "crate::seconds::number")]
+    pub outage_at_least: SimDuration,
+    /// How many outages there were.
+    pub outage_count: u64,
+    /// The longest gap that ended after the fault, however short; the quantity to compare with a measured `unavail`.
+    /// None without a fault, without a success before or after it, or when the run had not recovered.
+    #[serde(rename = "failover_gap_s", serialize_with = "crate::seconds::number_or_null")]
+    pub failover_gap: Option<SimDuration>,
+    /// True when a write succeeded after the last fault had ended (or struck, if it lasts) and the run did not end
+    /// within an outage.
+    pub recovered: bool,
+}
+
+/// Measures the silences of a run. `fault` is the instant from which `failover_gap` counts.
+pub fn availability(record: &Record, fault: Option<SimTime>, threshold: SimDuration) -> Availability {
+    let successes = successes(record);
+    let mut availability = Availability::default();
+    let mut gap_after_fault = None;
+    for pair in successes.windows(2) {
+        let (from, to) = (pair[0], pair[1]);
+        let length = to.since(from);
+        if fault.is_some_and(|fault| to > fault) {
+            gap_after_fault = gap_after_fault.max(Some(length));
+        }
+        if length > threshold && somebody_waited(record, from, to, threshold) {
+            add_outage(&mut availability, length);
+        }
+    }
+    let open_since = successes.last().copied().or_else(|| first_write(record));
+    let cut_off = open_since.filter(|from| {
+        record.ended_at.since(*from) > threshold && somebody_waited(record, *from, record.ended_at, threshold)
+    });
+    if let Some(from) = cut_off {
+        add_outage(&mut availability, record.ended_at.since(from));
+    }
+    let last_change = record
+        .marks
+        .iter()
+        .rfind(|mark| matches!(mark.kind, MarkKind::Fault | MarkKind::FaultEnded))
+        .map_or(SimTime::ZERO, |mark| mark.at);
+    availability.recovered = cut_off.is_none() && successes.last().is_some_and(|last| *last > last_change);
+    if availability.recovered {
+        availability.outage = Some(availability.outage_at_least);
+        availability.failover_gap = gap_after_fault;
+    }
+    availability
+}
+
+fn add_outage(availability: &mut Availability, length: SimDuration) {
+    availability.unavailable += length;
+    availability.outage_count += 1;
+    availability.outage_at_least = availability.outage_at_least.max(length);
+}
+
+/// The instants at which clients learned of a successful write, in order.
+fn successes(record: &Record) -> Vec<SimTime> {
+    let mut instants: Vec<SimTime> = writes(record)
+        .filter(|write| is_success(write))
+        .filter_map(|write| write.completed)
+        .collect();
+    instants.sort_unstable();
+    instants
+}
+
+fn writes(record: &Record) -> impl Iterator<Item = &Operation> {
+    record
+        .operations
+        .iter()
+        .filter(|operation| operation.kind == OperationKind::Write)
+}
+
+fn first_write(record: &Record) -> Option<SimTime> {
+    writes(record).map(|write| write.invoked).min()
+}
+
+pub(super) fn is_success(write: &Operation) -> bool {
+    matches!(write.outcome, Outcome::Ok | Outcome::OkWithWarning)
+}
+
+/// True when a write was in flight in `from..to` and was not served within the threshold.
+fn somebody_waited(record: &Record, from: SimTime, to: SimTime, threshold: SimDuration) -> bool {
+    writes(record).any(|write| {
+        let completed = write.completed.unwrap_or(record.ended_at);
+        let in_flight = write.invoked < to && completed > from;
+        in_flight && (!is_served(write) || completed.since(write.invoked) > threshold)
+    })
+}
+
+/// A write that the end of the run cut off is not held against the system, unless it had waited too long.
+fn is_served(write: &Operation) -> bool {
+    is_success(write) || write.outcome == Outcome::Pending
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::testing::{Script, at};
+
+    const THRESHOLD: SimDuration = SimDuration::from_millis(500);
+
+    fn seconds(millis: u64) -> SimDuration {
+        SimDuration::from_millis(millis)
+    }
+
+    #[test]
+    fn an_outage_runs_from_the_last_success_to_the_next() {
+        // Last acknowledgement before the fault at 1.9 s, first after it at 12.1 s.
+        let record = Script::new(20_000)
+            .write(1_000, 1_050, Outcome::Ok, 0)
+            .write(1_850, 1_900, Outcome::Ok, 0)
+            .fault(2_000)
+            .failure(1_950, 4_950)
+            .failure(5_000, 12_000)
+            .write(12_050, 12_100, Outcome::Ok, 1)
+            .write(12_150, 12_200, Outcome::OkWithWarning, 1)
+            .record();
+        let found = availability(&record, Some(at(2_000)), THRESHOLD);
+        assert_eq!(
+            found,
+            Availability {
+                unavailable: seconds(10_200),
+                outage: Some(seconds(10_200)),
+                outage_at_least: seconds(10_200),
+                outage_count: 1,
+                failover_gap: Some(seconds(10_200)),
+                recovered: true,
+            }
+        );
+    }
+
+    #[test]
+    fn a_pause_of_the_clients_is_no_outage_and_a_slow_write_is() {
+        let paused = Script::new(20_000)
+            .write(1_000, 1_050, Outcome::Ok, 0)
+            .write(9_000, 9_050, Outcome::Ok, 0)
+            .record();
+        let found = availability(&paused, None, THRESHOLD);
+        assert_eq!(
+            (found.unavailable, found.outage),
+            (SimDuration::ZERO, Some(SimDuration::ZERO))
+        );
+        assert!(found.recovered && found.failover_gap.is_none());
+        let slow = Script::new(20_000)
+            .write(1_000, 1_050, Outcome::Ok, 0)
+            .write(1_100, 9_050, Outcome::Ok, 0)
+            .record();
+        assert_eq!(availability(&slow, None, THRESHOLD).unavailable, seconds(8_000));
+    }
+
+    #[test]
+    fn outages_add_up_and_the_longest_is_named() {
+        let record = Script::new(20_000)
+            .fault(500)
+            .write(1_000, 1_000, Outcome::Ok, 0)
+            .failure(1_100, 2_000)
+            .write(3_000, 3_000, Outcome::Ok, 0)
+            .failure(3_100, 4_000)
+            .write(6_000, 6_000, Outcome::Ok, 0)
+            .record();
+        let found = availability(&record, Some(at(500)), THRESHOLD);
+        assert_eq!(
+            (found.unavailable, found.outage, found.outage_count),
+            (seconds(5_000), Some(seconds(3_000)), 2)
+        );
+    }
+
+    #[test]
+    fn a_run_that_ends_within_an_outage_is_censored() {
+        for record in [
+            Script::new(20_000)
+                .write(1_000, 2_000, Outcome::Ok, 0)
+                .fault(1_999)
+                .pending(2_100)
+                .record(),
+            Script::new(20_000)
+                .write(1_000, 2_000, Outcome::Ok, 0)
+                .fault(2_000)
+                .failure(2_100, 2_200)
+                .record(),
+        ] {
+            let found = availability(&record, Some(at(1_999)), THRESHOLD);
+            assert!(!found.recovered);
+            assert_eq!((found.outage, found.failover_gap), (None, None));
+            assert_eq!(
+                (found.outage_at_least, found.unavailable),
+                (seconds(18_000), seconds(18_000))
+            );
+        }
+    }
+
+    #[test]
+    fn no_success_at_all_is_one_outage_from_the_first_write() {
+        let record = Script::new(20_000).failure(5_000, 6_000).pending(6_100).record();
+        let found = availability(&record, None, THRESHOLD);
+        assert_eq!(
+            (found.outage_at_least, found.outage, found.recovered),
+            (seconds(15_000), None, false)
+        );
+    }
+
+    #[test]
+    fn a_success_must_follow_the_end_of_the_last_fault() {
+        let record = Script::new(20_000)
+            .write(1_000, 2_000, Outcome::Ok, 0)
+            .fault(3_000)
+            .mark(19_900, MarkKind::FaultEnded, 0, 0)
+            .record();
+        assert!(!availability(&record, Some(at(3_000)), THRESHOLD).recovered);
+    }
+
+    #[test]
+    fn a_write_cut_off_by_the_end_is_not_held_against_the_system() {
+        let record = Script::new(20_000)
+            .write(1_000, 2_000, Outcome::Ok, 0)
+            .pending(19_900)
+            .record();
+        assert!(availability(&record, None, THRESHOLD).recovered);
+    }
+}
