@@ -7,10 +7,9 @@ use std::process::ExitCode;
 pub enum Exit {
     /// 0: every promise was kept.
     Kept,
-    /// 2: no promise is known to be broken, and not all could be judged (event budget spent, interrupted, too few
-    /// seeds to find what must be found).
+    /// 2: no promise is known to be broken, and not all could be judged (event budget spent, interrupted).
     Undecided,
-    /// 1: a promise was broken, or the finding that a scenario demands was not made.
+    /// 1: a promise was broken, or the finding that a scenario demands was not made in the whole campaign.
     Violated,
     /// 64: a flag, a name or a file is wrong.
     Usage,

@@ -25,6 +25,7 @@ pub const PATRONI_ROLES: &[&str] = &[
     "etcd",
     "client",
     "haproxy",
+    "pgbouncer",
 ];
 
 /// The families that there are.
