@@ -1,1 +1,26 @@
-//! Not yet written.
+//! The composition root: scenario files and the catalogue, readers of real configuration files, the campaign runner
+//! and the `hasim` command.
+//!
+//! The way through the crate: a [`scenario::Scenario`] from a file and the [`case::UserSettings`] of a person make a
+//! [`case::Case`]; a [`family::Family`] builds a [`family::System`] from it; [`campaign::run_seeds`] runs it; and a
+//! [`campaign::Report`] says what came of it. A failed run becomes a [`repro::Repro`], which replays it anywhere.
+
+pub mod atomic_file;
+pub mod campaign;
+pub mod case;
+pub mod catalogue;
+pub mod cli;
+pub mod diagnostic;
+pub mod exit;
+pub mod family;
+pub mod import;
+pub mod repro;
+pub mod scenario;
+
+/// The version of hasim, which belongs to every result.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The families whose models are part of this build.
+pub fn families() -> Vec<&'static dyn family::Family> {
+    Vec::new()
+}

@@ -123,3 +123,145 @@ pub struct Tags {
     /// Never becomes a synchronous standby.
     pub nosync: bool,
 }
+
+/// `ttl`, `loop_wait` and `retry_timeout` as written, in whole seconds, before Patroni has adjusted them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Timeouts {
+    /// `ttl` in seconds.
+    pub ttl: i64,
+    /// `loop_wait` in seconds.
+    pub loop_wait: i64,
+    /// `retry_timeout` in seconds.
+    pub retry_timeout: i64,
+}
+
+/// What Patroni changed in the [`Timeouts`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Adjustment {
+    /// The key whose value was changed.
+    pub key: &'static str,
+    /// What Patroni does and why, in one sentence.
+    pub message: String,
+}
+
+impl Timeouts {
+    /// The least values that Patroni accepts.
+    const LEAST: Self = Self {
+        ttl: 20,
+        loop_wait: 1,
+        retry_timeout: 3,
+    };
+
+    /// What Patroni makes of the values, and what it changes (`Config._validate_and_adjust_timeouts` in
+    /// `patroni/config.py`): each is raised to its minimum first; then, so that a primary gives up before its lock
+    /// expires, `loop_wait + 2 * retry_timeout <= ttl` is enforced by lowering `loop_wait`, and `retry_timeout` only
+    /// if a `loop_wait` of 1 is not enough.
+    #[must_use]
+    pub fn adjust(self) -> (Self, Vec<Adjustment>) {
+        let mut adjustments = Vec::new();
+        let mut at_least = |key: &'static str, value: i64, least: i64| {
+            if value < least {
+                adjustments.push(Adjustment {
+                    key,
+                    message: format!(
+                        "`{key}` is {value} s; Patroni raises it to {least} s, the least it accepts"
+                    ),
+                });
+            }
+            value.max(least)
+        };
+        let loop_wait = at_least("loop_wait", self.loop_wait, Self::LEAST.loop_wait);
+        let retry_timeout = at_least("retry_timeout", self.retry_timeout, Self::LEAST.retry_timeout);
+        let ttl = at_least("ttl", self.ttl, Self::LEAST.ttl);
+        let raised = Self {
+            ttl,
+            loop_wait,
+            retry_timeout,
+        };
+        let adjusted = raised.within_rule();
+        for (key, before, after) in [
+            ("loop_wait", loop_wait, adjusted.loop_wait),
+            ("retry_timeout", retry_timeout, adjusted.retry_timeout),
+        ] {
+            if before != after {
+                adjustments.push(Adjustment {
+                    key,
+                    message: format!(
+                        "`loop_wait` + 2 * `retry_timeout` is {loop_wait} s + 2 * {retry_timeout} s, more than the \
+                         `ttl` of {ttl} s; Patroni lowers `{key}` from {before} s to {after} s"
+                    ),
+                });
+            }
+        }
+        (adjusted, adjustments)
+    }
+
+    /// The rule that a primary notices in time that it lost its lock.
+    fn within_rule(self) -> Self {
+        let least = Self::LEAST.loop_wait;
+        let doubled = self.retry_timeout.saturating_mul(2);
+        if doubled.saturating_add(least) > self.ttl {
+            Self {
+                loop_wait: least,
+                retry_timeout: (self.ttl - least) / 2,
+                ..self
+            }
+        } else if doubled.saturating_add(self.loop_wait) > self.ttl {
+            Self {
+                loop_wait: self.ttl - doubled,
+                ..self
+            }
+        } else {
+            self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(before: [i64; 3], after: [i64; 3], changed: &[&str]) {
+        let [ttl, loop_wait, retry_timeout] = before;
+        let (adjusted, adjustments) = Timeouts {
+            ttl,
+            loop_wait,
+            retry_timeout,
+        }
+        .adjust();
+        assert_eq!(
+            [adjusted.ttl, adjusted.loop_wait, adjusted.retry_timeout],
+            after,
+            "{adjustments:?}"
+        );
+        let keys: Vec<&str> = adjustments.iter().map(|adjustment| adjustment.key).collect();
+        assert_eq!(keys, changed);
+    }
+
+    #[test]
+    fn values_within_the_rule_stay() {
+        check([30, 10, 10], [30, 10, 10], &[]);
+        check([20, 1, 3], [20, 1, 3], &[]);
+    }
+
+    #[test]
+    fn values_below_the_minimum_are_raised() {
+        check([5, 0, -1], [20, 1, 3], &["loop_wait", "retry_timeout", "ttl"]);
+        check([30, 10, 1], [30, 10, 3], &["retry_timeout"]);
+    }
+
+    #[test]
+    fn loop_wait_is_lowered_first() {
+        check([25, 10, 10], [25, 5, 10], &["loop_wait"]);
+        check([21, 10, 10], [21, 1, 10], &["loop_wait"]);
+    }
+
+    #[test]
+    fn retry_timeout_is_lowered_when_the_least_loop_wait_is_not_enough() {
+        check([20, 10, 10], [20, 1, 9], &["loop_wait", "retry_timeout"]);
+        check([5, 10, 10], [20, 1, 9], &["ttl", "loop_wait", "retry_timeout"]);
+        check([20, 1, 10], [20, 1, 9], &["retry_timeout"]);
+        check([30, 10, i64::MAX], [30, 1, 14], &["loop_wait", "retry_timeout"]);
+    }
+}

@@ -22,10 +22,8 @@ mod system;
 mod task;
 mod watchdog;
 
-pub use cluster::{Load, PatroniCluster, Placement, Plan, Route};
-pub use config::{Configuration, SynchronousMode, Tags, Watchdog, WatchdogMode};
-pub use inputs::{InputSamplers, Inputs};
-pub use member::{Member, Peer, Spec, Timer};
+pub use config::{Adjustment, Configuration, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode};
+pub use inputs::Inputs;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use rest::RoundPurpose;
 pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};

@@ -1,0 +1,142 @@
+//! From one run to a verdict.
+
+use std::fmt;
+
+use analysis::Measures;
+use sim_core::{EndReason, Record, SimDuration};
+
+use crate::exit::Exit;
+use crate::scenario::Promise;
+
+/// What one run says about the promises of its scenario. Names are stable: they stand in tables and repro files.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Verdict {
+    /// Every promise that is judged run by run was kept.
+    Kept,
+    /// The event budget was spent before the horizon: a livelock, or a budget set too low.
+    Undecided,
+    /// The longest outage was longer than promised.
+    RecoveryTooSlow,
+    /// At the end of the run no client could write.
+    NotRecovered,
+    /// No write was ever acknowledged: every other promise would be kept for want of trying.
+    NothingAcknowledged,
+    /// Two processes accepted writes at one instant.
+    TwoWritablePrimaries,
+    /// An acknowledged write is missing.
+    AckedWriteLost,
+    /// A condition that always holds did not.
+    ConditionViolated,
+    /// A model panicked.
+    ModelPanicked,
+}
+
+impl Verdict {
+    /// The name in kebab case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kept => "kept",
+            Self::Undecided => "undecided",
+            Self::RecoveryTooSlow => "recovery-too-slow",
+            Self::NotRecovered => "not-recovered",
+            Self::NothingAcknowledged => "nothing-acknowledged",
+            Self::TwoWritablePrimaries => "two-writable-primaries",
+            Self::AckedWriteLost => "acked-write-lost",
+            Self::ConditionViolated => "condition-violated",
+            Self::ModelPanicked => "model-panicked",
+        }
+    }
+
+    /// How a command ends that found this.
+    pub const fn exit(self) -> Exit {
+        match self {
+            Self::Kept => Exit::Kept,
+            Self::Undecided => Exit::Undecided,
+            _ => Exit::Violated,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+/// A verdict and what it rests on, on one line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Judgement {
+    /// The verdict: the gravest, if several apply.
+    pub verdict: Verdict,
+    /// The evidence; empty if all was kept.
+    pub evidence: String,
+}
+
+impl Judgement {
+    fn new(verdict: Verdict, evidence: impl Into<String>) -> Self {
+        Self {
+            verdict,
+            evidence: evidence.into(),
+        }
+    }
+}
+
+/// Judges one run by the promises of its scenario.
+pub fn judge(promises: &[Promise], record: &Record, measures: &Measures) -> Judgement {
+    if let EndReason::Panicked(message) = &record.end {
+        return Judgement::new(Verdict::ModelPanicked, format!("at {}: {message}", record.ended_at));
+    }
+    if let Some(violation) = &record.violation {
+        return Judgement::new(
+            Verdict::ConditionViolated,
+            format!("{} at {}: {}", violation.name, violation.at, violation.detail),
+        );
+    }
+    if record.end == EndReason::EventBudget {
+        return Judgement::new(
+            Verdict::Undecided,
+            format!("{} events were spent at {}", record.events, record.ended_at),
+        );
+    }
+    if measures.loss.acknowledged == 0 {
+        return Judgement::new(Verdict::NothingAcknowledged, "no client ever wrote anything");
+    }
+    promises
+        .iter()
+        .map(|promise| judge_promise(*promise, measures))
+        .max_by_key(|judgement| judgement.verdict)
+        .unwrap_or_else(|| Judgement::new(Verdict::Kept, ""))
+}
+
+fn judge_promise(promise: Promise, measures: &Measures) -> Judgement {
+    let availability = &measures.availability;
+    match promise {
+        Promise::NoAcknowledgedWriteLost if measures.loss.lost > 0 => Judgement::new(
+            Verdict::AckedWriteLost,
+            format!(
+                "lost {} of {} acknowledged writes, acknowledged within {}",
+                measures.loss.lost,
+                measures.loss.acknowledged,
+                measures.loss.lost_span.unwrap_or_default()
+            ),
+        ),
+        Promise::AtMostOneWritablePrimary if measures.overlap.total > SimDuration::ZERO => Judgement::new(
+            Verdict::TwoWritablePrimaries,
+            format!(
+                "for {}, with {} writes acknowledged meanwhile",
+                measures.overlap.total, measures.overlap.writes
+            ),
+        ),
+        Promise::RecoversWithin(_) if !availability.recovered => Judgement::new(
+            Verdict::NotRecovered,
+            format!("unavailable for {} when the run ended", availability.outage_at_least),
+        ),
+        Promise::RecoversWithin(limit) if availability.outage.is_none_or(|outage| outage > limit) => {
+            Judgement::new(
+                Verdict::RecoveryTooSlow,
+                format!("outage of {}, promised {limit}", availability.outage_at_least),
+            )
+        }
+        _ => Judgement::new(Verdict::Kept, ""),
+    }
+}

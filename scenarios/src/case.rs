@@ -1,0 +1,104 @@
+//! A case: a scenario together with the settings of the person who asks.
+
+use std::sync::Arc;
+
+use models::patroni::Configuration;
+
+use crate::diagnostic::{Remark, Source, Spot, UserError, Weight};
+use crate::import::{Settings, read_patroni_yml, setting_from_flag};
+use crate::scenario::{EtcdHosts, Scenario};
+
+/// What the person who asks brings: a real file, and flags.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserSettings {
+    /// `--config`: a real `patroni.yml`.
+    pub file: Option<Arc<Source>>,
+    /// `--set`, in the order of the command line.
+    pub flags: Vec<String>,
+}
+
+/// A scenario with complete settings: all that a family needs to build a system.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// The scenario.
+    pub scenario: Arc<Scenario>,
+    /// What the members run with.
+    pub configuration: Configuration,
+    /// Members of etcd.
+    pub etcd_members: u8,
+    /// What there is to say about the files and flags.
+    pub remarks: Vec<Remark>,
+    /// What the person brought.
+    pub user: UserSettings,
+}
+
+impl Case {
+    /// Puts the layers on top of each other: Patroni's defaults, the scenario's `patroni.yml`, the user's, the
+    /// scenario's own settings (its promise depends on them), and the user's flags.
+    ///
+    /// # Errors
+    /// What Patroni would not start with, or hasim does not model.
+    pub fn new(scenario: &Arc<Scenario>, user: &UserSettings) -> Result<Self, UserError> {
+        let mut remarks = scenario.remarks.clone();
+        let mut settings = Settings::default();
+        let mut etcd_in_file = None;
+        let users_file = user.file.as_ref().map(read_patroni_yml).transpose()?;
+        for file in scenario.cluster.file.iter().chain(&users_file) {
+            settings.overlay(&file.settings);
+            etcd_in_file = file.etcd_members.or(etcd_in_file);
+            remarks.extend(file.remarks.iter().cloned());
+        }
+        if let Some(file) = &users_file {
+            remarks.extend(overruled(&file.settings, scenario));
+        }
+        settings.overlay(&scenario.cluster.settings);
+        for flag in &user.flags {
+            settings.overlay(&setting_from_flag(flag)?);
+        }
+        let (mut configuration, adjusted) = settings.configuration()?;
+        remarks.extend(adjusted);
+        configuration.watchdog.device_present = scenario.cluster.watchdog_device;
+        let etcd_members = etcd_members(scenario, etcd_in_file)?;
+        Ok(Self {
+            scenario: Arc::clone(scenario),
+            configuration,
+            etcd_members,
+            remarks,
+            user: user.clone(),
+        })
+    }
+}
+
+/// Notes about settings of the user's file that the scenario fixes otherwise.
+fn overruled(file: &Settings, scenario: &Scenario) -> Vec<Remark> {
+    file.shared(&scenario.cluster.settings)
+        .filter(|(_, theirs, ours)| theirs.value.kind != ours.value.kind)
+        .map(|(key, theirs, ours)| Remark {
+            weight: Weight::Note,
+            spot: theirs.spot.clone(),
+            message: format!(
+                "`{key}` is {} here; the scenario `{}` fixes it to {}, because its promise depends on it \
+                 (`--set {key}=...` overrules both)",
+                theirs.value, scenario.name, ours.value
+            ),
+        })
+        .collect()
+}
+
+fn etcd_members(scenario: &Scenario, in_file: Option<usize>) -> Result<u8, UserError> {
+    let count = scenario.cluster.etcd.map_or(in_file.unwrap_or(3), usize::from);
+    let members = u8::try_from(count).ok().filter(|count| *count <= 9).ok_or_else(|| {
+        UserError::new(format!("{count} members of etcd are more than the 9 that hasim models"))
+            .help("name fewer hosts below `etcd3` in the patroni.yml")
+    })?;
+    if scenario.cluster.etcd_hosts == EtcdHosts::Shared && members > scenario.cluster.members {
+        let message = format!(
+            "{members} members of etcd do not fit on the hosts of {} members, one each",
+            scenario.cluster.members
+        );
+        let start = scenario.source.text.find("etcd_hosts").unwrap_or(0);
+        let spot = Spot::new(&scenario.source, start..start + "etcd_hosts".len());
+        return Err(UserError::at(spot, message, "shared").help("lower `cluster.etcd`, or use `etcd_hosts = \"own\"`"));
+    }
+    Ok(members)
+}

@@ -1,0 +1,33 @@
+//! `hasim list`.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+
+use super::{Failure, Terminal, select};
+use crate::catalogue;
+use crate::exit::Exit;
+
+/// Options of `list`.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// Names, or beginnings of names up to a slash; all without.
+    scenarios: Vec<String>,
+    /// Explains the keys of scenario files instead.
+    #[arg(long, conflicts_with = "scenarios")]
+    keys: bool,
+}
+
+pub(super) fn run(options: &Options, terminal: &mut Terminal<'_>) -> Result<Exit, Failure> {
+    if options.keys {
+        terminal.out.write_all(catalogue::README.as_bytes())?;
+        return Ok(Exit::Kept);
+    }
+    let mut text = String::new();
+    for scenario in select::scenarios(&options.scenarios)? {
+        let promises: Vec<String> = scenario.promises.iter().map(ToString::to_string).collect();
+        let _ = writeln!(text, "{}\n    {}\n    promises: {}", scenario.name, scenario.summary, promises.join(", "));
+    }
+    terminal.out.write_all(text.as_bytes())?;
+    Ok(Exit::Kept)
+}

@@ -1,0 +1,61 @@
+//! `hasim replay`: the same run again, and a comparison.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::run::LogOptions;
+use super::{Failure, Terminal, select, timeline};
+use crate::campaign::run_schedule;
+use crate::diagnostic::UserError;
+use crate::exit::Exit;
+use crate::family::{Family, build};
+use crate::repro::{Expected, Repro};
+use crate::VERSION;
+
+/// Options of `replay`.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// A repro file, as `hasim check` writes it.
+    file: PathBuf,
+    /// Tries a file from another version of hasim.
+    #[arg(long)]
+    any_version: bool,
+    #[command(flatten)]
+    log: LogOptions,
+}
+
+pub(super) fn run(
+    options: &Options,
+    families: &[&dyn Family],
+    terminal: &mut Terminal<'_>,
+) -> Result<Exit, Failure> {
+    let source = select::read_file(&options.file)?;
+    let repro = Repro::read(&source, options.any_version)?;
+    let case = repro.case()?;
+    let system = build(families, &case)?;
+    system.check(&repro.schedule).map_err(|error| {
+        UserError::new(format!("the schedule in `{}` does not fit its cluster: {error}", source.name))
+    })?;
+    let (outcome, result) = run_schedule(&case, &*system, repro.seed, &repro.schedule, options.log.level());
+    let names = system.process_names();
+    let text = timeline::tell(&names, &repro.schedule, &outcome, &result, options.log.detail());
+    terminal.out.write_all(text.as_bytes())?;
+    let found = Expected::of(&outcome);
+    if found == repro.expected {
+        writeln!(terminal.out, "replayed: the same digest and verdict as in the file")?;
+        return Ok(outcome.judgement.verdict.exit());
+    }
+    let expected = &repro.expected;
+    writeln!(
+        terminal.out,
+        "not the same: the file has digest {} and verdict {}, this run has digest {} and verdict {}",
+        expected.digest, expected.verdict, found.digest, found.verdict
+    )?;
+    if repro.hasim_version == VERSION {
+        // The same version must give the same run: either hasim is not deterministic, or two builds that differ
+        // call themselves by one version.
+        return Err(Failure::Internal("a run did not repeat".to_owned()));
+    }
+    Ok(outcome.judgement.verdict.exit())
+}

@@ -1,0 +1,139 @@
+//! From the words on the command line to scenarios and cases.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::Terminal;
+use crate::case::{Case, UserSettings};
+use crate::catalogue;
+use crate::diagnostic::{Source, UserError, did_you_mean};
+use crate::scenario::{Companions, Scenario};
+
+/// The settings that a person brings.
+#[derive(Args, Debug)]
+pub(super) struct SettingOptions {
+    /// A real patroni.yml; scenarios keep the settings that their promise depends on.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one of Patroni's settings over all files; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl SettingOptions {
+    pub(super) fn read(&self) -> Result<UserSettings, UserError> {
+        Ok(UserSettings {
+            file: self.config.as_deref().map(read_file).transpose()?,
+            flags: self.set.clone(),
+        })
+    }
+}
+
+/// Reads a text file.
+pub(super) fn read_file(path: &Path) -> Result<Arc<Source>, UserError> {
+    let name = path.display().to_string();
+    let bytes = fs::read(path).map_err(|error| UserError::new(format!("cannot read `{name}`: {error}")))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source::new(name, text)),
+        Err(error) => Err(UserError::new(format!(
+            "`{name}` is not text: byte {} is not UTF-8",
+            error.utf8_error().valid_up_to()
+        ))),
+    }
+}
+
+/// Files beside a scenario file.
+struct Beside(PathBuf);
+
+impl Companions for Beside {
+    fn read(&self, name: &str) -> Result<String, String> {
+        fs::read_to_string(self.0.join(name)).map_err(|error| error.to_string())
+    }
+}
+
+/// The scenarios that these words mean: names of the catalogue, the beginnings of names up to a slash, and files.
+/// Without a word, the whole catalogue.
+pub(super) fn scenarios(words: &[String]) -> Result<Vec<Arc<Scenario>>, UserError> {
+    let catalogue = catalogue::scenarios()?;
+    if words.is_empty() {
+        return Ok(catalogue);
+    }
+    let mut chosen: Vec<Arc<Scenario>> = Vec::new();
+    for word in words {
+        if Path::new(word).extension().is_some_and(|extension| extension == "toml") {
+            chosen.push(from_file(Path::new(word))?);
+            continue;
+        }
+        let before = chosen.len();
+        let word = word.trim_end_matches('/');
+        chosen.extend(catalogue.iter().filter(|scenario| is_meant(&scenario.name, word)).cloned());
+        if chosen.len() == before {
+            return Err(unknown(word, &catalogue));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    chosen.retain(|scenario| seen.insert(scenario.name.clone()));
+    Ok(chosen)
+}
+
+fn is_meant(name: &str, word: &str) -> bool {
+    name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn from_file(path: &Path) -> Result<Arc<Scenario>, UserError> {
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    Scenario::read(&read_file(path)?, &Beside(folder)).map(Arc::new)
+}
+
+fn unknown(word: &str, catalogue: &[Arc<Scenario>]) -> UserError {
+    let mut known = BTreeSet::new();
+    for scenario in catalogue {
+        let name = scenario.name.as_str();
+        known.insert(name);
+        known.extend(name.match_indices('/').map(|(slash, _)| &name[..slash]));
+    }
+    UserError::new(format!("there is no scenario `{word}`"))
+        .help("`hasim list` shows them all; a file of your own ends in .toml")
+        .maybe_help(did_you_mean(word, known))
+}
+
+/// Makes a case of each scenario and says what there is to say about the files, each thing once.
+pub(super) fn cases(
+    scenarios: &[Arc<Scenario>],
+    user: &UserSettings,
+    terminal: &mut Terminal<'_>,
+) -> Result<Vec<Case>, UserError> {
+    let cases: Vec<Case> = scenarios
+        .iter()
+        .map(|scenario| Case::new(scenario, user))
+        .collect::<Result<_, _>>()?;
+    let mut said = BTreeSet::new();
+    for remark in cases.iter().flat_map(|case| &case.remarks) {
+        let text = remark.to_string();
+        if !said.contains(&text) {
+            terminal.say(&text);
+            said.insert(text);
+        }
+    }
+    Ok(cases)
+}
+
+/// A case of the one scenario with this name.
+pub(super) fn one_case(
+    word: &str,
+    user: &UserSettings,
+    terminal: &mut Terminal<'_>,
+) -> Result<Case, UserError> {
+    let scenarios = scenarios(&[word.to_owned()])?;
+    if scenarios.len() > 1 {
+        let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
+        return Err(UserError::new(format!("`{word}` means {} scenarios", names.len()))
+            .help(format!("choose one of: {}", names.join(", "))));
+    }
+    let mut cases = cases(&scenarios, user, terminal)?;
+    Ok(cases.remove(0))
+}

@@ -1,0 +1,94 @@
+//! The table of a campaign, for people.
+
+use analysis::stats::Quantile;
+use analysis::{ScenarioSummary, TimeQuantiles};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use sim_core::SimDuration;
+
+use crate::campaign::{Report, SeedRange};
+use crate::VERSION;
+
+/// One line for each scenario. The caption says what every number rests on.
+pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
+    let mut table = Table::new();
+    table
+        .force_no_tty()
+        .load_style(comfy_table::presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header([
+            "scenario",
+            "verdict",
+            "runs",
+            "outage p50",
+            "outage p90",
+            "outage p99",
+            "never recovered",
+            "runs with loss",
+            "most lost",
+            "runs with two primaries",
+        ]);
+    for (name, report) in reports {
+        table.add_row(row(name, report));
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!(
+        "{}\nhasim {VERSION}, seeds {seeds}; outages in seconds with 95 % confidence intervals; \
+         a share of runs is the exact 95 % interval, or a 95 % upper bound if there was none\n",
+        table.trim_fmt()
+    )
+}
+
+fn row(name: &str, report: &Report) -> Vec<String> {
+    let verdict = report.verdict.name().to_owned();
+    let Some(summary) = &report.summary else {
+        return vec![name.to_owned(), verdict, "0".to_owned()];
+    };
+    let TimeQuantiles { p50, p90, p99, .. } = &summary.outage;
+    vec![
+        name.to_owned(),
+        verdict,
+        summary.run_count.to_string(),
+        quantile(p50),
+        quantile(p90),
+        quantile(p99),
+        summary.unrecovered_count.to_string(),
+        losses(summary),
+        summary.loss.lost_max.to_string(),
+        overlaps(summary),
+    ]
+}
+
+fn quantile(quantile: &Quantile) -> String {
+    let seconds = |length: SimDuration| format!("{:.1}", length.as_secs_f64());
+    let bound = |length: Option<SimDuration>| length.map_or("-".to_owned(), seconds);
+    format!(
+        "{} [{}, {}]",
+        quantile.value.map_or("never".to_owned(), seconds),
+        bound(quantile.low),
+        bound(quantile.high)
+    )
+}
+
+fn losses(summary: &ScenarioSummary) -> String {
+    let loss = &summary.loss;
+    share(loss.run_count, loss.run_probability.low, loss.run_probability.high, loss.zero_events_upper)
+}
+
+fn overlaps(summary: &ScenarioSummary) -> String {
+    let overlap = &summary.overlap;
+    share(
+        overlap.run_count,
+        overlap.run_probability.low,
+        overlap.run_probability.high,
+        overlap.zero_events_upper,
+    )
+}
+
+fn share(count: u64, low: f64, high: f64, upper: Option<f64>) -> String {
+    match upper {
+        Some(upper) => format!("0 (< {:.2}%)", upper * 100.0),
+        None => format!("{count} ({:.2}..{:.2}%)", low * 100.0, high * 100.0),
+    }
+}

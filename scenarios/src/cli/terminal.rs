@@ -1,0 +1,32 @@
+//! Where the command writes to.
+
+use std::io::Write;
+
+/// The two streams of the command, and what they can do.
+pub struct Terminal<'a> {
+    /// Data.
+    pub out: &'a mut dyn Write,
+    /// Talk.
+    pub err: &'a mut dyn Write,
+    /// Whether a person watches the standard error: then there is a progress bar.
+    pub interactive: bool,
+    /// Whether errors may have colours.
+    pub colours: bool,
+}
+
+impl std::fmt::Debug for Terminal<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Terminal")
+            .field("interactive", &self.interactive)
+            .field("colours", &self.colours)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Terminal<'_> {
+    /// Writes a line of talk. If nobody can hear it, nothing else can be done about it either.
+    pub fn say(&mut self, text: &str) {
+        let _ = writeln!(self.err, "{}", text.trim_end());
+    }
+}

@@ -1,0 +1,72 @@
+//! One run as text: its faults, what happened when, and what came of it.
+
+use std::fmt::Write as _;
+
+use sim_core::{DeliveredFault, Schedule, TraceKind};
+
+use crate::VERSION;
+use crate::campaign::Outcome;
+use crate::family::RunResult;
+
+/// How much of the log is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Detail {
+    /// Marks and faults.
+    Marks,
+    /// The whole log.
+    Everything,
+}
+
+/// The text of a run. `names` are those of the processes.
+pub(super) fn tell(
+    names: &[String],
+    schedule: &Schedule,
+    outcome: &Outcome,
+    result: &RunResult,
+    detail: Detail,
+) -> String {
+    let row = &outcome.row;
+    let mut text = format!("{} seed {}  hasim {VERSION}\n", row.scenario, row.seed);
+    let width = names.iter().map(String::len).max().unwrap_or(0);
+    for entry in &result.log {
+        if detail == Detail::Marks && !matches!(entry.kind, TraceKind::Mark | TraceKind::Fault) {
+            continue;
+        }
+        let name = entry
+            .process
+            .and_then(|process| names.get(process.index()))
+            .map_or("", String::as_str);
+        let _ = writeln!(text, "{:>10}  {name:width$}  {}", entry.at, entry.text);
+    }
+    for position in 0..schedule.0.len() {
+        let _ = writeln!(text, "fault {position}: {}", fate(names, position, &result.faults));
+    }
+    let outage = row.outage.map_or("never ended".to_owned(), |outage| outage.to_string());
+    let _ = writeln!(
+        text,
+        "writes: {} acknowledged, {} of them lost; longest outage: {outage}; two writable primaries: {}\n\
+         digest: {}  events: {}  ended: {:?} at {}",
+        row.acknowledged, row.lost, row.overlap, row.digest, row.events, result.record.end, result.record.ended_at,
+    );
+    let evidence = &outcome.judgement.evidence;
+    let separator = if evidence.is_empty() { "" } else { ": " };
+    let _ = writeln!(text, "verdict: {}{separator}{evidence}", outcome.judgement.verdict);
+    text
+}
+
+/// What became of the fault with this position.
+fn fate(names: &[String], position: usize, delivered: &[DeliveredFault]) -> String {
+    let Some(fault) = delivered.iter().find(|fault| fault.index == position) else {
+        return "did not fire".to_owned();
+    };
+    let hit: Vec<&str> = fault
+        .processes
+        .iter()
+        .filter_map(|process| names.get(process.index()).map(String::as_str))
+        .collect();
+    match (hit.is_empty(), fault.accepted) {
+        (true, _) => format!("{} at {} hit nobody", fault.kind, fault.at),
+        (false, true) => format!("{} at {} hit {}", fault.kind, fault.at, hit.join(", ")),
+        (false, false) => format!("{} at {} was not understood by {}", fault.kind, fault.at, hit.join(", ")),
+    }
+}

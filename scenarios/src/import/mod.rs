@@ -1,0 +1,12 @@
+//! Readers of real configuration files.
+//!
+//! A real file is read as the real software reads it: its own rules for types, precedence and ranges, its own reaction
+//! to nonsense. Keys that hasim does not know are reported and never fatal.
+
+mod known_keys;
+mod patroni;
+mod settings;
+pub mod value;
+
+pub use patroni::{PatroniFile, read_patroni_yml};
+pub use settings::{Setting, Settings, setting_from_flag, settings_from_table};

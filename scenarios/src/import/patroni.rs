@@ -1,0 +1,386 @@
+//! Reads a real `patroni.yml`.
+//!
+//! Where a setting may stand, and which place wins, is Patroni's rule (`patroni/config.py`):
+//! - dynamic settings count only below `bootstrap.dcs` (from there they go to etcd when the cluster is made); at the
+//!   top level Patroni ignores them;
+//! - settings below `postgresql` in the file win over those below `bootstrap.dcs.postgresql`;
+//! - `watchdog` and `tags` are settings of the member.
+//!
+//! hasim gives the settings of one file to all members of the cluster.
+
+use std::sync::Arc;
+
+use super::known_keys::{Below, DYNAMIC, below};
+use super::settings::{MODELLED, Settings, canonical, modelled};
+use super::value::{Entry, Kind, Reading, Value, Yaml};
+use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
+
+/// What a `patroni.yml` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PatroniFile {
+    /// The settings that hasim models.
+    pub settings: Settings,
+    /// How many members of etcd the file names.
+    pub etcd_members: Option<usize>,
+    /// Keys that have no effect here, in the order of the file.
+    pub remarks: Vec<Remark>,
+}
+
+/// Reads the file.
+///
+/// # Errors
+/// It is not YAML, or not a mapping.
+pub fn read_patroni_yml(source: &Arc<Source>) -> Result<PatroniFile, UserError> {
+    let root = parse(source)?;
+    if root.entries().is_none() {
+        return Err(UserError::at(
+            Spot::new(source, root.span.clone()),
+            "a patroni.yml is a mapping of keys to values",
+            format!("this is {root}"),
+        ));
+    }
+    let mut importer = Importer {
+        source,
+        file: PatroniFile {
+            settings: Settings::default(),
+            etcd_members: None,
+            remarks: Vec::new(),
+        },
+        not_modelled: Vec::new(),
+    };
+    importer.section(&root, "");
+    // The local section is read last whatever the order in the file: it wins.
+    for path in [&["bootstrap", "dcs"][..], &[][..]] {
+        let found = path.iter().try_fold(&root, |section, key| section.get(key));
+        if let Some(found) = found {
+            importer.collect(found, "", !path.is_empty());
+        }
+    }
+    importer.file.etcd_members = ["etcd3", "etcd"]
+        .iter()
+        .find_map(|section| root.get(section)?.get("hosts"))
+        .and_then(count_hosts);
+    importer.finish();
+    Ok(importer.file)
+}
+
+fn parse(source: &Arc<Source>) -> Result<Value, UserError> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+    };
+    let parsed: Result<serde_saphyr::Spanned<Reading<Yaml>>, _> =
+        serde_saphyr::from_str_with_options(&source.text, options);
+    parsed.map(Reading::<Yaml>::finish).map_err(|error| {
+        let message = "this is not YAML that Patroni could read";
+        let plain = error.without_snippet();
+        let place = error.location();
+        let start = place.map_or(0, |place| {
+            source.byte_at(place.line() as usize, place.column() as usize)
+        });
+        UserError::at(Spot::new(source, start..start), message, plain.to_string())
+    })
+}
+
+/// `hosts` is a list, or a text with commas.
+fn count_hosts(hosts: &Value) -> Option<usize> {
+    let count = match &hosts.kind {
+        Kind::Sequence(items) => items.len(),
+        Kind::Text(text) => text.split(',').filter(|host| !host.trim().is_empty()).count(),
+        _ => 0,
+    };
+    (count > 0).then_some(count)
+}
+
+struct Importer<'a> {
+    source: &'a Arc<Source>,
+    file: PatroniFile,
+    /// Keys that Patroni knows and hasim does not model.
+    not_modelled: Vec<(String, Spot)>,
+}
+
+impl Importer<'_> {
+    /// Reports every key that has no effect here.
+    fn section(&mut self, section: &Value, path: &str) {
+        let Some(below) = below(path) else { return };
+        for entry in section.entries().unwrap_or_default() {
+            let child = if path.is_empty() {
+                entry.key.clone()
+            } else {
+                format!("{path}.{}", entry.key)
+            };
+            match below {
+                Below::Keys(known) if !known.contains(&entry.key.as_str()) => {
+                    self.unknown(entry, path, known)
+                }
+                _ if super::known_keys::below(&child).is_some() => self.section(&entry.value, &child),
+                _ => self.known(entry, &child),
+            }
+        }
+    }
+
+    fn known(&mut self, entry: &Entry, path: &str) {
+        let setting = path.strip_prefix("bootstrap.dcs.").unwrap_or(path);
+        let used = modelled(setting).is_some()
+            || matches!(path, "name" | "namespace" | "etcd.hosts" | "etcd3.hosts");
+        if !used {
+            let spot = Spot::new(self.source, entry.key_span.clone());
+            self.not_modelled.push((path.to_owned(), spot));
+        }
+    }
+
+    fn unknown(&mut self, entry: &Entry, path: &str, known: &[&str]) {
+        let key = &entry.key;
+        let place = if path.is_empty() {
+            "at the top level".to_owned()
+        } else {
+            format!("below `{path}`")
+        };
+        let message = if path.is_empty() && DYNAMIC.contains(&key.as_str()) {
+            format!("Patroni ignores `{key}` at the top level; it belongs below `bootstrap.dcs`")
+        } else {
+            let suggestion =
+                did_you_mean(key, known.iter().copied()).map_or(String::new(), |text| format!("; {text}"));
+            format!("Patroni knows no key `{key}` {place}: it has no effect{suggestion}")
+        };
+        self.file.remarks.push(Remark {
+            weight: Weight::Warning,
+            spot: Spot::new(self.source, entry.key_span.clone()),
+            message,
+        });
+    }
+
+    /// Takes the modelled settings below a section; `dynamic` tells the two kinds of sections apart.
+    fn collect(&mut self, section: &Value, prefix: &str, dynamic: bool) {
+        for entry in section.entries().unwrap_or_default() {
+            let path = format!("{prefix}{}", entry.key);
+            let local = ["scope", "postgresql.", "watchdog.", "tags."]
+                .iter()
+                .any(|start| path.starts_with(start));
+            let Some(key) = modelled(&path) else {
+                if MODELLED.iter().any(|key| key.starts_with(&format!("{path}."))) {
+                    self.collect(&entry.value, &format!("{path}."), dynamic);
+                }
+                continue;
+            };
+            let dynamic_only = !local || canonical(key).starts_with("postgresql.");
+            let counts = if dynamic { dynamic_only } else { local };
+            if counts && entry.value.kind != Kind::Null {
+                self.file.settings.put(key, entry.value.clone(), self.source);
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        for (path, spot) in std::mem::take(&mut self.not_modelled) {
+            self.file.remarks.push(Remark {
+                weight: Weight::Note,
+                spot,
+                message: format!("`{path}` is not modelled: hasim leaves it out"),
+            });
+        }
+        self.file.remarks.sort_by_key(|remark| remark.spot.span.start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use models::patroni::{Configuration, SynchronousMode, WatchdogMode};
+    use sim_core::SimDuration;
+
+    use super::*;
+
+    fn read(text: &str) -> (Configuration, String, Option<usize>) {
+        let file = read_patroni_yml(&Source::new("patroni.yml", text)).unwrap();
+        let (configuration, remarks) = file.settings.configuration().unwrap();
+        let lines: Vec<String> = file
+            .remarks
+            .iter()
+            .chain(&remarks)
+            .map(ToString::to_string)
+            .collect();
+        (configuration, lines.join("\n"), file.etcd_members)
+    }
+
+    #[track_caller]
+    fn check_remarks(text: &str, expected: &Expect) {
+        expected.assert_eq(&read(text).1);
+    }
+
+    #[track_caller]
+    fn check_error(text: &str, expected: &Expect) {
+        let error = read_patroni_yml(&Source::new("patroni.yml", text))
+            .and_then(|file| file.settings.configuration().map(|_| ()))
+            .unwrap_err();
+        expected.assert_eq(&error.report(false));
+    }
+
+    #[test]
+    fn a_published_file_loads_as_it_stands() {
+        let text = include_str!("../../catalogue/patroni/seed-003.patroni.yml");
+        let (configuration, remarks, etcd_members) = read(text);
+        assert_eq!(etcd_members, Some(3));
+        assert_eq!(
+            configuration,
+            Configuration {
+                scope: "agentic-platform".to_owned(),
+                synchronous_mode: SynchronousMode::On,
+                ..Configuration::default()
+            }
+        );
+        assert!(!remarks.contains("warning"), "{remarks}");
+        assert!(remarks.contains("postgresql.data_dir"), "{remarks}");
+    }
+
+    #[test]
+    fn every_modelled_key_reaches_the_configuration() {
+        let (configuration, remarks, members) = read(
+            "scope: s\nbootstrap:\n  dcs:\n    ttl: 40\n    loop_wait: 5\n    retry_timeout: '6'\n    \
+             maximum_lag_on_failover: 7\n    check_timeline: on\n    master_start_timeout: 8\n    \
+             primary_stop_timeout: 9\n    synchronous_mode: 'yes'\n    synchronous_mode_strict: yes\n    \
+             synchronous_node_count: 2\n    maximum_lag_on_syncnode: 10\n    postgresql:\n      use_pg_rewind: true\n      \
+             parameters:\n        synchronous_commit: local\npostgresql:\n  remove_data_directory_on_diverged_timelines: true\n  \
+             parameters:\n    synchronous_commit: remote_apply\nwatchdog:\n  mode: required\n  safety_margin: -1\n\
+             tags:\n  nosync: true\netcd3:\n  hosts: [a:1, b:1]\n",
+        );
+        let expected = Configuration {
+            scope: "s".to_owned(),
+            ttl: SimDuration::from_secs(40),
+            loop_wait: SimDuration::from_secs(5),
+            retry_timeout: SimDuration::from_secs(6),
+            maximum_lag_on_failover: 7,
+            check_timeline: true,
+            primary_start_timeout: SimDuration::from_secs(8),
+            primary_stop_timeout: SimDuration::from_secs(9),
+            synchronous_mode: SynchronousMode::On,
+            synchronous_mode_strict: true,
+            synchronous_node_count: 2,
+            maximum_lag_on_syncnode: Some(10),
+            use_pg_rewind: true,
+            remove_data_directory_on_diverged_timelines: true,
+            synchronous_commit: models::postgres::SynchronousCommit::RemoteApply,
+            watchdog: models::patroni::Watchdog {
+                mode: WatchdogMode::Required,
+                safety_margin: None,
+                device_present: false,
+            },
+            tags: models::patroni::Tags {
+                nofailover: false,
+                nosync: true,
+            },
+        };
+        assert_eq!(configuration, expected, "{remarks}");
+        assert_eq!(members, Some(2));
+    }
+
+    #[test]
+    fn what_patroni_adjusts_is_said_with_its_place() {
+        check_remarks(
+            "bootstrap:\n  dcs:\n    ttl: 5\n",
+            &expect![[r#"
+            patroni.yml:3:10: warning: `ttl` is 5 s; Patroni raises it to 20 s, the least it accepts
+            patroni.yml:3:10: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 10 s, more than the `ttl` of 20 s; Patroni lowers `loop_wait` from 10 s to 1 s
+            patroni.yml:3:10: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 10 s, more than the `ttl` of 20 s; Patroni lowers `retry_timeout` from 10 s to 9 s"#]],
+        );
+        check_remarks(
+            "bootstrap:\n  dcs:\n    retry_timeout: 12\n",
+            &expect![
+                "patroni.yml:3:20: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 12 s, more than the `ttl` of 30 s; Patroni lowers `loop_wait` from 10 s to 6 s"
+            ],
+        );
+    }
+
+    #[test]
+    fn keys_without_effect_are_reported() {
+        check_remarks(
+            "ttl: 30\nbootstrap:\n  dcs:\n    loop_wiat: 5\n    slots: {}\nfoo: 1\npostgresql:\n  parameters:\n    \
+             shared_buffers: 1GB\nwatchdog:\n  mode: sometimes\n",
+            &expect![[r#"
+                patroni.yml:1:1: warning: Patroni ignores `ttl` at the top level; it belongs below `bootstrap.dcs`
+                patroni.yml:4:5: warning: Patroni knows no key `loop_wiat` below `bootstrap.dcs`: it has no effect; did you mean `loop_wait`?
+                patroni.yml:5:5: note: `bootstrap.dcs.slots` is not modelled: hasim leaves it out
+                patroni.yml:6:1: warning: Patroni knows no key `foo` at the top level: it has no effect
+                patroni.yml:9:5: note: `postgresql.parameters.shared_buffers` is not modelled: hasim leaves it out
+                patroni.yml:11:9: warning: Patroni does not know this `watchdog.mode` and disables the watchdog; it knows off, automatic and required"#]],
+        );
+    }
+
+    #[test]
+    fn values_that_patroni_cannot_read_fall_back_as_it_does() {
+        check_remarks(
+            "bootstrap:\n  dcs:\n    maximum_lag_on_failover: 1MB\n    check_timeline: maybe\n",
+            &expect![[r#"
+                patroni.yml:3:30: warning: `maximum_lag_on_failover` is `1MB`, not a whole number without a unit; Patroni uses its default, 1048576
+                patroni.yml:4:21: warning: `check_timeline` is `maybe`, neither on nor off; Patroni takes it as off"#]],
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_with_its_place() {
+        check_error(
+            "bootstrap:\n  dcs:\n    ttl: 30s\n",
+            &expect![[r#"
+              × patroni.yml:3:10: `ttl` is `30s`, not a whole number of seconds
+               ╭─[patroni.yml:3:10]
+             2 │   dcs:
+             3 │     ttl: 30s
+               ·          ─┬─
+               ·           ╰── expected a number of seconds without a unit
+               ╰────
+              help: Patroni reads `ttl` with Python's int() and refuses this value; write `ttl: 30`
+        "#]],
+        );
+        check_error(
+            "bootstrap:\n  dcs:\n    synchronous_mode: quorum\n",
+            &expect![[r#"
+              × patroni.yml:3:23: hasim does not model quorum commit (`synchronous_mode: quorum`) yet
+               ╭─[patroni.yml:3:23]
+             2 │   dcs:
+             3 │     synchronous_mode: quorum
+               ·                       ───┬──
+               ·                          ╰── not modelled
+               ╰────
+              help: `synchronous_mode: on` with `synchronous_node_count` is modelled; `--set synchronous_mode=on` shows
+                    what it would do
+        "#]],
+        );
+        check_error(
+            "bootstrap:\n  dcs:\n    failsafe_mode: on\n",
+            &expect![[r#"
+              × patroni.yml:3:20: hasim does not model `failsafe_mode` yet
+               ╭─[patroni.yml:3:20]
+             2 │   dcs:
+             3 │     failsafe_mode: on
+               ·                    ─┬
+               ·                     ╰── not modelled
+               ╰────
+              help: without it, a primary that loses etcd steps down; results for `failsafe_mode: true` would be wrong.
+                    Check with `--set failsafe_mode=off` to see what Patroni does without it
+        "#]],
+        );
+        check_error(
+            "scope: a\n  ttl: [\n",
+            &expect![[r#"
+              × patroni.yml:2:6: this is not YAML that Patroni could read
+               ╭─[patroni.yml:2:6]
+             1 │ scope: a
+             2 │   ttl: [
+               ·      ▲
+               ·      ╰── mapping values are not allowed in this context at line 2, column 6
+               ╰────
+        "#]],
+        );
+        check_error(
+            "- a\n- b\n",
+            &expect![[r#"
+              × patroni.yml:1:1: a patroni.yml is a mapping of keys to values
+               ╭─[patroni.yml:1:1]
+             1 │ - a
+               · ▲
+               · ╰── this is a list
+             2 │ - b
+               ╰────
+        "#]],
+        );
+    }
+}

@@ -1,0 +1,487 @@
+//! Patroni's settings on their way into a [`Configuration`]: collected key by key from layers, each with its place,
+//! then read with Patroni's own rules.
+//!
+//! Layers, later ones win: Patroni's defaults, the `patroni.yml`, the `[cluster.patroni]` table of a scenario, `--set`.
+//! Collecting comes before reading, so that `ttl` from a file and `loop_wait` from a flag are adjusted together, as
+//! Patroni would do with one file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use models::patroni::{Configuration, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode};
+use models::postgres::SynchronousCommit;
+use sim_core::SimDuration;
+
+use super::value::{Entry, Kind, Reading, Value, Yaml};
+use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
+
+/// The keys that hasim models, by the names of Patroni's documentation; dynamic settings without `bootstrap.dcs`.
+pub(super) const MODELLED: &[&str] = &[
+    "scope",
+    "ttl",
+    "loop_wait",
+    "retry_timeout",
+    "maximum_lag_on_failover",
+    "check_timeline",
+    "primary_start_timeout",
+    "primary_stop_timeout",
+    "synchronous_mode",
+    "synchronous_mode_strict",
+    "synchronous_node_count",
+    "maximum_lag_on_syncnode",
+    "failsafe_mode",
+    "postgresql.use_pg_rewind",
+    "postgresql.remove_data_directory_on_diverged_timelines",
+    "postgresql.parameters.synchronous_commit",
+    "watchdog.mode",
+    "watchdog.safety_margin",
+    "tags.nofailover",
+    "tags.failover_priority",
+    "tags.nosync",
+];
+
+/// The documented name of a key that may be written by an older one.
+pub(super) fn canonical(key: &str) -> &str {
+    match key {
+        "master_start_timeout" => "primary_start_timeout",
+        "master_stop_timeout" => "primary_stop_timeout",
+        other => other,
+    }
+}
+
+/// The modelled key with this name.
+pub(super) fn modelled(key: &str) -> Option<&'static str> {
+    let key = canonical(key);
+    MODELLED.iter().copied().find(|known| *known == key)
+}
+
+/// One value and its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// The value.
+    pub value: Value,
+    /// Where it was written.
+    pub spot: Spot,
+}
+
+/// The modelled settings that somebody wrote down.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings(BTreeMap<&'static str, Setting>);
+
+impl Settings {
+    /// Sets a modelled key.
+    pub(super) fn put(&mut self, key: &'static str, value: Value, source: &Arc<Source>) {
+        let spot = Spot::new(source, value.span.clone());
+        self.0.insert(key, Setting { value, spot });
+    }
+
+    /// Puts another layer on top.
+    pub fn overlay(&mut self, layer: &Self) {
+        for (key, setting) in &layer.0 {
+            self.0.insert(key, setting.clone());
+        }
+    }
+
+    /// The keys that both have, with both settings: what this layer says and what the other one says.
+    pub fn shared<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (&'static str, &'a Setting, &'a Setting)> {
+        self.0
+            .iter()
+            .filter_map(|(key, setting)| other.0.get(key).map(|theirs| (*key, setting, theirs)))
+    }
+
+    /// Reads the settings as Patroni does. Remarks say what it changes.
+    ///
+    /// # Errors
+    /// What Patroni does not start with, or what hasim does not model and cannot leave out.
+    pub fn configuration(&self) -> Result<(Configuration, Vec<Remark>), UserError> {
+        let mut reader = Reader {
+            settings: &self.0,
+            remarks: Vec::new(),
+        };
+        let configuration = reader.configuration()?;
+        Ok((configuration, reader.remarks))
+    }
+}
+
+/// `key=value` of a `--set` flag. The value is read as YAML, so that `on` and `30` mean what they mean in a file.
+///
+/// # Errors
+/// No `=`, a value that is not YAML, or a key that hasim does not model.
+pub fn setting_from_flag(text: &str) -> Result<Settings, UserError> {
+    let source = Source::new("--set", text);
+    let Some((key, written)) = text.split_once('=') else {
+        return Err(UserError::at(
+            Spot::new(&source, 0..text.len()),
+            "`--set` needs a key and a value",
+            "there is no `=` in it",
+        )
+        .help("write it as `--set ttl=20` or `--set watchdog.mode=required`"));
+    };
+    let key_span = 0..key.len();
+    let key = known_key(key.trim(), key_span, &source)?;
+    let span = text.len() - written.len()..text.len();
+    let parsed: serde_saphyr::Spanned<Reading<Yaml>> = serde_saphyr::from_str(written).map_err(|error| {
+        UserError::at(
+            Spot::new(&source, span.clone()),
+            "the value is not YAML",
+            error.to_string(),
+        )
+    })?;
+    let mut value = Reading::<Yaml>::finish(parsed);
+    value.span = span;
+    let mut settings = Settings::default();
+    settings.put(key, value, &source);
+    Ok(settings)
+}
+
+/// A table of a scenario file: keys as in Patroni's documentation, nested or dotted.
+///
+/// # Errors
+/// A key that hasim does not model: scenario files are our own, so nothing in them may be without effect.
+pub fn settings_from_table(table: &Value, source: &Arc<Source>) -> Result<Settings, UserError> {
+    let mut settings = Settings::default();
+    flatten(table.entries().unwrap_or_default(), "", source, &mut settings)?;
+    Ok(settings)
+}
+
+fn flatten(
+    entries: &[Entry],
+    prefix: &str,
+    source: &Arc<Source>,
+    settings: &mut Settings,
+) -> Result<(), UserError> {
+    for entry in entries {
+        let path = format!("{prefix}{}", entry.key);
+        if let Kind::Mapping(below) = &entry.value.kind {
+            flatten(below, &format!("{path}."), source, settings)?;
+        } else {
+            let key = known_key(&path, entry.key_span.clone(), source)?;
+            settings.put(key, entry.value.clone(), source);
+        }
+    }
+    Ok(())
+}
+
+fn known_key(
+    key: &str,
+    span: std::ops::Range<usize>,
+    source: &Arc<Source>,
+) -> Result<&'static str, UserError> {
+    modelled(key).ok_or_else(|| {
+        let suggestion = did_you_mean(key, MODELLED.iter().copied())
+            .unwrap_or_else(|| format!("hasim models: {}", MODELLED.join(", ")));
+        UserError::at(
+            Spot::new(source, span),
+            format!("`{key}` is not a setting of Patroni that hasim models"),
+            "no such setting",
+        )
+        .help(suggestion)
+    })
+}
+
+/// Reads the collected settings one by one, with Patroni's rule for each.
+struct Reader<'a> {
+    settings: &'a BTreeMap<&'static str, Setting>,
+    remarks: Vec<Remark>,
+}
+
+impl Reader<'_> {
+    fn configuration(&mut self) -> Result<Configuration, UserError> {
+        let defaults = Configuration::default();
+        let timeouts = self.timeouts()?;
+        let synchronous_mode = self.synchronous_mode()?;
+        let synchronous_mode_strict = self.truth("synchronous_mode_strict", defaults.synchronous_mode_strict);
+        if self.truth("failsafe_mode", false) {
+            return Err(self.refused(
+                "failsafe_mode",
+                "hasim does not model `failsafe_mode` yet",
+                "without it, a primary that loses etcd steps down; results for `failsafe_mode: true` would be wrong. \
+                 Check with `--set failsafe_mode=off` to see what Patroni does without it",
+            ));
+        }
+        Ok(Configuration {
+            scope: self.text("scope").unwrap_or(defaults.scope),
+            ttl: seconds(timeouts.ttl),
+            loop_wait: seconds(timeouts.loop_wait),
+            retry_timeout: seconds(timeouts.retry_timeout),
+            maximum_lag_on_failover: self
+                .at_least_zero("maximum_lag_on_failover", defaults.maximum_lag_on_failover),
+            check_timeline: self.truth("check_timeline", defaults.check_timeline),
+            primary_start_timeout: SimDuration::from_secs(self.at_least_zero("primary_start_timeout", 300)),
+            primary_stop_timeout: SimDuration::from_secs(self.at_least_zero("primary_stop_timeout", 0)),
+            synchronous_mode,
+            synchronous_mode_strict,
+            synchronous_node_count: self.synchronous_node_count(synchronous_mode_strict),
+            maximum_lag_on_syncnode: self.number("maximum_lag_on_syncnode", -1).try_into().ok(),
+            use_pg_rewind: self.truth("postgresql.use_pg_rewind", defaults.use_pg_rewind),
+            remove_data_directory_on_diverged_timelines: self.truth(
+                "postgresql.remove_data_directory_on_diverged_timelines",
+                defaults.remove_data_directory_on_diverged_timelines,
+            ),
+            synchronous_commit: self.synchronous_commit()?,
+            watchdog: self.watchdog(),
+            tags: self.tags(),
+        })
+    }
+
+    /// `int(value)`: whole numbers, and text that holds one; anything else stops Patroni.
+    fn timeouts(&mut self) -> Result<Timeouts, UserError> {
+        let defaults = [("ttl", 30), ("loop_wait", 10), ("retry_timeout", 10)];
+        let mut read = [0; 3];
+        for (slot, (key, default)) in read.iter_mut().zip(defaults) {
+            *slot = self.timeout(key, default)?;
+        }
+        let [ttl, loop_wait, retry_timeout] = read;
+        let written = Timeouts {
+            ttl,
+            loop_wait,
+            retry_timeout,
+        };
+        let (adjusted, adjustments) = written.adjust();
+        for adjustment in adjustments {
+            // A value that was not written can only be changed because of one that was.
+            let blamed = [adjustment.key, "retry_timeout", "ttl", "loop_wait"]
+                .into_iter()
+                .find(|key| self.settings.contains_key(key));
+            if let Some(key) = blamed {
+                self.remark(key, adjustment.message);
+            }
+        }
+        Ok(adjusted)
+    }
+
+    fn timeout(&mut self, key: &'static str, default: i64) -> Result<i64, UserError> {
+        let Some(setting) = self.settings.get(key) else {
+            return Ok(default);
+        };
+        match &setting.value.kind {
+            Kind::Integer(number) => return Ok(*number),
+            Kind::Float(number) if number.is_finite() => {
+                let whole = number.trunc() as i64;
+                self.remark(
+                    key,
+                    format!("`{key}` is {number}; Patroni cuts it to {whole} whole seconds"),
+                );
+                return Ok(whole);
+            }
+            Kind::Text(text) => {
+                if let Ok(number) = text.trim().parse() {
+                    return Ok(number);
+                }
+            }
+            _ => {}
+        }
+        Err(UserError::at(
+            setting.spot.clone(),
+            format!("`{key}` is `{}`, not a whole number of seconds", setting.value),
+            "expected a number of seconds without a unit",
+        )
+        .help(format!(
+            "Patroni reads `{key}` with Python's int() and refuses this value; write `{key}: {default}`"
+        )))
+    }
+
+    fn synchronous_mode(&mut self) -> Result<SynchronousMode, UserError> {
+        let quorum = |kind: &Kind| matches!(kind, Kind::Text(text) if text.eq_ignore_ascii_case("quorum"));
+        if self
+            .settings
+            .get("synchronous_mode")
+            .is_some_and(|setting| quorum(&setting.value.kind))
+        {
+            return Err(self.refused(
+                "synchronous_mode",
+                "hasim does not model quorum commit (`synchronous_mode: quorum`) yet",
+                "`synchronous_mode: on` with `synchronous_node_count` is modelled; \
+                 `--set synchronous_mode=on` shows what it would do",
+            ));
+        }
+        Ok(if self.truth("synchronous_mode", false) {
+            SynchronousMode::On
+        } else {
+            SynchronousMode::Off
+        })
+    }
+
+    fn synchronous_node_count(&mut self, strict: bool) -> u8 {
+        let written = self.number("synchronous_node_count", 1);
+        let least = i64::from(strict);
+        if written < least {
+            self.remark(
+                "synchronous_node_count",
+                format!(
+                    "`synchronous_node_count` is {written}; Patroni uses {least}, the least it accepts here"
+                ),
+            );
+        }
+        u8::try_from(written.max(least)).unwrap_or(u8::MAX)
+    }
+
+    /// A setting of PostgreSQL: an unknown value stops the server from starting.
+    fn synchronous_commit(&mut self) -> Result<SynchronousCommit, UserError> {
+        const KEY: &str = "postgresql.parameters.synchronous_commit";
+        let Some(setting) = self.settings.get(KEY) else {
+            return Ok(SynchronousCommit::default());
+        };
+        match setting.value.to_string().to_ascii_lowercase().as_str() {
+            "on" | "true" | "yes" | "1" => Ok(SynchronousCommit::On),
+            "off" | "false" | "no" | "0" => Ok(SynchronousCommit::Off),
+            "local" => Ok(SynchronousCommit::Local),
+            "remote_write" => Ok(SynchronousCommit::RemoteWrite),
+            "remote_apply" => Ok(SynchronousCommit::RemoteApply),
+            other => Err(UserError::at(
+                setting.spot.clone(),
+                format!("`synchronous_commit` is `{other}`, which PostgreSQL does not know"),
+                "expected on, off, local, remote_write or remote_apply",
+            )
+            .maybe_help(did_you_mean(other, ["local", "remote_write", "remote_apply"]))),
+        }
+    }
+
+    fn watchdog(&mut self) -> Watchdog {
+        let mode = match self
+            .settings
+            .get("watchdog.mode")
+            .map(|setting| &setting.value.kind)
+        {
+            None => WatchdogMode::default(),
+            Some(Kind::Boolean(false)) => WatchdogMode::Off,
+            Some(kind) => {
+                let written = match kind {
+                    Kind::Text(text) => text.to_ascii_lowercase(),
+                    _ => String::new(),
+                };
+                match written.as_str() {
+                    "require" | "required" => WatchdogMode::Required,
+                    "auto" | "automatic" => WatchdogMode::Automatic,
+                    "off" | "disable" | "disabled" => WatchdogMode::Off,
+                    _ => {
+                        self.remark(
+                            "watchdog.mode",
+                            "Patroni does not know this `watchdog.mode` and disables the watchdog; it knows off, \
+                             automatic and required"
+                                .to_owned(),
+                        );
+                        WatchdogMode::Off
+                    }
+                }
+            }
+        };
+        let margin = self.number("watchdog.safety_margin", 5);
+        Watchdog {
+            mode,
+            safety_margin: u64::try_from(margin).ok().map(SimDuration::from_secs),
+            ..Watchdog::default()
+        }
+    }
+
+    fn tags(&mut self) -> Tags {
+        let by_priority = self.number("tags.failover_priority", 1) <= 0;
+        let tags = Tags {
+            nofailover: self.truth("tags.nofailover", by_priority),
+            nosync: self.truth("tags.nosync", false),
+        };
+        let key = if self.settings.contains_key("tags.nofailover") {
+            "tags.nofailover"
+        } else {
+            "tags.failover_priority"
+        };
+        if tags.nofailover {
+            self.remark(
+                key,
+                "hasim gives the tags of the file to every member: nobody will fail over".to_owned(),
+            );
+        }
+        if tags.nosync {
+            self.remark(
+                "tags.nosync",
+                "hasim gives the tags of the file to every member: nobody will be a synchronous standby"
+                    .to_owned(),
+            );
+        }
+        tags
+    }
+
+    /// `parse_bool`: what it does not know counts as not set.
+    fn truth(&mut self, key: &'static str, default: bool) -> bool {
+        let Some(setting) = self.settings.get(key) else {
+            return default;
+        };
+        match &setting.value.kind {
+            Kind::Boolean(truth) => return *truth,
+            Kind::Integer(1) => return true,
+            Kind::Integer(0) => return false,
+            Kind::Text(text) => match text.to_ascii_lowercase().as_str() {
+                "on" | "true" | "yes" | "1" => return true,
+                "off" | "false" | "no" | "0" => return false,
+                _ => {}
+            },
+            _ => {}
+        }
+        let message = format!(
+            "`{key}` is `{}`, neither on nor off; Patroni takes it as {}",
+            setting.value,
+            if default { "on" } else { "off" }
+        );
+        self.remark(key, message);
+        default
+    }
+
+    /// `parse_int`: what it cannot read counts as not set.
+    fn number(&mut self, key: &'static str, default: i64) -> i64 {
+        let Some(setting) = self.settings.get(key) else {
+            return default;
+        };
+        match &setting.value.kind {
+            Kind::Integer(number) => return *number,
+            Kind::Float(number) if number.is_finite() => return number.round_ties_even() as i64,
+            Kind::Text(text) => {
+                if let Ok(number) = text.trim().parse() {
+                    return number;
+                }
+            }
+            _ => {}
+        }
+        let message = format!(
+            "`{key}` is `{}`, not a whole number without a unit; Patroni uses its default, {default}",
+            setting.value
+        );
+        self.remark(key, message);
+        default
+    }
+
+    fn at_least_zero(&mut self, key: &'static str, default: u64) -> u64 {
+        let written = self.number(key, default as i64);
+        u64::try_from(written).unwrap_or_else(|_| {
+            self.remark(key, format!("`{key}` is {written}; hasim takes it as 0"));
+            0
+        })
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        self.settings.get(key).map(|setting| setting.value.to_string())
+    }
+
+    fn remark(&mut self, key: &str, message: String) {
+        if let Some(setting) = self.settings.get(key) {
+            self.remarks.push(Remark {
+                weight: Weight::Warning,
+                spot: setting.spot.clone(),
+                message,
+            });
+        }
+    }
+
+    fn refused(&self, key: &str, message: &str, help: &str) -> UserError {
+        match self.settings.get(key) {
+            Some(setting) => UserError::at(setting.spot.clone(), message, "not modelled").help(help),
+            None => UserError::new(message).help(help),
+        }
+    }
+}
+
+fn seconds(number: i64) -> SimDuration {
+    SimDuration::from_secs(u64::try_from(number).expect("adjusted timeouts are positive"))
+}

@@ -1,0 +1,295 @@
+//! Scenario files: a cluster, a load, faults, and what is promised under them.
+//!
+//! A scenario is a TOML file. Unknown keys are errors. Times carry their unit (`"150ms"`, `"2m 30s"`); where a fault's
+//! time may differ from seed to seed it may be a range (`"20s..40s"`), from which each seed draws.
+//!
+//! | key | meaning | default |
+//! |---|---|---|
+//! | `name` | `family/situation` or `family/situation/variant`, in kebab case | required |
+//! | `summary` | one sentence | required |
+//! | `family` | which models: `patroni` | required |
+//! | `promises` | what must hold, see [`Promise`] | required |
+//! | `horizon` | when a run ends | required |
+//! | `warmup` | how long the cluster has to form; no fault fires before | `"20s"` |
+//! | `event_budget` | the most events of a run: more is a livelock | 20,000,000 |
+//! | `cluster.members` | members of the cluster, 1 to 15 | 3 |
+//! | `cluster.etcd` | members of etcd, 1 to 9 | from `patroni.yml`, else 3 |
+//! | `cluster.etcd_hosts` | where they run: `own`, or `shared` with the members of the cluster | `own` |
+//! | `cluster.topology` | `one-zone`, `three-zones`, `two-regions`, `three-regions` | `three-zones` |
+//! | `cluster.watchdog_device` | whether hosts have a usable `/dev/watchdog` | false |
+//! | `cluster.patroni_yml` | a real `patroni.yml`, relative to the scenario file | none |
+//! | `cluster.patroni` | settings of Patroni by their real names, over those of the file | none |
+//! | `workload.writers` | clients that write | 4 |
+//! | `workload.write_interval` | from the end of a write to the next of the same client | `"20ms"` |
+//! | `workload.readers` | clients that read everything back now and then | 0 |
+//! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
+//! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `multi-host` | `haproxy` |
+//! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"` |
+//! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
+//! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds`, `mix` as in [`sim_core::SwarmConfig`] | none |
+
+mod check;
+mod parse;
+mod raw;
+mod time_range;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sim_core::{Fault, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger};
+
+pub use check::PATRONI_ROLES;
+pub use parse::Companions;
+pub use time_range::TimeRange;
+
+use crate::diagnostic::{Remark, Source, Spot, UserError};
+use crate::import::{PatroniFile, Settings};
+
+/// A scenario, complete and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// `family/situation/variant`.
+    pub name: String,
+    /// One sentence.
+    pub summary: String,
+    /// What must hold.
+    pub promises: Vec<Promise>,
+    /// When a run ends.
+    pub horizon: SimDuration,
+    /// How long the cluster has to form.
+    pub warmup: SimDuration,
+    /// The most events of a run.
+    pub event_budget: u64,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The load.
+    pub workload: Workload,
+    /// Where the faults come from.
+    pub faults: FaultPlan,
+    /// Remarks about the file.
+    pub remarks: Vec<Remark>,
+    /// The file.
+    pub source: Arc<Source>,
+    /// Other files that it names, by the names that it uses.
+    pub companions: BTreeMap<String, Arc<Source>>,
+}
+
+/// What a scenario promises. The first three are judged run by run; the last two over the whole campaign: they say
+/// that the faults do break something, and that hasim finds it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Promise {
+    /// No write that was acknowledged without reservation is missing at the end.
+    NoAcknowledgedWriteLost,
+    /// At no instant do two processes accept writes.
+    AtMostOneWritablePrimary,
+    /// After each outage, a client writes again within this time.
+    RecoversWithin(SimDuration),
+    /// Some seed of the campaign loses an acknowledged write.
+    LossIsFound,
+    /// Some seed of the campaign has two processes accepting writes at one instant.
+    OverlapIsFound,
+}
+
+impl std::fmt::Display for Promise {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoAcknowledgedWriteLost => formatter.pad("no-acknowledged-write-lost"),
+            Self::AtMostOneWritablePrimary => formatter.pad("at-most-one-writable-primary"),
+            Self::RecoversWithin(limit) => formatter.pad(&format!("recovers-within {limit}")),
+            Self::LossIsFound => formatter.pad("loss-is-found"),
+            Self::OverlapIsFound => formatter.pad("overlap-is-found"),
+        }
+    }
+}
+
+/// The cluster of a scenario.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// Members of the cluster.
+    pub members: u8,
+    /// Members of etcd, if the scenario says so.
+    pub etcd: Option<u8>,
+    /// Where etcd runs.
+    pub etcd_hosts: EtcdHosts,
+    /// Regions, zones and their latencies.
+    pub topology: TopologyPreset,
+    /// Whether hosts have a usable watchdog device.
+    pub watchdog_device: bool,
+    /// The `patroni.yml` that the scenario names.
+    pub file: Option<PatroniFile>,
+    /// The scenario's own settings, over those of the file.
+    pub settings: Settings,
+}
+
+/// Where the members of etcd run.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EtcdHosts {
+    /// On hosts of their own.
+    #[default]
+    Own,
+    /// On the hosts of the members of the cluster, one each.
+    Shared,
+}
+
+/// Presets of [`sim_core::Topology`].
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TopologyPreset {
+    /// One region with one zone.
+    OneZone,
+    /// One region with three zones.
+    #[default]
+    ThreeZones,
+    /// Two regions with one zone each.
+    TwoRegions,
+    /// Three regions with one zone each.
+    ThreeRegions,
+}
+
+/// How clients find the primary.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Routing {
+    /// Through `HAProxy`, which asks the REST API of each member.
+    #[default]
+    Haproxy,
+    /// Through `PgBouncer`.
+    Pgbouncer,
+    /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.
+    MultiHost,
+}
+
+/// The load of a scenario.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Workload {
+    /// Clients that write.
+    pub writers: u16,
+    /// From the end of a write to the next of the same client.
+    pub write_interval: SimDuration,
+    /// Clients that read.
+    pub readers: u16,
+    /// From the end of a read to the next of the same client.
+    pub read_interval: SimDuration,
+    /// How they find the primary.
+    pub routing: Routing,
+    /// How long they wait for an answer.
+    pub statement_timeout: SimDuration,
+}
+
+/// Where the faults of a seed come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FaultPlan {
+    /// Written by hand.
+    Written(Vec<PlannedFault>),
+    /// Drawn from the seed; with the place of each entry of the mix.
+    Swarm(SwarmConfig, Vec<Range<usize>>),
+}
+
+/// A fault whose times may be ranges.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedFault {
+    /// When it fires.
+    pub trigger: PlannedTrigger,
+    /// What goes wrong.
+    pub fault: Fault,
+    /// After how long it ends.
+    pub lasts: Option<TimeRange>,
+    /// Where it stands in the file.
+    pub span: Range<usize>,
+}
+
+/// [`Trigger`] with ranges.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PlannedTrigger {
+    /// See [`Trigger::At`].
+    At(TimeRange),
+    /// See [`Trigger::OnMark`].
+    OnMark(MarkKind, u32, TimeRange),
+    /// See [`Trigger::AfterFault`].
+    AfterFault(usize, TimeRange),
+}
+
+impl Scenario {
+    /// Reads a scenario file; `companions` gives the text of files that it names.
+    ///
+    /// # Errors
+    /// Anything that is not right with the file.
+    pub fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<Self, UserError> {
+        parse::read(source, companions)
+    }
+
+    /// The faults of this seed. A fault's times come from a stream of its own: editing one fault leaves the times of
+    /// the others as they were.
+    pub fn schedule(&self, seed: Seed) -> Schedule {
+        match &self.faults {
+            FaultPlan::Swarm(swarm, _) => swarm.schedule(seed),
+            FaultPlan::Written(faults) => {
+                let draw = |(index, fault): (usize, &PlannedFault)| fault.draw(seed, index as u64);
+                Schedule(faults.iter().enumerate().map(draw).collect())
+            }
+        }
+    }
+
+    /// Every fault that a seed may bring, in the order of the file, to be checked against the names of the cluster
+    /// before the first run. Positions in it are positions for [`Self::fault_spot`].
+    pub fn all_faults(&self) -> Schedule {
+        match &self.faults {
+            FaultPlan::Written(_) => self.schedule(Seed(0)),
+            FaultPlan::Swarm(swarm, _) => Schedule(
+                swarm
+                    .mix
+                    .iter()
+                    .map(|mix| ScheduledFault {
+                        trigger: Trigger::At(swarm.from),
+                        fault: mix.fault.clone(),
+                        lasts: mix.longest,
+                    })
+                    .collect(),
+            ),
+        }
+    }
+
+    /// Where the fault with this position in [`Self::all_faults`] stands.
+    pub fn fault_spot(&self, position: usize) -> Option<Spot> {
+        let span = match &self.faults {
+            FaultPlan::Written(faults) => faults.get(position)?.span.clone(),
+            FaultPlan::Swarm(_, spans) => spans.get(position)?.clone(),
+        };
+        Some(Spot::new(&self.source, span))
+    }
+
+    /// The part of the name before the first slash.
+    pub fn family(&self) -> &str {
+        self.name.split('/').next().unwrap_or_default()
+    }
+}
+
+impl PlannedFault {
+    fn draw(&self, seed: Seed, position: u64) -> ScheduledFault {
+        let mut stream = seed.stream("fault times", position);
+        let trigger = match self.trigger {
+            PlannedTrigger::At(at) => Trigger::At(at.draw(&mut stream)),
+            PlannedTrigger::OnMark(mark, occurrence, delay) => Trigger::OnMark {
+                mark,
+                occurrence,
+                delay: delay.draw(&mut stream),
+            },
+            PlannedTrigger::AfterFault(fault, delay) => Trigger::AfterFault {
+                fault,
+                delay: delay.draw(&mut stream),
+            },
+        };
+        ScheduledFault {
+            trigger,
+            fault: self.fault.clone(),
+            lasts: self.lasts.map(|lasts| lasts.draw(&mut stream)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

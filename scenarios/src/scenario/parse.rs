@@ -1,0 +1,160 @@
+//! From the text of a scenario file to a [`Scenario`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sim_core::{SimDuration, SwarmConfig};
+use toml::Spanned;
+
+use super::check::Checker;
+use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTrigger, RawWorkload};
+use super::{Cluster, FaultPlan, PlannedFault, PlannedTrigger, Scenario, Workload};
+use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
+use crate::import::value::{Reading, Toml};
+use crate::import::{Settings, read_patroni_yml, settings_from_table};
+
+/// Gives the text of a file that a scenario names.
+pub trait Companions {
+    /// The file with this name.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    fn read(&self, name: &str) -> Result<String, String>;
+}
+
+impl Companions for BTreeMap<String, String> {
+    fn read(&self, name: &str) -> Result<String, String> {
+        self.get(name)
+            .cloned()
+            .ok_or_else(|| "there is no file of this name".to_owned())
+    }
+}
+
+pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<Scenario, UserError> {
+    let raw: RawScenario = toml::from_str(&source.text).map_err(|error| toml_error(&error, source))?;
+    let mut checker = Checker::new(source);
+    checker.scenario(&raw)?;
+    let mut named = BTreeMap::new();
+    let cluster = cluster(raw.cluster, source, companions, &mut named)?;
+    let faults = match raw.swarm {
+        Some(swarm) => swarm_plan(swarm.into_inner()),
+        None => FaultPlan::Written(raw.fault.into_iter().map(planned_fault).collect()),
+    };
+    Ok(Scenario {
+        name: raw.name.into_inner(),
+        summary: raw.summary.into_inner(),
+        promises: raw
+            .promises
+            .into_inner()
+            .into_iter()
+            .map(Spanned::into_inner)
+            .collect(),
+        horizon: raw.horizon.into_inner(),
+        warmup: inner_or(raw.warmup, super::check::DEFAULT_WARMUP),
+        event_budget: inner_or(raw.event_budget, 20_000_000),
+        cluster,
+        workload: workload(raw.workload),
+        faults,
+        remarks: checker.remarks,
+        source: Arc::clone(source),
+        companions: named,
+    })
+}
+
+fn cluster(
+    raw: RawCluster,
+    source: &Arc<Source>,
+    companions: &dyn Companions,
+    named: &mut BTreeMap<String, Arc<Source>>,
+) -> Result<Cluster, UserError> {
+    let file = raw
+        .patroni_yml
+        .map(|name| {
+            let spot = Spot::new(source, name.span());
+            let name = name.into_inner();
+            let text = companions.read(&name).map_err(|reason| {
+                UserError::at(spot, format!("cannot read `{name}`: {reason}"), "named here")
+                    .help("the name is relative to the scenario file")
+            })?;
+            let companion = Source::new(name.clone(), text);
+            named.insert(name, Arc::clone(&companion));
+            read_patroni_yml(&companion)
+        })
+        .transpose()?;
+    let settings = match raw.patroni {
+        Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
+        None => Settings::default(),
+    };
+    Ok(Cluster {
+        members: inner_or(raw.members, 3),
+        etcd: raw.etcd.map(Spanned::into_inner),
+        etcd_hosts: raw.etcd_hosts.unwrap_or_default(),
+        topology: raw.topology.unwrap_or_default(),
+        watchdog_device: raw.watchdog_device.unwrap_or_default(),
+        file,
+        settings,
+    })
+}
+
+fn workload(raw: RawWorkload) -> Workload {
+    Workload {
+        writers: inner_or(raw.writers, 4),
+        write_interval: inner_or(raw.write_interval, SimDuration::from_millis(20)),
+        readers: raw.readers.unwrap_or(0),
+        read_interval: inner_or(raw.read_interval, SimDuration::from_secs(1)),
+        routing: raw.routing.unwrap_or_default(),
+        statement_timeout: inner_or(raw.statement_timeout, SimDuration::from_secs(5)),
+    }
+}
+
+fn planned_fault(raw: Spanned<RawFault>) -> PlannedFault {
+    let fault = raw.into_inner();
+    PlannedFault {
+        trigger: match fault.trigger.into_inner() {
+            RawTrigger::At(at) => PlannedTrigger::At(at),
+            RawTrigger::OnMark {
+                mark,
+                occurrence,
+                delay,
+            } => PlannedTrigger::OnMark(mark, occurrence, delay),
+            RawTrigger::AfterFault { fault, delay } => PlannedTrigger::AfterFault(fault, delay),
+        },
+        span: fault.fault.span(),
+        fault: fault.fault.into_inner(),
+        lasts: fault.lasts.map(Spanned::into_inner),
+    }
+}
+
+fn swarm_plan(raw: RawSwarm) -> FaultPlan {
+    let spans = raw.mix.iter().map(Spanned::span).collect();
+    let config = SwarmConfig {
+        from: raw.from,
+        until: raw.until.into_inner(),
+        faults: raw.faults.into_inner(),
+        kinds: raw.kinds.into_inner(),
+        mix: raw.mix.into_iter().map(Spanned::into_inner).collect(),
+    };
+    FaultPlan::Swarm(config, spans)
+}
+
+fn inner_or<T>(written: Option<Spanned<T>>, default: T) -> T {
+    written.map_or(default, Spanned::into_inner)
+}
+
+/// An error of the TOML reader, with a suggestion when it is about a name that is close to a known one.
+fn toml_error(error: &toml::de::Error, source: &Arc<Source>) -> UserError {
+    let message = error.message().trim_end().replace('\n', "; ");
+    let span = error.span().unwrap_or(0..0);
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown ");
+    let suggestion = quoted
+        .next()
+        .filter(|_| unknown)
+        .and_then(|written| did_you_mean(written, quoted));
+    UserError::at(
+        Spot::new(source, span),
+        message,
+        if unknown { "not known here" } else { "here" },
+    )
+    .maybe_help(suggestion)
+}

@@ -1,0 +1,93 @@
+//! The shape of a scenario file, as serde sees it. Every key is optional here if it has a default; what the values
+//! must be is checked in `check`.
+
+use serde::Deserialize;
+use sim_core::{Fault, FaultMix, MarkKind, Probability, SimDuration};
+use toml::Spanned;
+
+use super::time_range::TimeRange;
+use super::{EtcdHosts, Promise, Routing, TopologyPreset};
+use crate::import::value::{Reading, Toml};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawScenario {
+    pub(super) name: Spanned<String>,
+    pub(super) summary: Spanned<String>,
+    pub(super) family: Spanned<String>,
+    pub(super) promises: Spanned<Vec<Spanned<Promise>>>,
+    pub(super) horizon: Spanned<SimDuration>,
+    pub(super) warmup: Option<Spanned<SimDuration>>,
+    pub(super) event_budget: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub(super) cluster: RawCluster,
+    #[serde(default)]
+    pub(super) workload: RawWorkload,
+    #[serde(default)]
+    pub(super) fault: Vec<Spanned<RawFault>>,
+    pub(super) swarm: Option<Spanned<RawSwarm>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCluster {
+    pub(super) members: Option<Spanned<u8>>,
+    pub(super) etcd: Option<Spanned<u8>>,
+    pub(super) etcd_hosts: Option<EtcdHosts>,
+    pub(super) topology: Option<TopologyPreset>,
+    pub(super) watchdog_device: Option<bool>,
+    pub(super) patroni_yml: Option<Spanned<String>>,
+    pub(super) patroni: Option<Spanned<Reading<Toml>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawWorkload {
+    pub(super) writers: Option<Spanned<u16>>,
+    pub(super) write_interval: Option<Spanned<SimDuration>>,
+    pub(super) readers: Option<u16>,
+    pub(super) read_interval: Option<Spanned<SimDuration>>,
+    pub(super) routing: Option<Routing>,
+    pub(super) statement_timeout: Option<Spanned<SimDuration>>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum RawTrigger {
+    At(TimeRange),
+    OnMark {
+        mark: MarkKind,
+        #[serde(default = "one")]
+        occurrence: u32,
+        #[serde(default)]
+        delay: TimeRange,
+    },
+    AfterFault {
+        fault: usize,
+        #[serde(default)]
+        delay: TimeRange,
+    },
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFault {
+    pub(super) trigger: Spanned<RawTrigger>,
+    pub(super) fault: Spanned<Fault>,
+    pub(super) lasts: Option<Spanned<TimeRange>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSwarm {
+    pub(super) from: SimDuration,
+    pub(super) until: Spanned<SimDuration>,
+    pub(super) faults: Spanned<u32>,
+    pub(super) kinds: Spanned<Probability>,
+    #[serde(default)]
+    pub(super) mix: Vec<Spanned<FaultMix>>,
+}
