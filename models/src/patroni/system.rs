@@ -1,7 +1,5 @@
-//! The processes of a Patroni cluster as one process type, and the simplest cluster of them.
-//!
-//! To add roles (proxies, clients), define another system with these roles and more: a system is a list of roles, and
-//! [`Packet`] already converts to and from what each of them speaks.
+//! The processes of a Patroni cluster as one process type, and the cluster proper: etcd, PostgreSQL and Patroni. Proxies
+//! and clients are added by a [`super::Plan`].
 
 use std::sync::Arc;
 
@@ -13,13 +11,19 @@ use super::member::{Member, Peer};
 use super::packet::Packet;
 use crate::etcd;
 use crate::postgres::{self, DataDirectory, DataRecord, MemberId};
+use crate::routing::{Application, HaProxy, MultiHostClient, PgBouncer, StickyClient};
 
 sim_core::system! {
-    /// The processes of a cluster: etcd members, PostgreSQL servers, and a Patroni beside each server.
+    /// The processes of a cluster: etcd members, PostgreSQL servers with a Patroni beside each, proxies and clients.
     pub enum Node {
         Etcd(etcd::Server),
         Postgres(postgres::Server),
         Member(Member),
+        HaProxy(HaProxy),
+        PgBouncer(PgBouncer),
+        Application(Application),
+        MultiHostClient(MultiHostClient),
+        StickyClient(StickyClient),
     }
     spec: NodeSpec,
     timer: NodeTimer,
@@ -42,6 +46,8 @@ pub enum Disk {
 /// A change of a volume.
 #[derive(Clone, Debug)]
 pub enum DiskRecord {
+    /// Of a process that keeps nothing.
+    Nothing,
     /// Of an etcd member.
     Etcd(etcd::DiskRecord),
     /// Of a PostgreSQL server and its Patroni.
@@ -53,6 +59,7 @@ impl Storage for Disk {
 
     fn apply(&mut self, record: &DiskRecord) {
         match (self, record) {
+            (Self::Nothing, DiskRecord::Nothing) => {}
             (Self::Etcd(disk), DiskRecord::Etcd(record)) => disk.apply(record),
             (Self::Data(data), DiskRecord::Data(record)) => data.apply(record),
             (disk, record) => unreachable!("{record:?} was written to {disk:?}"),
@@ -78,6 +85,18 @@ impl Holds<DataDirectory> for Disk {
     }
 }
 
+impl Holds<()> for Disk {
+    fn held(&self) -> &() {
+        &()
+    }
+}
+
+impl From<()> for DiskRecord {
+    fn from((): ()) -> Self {
+        Self::Nothing
+    }
+}
+
 impl From<etcd::DiskRecord> for DiskRecord {
     fn from(record: etcd::DiskRecord) -> Self {
         Self::Etcd(record)
@@ -99,6 +118,8 @@ pub struct ClusterOptions {
     pub inputs: Inputs,
     /// Parameters of all servers.
     pub parameters: postgres::Parameters,
+    /// `--pre-vote` of etcd; absent: the default of etcd 3.5 and later, which is true.
+    pub etcd_pre_vote: Option<bool>,
 }
 
 /// The processes of a cluster that was added to a world.
@@ -123,6 +144,8 @@ pub fn add_cluster(
     let first = builder.next_process().index();
     let process = |offset: usize| ProcessId::from_index(first + offset);
     let etcd: Arc<[ProcessId]> = (0..etcd_hosts.len()).map(process).collect();
+    let mut etcd_spec = etcd::Spec::new(etcd.to_vec());
+    etcd_spec.pre_vote = options.etcd_pre_vote.unwrap_or(etcd_spec.pre_vote);
     for (index, host) in etcd_hosts.iter().enumerate() {
         let volume = builder.add_volume(*host, Disk::Etcd(etcd::Disk::default()), sync_latency);
         builder.add_process(ProcessOptions {
@@ -130,7 +153,7 @@ pub fn add_cluster(
             host: *host,
             volume,
             starts_with_host: true,
-            spec: NodeSpec::Etcd(etcd::Spec::new(etcd.to_vec())),
+            spec: NodeSpec::Etcd(etcd_spec.clone()),
         });
     }
     let members: Arc<[Peer]> = (0..member_hosts.len())
@@ -140,9 +163,7 @@ pub fn add_cluster(
             patroni: process(etcd_hosts.len() + 2 * index + 1),
         })
         .collect();
-    let names: Arc<[String]> = (1..=member_hosts.len())
-        .map(|number| format!("patroni-{number}"))
-        .collect();
+    let names: Arc<[String]> = (1..=member_hosts.len()).map(|number| format!("patroni-{number}")).collect();
     let configuration = Arc::new(options.configuration.clone());
     let inputs = Arc::new(InputSamplers::from(&options.inputs));
     let durations = Arc::new(postgres::Durations::from(&options.inputs));
@@ -150,11 +171,7 @@ pub fn add_cluster(
     for (peer, host) in members.iter().zip(member_hosts) {
         let number = peer.member.0 + 1;
         let fresh = DataDirectory::new_primary();
-        let contents = if peer.member.0 == 0 {
-            fresh
-        } else {
-            fresh.base_backup(None)
-        };
+        let contents = if peer.member.0 == 0 { fresh } else { fresh.base_backup(None) };
         let volume = builder.add_volume(*host, Disk::Data(contents), sync_latency);
         builder.add_process(ProcessOptions {
             name: format!("postgres-{number}"),
