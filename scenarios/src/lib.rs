@@ -14,6 +14,7 @@ pub mod diagnostic;
 pub mod exit;
 pub mod family;
 pub mod import;
+pub mod patroni;
 pub mod repro;
 pub mod scenario;
 
@@ -22,5 +23,5 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The families whose models are part of this build.
 pub fn families() -> Vec<&'static dyn family::Family> {
-    Vec::new()
+    vec![&patroni::Patroni]
 }
