@@ -304,7 +304,6 @@ fn leases_expire_up_to_half_a_second_late() {
         })
         .collect();
     let p50 = median(&mut late);
-    println!("late: p10 {:.3} p50 {p50:.3} p90 {:.3}", late[20], late[180]);
     assert!(late[0] > -0.001 && late[199] < 0.51, "{late:?}");
     assert!((late[20] - 0.05).abs() < 0.03, "p10 {}", late[20]);
     assert!((p50 - 0.255).abs() < 0.05, "p50 {p50}");
@@ -593,10 +592,6 @@ fn writes_go_on_after_the_leader_is_killed_as_fast_as_measured() {
         .collect();
     let p50 = median(&mut times);
     let (p10, p90) = (times[40], times[360]);
-    println!(
-        "write_ok: min {:.3} p10 {p10:.3} p50 {p50:.3} p90 {p90:.3} max {:.3}",
-        times[0], times[399]
-    );
     assert!((p10 - 0.99).abs() < 0.25, "p10 {p10}");
     assert!((p50 - 1.26).abs() < 0.25, "p50 {p50}");
     assert!((p90 - 2.0).abs() < 0.25, "p90 {p90}");
@@ -610,6 +605,5 @@ fn an_idle_cluster_costs_its_heartbeats() {
     let before = world.events();
     run(&mut world, 110_000);
     let per_second = (world.events() - before) as f64 / 100.0;
-    println!("idle: {per_second} events a second");
     assert!(per_second < 75.0, "{per_second}");
 }
