@@ -91,6 +91,9 @@ pub struct Raft<T> {
 
 impl<T: Clone> Raft<T> {
     /// A node that starts from its volume, as a follower that begins to wait for a leader.
+    ///
+    /// # Panics
+    /// If there are no nodes, or more than 32.
     pub fn new(config: Config, disk: &Disk<T>, now: HostTime, random: &mut Stream) -> Self {
         assert!(
             (1..=32).contains(&config.nodes),
@@ -235,6 +238,9 @@ impl<T: Clone> Raft<T> {
     }
 
     /// The next entry to apply: committed, and durable here.
+    ///
+    /// # Panics
+    /// Never: what is committed is in the log.
     #[inline]
     pub fn next_committed(&mut self) -> Option<(LogIndex, &Entry<T>)> {
         if self.applied >= self.commit.min(self.stable) {
