@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectionEvent, ConnectionId, Context, HostTime, KeepAlive, Origin, Process, ProcessId, SimDuration,
-    SyncId,
+    ConnectionEvent, ConnectionId, Context, HostTime, Origin, Process, ProcessId, SimDuration, SyncId,
 };
 
 use super::lessor::{Lessor, SCAN_INTERVAL};
@@ -293,14 +292,7 @@ impl Process for Server {
         match (own, event) {
             (Some(position), event) => self.on_link(context, position as u8, event),
             (None, ConnectionEvent::Accepted) if self.spec.peers.contains(&peer) => {
-                // The stream of another member: its end here goes when that member is silent for 5 s.
-                let keep_alive = KeepAlive {
-                    idle: SimDuration::from_secs(3),
-                    interval: SimDuration::from_secs(1),
-                    count: 2,
-                };
-                let options = sim_core::ConnectOptions { keep_alive: Some(keep_alive), ..STREAM_OPTIONS };
-                context.configure(connection, options);
+                context.configure(connection, STREAM_OPTIONS);
             }
             (None, ConnectionEvent::Accepted | ConnectionEvent::Opened) => {}
             (None, _) => self.forget_client(connection),
@@ -308,7 +300,7 @@ impl Process for Server {
     }
 
     fn on_synced(&mut self, context: &mut impl Context<Self>, _sync: SyncId) {
-        self.raft.on_persisted();
+        self.raft.on_persisted(context.monotonic(), context.random());
         self.drive(context);
     }
 

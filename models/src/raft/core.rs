@@ -83,13 +83,17 @@ pub struct Raft<T> {
     unwritten: LogIndex,
     /// The last durable entry.
     stable: LogIndex,
-    written: HardState,
+    /// Term, vote and commit index as of the last write.
+    pub(super) written: HardState,
     /// The last entry of the write under way.
     writing: Option<LogIndex>,
 }
 
 impl<T: Clone> Raft<T> {
     /// A node that starts from its volume, as a follower that begins to wait for a leader.
+    ///
+    /// # Panics
+    /// If there are no nodes, or more than 32.
     pub fn new(config: Config, disk: &Disk<T>, now: HostTime, random: &mut Stream) -> Self {
         assert!((1..=32).contains(&config.nodes), "a cluster has 1 to 32 nodes, not {}", config.nodes);
         let ticker = Ticker::new(config.timing, now, random);
@@ -131,9 +135,12 @@ impl<T: Clone> Raft<T> {
             return;
         }
         match message {
-            Message::VoteRequest { term, last_term, last_index, pre } => {
-                self.on_vote_request(now, from, term, (last_term, last_index), pre)
-            }
+            Message::VoteRequest {
+                term,
+                last_term,
+                last_index,
+                pre,
+            } => self.on_vote_request(now, from, term, (last_term, last_index), pre, random),
             Message::Vote { term, granted, pre } => self.on_vote(now, from, term, granted, pre, random),
             Message::Append(append) => {
                 self.hear_leader(now, from, random);
@@ -184,7 +191,7 @@ impl<T: Clone> Raft<T> {
         if !must_sync || self.role == Role::Leader {
             self.released.extend(self.outbox.drain(..));
         } else {
-            self.held.append(&mut self.outbox);
+            self.hold_back();
         }
         if !must_sync && hard_state == self.written {
             return None;
@@ -198,12 +205,13 @@ impl<T: Clone> Raft<T> {
     }
 
     /// The write under way is durable.
-    pub fn on_persisted(&mut self) {
+    pub fn on_persisted(&mut self, now: HostTime, random: &mut Stream) {
         let Some(last) = self.writing.take() else {
             return;
         };
         self.stable = self.stable.max(last);
         self.released.extend(self.held.drain(..));
+        self.count_own_vote(now, random);
         if self.role == Role::Leader {
             let me = self.config.me.index();
             self.progress[me].matched = self.stable;
@@ -218,6 +226,9 @@ impl<T: Clone> Raft<T> {
     }
 
     /// The next entry to apply: committed, and durable here.
+    ///
+    /// # Panics
+    /// Never: what is committed is in the log.
     #[inline]
     pub fn next_committed(&mut self) -> Option<(LogIndex, &Entry<T>)> {
         if self.applied >= self.commit.min(self.stable) {
@@ -285,6 +296,18 @@ impl<T: Clone> Raft<T> {
     pub(super) fn others(&self) -> impl Iterator<Item = NodeId> + use<T> {
         let me = self.config.me;
         (0..self.config.nodes).map(NodeId).filter(move |node| *node != me)
+    }
+
+    /// Keeps messages until the write that begins is durable.
+    fn hold_back(&mut self) {
+        let asks = self.config.asks_while_syncing;
+        for (to, message) in self.outbox.drain(..) {
+            if asks && matches!(message, Message::VoteRequest { .. }) {
+                self.released.push_back((to, message));
+            } else {
+                self.held.push((to, message));
+            }
+        }
     }
 
     pub(super) fn commit_to(&mut self, index: LogIndex) {

@@ -1,12 +1,14 @@
 //! Safety of the core under message loss, crashes with loss of what was not synced, pauses and partitions.
 
+use std::sync::Arc;
+
 use sim_core::{
-    Direction, Distribution, Fault, LinkQuality, Mark, MarkKind, Probability, Probe, ProcessId,
-    ProcessOptions, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, Trigger,
+    Direction, Distribution, Fault, HostTime, LinkQuality, Mark, MarkKind, Probability, Probe, ProcessId,
+    ProcessOptions, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Stream, Target, Topology, Trigger,
     Violation, World, WorldBuilder,
 };
 
-use super::{Config, Disk, Entry, Node, NodeId, NodeSpec, Role, Term, Timing};
+use super::{Append, Config, Disk, Entry, Message, Node, NodeId, NodeSpec, Raft, Role, Term, Timing};
 
 const MILLI: SimDuration = SimDuration::from_millis(1);
 
@@ -230,4 +232,113 @@ fn only_without_pre_vote_a_returning_node_forces_an_election() {
             .count();
         assert_eq!(elected, elections, "pre-vote {pre_vote}");
     }
+}
+
+/// A node of three with a log of these terms, and its messages after everything is durable.
+fn alone(terms: &[u64], term: u64) -> (Raft<u64>, Stream) {
+    let mut disk = Disk::default();
+    for term in terms {
+        disk.log.push(Entry {
+            term: Term(*term),
+            payload: None,
+        });
+    }
+    disk.hard_state.term = Term(term);
+    let timing = Timing::Ticks {
+        tick: MILLI * 100,
+        election_ticks: 10,
+    };
+    let mut random = Seed(1).stream("node", 0);
+    let config = Config::etcd(NodeId(0), 3, timing, false);
+    let raft = Raft::new(config, &disk, HostTime::ZERO, &mut random);
+    (raft, random)
+}
+
+/// Writes and syncs, and gives the messages that left.
+fn settle(raft: &mut Raft<u64>, random: &mut Stream) -> Vec<(NodeId, Message<u64>)> {
+    while raft.begin_write().is_some_and(|write| write.must_sync) {
+        raft.on_persisted(HostTime::ZERO, random);
+    }
+    std::iter::from_fn(|| raft.next_message()).collect()
+}
+
+#[test]
+fn votes_and_acknowledgements_leave_only_after_the_sync() {
+    let (mut raft, mut random) = alone(&[], 1);
+    let request = Message::VoteRequest {
+        term: Term(2),
+        last_term: Term(1),
+        last_index: 1,
+        pre: false,
+    };
+    let append = Message::Append(Arc::new(Append {
+        term: Term(2),
+        previous_index: 0,
+        previous_term: Term(0),
+        commit: 1,
+        entries: vec![Entry {
+            term: Term(2),
+            payload: Some(7),
+        }],
+    }));
+    for message in [request, append] {
+        raft.step(HostTime::ZERO, NodeId(1), message, &mut random);
+        assert!(raft.begin_write().is_some_and(|write| write.must_sync));
+        assert!(raft.next_message().is_none(), "not durable yet");
+        assert!(raft.next_committed().is_none(), "not durable yet");
+        raft.on_persisted(HostTime::ZERO, &mut random);
+        assert!(raft.next_message().is_some());
+    }
+    assert!(raft.next_committed().is_some());
+}
+
+/// The thesis, figure 3.7: an entry of an older term that a majority holds may still be replaced.
+#[test]
+fn a_leader_commits_older_entries_only_with_one_of_its_own_term() {
+    let (mut raft, mut random) = alone(&[1, 2], 2);
+    let deadline = raft.election_deadline().unwrap();
+    raft.on_election_timer(deadline, &mut random);
+    settle(&mut raft, &mut random);
+    let vote = Message::Vote {
+        term: Term(3),
+        granted: true,
+        pre: false,
+    };
+    raft.step(deadline, NodeId(1), vote, &mut random);
+    assert_eq!(raft.role(), Role::Leader);
+    settle(&mut raft, &mut random);
+    let held = |index| Message::Appended { term: Term(3), index };
+    raft.step(deadline, NodeId(1), held(2), &mut random);
+    assert_eq!(
+        raft.commit(),
+        0,
+        "the entry of term 2 has a majority, but term 3 has none"
+    );
+    raft.step(deadline, NodeId(1), held(3), &mut random);
+    assert_eq!(raft.commit(), 3);
+}
+
+/// One follower's acknowledgement and the leader's own entry are a majority only when the latter is durable.
+#[test]
+fn a_leader_counts_its_own_entries_only_when_they_are_durable() {
+    let (mut raft, mut random) = alone(&[], 1);
+    let deadline = raft.election_deadline().unwrap();
+    raft.on_election_timer(deadline, &mut random);
+    settle(&mut raft, &mut random);
+    let vote = Message::Vote {
+        term: Term(2),
+        granted: true,
+        pre: false,
+    };
+    raft.step(deadline, NodeId(2), vote, &mut random);
+    assert!(raft.begin_write().is_some_and(|write| write.must_sync));
+    assert!(raft.next_message().is_some(), "a leader sends before it syncs");
+    let held = Message::Appended {
+        term: Term(2),
+        index: 1,
+    };
+    raft.step(deadline, NodeId(1), held, &mut random);
+    assert_eq!(raft.commit(), 0);
+    raft.on_persisted(deadline, &mut random);
+    assert_eq!(raft.commit(), 1);
 }
