@@ -88,10 +88,9 @@ impl TimelineHistory {
         let later = self.switches.iter().position(|(_, ended)| *ended >= position);
         match later {
             None => self.clone(),
-            Some(index) => Self {
-                switches: self.switches[..index].to_vec(),
-                current: self.switches[index].0,
-            },
+            Some(index) => {
+                Self { switches: self.switches[..index].to_vec(), current: self.switches[index].0 }
+            }
         }
     }
 
@@ -150,9 +149,7 @@ impl Wal {
     /// True if a record starts or the log ends at this position.
     pub fn has_boundary_at(&self, position: Lsn) -> bool {
         let before = self.count_until(position);
-        let end = before
-            .checked_sub(1)
-            .map_or(Lsn(0), |last| self.entries[last].end);
+        let end = before.checked_sub(1).map_or(Lsn(0), |last| self.entries[last].end);
         end == position
     }
 }
@@ -261,9 +258,7 @@ impl DataDirectory {
             },
             settings: Settings::default(),
             history: TimelineHistory::default(),
-            wal: Wal {
-                entries: vec![checkpoint],
-            },
+            wal: Wal { entries: vec![checkpoint] },
         }
     }
 
@@ -271,15 +266,8 @@ impl DataDirectory {
     #[must_use]
     pub fn base_backup(&self, upstream: Option<Upstream>) -> Self {
         Self {
-            control: ControlFile {
-                state: ClusterState::InArchiveRecovery,
-                ..self.control
-            },
-            settings: Settings {
-                standby: true,
-                upstream,
-                ..Settings::default()
-            },
+            control: ControlFile { state: ClusterState::InArchiveRecovery, ..self.control },
+            settings: Settings { standby: true, upstream, ..Settings::default() },
             ..self.clone()
         }
     }
@@ -288,9 +276,7 @@ impl DataDirectory {
     /// WAL behind it goes, the histories are the leader's, and recovery starts from the last checkpoint before it.
     pub fn rewind_records(&self, fork_point: Lsn, leader: &TimelineHistory) -> [DataRecord; 3] {
         let kept = &self.wal.entries[..self.wal.count_until(fork_point)];
-        let last = kept
-            .iter()
-            .rfind(|entry| matches!(entry.kind, WalKind::Checkpoint { .. }));
+        let last = kept.iter().rfind(|entry| matches!(entry.kind, WalKind::Checkpoint { .. }));
         let control = ControlFile {
             state: ClusterState::InArchiveRecovery,
             checkpoint: last.map_or(Lsn(0), |entry| entry.end),
@@ -389,8 +375,7 @@ mod tests {
 
     /// A history whose timelines ended at these positions; the current one is the next.
     fn history(ends: &[u64]) -> TimelineHistory {
-        ends.iter()
-            .fold(TimelineHistory::default(), |history, end| history.branch(Lsn(*end)))
+        ends.iter().fold(TimelineHistory::default(), |history, end| history.branch(Lsn(*end)))
     }
 
     #[track_caller]

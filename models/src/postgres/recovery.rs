@@ -13,10 +13,7 @@ impl Server {
     pub(super) fn start(spec: &Spec, context: &mut impl Context<Self>) -> Self {
         let mut server = Self {
             spec: spec.clone(),
-            phase: Phase::Starting {
-                sync: None,
-                replayed: false,
-            },
+            phase: Phase::Starting { sync: None, replayed: false },
             promotion_wanted: false,
             sessions: Vec::new(),
             commits: super::commit::CommitPath::default(),
@@ -33,10 +30,7 @@ impl Server {
         let data = context.storage();
         let control = data.control;
         let backlog = data.wal.end().0.saturating_sub(control.checkpoint.0);
-        let crashed = matches!(
-            control.state,
-            ClusterState::InProduction | ClusterState::InCrashRecovery
-        );
+        let crashed = matches!(control.state, ClusterState::InProduction | ClusterState::InCrashRecovery);
         let state = match (data.settings.standby, crashed) {
             (true, _) => ClusterState::InArchiveRecovery,
             (false, true) => ClusterState::InCrashRecovery,
@@ -46,10 +40,8 @@ impl Server {
         if state != control.state {
             context.write(DataRecord::Control(ControlFile { state, ..control }));
         }
-        server.phase = Phase::Starting {
-            sync: Some(context.sync()),
-            replayed: false,
-        };
+        server.receiving.replayed = control.checkpoint;
+        server.phase = Phase::Starting { sync: Some(context.sync()), replayed: false };
         let start = server.spec.durations.postmaster_start.draw(context.random());
         context.set_timer(Timer::Started, start + server.spec.durations.redo(backlog));
         server
@@ -102,10 +94,7 @@ impl Server {
         control.state = ClusterState::InProduction;
         context.write(DataRecord::Control(control));
         let sync = context.sync();
-        self.phase = Phase::Opening {
-            sync,
-            promoted: false,
-        };
+        self.phase = Phase::Opening { sync, promoted: false };
     }
 
     /// `pg_ctl promote`: the walreceiver stops, everything received is replayed, then the new timeline begins.
@@ -133,17 +122,10 @@ impl Server {
         let data: &DataDirectory = context.storage();
         self.visible = data.rows().count() as u64;
         let history = Arc::new(data.history.branch(data.wal.end()));
-        let settings = Settings {
-            standby: false,
-            upstream: None,
-            ..data.settings.clone()
-        };
+        let settings = Settings { standby: false, upstream: None, ..data.settings.clone() };
         // `pg_control` keeps the last checkpoint, which is on the old timeline: the reason why Patroni waits for a
         // checkpoint before it lets others rewind to this server.
-        let control = ControlFile {
-            state: ClusterState::InProduction,
-            ..data.control
-        };
+        let control = ControlFile { state: ClusterState::InProduction, ..data.control };
         context.write(DataRecord::History(history));
         context.write(DataRecord::Settings(Arc::new(settings)));
         let end = Self::append_directly(context, WalKind::EndOfRecovery);

@@ -62,10 +62,7 @@ pub(super) enum Phase {
 impl Phase {
     /// True if sessions may read.
     pub(super) fn serves_reads(self) -> bool {
-        matches!(
-            self,
-            Self::Standby | Self::Promoting | Self::Primary | Self::Opening { promoted: true, .. }
-        )
+        matches!(self, Self::Standby | Self::Promoting | Self::Primary | Self::Opening { promoted: true, .. })
     }
 }
 
@@ -231,21 +228,11 @@ impl Server {
         message: Replication,
     ) {
         match message {
-            Replication::Start {
-                member,
-                timeline,
-                from,
-            } => self.on_start_replication(context, connection, member, timeline, from),
-            Replication::Reply {
-                written,
-                flushed,
-                replayed,
-            } => {
-                let positions = synchronous::Positions {
-                    written,
-                    flushed,
-                    replayed,
-                };
+            Replication::Start { member, timeline, from } => {
+                self.on_start_replication(context, connection, member, timeline, from);
+            }
+            Replication::Reply { written, flushed, replayed } => {
+                let positions = synchronous::Positions { written, flushed, replayed };
                 self.on_reply(context, connection, positions);
             }
             Replication::KeepAlive { .. } if !self.receiving.is(connection) => {
@@ -314,14 +301,7 @@ impl Server {
         answer: Answer,
     ) {
         let server = context.me();
-        context.send(
-            connection,
-            Packet::Answer {
-                query,
-                answer,
-                server,
-            },
-        );
+        context.send(connection, Packet::Answer { query, answer, server });
     }
 
     pub(super) fn open_for_writes(&mut self, context: &mut impl Context<Self>) {

@@ -45,11 +45,8 @@ impl Server {
             context.close(session);
         }
         self.commits.abandon();
-        let mut stopping = Stopping {
-            was_primary,
-            target: self.sending.flushed,
-            control: ControlWrite::Waits,
-        };
+        let mut stopping =
+            Stopping { was_primary, target: self.sending.flushed, control: ControlWrite::Waits };
         if was_primary {
             let timeline = context.storage().history.current;
             context.mark(MarkKind::ReadOnly, u64::from(timeline.0));
@@ -60,10 +57,7 @@ impl Server {
         }
         self.stop_receiver(context);
         self.restartpoint(context);
-        let control = ControlFile {
-            state: ClusterState::ShutDownInRecovery,
-            ..context.storage().control
-        };
+        let control = ControlFile { state: ClusterState::ShutDownInRecovery, ..context.storage().control };
         context.write(DataRecord::Control(control));
         stopping.control = ControlWrite::UnderWay(context.sync());
         self.phase = Phase::Stopping(stopping);

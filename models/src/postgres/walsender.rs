@@ -71,11 +71,7 @@ impl Server {
         }
         self.sending.senders.push(WalSender {
             connection,
-            standby: Standby {
-                member,
-                streaming: false,
-                positions: None,
-            },
+            standby: Standby { member, streaming: false, positions: None },
             sent_count: context.storage().wal.count_until(from),
             last_heard: now,
             asked: false,
@@ -127,10 +123,7 @@ impl Server {
                     }
                 };
                 sender.sent_count = count;
-                context.send(
-                    sender.connection,
-                    Packet::Replication(Replication::Wal { entries }),
-                );
+                context.send(sender.connection, Packet::Replication(Replication::Wal { entries }));
             }
             sender.standby.streaming = true;
         }
@@ -175,18 +168,12 @@ impl Server {
         if let Some(sender) = self.sender(connection) {
             sender.last_heard = now;
             sender.asked = false;
-            context.send(
-                connection,
-                Packet::Replication(Replication::KeepAlive { flushed }),
-            );
+            context.send(connection, Packet::Replication(Replication::KeepAlive { flushed }));
         }
     }
 
     fn sender(&mut self, connection: ConnectionId) -> Option<&mut WalSender> {
-        self.sending
-            .senders
-            .iter_mut()
-            .find(|sender| sender.connection == connection)
+        self.sending.senders.iter_mut().find(|sender| sender.connection == connection)
     }
 
     /// True if the connection belonged to a walsender. Commits that waited for this standby stay where they are until
@@ -197,9 +184,7 @@ impl Server {
         connection: ConnectionId,
     ) -> bool {
         let before = self.sending.senders.len();
-        self.sending
-            .senders
-            .retain(|sender| sender.connection != connection);
+        self.sending.senders.retain(|sender| sender.connection != connection);
         let removed = self.sending.senders.len() < before;
         if removed && matches!(self.phase, Phase::Stopping(_)) {
             self.stopping_may_be_done(context);
@@ -225,10 +210,7 @@ impl Server {
             }
             if silence >= timeout / 2 && !sender.asked {
                 sender.asked = true;
-                context.send(
-                    sender.connection,
-                    Packet::Replication(Replication::KeepAlive { flushed }),
-                );
+                context.send(sender.connection, Packet::Replication(Replication::KeepAlive { flushed }));
             }
             let patience = if sender.asked { timeout } else { timeout / 2 };
             next = next.min(sender.last_heard + patience);
@@ -239,12 +221,8 @@ impl Server {
             context.set_timer(Timer::WalSender, delay);
         }
         for (connection, member) in dropped {
-            context.note(|| {
-                format!(
-                    "terminates walsender of member {} due to replication timeout",
-                    member.0
-                )
-            });
+            context
+                .note(|| format!("terminates walsender of member {} due to replication timeout", member.0));
             context.close(connection);
             self.remove_sender(context, connection);
         }
