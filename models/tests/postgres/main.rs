@@ -399,7 +399,7 @@ fn a_diverged_old_primary_is_refused_until_it_is_rewound() {
     cluster.tell("d1", "start");
     cluster.run(SECOND * 16);
     assert!(!cluster.status("d1").streaming);
-    let refusals = cluster.said("refuses to stream to member 1");
+    let refusals = cluster.said("behind the point where this server's history left its timeline");
     assert_eq!(refusals, 5, "the first retry comes at once, the others at 5, 10 and 15 s");
     assert_eq!(cluster.count("n1"), Some(Answer::Count(2)), "its own history is what it shows");
 
@@ -567,6 +567,21 @@ fn a_standby_gives_a_silent_upstream_up_and_follows_it_again_later() {
     assert!(!cluster.status("d2").streaming);
     cluster.run(SECOND * 300);
     assert!(cluster.status("d2").streaming);
+}
+
+#[test]
+fn a_primary_that_was_stopped_does_not_hold_its_own_absence_against_its_standbys() {
+    let timeout = SECOND * 30;
+    for offset in 0..15 {
+        let mut cluster =
+            Cluster::with(Parameters { wal_sender_timeout: timeout, ..Parameters::default() });
+        cluster.run(SECOND * offset);
+        cluster.insert("n1", offset, "on");
+        cluster.run(MS * 100);
+        cluster.pause("n1", SECOND * 40);
+        cluster.run(SECOND * 60);
+        assert_eq!(cluster.said("terminates"), 0, "paused {offset} s later");
+    }
 }
 
 #[test]
