@@ -375,8 +375,7 @@ mod tests {
 
     /// A history whose timelines ended at these positions; the current one is the next.
     fn history(ends: &[u64]) -> TimelineHistory {
-        ends.iter()
-            .fold(TimelineHistory::default(), |history, end| history.branch(Lsn(*end)))
+        ends.iter().fold(TimelineHistory::default(), |history, end| history.branch(Lsn(*end)))
     }
 
     #[track_caller]

@@ -35,10 +35,15 @@
 //!
 //! # Sources
 //!
-//! The fidelity specification of Patroni, sections 1.3, 2.6 (step f), 2.10, 2.11 and 4, invariants I5 and I6. Files named on
-//! the pages are of `PostgreSQL` 15: rules that the specification does not spell out follow the documented behaviour of
-//! those files: the order of a shutdown (`ShutdownXLOG` before walsenders end), the check of a requested position in
-//! `StartReplication`, the pace of retries in `WaitForWALToBecomeAvailable`, `slot is active`, `SyncDataDirectory`.
+//! The fidelity specification of Patroni, sections 1.3, 2.6 (step f), 2.10, 2.11 and 4, invariants I5 and I6. Beyond it, from
+//! the source of `PostgreSQL`:
+//!
+//! - compared with its text: the pace of retries and the first one without a wait (`last_fail_time` in
+//!   `WaitForWALToBecomeAvailable`), the requests that `StartReplication` refuses, the use of `last_processing` in
+//!   `WalSndCheckTimeOut`, the loss of WAL buffers in a crash (`RecordTransactionCommit`), the flush of a walreceiver that ends
+//!   (`WalRcvDie`);
+//! - known, not compared again: the order of a shutdown (`ShutdownXLOG` before the walsenders end), "replication slot is
+//!   active", `SyncDataDirectory` at start, the choice among standbys of equal priority, the sizes of records.
 //!
 //! # What is simplified, and what that changes
 //!

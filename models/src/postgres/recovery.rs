@@ -13,10 +13,7 @@ impl Server {
     pub(super) fn start(spec: &Spec, context: &mut impl Context<Self>) -> Self {
         let mut server = Self {
             spec: spec.clone(),
-            phase: Phase::Starting {
-                sync: None,
-                replayed: false,
-            },
+            phase: Phase::Starting { sync: None, replayed: false },
             promotion_wanted: false,
             sessions: Vec::new(),
             commits: super::commit::CommitPath::default(),
@@ -43,10 +40,8 @@ impl Server {
         if state != control.state {
             context.write(DataRecord::Control(ControlFile { state, ..control }));
         }
-        server.phase = Phase::Starting {
-            sync: Some(context.sync()),
-            replayed: false,
-        };
+        server.receiving.replayed = control.checkpoint;
+        server.phase = Phase::Starting { sync: Some(context.sync()), replayed: false };
         let start = server.spec.durations.postmaster_start.draw(context.random());
         context.set_timer(Timer::Started, start + server.spec.durations.redo(backlog));
         server

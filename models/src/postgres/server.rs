@@ -229,7 +229,7 @@ impl Server {
     ) {
         match message {
             Replication::Start { member, timeline, from } => {
-                self.on_start_replication(context, connection, member, timeline, from)
+                self.on_start_replication(context, connection, member, timeline, from);
             }
             Replication::Reply { written, flushed, replayed } => {
                 let positions = synchronous::Positions { written, flushed, replayed };

@@ -57,7 +57,7 @@ pub(super) fn released<'a>(
         SyncMethod::Any(wanted) => {
             let nth = |position: fn(Positions) -> Lsn| {
                 let reported = listed(standbys.clone(), rule).filter_map(Standby::counted).map(position);
-                nth_largest(reported, usize::from(wanted))
+                nth_largest(&reported, usize::from(wanted))
             };
             Some(Positions {
                 written: nth(|positions| positions.written)?,
@@ -95,9 +95,7 @@ fn listed<'a>(
     rule: &SynchronousStandbys,
 ) -> impl Iterator<Item = &'a Standby> + Clone {
     rule.members.iter().flat_map(move |member| {
-        standbys
-            .clone()
-            .filter(move |standby| standby.member == *member && standby.counted().is_some())
+        standbys.clone().filter(move |standby| standby.member == *member && standby.counted().is_some())
     })
 }
 
@@ -117,7 +115,7 @@ fn minimum<'a>(standbys: impl Iterator<Item = &'a Standby>, wanted: usize) -> Op
 }
 
 /// The largest position that `wanted` of them have reached. Quadratic in a handful of standbys, and without allocation.
-fn nth_largest(positions: impl Iterator<Item = Lsn> + Clone, wanted: usize) -> Option<Lsn> {
+fn nth_largest(positions: &(impl Iterator<Item = Lsn> + Clone), wanted: usize) -> Option<Lsn> {
     let is_reached = |at: &Lsn| positions.clone().filter(|other| other >= at).count() >= wanted;
     positions.clone().filter(is_reached).max()
 }
@@ -129,19 +127,14 @@ mod tests {
     /// Standbys as (member, flushed); position 0 stands for one that has not reported.
     #[track_caller]
     fn check(method: SyncMethod, members: &[u8], standbys: &[(u8, u64)], expected: Option<u64>) {
-        let rule = SynchronousStandbys {
-            method,
-            members: members.iter().copied().map(MemberId).collect(),
-        };
+        let rule = SynchronousStandbys { method, members: members.iter().copied().map(MemberId).collect() };
         let standbys: Vec<Standby> = standbys
             .iter()
             .map(|(member, flushed)| Standby {
                 member: MemberId(*member),
                 streaming: true,
-                positions: (*flushed > 0).then_some(Positions {
-                    flushed: Lsn(*flushed),
-                    ..Positions::default()
-                }),
+                positions: (*flushed > 0)
+                    .then_some(Positions { flushed: Lsn(*flushed), ..Positions::default() }),
             })
             .collect();
         let reached = released(standbys.iter(), &rule);

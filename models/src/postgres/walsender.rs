@@ -71,11 +71,7 @@ impl Server {
         }
         self.sending.senders.push(WalSender {
             connection,
-            standby: Standby {
-                member,
-                streaming: false,
-                positions: None,
-            },
+            standby: Standby { member, streaming: false, positions: None },
             sent_count: context.storage().wal.count_until(from),
             last_heard: now,
             asked: false,

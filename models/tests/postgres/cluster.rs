@@ -1,9 +1,7 @@
 //! Three servers, a scripted controller beside each (where Patroni would be), and a scripted client.
 
-#![expect(
-    unreachable_pub,
-    reason = "`system!` makes public types, and this is a module of a test"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#![expect(unreachable_pub, reason = "`system!` makes public types, and this is a module of a test")]
 
 use std::sync::Arc;
 
@@ -92,7 +90,7 @@ impl Driver {
         context.send(connection, Packet::Control(control));
     }
 
-    fn change_settings(&mut self, context: &mut impl Context<Self>, change: impl FnOnce(&mut Settings)) {
+    fn change_settings(context: &mut impl Context<Self>, change: impl FnOnce(&mut Settings)) {
         let mut settings = context.storage().settings.clone();
         change(&mut settings);
         context.write(DataRecord::Settings(Arc::new(settings)));
@@ -196,6 +194,16 @@ impl Process for Driver {
                 let query = query.parse().unwrap();
                 context.send(connection, Packet::Cancel { query });
             }
+            ["empty"] => {
+                let contents = DataDirectory { initialized: true, ..DataDirectory::default() };
+                context.write(DataRecord::Replace(Arc::new(contents)));
+                context.sync();
+            }
+            ["disconnect"] => {
+                for (_, connection) in std::mem::take(&mut self.connections) {
+                    context.close(connection);
+                }
+            }
             ["start"] => context.start(self.spec.local.unwrap()),
             ["status"] => self.control(context, Control::Status),
             ["promote"] => self.control(context, Control::Promote),
@@ -203,7 +211,7 @@ impl Process for Driver {
             ["stop"] => self.control(context, Control::Stop(StopMode::Fast)),
             ["stop", "immediate"] => self.control(context, Control::Stop(StopMode::Immediate)),
             ["follow", name] => {
-                self.change_settings(context, |settings| {
+                Self::change_settings(context, |settings| {
                     settings.standby = true;
                     settings.upstream = upstream(name);
                 });
@@ -213,17 +221,17 @@ impl Process for Driver {
             }
             ["synchronous", ..] => {
                 let rule = synchronous(&words[1..]);
-                self.change_settings(context, |settings| settings.synchronous_standbys = rule);
+                Self::change_settings(context, |settings| settings.synchronous_standbys = rule);
                 self.control(context, Control::Reload);
             }
             ["slots", ..] => {
                 let slots = words[1..].iter().map(|name| MemberId(name[1..].parse().unwrap()));
-                self.change_settings(context, |settings| settings.slots = slots.collect());
+                Self::change_settings(context, |settings| settings.slots = slots.collect());
             }
             ["rewind", to, history] => {
                 // The leader's history as `timeline@end,...`; its current timeline is the next.
                 let mut leader = models::postgres::TimelineHistory::default();
-                for end in history.split(',') {
+                for end in history.split(',').filter(|end| *end != "-") {
                     leader = leader.branch(Lsn(end.parse().unwrap()));
                 }
                 let records = context.storage().rewind_records(Lsn(to.parse().unwrap()), &leader);
@@ -254,6 +262,10 @@ impl Cluster {
     }
 
     pub fn with(parameters: Parameters) -> Self {
+        Self::seeded(parameters, Seed(7))
+    }
+
+    pub fn seeded(parameters: Parameters, seed: Seed) -> Self {
         let mut topology = Topology::uniform(&LinkQuality::reliable(Distribution::Constant(LATENCY)));
         let region = topology.add_region("r");
         let zone = topology.add_zone(region, "z");
@@ -294,7 +306,7 @@ impl Cluster {
                 spec: NodeSpec::Driver(DriverSpec { local }),
             });
         }
-        let mut cluster = Self { world: builder.build(Seed(7)) };
+        let mut cluster = Self { world: builder.build(seed) };
         cluster.world.log(false);
         // The standbys are up before the primary at times, and then try again after 5 s.
         cluster.run(MS * 6_000);
@@ -305,10 +317,7 @@ impl Cluster {
     pub fn run(&mut self, length: SimDuration) {
         let until = self.world.now() + length;
         let end = self.world.run(until, u64::MAX);
-        assert!(
-            matches!(end, sim_core::EndReason::Horizon | sim_core::EndReason::Quiescent),
-            "{end:?}"
-        );
+        assert!(matches!(end, sim_core::EndReason::Horizon | sim_core::EndReason::Quiescent), "{end:?}");
     }
 
     fn inject(&mut self, fault: Fault, lasts: Option<SimDuration>) {
@@ -327,6 +336,14 @@ impl Cluster {
         assert!(delivered.accepted, "a driver does not know what to do");
     }
 
+    /// Gives a driver a command, unless its host is down.
+    pub fn try_tell(&mut self, driver: &str, command: &str) {
+        let target = Target::Process(driver.into());
+        let command = command.to_owned();
+        self.inject(Fault::Command { target, command }, None);
+        self.run(SimDuration::from_nanos(1));
+    }
+
     pub fn insert(&mut self, to: &str, value: u64, commit: &str) {
         self.tell("client", &format!("insert {to} {value} {commit}"));
     }
@@ -339,6 +356,16 @@ impl Cluster {
     pub fn kill(&mut self, server: &str) {
         let target = Target::Process(server.into());
         self.inject(Fault::Kill { target }, None);
+    }
+
+    pub fn pause(&mut self, server: &str, lasts: SimDuration) {
+        let target = Target::Process(server.into());
+        self.inject(Fault::Pause { target }, Some(lasts));
+    }
+
+    pub fn freeze(&mut self, host: &str, lasts: SimDuration) {
+        let target = Target::Host(host.into());
+        self.inject(Fault::Freeze { target }, Some(lasts));
     }
 
     pub fn stall_disk(&mut self, host: &str, lasts: SimDuration) {
