@@ -110,10 +110,7 @@ fn upstream(name: &str) -> Option<Upstream> {
 
 /// `-`, `*`, `first 1 n2 n3` or `any 1 n2 n3`.
 fn synchronous(words: &[&str]) -> SynchronousStandbys {
-    let members = words
-        .iter()
-        .skip(2)
-        .map(|name| MemberId(name[1..].parse().unwrap()));
+    let members = words.iter().skip(2).map(|name| MemberId(name[1..].parse().unwrap()));
     let method = match words[0] {
         "-" => SyncMethod::Nobody,
         "*" => SyncMethod::Wildcard,

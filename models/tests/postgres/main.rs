@@ -42,11 +42,7 @@ fn first_waits_for_the_standby_of_highest_priority_and_any_for_whichever_is_fast
     cluster.stall_disk("h2", SECOND * 20);
     cluster.insert("n1", 1, "on");
     cluster.run(SECOND);
-    assert_eq!(
-        cluster.answer(1),
-        None,
-        "n3 has it, but n2 is the one that counts"
-    );
+    assert_eq!(cluster.answer(1), None, "n3 has it, but n2 is the one that counts");
     assert_eq!(cluster.rows("n3"), [1]);
 
     cluster.tell("d1", "synchronous any 1 n2 n3");
@@ -74,21 +70,9 @@ fn with_too_few_standbys_connected_commits_wait_for_ever() {
     cluster.insert("n1", 2, "local");
     cluster.run(SECOND * 300);
     assert_eq!(cluster.answer(1), None);
-    assert_eq!(
-        cluster.answer(2),
-        Some(Answer::Committed),
-        "the level local waits for nobody"
-    );
-    assert_eq!(
-        cluster.count("n1"),
-        Some(Answer::Count(1)),
-        "who waits is invisible"
-    );
-    assert_eq!(
-        cluster.count("n2"),
-        Some(Answer::Count(2)),
-        "but standbys replay the log"
-    );
+    assert_eq!(cluster.answer(2), Some(Answer::Committed), "the level local waits for nobody");
+    assert_eq!(cluster.count("n1"), Some(Answer::Count(1)), "who waits is invisible");
+    assert_eq!(cluster.count("n2"), Some(Answer::Count(2)), "but standbys replay the log");
     cluster.tell("d3", "start");
     cluster.run(SECOND * 6);
     assert_eq!(cluster.answer(1), Some(Answer::Committed));
@@ -132,11 +116,7 @@ fn survivors(level: &str, synchronous: &str) -> (bool, bool) {
 fn each_level_of_synchronous_commit_survives_what_it_promises() {
     assert_eq!(survivors("off", "synchronous -"), (false, false));
     assert_eq!(survivors("local", "synchronous -"), (true, false));
-    assert_eq!(
-        survivors("on", "synchronous -"),
-        (true, false),
-        "on its own, on means local"
-    );
+    assert_eq!(survivors("on", "synchronous -"), (true, false), "on its own, on means local");
     assert_eq!(survivors("local", "synchronous first 1 n2"), (true, false));
     assert_eq!(survivors("on", "synchronous first 1 n2"), (true, true));
     assert_eq!(survivors("remote_apply", "synchronous first 1 n2"), (true, true));
@@ -165,10 +145,7 @@ fn commits_with_the_level_off_are_flushed_within_three_delays_of_the_wal_writer(
     cluster.run(MS * 5);
     assert_eq!(cluster.answer(1), Some(Answer::Committed));
     assert_eq!(cluster.count("n1"), Some(Answer::Count(1)), "visible at once");
-    assert!(
-        cluster.rows("n1").is_empty(),
-        "still in the buffers, which a kill loses"
-    );
+    assert!(cluster.rows("n1").is_empty(), "still in the buffers, which a kill loses");
     cluster.run(MS * 600);
     assert_eq!(cluster.rows("n2"), [1]);
 }
@@ -213,10 +190,7 @@ fn commits_join_the_flush_that_follows_the_one_under_way() {
     cluster.run(MS * 2);
     assert_eq!(cluster.answer(1), None, "not before the connection is there");
     cluster.run(MS * 4);
-    assert_eq!(
-        (cluster.answer(1), cluster.answer(50)),
-        (Some(Answer::Committed), Some(Answer::Committed))
-    );
+    assert_eq!((cluster.answer(1), cluster.answer(50)), (Some(Answer::Committed), Some(Answer::Committed)));
     assert_eq!(cluster.count("n1"), Some(Answer::Count(50)));
 }
 
@@ -257,10 +231,7 @@ fn emptying_the_list_of_synchronous_standbys_releases_who_waits() {
     assert_eq!((cluster.answer(1), cluster.answer(2)), (None, None));
     cluster.tell("d1", "synchronous -");
     cluster.run(MS * 10);
-    assert_eq!(
-        (cluster.answer(1), cluster.answer(2)),
-        (Some(Answer::Committed), Some(Answer::Committed))
-    );
+    assert_eq!((cluster.answer(1), cluster.answer(2)), (Some(Answer::Committed), Some(Answer::Committed)));
 }
 
 #[test]
@@ -303,23 +274,12 @@ fn a_fast_stop_ships_everything_to_the_standbys_first() {
     cluster.run(SECOND * 2);
     assert!(!cluster.runs("n1"));
     let end = cluster.data("n1").last_position();
-    assert_eq!(
-        cluster.data("n1").control.checkpoint,
-        end,
-        "the shutdown checkpoint is the last record"
-    );
+    assert_eq!(cluster.data("n1").control.checkpoint, end, "the shutdown checkpoint is the last record");
     for standby in ["n2", "n3"] {
         assert_eq!(cluster.data(standby).last_position(), end);
         assert_eq!(cluster.rows(standby), cluster.rows("n1"));
     }
-    let stops = |kind| {
-        cluster
-            .world
-            .marks()
-            .iter()
-            .filter(|mark| mark.kind == kind)
-            .count()
-    };
+    let stops = |kind| cluster.world.marks().iter().filter(|mark| mark.kind == kind).count();
     assert_eq!((stops(MarkKind::Writable), stops(MarkKind::ReadOnly)), (1, 1));
 }
 
@@ -354,16 +314,8 @@ fn crash_recovery_keeps_all_flushed_commits_acknowledged_or_not() {
     assert_eq!(cluster.count("n1"), Some(Answer::StartingUp));
     cluster.run(SECOND);
     assert_eq!(cluster.count("n1"), Some(Answer::Count(1)));
-    assert_eq!(
-        cluster.data("n1").history.current,
-        Timeline(1),
-        "recovery in place keeps the timeline"
-    );
-    let writable = cluster
-        .world
-        .marks()
-        .iter()
-        .filter(|mark| mark.kind == MarkKind::Writable);
+    assert_eq!(cluster.data("n1").history.current, Timeline(1), "recovery in place keeps the timeline");
+    let writable = cluster.world.marks().iter().filter(|mark| mark.kind == MarkKind::Writable);
     assert_eq!(writable.map(|mark| mark.value).collect::<Vec<_>>(), [1, 1]);
 }
 
@@ -404,17 +356,9 @@ fn a_promotion_starts_a_new_timeline_and_loses_nothing_that_the_standby_flushed(
     assert_eq!(data.history.current, Timeline(2));
     assert_eq!(data.history.switches, [(Timeline(1), end)]);
     assert!(!data.settings.standby, "standby.signal is removed");
-    assert_eq!(
-        data.control.checkpoint, checkpoint.checkpoint,
-        "no checkpoint ends a promotion"
-    );
+    assert_eq!(data.control.checkpoint, checkpoint.checkpoint, "no checkpoint ends a promotion");
     assert_eq!(cluster.count("n2"), Some(Answer::Count(10)));
-    let writable = cluster
-        .world
-        .marks()
-        .iter()
-        .rfind(|mark| mark.kind == MarkKind::Writable)
-        .unwrap();
+    let writable = cluster.world.marks().iter().rfind(|mark| mark.kind == MarkKind::Writable).unwrap();
     assert_eq!((writable.process, writable.value), (Some(server("n2")), 2));
     cluster.tell("d2", "checkpoint");
     cluster.run(MS * 10);
@@ -460,11 +404,7 @@ fn a_diverged_old_primary_is_refused_until_it_is_rewound() {
     assert_eq!(cluster.count("n1"), Some(Answer::Count(2)), "its own history is what it shows");
 
     let leader = cluster.data("n2").history.clone();
-    let fork = cluster
-        .data("n1")
-        .history
-        .fork_point(cluster.data("n1").last_position(), &leader)
-        .unwrap();
+    let fork = cluster.data("n1").history.fork_point(cluster.data("n1").last_position(), &leader).unwrap();
     assert_eq!(Some(fork), leader.switch_point(Timeline(1)));
     cluster.tell("d1", "stop");
     cluster.run(SECOND);
@@ -558,15 +498,8 @@ fn equal_timeline_numbers_pass_for_the_same_timeline() {
     cluster.tell("d2", "start");
     cluster.run(SECOND * 6);
     assert_eq!(cluster.rows("n1"), [1, 2, 4, 5, 6]);
-    assert!(
-        cluster.rows("n2").contains(&3),
-        "the row of the other history stays: {:?}",
-        cluster.rows("n2")
-    );
-    assert!(
-        !cluster.rows("n2").contains(&2),
-        "and one of this history is missing"
-    );
+    assert!(cluster.rows("n2").contains(&3), "the row of the other history stays: {:?}", cluster.rows("n2"));
+    assert!(!cluster.rows("n2").contains(&2), "and one of this history is missing");
 }
 
 #[test]
@@ -593,29 +526,18 @@ fn a_crash_during_a_promotion_leaves_a_server_that_starts() {
         cluster.run(MS);
         assert!(!cluster.runs("n2"));
         let standby = cluster.data("n2").settings.standby;
-        assert_eq!(
-            standby,
-            power || micros > 0,
-            "what was written survives a kill, not a power failure"
-        );
+        assert_eq!(standby, power || micros > 0, "what was written survives a kill, not a power failure");
         cluster.run(SECOND * 2);
         if !power {
             cluster.tell("d2", "start");
         }
         cluster.run(SECOND * 2);
-        let expected = if standby {
-            Answer::InRecovery(true)
-        } else {
-            Answer::InRecovery(false)
-        };
+        let expected = if standby { Answer::InRecovery(true) } else { Answer::InRecovery(false) };
         cluster.tell("client", "recovery n2");
         cluster.run(MS * 10);
         assert_eq!(cluster.answer(0), Some(expected));
         assert_eq!(cluster.count("n2"), Some(Answer::Count(1)));
-        assert_eq!(
-            cluster.data("n2").history.current,
-            Timeline(if standby { 1 } else { 2 })
-        );
+        assert_eq!(cluster.data("n2").history.current, Timeline(if standby { 1 } else { 2 }));
     }
 }
 
@@ -716,16 +638,8 @@ fn checkpoints_come_by_themselves_and_shorten_recovery() {
     let after = cluster.data("n1").control.checkpoint;
     assert!(after > before);
     cluster.run(SECOND * 900);
-    assert_eq!(
-        cluster.data("n1").control.checkpoint,
-        after,
-        "an idle server writes none"
-    );
-    assert_eq!(
-        cluster.data("n2").control.checkpoint,
-        after,
-        "a restartpoint follows on standbys"
-    );
+    assert_eq!(cluster.data("n1").control.checkpoint, after, "an idle server writes none");
+    assert_eq!(cluster.data("n2").control.checkpoint, after, "a restartpoint follows on standbys");
 }
 
 #[test]
