@@ -8,7 +8,7 @@ mod judge;
 mod report;
 mod seeds;
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -102,7 +102,11 @@ pub fn run_schedule(
         &result.record,
         &measures,
     );
-    let missed_faults = result.faults.iter().filter(|fault| fault.processes.is_empty()).count() as u32;
+    let missed_faults = result
+        .faults
+        .iter()
+        .filter(|fault| fault.processes.is_empty())
+        .count() as u32;
     let outcome = Outcome {
         row,
         judgement,

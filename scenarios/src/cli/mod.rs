@@ -106,8 +106,6 @@ pub fn run(
             terminal.say(&error.report(terminal.colours));
             Exit::Usage
         }
-        // Who closed the pipe has seen enough.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Kept,
         Err(Failure::Output(error)) => {
             terminal.say(&format!("cannot write the output: {error}"));
             Exit::Internal
@@ -117,10 +115,10 @@ pub fn run(
             Exit::Internal
         }
     };
-    match terminal.out.flush() {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Internal.max(exit),
-        _ => exit,
+    if terminal.flush().is_err() {
+        return Exit::Internal.max(exit);
     }
+    exit
 }
 
 /// The level that `--log-level` asks for, found before everything else is parsed, because tracing is set up first.
@@ -139,10 +137,10 @@ fn usage(error: &clap::Error, terminal: &mut Terminal<'_>) -> Exit {
         terminal.say(text.trim_end());
         return Exit::Usage;
     }
-    match terminal.out.write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Internal,
-        _ => Exit::Kept,
+    if terminal.print(&text).and_then(|()| terminal.flush()).is_err() {
+        return Exit::Internal;
     }
+    Exit::Kept
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use analysis::{ScenarioSummary, TimeQuantiles};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use sim_core::SimDuration;
 
-use crate::campaign::{Report, SeedRange};
 use crate::VERSION;
+use crate::campaign::{Report, SeedRange};
 
 /// One line for each scenario. The caption says what every number rests on.
 pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
@@ -73,7 +73,12 @@ fn quantile(quantile: &Quantile) -> String {
 
 fn losses(summary: &ScenarioSummary) -> String {
     let loss = &summary.loss;
-    share(loss.run_count, loss.run_probability.low, loss.run_probability.high, loss.zero_events_upper)
+    share(
+        loss.run_count,
+        loss.run_probability.low,
+        loss.run_probability.high,
+        loss.zero_events_upper,
+    )
 }
 
 fn overlaps(summary: &ScenarioSummary) -> String {
