@@ -102,13 +102,20 @@ impl Repro {
 
     /// The usual name of the file.
     pub fn file_name(&self) -> String {
-        format!("{}-seed-{}.json", self.scenario.replace('/', "-"), self.seed)
+        format!(
+            "hasim-failure-{}-seed-{}.json",
+            self.scenario.replace('/', "-"),
+            self.seed
+        )
     }
 
     /// Writes the file, as a whole or not at all.
     ///
     /// # Errors
     /// The system refuses.
+    ///
+    /// # Panics
+    /// Never: everything in a repro has a form in JSON.
     pub fn write(&self, path: &Path) -> Result<(), UserError> {
         let mut text =
             serde_json::to_string_pretty(self).expect("a repro has no maps with keys that are not text");

@@ -82,7 +82,7 @@ impl SmallSystem {
         let hosts = placed.map(|(host, _, _)| topology.add_host(zone, host));
         let mut builder = WorldBuilder::new(topology);
         for ((_, name, server), host) in placed.into_iter().zip(hosts) {
-            let volume = builder.add_volume(host, Values::default(), &Distribution::Constant(millis(10)));
+            let volume = builder.add_volume(host, Values::default(), &Distribution::Constant(millis(4)));
             builder.add_process(ProcessOptions {
                 name: name.to_owned(),
                 host,

@@ -42,7 +42,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Where repro files of failed runs go.
-    #[arg(long, value_name = "FOLDER", default_value = "hasim-repro")]
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
     repro: PathBuf,
 }
 

@@ -41,7 +41,7 @@ Examples:
   hasim check patroni/primary-host-crash --seeds 10000
   hasim check --config patroni.yml --set ttl=20 --csv runs.csv --plot outage.svg
   hasim run patroni/switchover/sync --seed 7 --log
-  hasim replay hasim-repro/patroni-swarm-sync-seed-17.json
+  hasim replay hasim-failure-patroni-swarm-sync-seed-17.json
 
 Exit codes: 0 every promise kept, 1 a promise broken, 2 undecided or interrupted, 64 wrong usage or input, \
 70 internal error or a run that did not repeat.";
@@ -144,4 +144,8 @@ fn usage(error: &clap::Error, terminal: &mut Terminal<'_>) -> Exit {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_raw_string_hashes,
+    reason = "expect-test writes snapshots with them"
+)]
 mod tests;

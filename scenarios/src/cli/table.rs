@@ -33,10 +33,12 @@ pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    // The style begins each line with the padding of the first cell.
+    let lines: Vec<String> = table.lines().map(|line| line.trim().to_owned()).collect();
     format!(
         "{}\nhasim {VERSION}, seeds {seeds}; outages in seconds with 95 % confidence intervals; \
          a share of runs is the exact 95 % interval, or a 95 % upper bound if there was none\n",
-        table.trim_fmt()
+        lines.join("\n")
     )
 }
 

@@ -94,7 +94,7 @@ fn a_failed_check_leaves_a_file_that_replays() {
     assert!(err.contains("not a whole repro file"), "{err}");
 
     let start = whole.find("\"digest\": \"").unwrap() + "\"digest\": \"".len();
-    let mut forged = whole.clone();
+    let mut forged = whole;
     forged.replace_range(start..start + 16, "0123456789abcdef");
     let forged = folder.write("forged.json", &forged);
     let (exit, out, _) = hasim(&["replay", &forged]);
@@ -124,6 +124,21 @@ fn tables_and_files_are_the_same_for_any_number_of_threads() {
     );
     assert_eq!(csv.lines().count(), 21);
     assert!(json.contains("\"exit_code\": 0") && svg.starts_with("<svg"));
+}
+
+#[test]
+fn the_table_says_what_its_numbers_rest_on() {
+    let folder = Folder::new("table");
+    let safe = folder.write("safe.toml", &scenario_text("sync"));
+    let lossy = folder.write("lossy.toml", &scenario_text("async"));
+    let (exit, out, _) = hasim(&["check", &safe, &lossy, "--seeds", "100"]);
+    assert_eq!(exit, Exit::Kept);
+    expect![[r#"
+        scenario            verdict  runs      outage p50      outage p90    outage p99  never recovered      runs with loss  most lost  runs with two primaries
+        patroni/test/sync   kept      100  5.0 [5.0, 5.0]  5.0 [5.0, 5.0]  5.0 [5.0, -]                0         0 (< 2.95%)          0              0 (< 2.95%)
+        patroni/test/async  kept      100  5.0 [5.0, 5.0]  5.0 [5.0, 5.0]  5.0 [5.0, -]                0  79 (69.71..86.51%)          1              0 (< 2.95%)
+        hasim 0.1.0, seeds 0..100; outages in seconds with 95 % confidence intervals; a share of runs is the exact 95 % interval, or a 95 % upper bound if there was none
+    "#]].assert_eq(&out);
 }
 
 #[test]
@@ -163,7 +178,8 @@ fn mistakes_end_with_64_and_say_what_to_do() {
     expect![[r#"
           × there is no scenario `patroni/primary-host-crsh`
           help: did you mean `patroni/primary-host-crash`?
-    "#]].assert_eq(&err);
+    "#]]
+    .assert_eq(&err);
     let (_, _, err) = hasim(&["check", "patroni/switchover", "--set", "tll=5"]);
     expect![[r#"
           × --set:1:1: `tll` is not a setting of Patroni that hasim models
@@ -173,7 +189,8 @@ fn mistakes_end_with_64_and_say_what_to_do() {
            ·  ╰── no such setting
            ╰────
           help: did you mean `ttl`?
-    "#]].assert_eq(&err);
+    "#]]
+    .assert_eq(&err);
 }
 
 #[test]
@@ -205,7 +222,8 @@ fn the_catalogue_is_listed() {
         patroni/switchover/sync
             An operator asks for a switchover. Replication is synchronous.
             promises: no-acknowledged-write-lost, at-most-one-writable-primary, recovers-within 30s
-    "#]].assert_eq(&out);
+    "#]]
+    .assert_eq(&out);
     assert!(hasim(&["list", "--keys"]).1.contains("`cluster.members`"));
     assert!(hasim(&["completions", "bash"]).1.contains("hasim"));
 }

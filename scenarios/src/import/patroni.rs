@@ -110,7 +110,7 @@ impl Importer<'_> {
             };
             match below {
                 Below::Keys(known) if !known.contains(&entry.key.as_str()) => {
-                    self.unknown(entry, path, known)
+                    self.unknown(entry, path, known);
                 }
                 _ if super::known_keys::below(&child).is_some() => self.section(&entry.value, &child),
                 _ => self.known(entry, &child),
@@ -194,6 +194,10 @@ impl Importer<'_> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_raw_string_hashes,
+    reason = "expect-test writes snapshots with them"
+)]
 mod tests {
     use expect_test::{Expect, expect};
     use models::patroni::{Configuration, SynchronousMode, WatchdogMode};
