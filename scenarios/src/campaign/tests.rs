@@ -122,3 +122,21 @@ fn a_fault_of_a_swarm_that_cannot_hit_points_into_the_file() {
         "{spot}"
     );
 }
+
+#[test]
+fn a_failover_is_timed_from_the_first_fault_that_is_more_than_a_slow_link() {
+    let fault = |at: u64, kind: &'static str, hit: bool| DeliveredFault {
+        index: 0,
+        at: SimTime::from_nanos(at),
+        kind,
+        processes: hit
+            .then_some(sim_core::ProcessId::from_index(0))
+            .into_iter()
+            .collect(),
+        accepted: true,
+    };
+    let stage = [fault(1, "degrade", true), fault(2, "kill", false)];
+    assert_eq!(timed_fault(&stage), None);
+    let all = [&stage[..], &[fault(3, "power-off", true), fault(4, "kill", true)]].concat();
+    assert_eq!(timed_fault(&all), Some(SimTime::from_nanos(3)));
+}
