@@ -176,12 +176,14 @@ fn mistakes_end_with_64_and_say_what_to_do() {
     let (exit, _, err) = hasim(&["check", "patroni/primary-host-crsh"]);
     assert_eq!(exit, Exit::Usage);
     expect![[r#"
+        error
           × there is no scenario `patroni/primary-host-crsh`
           help: did you mean `patroni/primary-host-crash`?
     "#]]
-    .assert_eq(&err);
+    .assert_eq(&format!("error\n{err}"));
     let (_, _, err) = hasim(&["check", "patroni/switchover", "--set", "tll=5"]);
     expect![[r#"
+        error
           × --set:1:1: `tll` is not a setting of Patroni that hasim models
            ╭─[--set:1:1]
          1 │ tll=5
@@ -190,7 +192,7 @@ fn mistakes_end_with_64_and_say_what_to_do() {
            ╰────
           help: did you mean `ttl`?
     "#]]
-    .assert_eq(&err);
+    .assert_eq(&format!("error\n{err}"));
 }
 
 #[test]

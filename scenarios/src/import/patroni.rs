@@ -227,7 +227,8 @@ mod tests {
         let error = read_patroni_yml(&Source::new("patroni.yml", text))
             .and_then(|file| file.settings.configuration().map(|_| ()))
             .unwrap_err();
-        expected.assert_eq(&error.report(false));
+        // expect-test removes indentation that all lines share; a first line without any keeps it.
+        expected.assert_eq(&format!("error\n{}", error.report(false)));
     }
 
     #[test]
@@ -334,6 +335,7 @@ mod tests {
         check_error(
             "bootstrap:\n  dcs:\n    ttl: 30s\n",
             &expect![[r#"
+                error
                   × patroni.yml:3:10: `ttl` is `30s`, not a whole number of seconds
                    ╭─[patroni.yml:3:10]
                  2 │   dcs:
@@ -347,6 +349,7 @@ mod tests {
         check_error(
             "bootstrap:\n  dcs:\n    synchronous_mode: quorum\n",
             &expect![[r#"
+                error
                   × patroni.yml:3:23: hasim does not model quorum commit (`synchronous_mode: quorum`) yet
                    ╭─[patroni.yml:3:23]
                  2 │   dcs:
@@ -361,6 +364,7 @@ mod tests {
         check_error(
             "bootstrap:\n  dcs:\n    failsafe_mode: on\n",
             &expect![[r#"
+                error
                   × patroni.yml:3:20: hasim does not model `failsafe_mode` yet
                    ╭─[patroni.yml:3:20]
                  2 │   dcs:
@@ -375,6 +379,7 @@ mod tests {
         check_error(
             "scope: a\n  ttl: [\n",
             &expect![[r#"
+                error
                   × patroni.yml:2:6: this is not YAML that Patroni could read
                    ╭─[patroni.yml:2:6]
                  1 │ scope: a
@@ -387,6 +392,7 @@ mod tests {
         check_error(
             "- a\n- b\n",
             &expect![[r#"
+                error
                   × patroni.yml:1:1: a patroni.yml is a mapping of keys to values
                    ╭─[patroni.yml:1:1]
                  1 │ - a

@@ -37,7 +37,8 @@ fn read(text: &str) -> Result<Scenario, UserError> {
 fn check(part: &str, replacement: &str, expected: &Expect) {
     assert!(GOOD.contains(part), "the file does not contain {part}");
     let error = read(&GOOD.replacen(part, replacement, 1)).unwrap_err();
-    expected.assert_eq(&error.report(false));
+    // expect-test removes indentation that all lines share; a first line without any keeps it.
+    expected.assert_eq(&format!("error\n{}", error.report(false)));
 }
 
 #[test]
@@ -89,6 +90,7 @@ fn misspelt_keys_get_a_suggestion() {
         "horizon",
         "horizn",
         &expect![[r#"
+            error
               × scenario.toml:5:1: unknown field `horizn`, expected one of `name`, `summary`, `family`, `promises`,
               │ `horizon`, `warmup`, `event_budget`, `cluster`, `workload`, `fault`, `swarm`
                ╭─[scenario.toml:5:1]
@@ -105,6 +107,7 @@ fn misspelt_keys_get_a_suggestion() {
         "etcd = 3",
         "etdc = 3",
         &expect![[r#"
+            error
               × scenario.toml:8:1: unknown field `etdc`, expected one of `members`, `etcd`, `etcd_hosts`, `topology`,
               │ `watchdog_device`, `patroni_yml`, `patroni`
                ╭─[scenario.toml:8:1]
@@ -121,6 +124,7 @@ fn misspelt_keys_get_a_suggestion() {
         "ttl = 20",
         "tll = 20",
         &expect![[r#"
+            error
               × scenario.toml:12:1: `tll` is not a setting of Patroni that hasim models
                 ╭─[scenario.toml:12:1]
              11 │ [cluster.patroni]
@@ -136,6 +140,7 @@ fn misspelt_keys_get_a_suggestion() {
         "power-off",
         "poweroff",
         &expect![[r#"
+            error
               × scenario.toml:18:11: unknown variant `poweroff`, expected one of `kill`, `power-off`, `pause`, `freeze`,
               │ `partition`, `degrade`, `disk-stall`, `clock-step`, `clock-drift`, `command`
                 ╭─[scenario.toml:18:11]
@@ -152,6 +157,7 @@ fn misspelt_keys_get_a_suggestion() {
         "host-of = \"primary\"",
         "host-of = \"primry\"",
         &expect![[r#"
+            error
               × scenario.toml:18:9: nobody ever plays the role `primry`
                 ╭─[scenario.toml:18:9]
              17 │ trigger = { at = "30s..40s" }
@@ -167,6 +173,7 @@ fn misspelt_keys_get_a_suggestion() {
         "loss-is-found",
         "loss-found",
         &expect![[r#"
+            error
               × scenario.toml:4:13: unknown variant `loss-found`, expected one of `no-acknowledged-write-lost`, `at-
               │ most-one-writable-primary`, `recovers-within`, `loss-is-found`, `overlap-is-found`
                ╭─[scenario.toml:4:13]
@@ -187,6 +194,7 @@ fn values_that_make_no_sense_are_refused() {
         "etcd = 3",
         "etcd = 0",
         &expect![[r#"
+            error
               × scenario.toml:8:8: etcd needs at least 1 member: a quorum of zero decides nothing
                ╭─[scenario.toml:8:8]
              7 │ [cluster]
@@ -201,6 +209,7 @@ fn values_that_make_no_sense_are_refused() {
         "etcd = 3",
         "members = 0",
         &expect![[r#"
+            error
               × scenario.toml:8:11: a cluster needs at least 1 member
                ╭─[scenario.toml:8:11]
              7 │ [cluster]
@@ -215,6 +224,7 @@ fn values_that_make_no_sense_are_refused() {
         "\"3m\"",
         "180",
         &expect![[r#"
+            error
               × scenario.toml:5:11: invalid type: integer `180`, expected a duration with its unit, such as "150ms",
               │ "1.5s" or "2m 30s"
                ╭─[scenario.toml:5:11]
@@ -230,6 +240,7 @@ fn values_that_make_no_sense_are_refused() {
         "\"3m\"",
         "\"10s\"",
         &expect![[r#"
+            error
               × scenario.toml:5:11: a horizon of 10s leaves nothing after the warm-up of 20s
                ╭─[scenario.toml:5:11]
              4 │ promises = ["loss-is-found", { recovers-within = "60s" }]
@@ -244,6 +255,7 @@ fn values_that_make_no_sense_are_refused() {
         "30s..40s",
         "40s..30s",
         &expect![[r#"
+            error
               × scenario.toml:17:18: `40s..30s` ends before it begins: write `30s..40s`
                 ╭─[scenario.toml:17:18]
              16 │ [[fault]]
@@ -258,6 +270,7 @@ fn values_that_make_no_sense_are_refused() {
         "30s..40s",
         "30s..4m",
         &expect![[r#"
+            error
               × scenario.toml:17:11: a fault at 30s..4m fires after the end of the run
                 ╭─[scenario.toml:17:11]
              16 │ [[fault]]
@@ -272,6 +285,7 @@ fn values_that_make_no_sense_are_refused() {
         "lasts = \"1m\"",
         "lasts = \"0s\"",
         &expect![[r#"
+            error
               × scenario.toml:19:9: a fault that lasts no time does nothing
                 ╭─[scenario.toml:19:9]
              18 │ fault = { power-off = { target = { host-of = "primary" } } }
@@ -285,6 +299,7 @@ fn values_that_make_no_sense_are_refused() {
         "host-of = \"primary\"",
         "same-as = 0",
         &expect![[r#"
+            error
               × scenario.toml:18:9: fault 0 refers to fault 0, which does not come before it
                 ╭─[scenario.toml:18:9]
              17 │ trigger = { at = "30s..40s" }
@@ -299,6 +314,7 @@ fn values_that_make_no_sense_are_refused() {
         "\"loss-is-found\"",
         "\"loss-is-found\", \"no-acknowledged-write-lost\"",
         &expect![[r#"
+            error
               × scenario.toml:4:13: `no-acknowledged-write-lost` and `loss-is-found` cannot both hold
                ╭─[scenario.toml:4:13]
              3 │ family = "patroni"
@@ -313,6 +329,7 @@ fn values_that_make_no_sense_are_refused() {
         "patroni/primary-host-crash/async",
         "primary-host-crash",
         &expect![[r#"
+            error
               × scenario.toml:1:8: `primary-host-crash` is not the name of a scenario
                ╭─[scenario.toml:1:8]
              1 │ name = "primary-host-crash"
@@ -326,6 +343,7 @@ fn values_that_make_no_sense_are_refused() {
         "p.yml",
         "q.yml",
         &expect![[r#"
+            error
               × scenario.toml:9:15: cannot read `q.yml`: there is no file of this name
                 ╭─[scenario.toml:9:15]
               8 │ etcd = 3
