@@ -87,10 +87,15 @@ fn overruled(file: &Settings, scenario: &Scenario) -> Vec<Remark> {
 
 fn etcd_members(scenario: &Scenario, in_file: Option<usize>) -> Result<u8, UserError> {
     let count = scenario.cluster.etcd.map_or(in_file.unwrap_or(3), usize::from);
-    let members = u8::try_from(count).ok().filter(|count| *count <= 9).ok_or_else(|| {
-        UserError::new(format!("{count} members of etcd are more than the 9 that hasim models"))
+    let members = u8::try_from(count)
+        .ok()
+        .filter(|count| *count <= 9)
+        .ok_or_else(|| {
+            UserError::new(format!(
+                "{count} members of etcd are more than the 9 that hasim models"
+            ))
             .help("name fewer hosts below `etcd3` in the patroni.yml")
-    })?;
+        })?;
     if scenario.cluster.etcd_hosts == EtcdHosts::Shared && members > scenario.cluster.members {
         let message = format!(
             "{members} members of etcd do not fit on the hosts of {} members, one each",
@@ -98,7 +103,8 @@ fn etcd_members(scenario: &Scenario, in_file: Option<usize>) -> Result<u8, UserE
         );
         let start = scenario.source.text.find("etcd_hosts").unwrap_or(0);
         let spot = Spot::new(&scenario.source, start..start + "etcd_hosts".len());
-        return Err(UserError::at(spot, message, "shared").help("lower `cluster.etcd`, or use `etcd_hosts = \"own\"`"));
+        return Err(UserError::at(spot, message, "shared")
+            .help("lower `cluster.etcd`, or use `etcd_hosts = \"own\"`"));
     }
     Ok(members)
 }

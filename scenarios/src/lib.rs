@@ -17,6 +17,8 @@ pub mod import;
 pub mod patroni;
 pub mod repro;
 pub mod scenario;
+#[cfg(test)]
+mod testing;
 
 /// The version of hasim, which belongs to every result.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sim_core::{Digest, Schedule, Seed};
 
+use crate::VERSION;
 use crate::atomic_file;
 use crate::campaign::Outcome;
 use crate::case::{Case, UserSettings};
 use crate::diagnostic::{Source, Spot, UserError};
 use crate::scenario::Scenario;
-use crate::VERSION;
 
 /// The version of the layout; grows when a field changes its meaning or goes away.
 pub const FORMAT_VERSION: u32 = 1;
@@ -102,15 +102,23 @@ impl Repro {
 
     /// The usual name of the file.
     pub fn file_name(&self) -> String {
-        format!("{}-seed-{}.json", self.scenario.replace('/', "-"), self.seed)
+        format!(
+            "hasim-failure-{}-seed-{}.json",
+            self.scenario.replace('/', "-"),
+            self.seed
+        )
     }
 
     /// Writes the file, as a whole or not at all.
     ///
     /// # Errors
     /// The system refuses.
+    ///
+    /// # Panics
+    /// Never: everything in a repro has a form in JSON.
     pub fn write(&self, path: &Path) -> Result<(), UserError> {
-        let mut text = serde_json::to_string_pretty(self).expect("a repro has no maps with keys that are not text");
+        let mut text =
+            serde_json::to_string_pretty(self).expect("a repro has no maps with keys that are not text");
         text.push('\n');
         atomic_file::write(path, text.as_bytes())
     }

@@ -84,7 +84,10 @@ impl Judgement {
 /// Judges one run by the promises of its scenario.
 pub fn judge(promises: &[Promise], record: &Record, measures: &Measures) -> Judgement {
     if let EndReason::Panicked(message) = &record.end {
-        return Judgement::new(Verdict::ModelPanicked, format!("at {}: {message}", record.ended_at));
+        return Judgement::new(
+            Verdict::ModelPanicked,
+            format!("at {}: {message}", record.ended_at),
+        );
     }
     if let Some(violation) = &record.violation {
         return Judgement::new(
@@ -129,7 +132,10 @@ fn judge_promise(promise: Promise, measures: &Measures) -> Judgement {
         ),
         Promise::RecoversWithin(_) if !availability.recovered => Judgement::new(
             Verdict::NotRecovered,
-            format!("unavailable for {} when the run ended", availability.outage_at_least),
+            format!(
+                "unavailable for {} when the run ended",
+                availability.outage_at_least
+            ),
         ),
         Promise::RecoversWithin(limit) if availability.outage.is_none_or(|outage| outage > limit) => {
             Judgement::new(

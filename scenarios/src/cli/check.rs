@@ -42,7 +42,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// Where repro files of failed runs go.
-    #[arg(long, value_name = "FOLDER", default_value = "hasim-repro")]
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
     repro: PathBuf,
 }
 
@@ -75,7 +75,10 @@ pub(super) fn run(
     let scenarios = select::scenarios(&options.scenarios)?;
     let cases = select::cases(&scenarios, &options.settings.read()?, terminal)?;
     // Everything is built before the first run: a mistake in the last scenario should not cost a night.
-    let systems: Vec<Box<dyn System>> = cases.iter().map(|case| build(families, case)).collect::<Result<_, _>>()?;
+    let systems: Vec<Box<dyn System>> = cases
+        .iter()
+        .map(|case| build(families, case))
+        .collect::<Result<_, _>>()?;
     let stop = stop_on_interrupt();
     let progress = progress_bar(options.seeds.len() * cases.len() as u64, terminal.interactive);
     let threads = rayon::ThreadPoolBuilder::new()
@@ -102,7 +105,11 @@ pub(super) fn run(
 
 /// The gravest end of all scenarios; scenarios that an interrupt left out are undecided.
 fn overall(checked: &[Checked], wanted: usize) -> Exit {
-    let left_out = if checked.len() < wanted { Exit::Undecided } else { Exit::Kept };
+    let left_out = if checked.len() < wanted {
+        Exit::Undecided
+    } else {
+        Exit::Kept
+    };
     checked
         .iter()
         .map(|one| one.report.verdict.exit())
@@ -132,7 +139,11 @@ fn progress_bar(length: u64, interactive: bool) -> ProgressBar {
 }
 
 fn write_files(options: &Options, checked: &[Checked], exit: Exit) -> Result<(), Failure> {
-    let rows = || checked.iter().flat_map(|one| one.runs.outcomes.iter().map(|outcome| &outcome.row));
+    let rows = || {
+        checked
+            .iter()
+            .flat_map(|one| one.runs.outcomes.iter().map(|outcome| &outcome.row))
+    };
     if let Some(path) = &options.csv {
         let mut text = Vec::new();
         analysis::write_csv(&mut text, rows()).map_err(|error| Failure::Internal(error.to_string()))?;
@@ -158,7 +169,10 @@ fn write_files(options: &Options, checked: &[Checked], exit: Exit) -> Result<(),
                 sample: Sample::new(one.runs.outcomes.iter().map(|outcome| outcome.row.outage)),
             })
             .collect();
-        let title = format!("Longest outage of a run (hasim {VERSION}, seeds {})", options.seeds);
+        let title = format!(
+            "Longest outage of a run (hasim {VERSION}, seeds {})",
+            options.seeds
+        );
         atomic_file::write(path, ecdf(&series, &title).as_bytes())?;
     }
     Ok(())
@@ -169,42 +183,54 @@ fn show(options: &Options, checked: &[Checked], terminal: &mut Terminal<'_>) -> 
         .iter()
         .map(|one| (one.case.scenario.name.clone(), one.report.clone()))
         .collect();
-    terminal.out.write_all(table::table(&reports, options.seeds).as_bytes())?;
+    terminal.print(&table::table(&reports, options.seeds))?;
     for one in checked {
         show_failures(options, one, terminal)?;
     }
     Ok(())
 }
 
+/// What the table does not say of a scenario: what went wrong, and how to see it again.
 fn show_failures(options: &Options, one: &Checked, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
     let (name, report) = (&one.case.scenario.name, &one.report);
+    let finished = one.runs.outcomes.len();
+    let mut lines = Vec::new();
     if !report.complete {
-        writeln!(terminal.out, "{name}: interrupted after {} of {} seeds", one.runs.outcomes.len(), report.seeds.len())?;
+        lines.push(format!(
+            "{name}: interrupted after {finished} of {} seeds",
+            report.seeds.len()
+        ));
     }
     if report.runs_with_missed_faults > 0 {
-        writeln!(terminal.out, "{name}: in {} runs a fault hit nobody", report.runs_with_missed_faults)?;
+        lines.push(format!(
+            "{name}: in {} runs a fault hit nobody",
+            report.runs_with_missed_faults
+        ));
     }
     for promise in &report.not_found {
-        writeln!(terminal.out, "{name}: {promise}: not in {} runs", one.runs.outcomes.len())?;
+        lines.push(format!("{name}: {promise}: not in {finished} runs"));
     }
     let not_kept = |outcome: &&Outcome| outcome.judgement.verdict.exit() != Exit::Kept;
     let failures: Vec<&Outcome> = one.runs.outcomes.iter().filter(not_kept).collect();
     for outcome in failures.iter().take(MOST_REPROS) {
-        let repro = Repro::new(&one.case, one.case.scenario.schedule(outcome.row.seed), outcome);
+        let (seed, judgement) = (outcome.row.seed, &outcome.judgement);
+        let repro = Repro::new(&one.case, one.case.scenario.schedule(seed), outcome);
         let path = options.repro.join(repro.file_name());
         repro.write(&path)?;
-        let judgement = &outcome.judgement;
-        writeln!(
-            terminal.out,
-            "{name} seed {}: {}: {}\n  hasim replay {}",
-            outcome.row.seed,
-            judgement.verdict,
-            judgement.evidence,
-            path.display()
-        )?;
+        lines.push(format!(
+            "{name} seed {seed}: {}: {}",
+            judgement.verdict, judgement.evidence
+        ));
+        lines.push(format!("  hasim replay {}", path.display()));
     }
     if failures.len() > MOST_REPROS {
-        writeln!(terminal.out, "{name}: and {} more seeds; `--csv` lists them all", failures.len() - MOST_REPROS)?;
+        lines.push(format!(
+            "{name}: and {} more seeds; `--csv` lists them all",
+            failures.len() - MOST_REPROS
+        ));
+    }
+    if !lines.is_empty() {
+        terminal.print(&(lines.join("\n") + "\n"))?;
     }
     Ok(())
 }

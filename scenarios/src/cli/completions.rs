@@ -16,6 +16,6 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options, terminal: &mut Terminal<'_>) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut Arguments::command(), "hasim", &mut script);
-    terminal.out.write_all(&script)?;
+    terminal.print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Kept)
 }

@@ -20,14 +20,20 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options, terminal: &mut Terminal<'_>) -> Result<Exit, Failure> {
     if options.keys {
-        terminal.out.write_all(catalogue::README.as_bytes())?;
+        terminal.print(catalogue::README)?;
         return Ok(Exit::Kept);
     }
     let mut text = String::new();
     for scenario in select::scenarios(&options.scenarios)? {
         let promises: Vec<String> = scenario.promises.iter().map(ToString::to_string).collect();
-        let _ = writeln!(text, "{}\n    {}\n    promises: {}", scenario.name, scenario.summary, promises.join(", "));
+        let _ = writeln!(
+            text,
+            "{}\n    {}\n    promises: {}",
+            scenario.name,
+            scenario.summary,
+            promises.join(", ")
+        );
     }
-    terminal.out.write_all(text.as_bytes())?;
+    terminal.print(&text)?;
     Ok(Exit::Kept)
 }

@@ -41,7 +41,7 @@ Examples:
   hasim check patroni/primary-host-crash --seeds 10000
   hasim check --config patroni.yml --set ttl=20 --csv runs.csv --plot outage.svg
   hasim run patroni/switchover/sync --seed 7 --log
-  hasim replay hasim-repro/patroni-swarm-sync-seed-17.json
+  hasim replay hasim-failure-patroni-swarm-sync-seed-17.json
 
 Exit codes: 0 every promise kept, 1 a promise broken, 2 undecided or interrupted, 64 wrong usage or input, \
 70 internal error or a run that did not repeat.";
@@ -106,8 +106,6 @@ pub fn run(
             terminal.say(&error.report(terminal.colours));
             Exit::Usage
         }
-        // Who closed the pipe has seen enough.
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Kept,
         Err(Failure::Output(error)) => {
             terminal.say(&format!("cannot write the output: {error}"));
             Exit::Internal
@@ -117,10 +115,10 @@ pub fn run(
             Exit::Internal
         }
     };
-    match terminal.out.flush() {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Internal.max(exit),
-        _ => exit,
+    if terminal.flush().is_err() {
+        return Exit::Internal.max(exit);
     }
+    exit
 }
 
 /// The level that `--log-level` asks for, found before everything else is parsed, because tracing is set up first.
@@ -139,11 +137,15 @@ fn usage(error: &clap::Error, terminal: &mut Terminal<'_>) -> Exit {
         terminal.say(text.trim_end());
         return Exit::Usage;
     }
-    match terminal.out.write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Internal,
-        _ => Exit::Kept,
+    if terminal.print(&text).and_then(|()| terminal.flush()).is_err() {
+        return Exit::Internal;
     }
+    Exit::Kept
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_raw_string_hashes,
+    reason = "expect-test writes snapshots with them"
+)]
 mod tests;

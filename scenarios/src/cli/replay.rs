@@ -6,12 +6,12 @@ use clap::Args;
 
 use super::run::LogOptions;
 use super::{Failure, Terminal, select, timeline};
+use crate::VERSION;
 use crate::campaign::run_schedule;
 use crate::diagnostic::UserError;
 use crate::exit::Exit;
 use crate::family::{Family, build};
 use crate::repro::{Expected, Repro};
-use crate::VERSION;
 
 /// Options of `replay`.
 #[derive(Args, Debug)]
@@ -35,23 +35,25 @@ pub(super) fn run(
     let case = repro.case()?;
     let system = build(families, &case)?;
     system.check(&repro.schedule).map_err(|error| {
-        UserError::new(format!("the schedule in `{}` does not fit its cluster: {error}", source.name))
+        UserError::new(format!(
+            "the schedule in `{}` does not fit its cluster: {error}",
+            source.name
+        ))
     })?;
     let (outcome, result) = run_schedule(&case, &*system, repro.seed, &repro.schedule, options.log.level());
     let names = system.process_names();
     let text = timeline::tell(&names, &repro.schedule, &outcome, &result, options.log.detail());
-    terminal.out.write_all(text.as_bytes())?;
+    terminal.print(&text)?;
     let found = Expected::of(&outcome);
     if found == repro.expected {
-        writeln!(terminal.out, "replayed: the same digest and verdict as in the file")?;
+        terminal.print("replayed: the same digest and verdict as in the file\n")?;
         return Ok(outcome.judgement.verdict.exit());
     }
     let expected = &repro.expected;
-    writeln!(
-        terminal.out,
-        "not the same: the file has digest {} and verdict {}, this run has digest {} and verdict {}",
+    terminal.print(&format!(
+        "not the same: the file has digest {} and verdict {}, this run has digest {} and verdict {}\n",
         expected.digest, expected.verdict, found.digest, found.verdict
-    )?;
+    ))?;
     if repro.hasim_version == VERSION {
         // The same version must give the same run: either hasim is not deterministic, or two builds that differ
         // call themselves by one version.

@@ -5,8 +5,8 @@ use analysis::{ScenarioSummary, TimeQuantiles};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use sim_core::SimDuration;
 
-use crate::campaign::{Report, SeedRange};
 use crate::VERSION;
+use crate::campaign::{Report, SeedRange};
 
 /// One line for each scenario. The caption says what every number rests on.
 pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
@@ -33,10 +33,12 @@ pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    // The style begins each line with the padding of the first cell.
+    let lines: Vec<String> = table.lines().map(|line| line.trim().to_owned()).collect();
     format!(
         "{}\nhasim {VERSION}, seeds {seeds}; outages in seconds with 95 % confidence intervals; \
          a share of runs is the exact 95 % interval, or a 95 % upper bound if there was none\n",
-        table.trim_fmt()
+        lines.join("\n")
     )
 }
 
@@ -73,7 +75,12 @@ fn quantile(quantile: &Quantile) -> String {
 
 fn losses(summary: &ScenarioSummary) -> String {
     let loss = &summary.loss;
-    share(loss.run_count, loss.run_probability.low, loss.run_probability.high, loss.zero_events_upper)
+    share(
+        loss.run_count,
+        loss.run_probability.low,
+        loss.run_probability.high,
+        loss.zero_events_upper,
+    )
 }
 
 fn overlaps(summary: &ScenarioSummary) -> String {

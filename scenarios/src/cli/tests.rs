@@ -1,1 +1,231 @@
+use std::fs;
+use std::path::PathBuf;
 
+use expect_test::expect;
+
+use super::*;
+use crate::testing::{Small, scenario_text};
+
+/// A folder of its own for each test; removed when the test has passed.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("hasim-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+fn hasim(arguments: &[&str]) -> (Exit, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut terminal = Terminal {
+        out: &mut out,
+        err: &mut err,
+        interactive: false,
+        colours: false,
+    };
+    let arguments = std::iter::once("hasim")
+        .chain(arguments.iter().copied())
+        .map(OsString::from);
+    let exit = run(arguments, &[&Small], &mut terminal);
+    (
+        exit,
+        String::from_utf8(out).unwrap(),
+        String::from_utf8(err).unwrap(),
+    )
+}
+
+#[test]
+fn the_definition_of_the_command_is_sound() {
+    use clap::CommandFactory as _;
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn a_failed_check_leaves_a_file_that_replays() {
+    let folder = Folder::new("replay");
+    let text = scenario_text("async").replace("loss-is-found", "no-acknowledged-write-lost");
+    let scenario = folder.write("mine.toml", &text);
+    let repro = folder.path("repro");
+    let (exit, out, _) = hasim(&["check", &scenario, "--seeds", "10", "--repro", &repro]);
+    assert_eq!(exit, Exit::Violated, "{out}");
+    let line = out.lines().find(|line| line.contains("hasim replay")).unwrap();
+    let file = line.trim().strip_prefix("hasim replay ").unwrap().to_owned();
+
+    let (exit, out, err) = hasim(&["replay", &file]);
+    assert_eq!(exit, Exit::Violated, "{err}");
+    assert!(
+        out.ends_with("replayed: the same digest and verdict as in the file\n"),
+        "{out}"
+    );
+
+    let whole = fs::read_to_string(&file).unwrap();
+    let other = folder.write(
+        "other.json",
+        &whole.replace("\"hasim_version\": \"", "\"hasim_version\": \"9."),
+    );
+    let (exit, _, err) = hasim(&["replay", &other]);
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains("--any-version"), "{err}");
+    assert_eq!(hasim(&["replay", &other, "--any-version"]).0, Exit::Violated);
+
+    let half = folder.write("half.json", &whole[..whole.len() / 2]);
+    let (exit, _, err) = hasim(&["replay", &half]);
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains("not a whole repro file"), "{err}");
+
+    let start = whole.find("\"digest\": \"").unwrap() + "\"digest\": \"".len();
+    let mut forged = whole;
+    forged.replace_range(start..start + 16, "0123456789abcdef");
+    let forged = folder.write("forged.json", &forged);
+    let (exit, out, _) = hasim(&["replay", &forged]);
+    assert_eq!(exit, Exit::Internal);
+    assert!(out.contains("not the same"), "{out}");
+}
+
+#[test]
+fn tables_and_files_are_the_same_for_any_number_of_threads() {
+    let folder = Folder::new("jobs");
+    let scenario = folder.write("mine.toml", &scenario_text("async"));
+    let check = |jobs: &str| {
+        let files = ["csv", "json", "svg"].map(|ending| folder.path(&format!("{jobs}.{ending}")));
+        let (exit, out, err) = hasim(&[
+            "check", &scenario, "--seeds", "5..25", "--jobs", jobs, "--csv", &files[0], "--json", &files[1],
+            "--plot", &files[2],
+        ]);
+        assert_eq!(exit, Exit::Kept, "{out}{err}");
+        (out, files.map(|file| fs::read_to_string(file).unwrap()))
+    };
+    let (one, two) = (check("1"), check("2"));
+    assert_eq!(one, two);
+    let (table, [csv, json, svg]) = one;
+    assert!(
+        table.contains("patroni/test/async") && table.contains("seeds 5..25"),
+        "{table}"
+    );
+    assert_eq!(csv.lines().count(), 21);
+    assert!(json.contains("\"exit_code\": 0") && svg.starts_with("<svg"));
+}
+
+#[test]
+fn the_table_says_what_its_numbers_rest_on() {
+    let folder = Folder::new("table");
+    let safe = folder.write("safe.toml", &scenario_text("sync"));
+    let lossy = folder.write("lossy.toml", &scenario_text("async"));
+    let (exit, out, _) = hasim(&["check", &safe, &lossy, "--seeds", "100"]);
+    assert_eq!(exit, Exit::Kept);
+    expect![[r#"
+        scenario            verdict  runs      outage p50      outage p90    outage p99  never recovered      runs with loss  most lost  runs with two primaries
+        patroni/test/sync   kept      100  5.0 [5.0, 5.0]  5.0 [5.0, 5.0]  5.0 [5.0, -]                0         0 (< 2.95%)          0              0 (< 2.95%)
+        patroni/test/async  kept      100  5.0 [5.0, 5.0]  5.0 [5.0, 5.0]  5.0 [5.0, -]                0  79 (69.71..86.51%)          1              0 (< 2.95%)
+        hasim 0.1.0, seeds 0..100; outages in seconds with 95 % confidence intervals; a share of runs is the exact 95 % interval, or a 95 % upper bound if there was none
+    "#]].assert_eq(&out);
+}
+
+#[test]
+fn one_run_is_told() {
+    let folder = Folder::new("run");
+    let scenario = folder.write("mine.toml", &scenario_text("sync"));
+    let (exit, brief, _) = hasim(&["run", &scenario, "--seed", "0x3"]);
+    assert_eq!(exit, Exit::Kept);
+    assert!(
+        brief.contains("seed 3") && brief.contains("verdict: kept"),
+        "{brief}"
+    );
+    assert!(!brief.contains("connection lost"), "{brief}");
+    let (_, long, _) = hasim(&["run", &scenario, "--seed", "3", "--log"]);
+    assert!(
+        long.contains("client-1") && long.contains("connection lost"),
+        "{long}"
+    );
+}
+
+#[test]
+fn mistakes_end_with_64_and_say_what_to_do() {
+    for arguments in [
+        &["check", "--seeds", "0"][..],
+        &["chek"],
+        &["run", "patroni/switchover"],
+        &["check", "--config", "does-not-exist.yml"],
+        &["check", "does-not-exist.toml"],
+        &["replay", "does-not-exist.json"],
+    ] {
+        let (exit, out, err) = hasim(arguments);
+        assert_eq!((exit, out.as_str()), (Exit::Usage, ""), "{arguments:?}: {err}");
+        assert!(!err.is_empty(), "{arguments:?}");
+    }
+    let (exit, _, err) = hasim(&["check", "patroni/primary-host-crsh"]);
+    assert_eq!(exit, Exit::Usage);
+    expect![[r#"
+        error
+          × there is no scenario `patroni/primary-host-crsh`
+          help: did you mean `patroni/primary-host-crash`?
+    "#]]
+    .assert_eq(&format!("error\n{err}"));
+    let (_, _, err) = hasim(&["check", "patroni/switchover", "--set", "tll=5"]);
+    expect![[r#"
+        error
+          × --set:1:1: `tll` is not a setting of Patroni that hasim models
+           ╭─[--set:1:1]
+         1 │ tll=5
+           · ─┬─
+           ·  ╰── no such setting
+           ╰────
+          help: did you mean `ttl`?
+    "#]]
+    .assert_eq(&format!("error\n{err}"));
+}
+
+#[test]
+fn settings_of_the_user_are_remarked_upon() {
+    let folder = Folder::new("remarks");
+    let scenario = folder.write("mine.toml", &scenario_text("sync"));
+    let config = folder.write(
+        "patroni.yml",
+        "bootstrap:\n  dcs:\n    ttl: 5\n    synchronous_mode: off\n",
+    );
+    let (exit, _, err) = hasim(&["run", &scenario, "--config", &config]);
+    assert_eq!(exit, Exit::Kept, "{err}");
+    expect![[r#"
+        patroni.yml:4:23: note: `synchronous_mode` is false here; the scenario `patroni/test/sync` fixes it to on, because its promise depends on it (`--set synchronous_mode=...` overrules both)
+        patroni.yml:3:10: warning: `ttl` is 5 s; Patroni raises it to 20 s, the least it accepts
+        patroni.yml:3:10: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 10 s, more than the `ttl` of 20 s; Patroni lowers `loop_wait` from 10 s to 1 s
+        patroni.yml:3:10: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 10 s, more than the `ttl` of 20 s; Patroni lowers `retry_timeout` from 10 s to 9 s
+    "#]].assert_eq(&err.replace(&config, "patroni.yml"));
+}
+
+#[test]
+fn the_catalogue_is_listed() {
+    let (exit, out, _) = hasim(&["list", "patroni/switchover"]);
+    assert_eq!(exit, Exit::Kept);
+    expect![[r#"
+        patroni/switchover/async
+            An operator asks for a switchover. Replication is asynchronous.
+            promises: no-acknowledged-write-lost, at-most-one-writable-primary, recovers-within 30s
+        patroni/switchover/sync
+            An operator asks for a switchover. Replication is synchronous.
+            promises: no-acknowledged-write-lost, at-most-one-writable-primary, recovers-within 30s
+    "#]]
+    .assert_eq(&out);
+    assert!(hasim(&["list", "--keys"]).1.contains("`cluster.members`"));
+    assert!(hasim(&["completions", "bash"]).1.contains("hasim"));
+}

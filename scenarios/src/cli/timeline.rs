@@ -39,18 +39,34 @@ pub(super) fn tell(
         let _ = writeln!(text, "{:>10}  {name:width$}  {}", entry.at, entry.text);
     }
     for position in 0..schedule.0.len() {
-        let _ = writeln!(text, "fault {position}: {}", fate(names, position, &result.faults));
+        let _ = writeln!(
+            text,
+            "fault {position}: {}",
+            fate(names, position, &result.faults)
+        );
     }
-    let outage = row.outage.map_or("never ended".to_owned(), |outage| outage.to_string());
+    let outage = row
+        .outage
+        .map_or("never ended".to_owned(), |outage| outage.to_string());
     let _ = writeln!(
         text,
         "writes: {} acknowledged, {} of them lost; longest outage: {outage}; two writable primaries: {}\n\
          digest: {}  events: {}  ended: {:?} at {}",
-        row.acknowledged, row.lost, row.overlap, row.digest, row.events, result.record.end, result.record.ended_at,
+        row.acknowledged,
+        row.lost,
+        row.overlap,
+        row.digest,
+        row.events,
+        result.record.end,
+        result.record.ended_at,
     );
     let evidence = &outcome.judgement.evidence;
     let separator = if evidence.is_empty() { "" } else { ": " };
-    let _ = writeln!(text, "verdict: {}{separator}{evidence}", outcome.judgement.verdict);
+    let _ = writeln!(
+        text,
+        "verdict: {}{separator}{evidence}",
+        outcome.judgement.verdict
+    );
     text
 }
 
@@ -67,6 +83,11 @@ fn fate(names: &[String], position: usize, delivered: &[DeliveredFault]) -> Stri
     match (hit.is_empty(), fault.accepted) {
         (true, _) => format!("{} at {} hit nobody", fault.kind, fault.at),
         (false, true) => format!("{} at {} hit {}", fault.kind, fault.at, hit.join(", ")),
-        (false, false) => format!("{} at {} was not understood by {}", fault.kind, fault.at, hit.join(", ")),
+        (false, false) => format!(
+            "{} at {} was not understood by {}",
+            fault.kind,
+            fault.at,
+            hit.join(", ")
+        ),
     }
 }

@@ -9,7 +9,7 @@
 pub(super) enum Below {
     /// Only these keys.
     Keys(&'static [&'static str]),
-    /// Names that users choose (settings of PostgreSQL, tags, users, labels): anything goes.
+    /// Names that users choose (settings of `PostgreSQL`, tags, users, labels): anything goes.
     Anything,
 }
 

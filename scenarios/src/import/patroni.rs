@@ -110,7 +110,7 @@ impl Importer<'_> {
             };
             match below {
                 Below::Keys(known) if !known.contains(&entry.key.as_str()) => {
-                    self.unknown(entry, path, known)
+                    self.unknown(entry, path, known);
                 }
                 _ if super::known_keys::below(&child).is_some() => self.section(&entry.value, &child),
                 _ => self.known(entry, &child),
@@ -170,12 +170,23 @@ impl Importer<'_> {
         }
     }
 
+    /// The keys that hasim leaves out come as one note: a real file has many of them.
     fn finish(&mut self) {
-        for (path, spot) in std::mem::take(&mut self.not_modelled) {
+        let named: Vec<String> = self
+            .not_modelled
+            .iter()
+            .map(|(path, spot)| {
+                format!(
+                    "`{path}` (line {})",
+                    spot.source.line_and_column(spot.span.start).0
+                )
+            })
+            .collect();
+        if let Some((_, first)) = self.not_modelled.first() {
             self.file.remarks.push(Remark {
                 weight: Weight::Note,
-                spot,
-                message: format!("`{path}` is not modelled: hasim leaves it out"),
+                spot: first.clone(),
+                message: format!("not modelled, and left out: {}", named.join(", ")),
             });
         }
         self.file.remarks.sort_by_key(|remark| remark.spot.span.start);
@@ -183,6 +194,10 @@ impl Importer<'_> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::needless_raw_string_hashes,
+    reason = "expect-test writes snapshots with them"
+)]
 mod tests {
     use expect_test::{Expect, expect};
     use models::patroni::{Configuration, SynchronousMode, WatchdogMode};
@@ -212,7 +227,8 @@ mod tests {
         let error = read_patroni_yml(&Source::new("patroni.yml", text))
             .and_then(|file| file.settings.configuration().map(|_| ()))
             .unwrap_err();
-        expected.assert_eq(&error.report(false));
+        // expect-test removes indentation that all lines share; a first line without any keeps it.
+        expected.assert_eq(&format!("error\n{}", error.report(false)));
     }
 
     #[test]
@@ -298,9 +314,8 @@ mod tests {
             &expect![[r#"
                 patroni.yml:1:1: warning: Patroni ignores `ttl` at the top level; it belongs below `bootstrap.dcs`
                 patroni.yml:4:5: warning: Patroni knows no key `loop_wiat` below `bootstrap.dcs`: it has no effect; did you mean `loop_wait`?
-                patroni.yml:5:5: note: `bootstrap.dcs.slots` is not modelled: hasim leaves it out
+                patroni.yml:5:5: note: not modelled, and left out: `bootstrap.dcs.slots` (line 5), `postgresql.parameters.shared_buffers` (line 9)
                 patroni.yml:6:1: warning: Patroni knows no key `foo` at the top level: it has no effect
-                patroni.yml:9:5: note: `postgresql.parameters.shared_buffers` is not modelled: hasim leaves it out
                 patroni.yml:11:9: warning: Patroni does not know this `watchdog.mode` and disables the watchdog; it knows off, automatic and required"#]],
         );
     }
@@ -320,67 +335,72 @@ mod tests {
         check_error(
             "bootstrap:\n  dcs:\n    ttl: 30s\n",
             &expect![[r#"
-              × patroni.yml:3:10: `ttl` is `30s`, not a whole number of seconds
-               ╭─[patroni.yml:3:10]
-             2 │   dcs:
-             3 │     ttl: 30s
-               ·          ─┬─
-               ·           ╰── expected a number of seconds without a unit
-               ╰────
-              help: Patroni reads `ttl` with Python's int() and refuses this value; write `ttl: 30`
-        "#]],
+                error
+                  × patroni.yml:3:10: `ttl` is `30s`, not a whole number of seconds
+                   ╭─[patroni.yml:3:10]
+                 2 │   dcs:
+                 3 │     ttl: 30s
+                   ·          ─┬─
+                   ·           ╰── expected a number of seconds without a unit
+                   ╰────
+                  help: Patroni reads `ttl` with Python's int() and refuses this value; write `ttl: 30`
+            "#]],
         );
         check_error(
             "bootstrap:\n  dcs:\n    synchronous_mode: quorum\n",
             &expect![[r#"
-              × patroni.yml:3:23: hasim does not model quorum commit (`synchronous_mode: quorum`) yet
-               ╭─[patroni.yml:3:23]
-             2 │   dcs:
-             3 │     synchronous_mode: quorum
-               ·                       ───┬──
-               ·                          ╰── not modelled
-               ╰────
-              help: `synchronous_mode: on` with `synchronous_node_count` is modelled; `--set synchronous_mode=on` shows
-                    what it would do
-        "#]],
+                error
+                  × patroni.yml:3:23: hasim does not model quorum commit (`synchronous_mode: quorum`) yet
+                   ╭─[patroni.yml:3:23]
+                 2 │   dcs:
+                 3 │     synchronous_mode: quorum
+                   ·                       ───┬──
+                   ·                          ╰── not modelled
+                   ╰────
+                  help: `synchronous_mode: on` with `synchronous_node_count` is modelled; `--set synchronous_mode=on` shows
+                        what it would do
+            "#]],
         );
         check_error(
             "bootstrap:\n  dcs:\n    failsafe_mode: on\n",
             &expect![[r#"
-              × patroni.yml:3:20: hasim does not model `failsafe_mode` yet
-               ╭─[patroni.yml:3:20]
-             2 │   dcs:
-             3 │     failsafe_mode: on
-               ·                    ─┬
-               ·                     ╰── not modelled
-               ╰────
-              help: without it, a primary that loses etcd steps down; results for `failsafe_mode: true` would be wrong.
-                    Check with `--set failsafe_mode=off` to see what Patroni does without it
-        "#]],
+                error
+                  × patroni.yml:3:20: hasim does not model `failsafe_mode` yet
+                   ╭─[patroni.yml:3:20]
+                 2 │   dcs:
+                 3 │     failsafe_mode: on
+                   ·                    ─┬
+                   ·                     ╰── not modelled
+                   ╰────
+                  help: without it, a primary that loses etcd steps down; results for `failsafe_mode: true` would be wrong.
+                        Check with `--set failsafe_mode=off` to see what Patroni does without it
+            "#]],
         );
         check_error(
             "scope: a\n  ttl: [\n",
             &expect![[r#"
-              × patroni.yml:2:6: this is not YAML that Patroni could read
-               ╭─[patroni.yml:2:6]
-             1 │ scope: a
-             2 │   ttl: [
-               ·      ▲
-               ·      ╰── mapping values are not allowed in this context at line 2, column 6
-               ╰────
-        "#]],
+                error
+                  × patroni.yml:2:6: this is not YAML that Patroni could read
+                   ╭─[patroni.yml:2:6]
+                 1 │ scope: a
+                 2 │   ttl: [
+                   ·      ▲
+                   ·      ╰── mapping values are not allowed in this context at line 2, column 6
+                   ╰────
+            "#]],
         );
         check_error(
             "- a\n- b\n",
             &expect![[r#"
-              × patroni.yml:1:1: a patroni.yml is a mapping of keys to values
-               ╭─[patroni.yml:1:1]
-             1 │ - a
-               · ▲
-               · ╰── this is a list
-             2 │ - b
-               ╰────
-        "#]],
+                error
+                  × patroni.yml:1:1: a patroni.yml is a mapping of keys to values
+                   ╭─[patroni.yml:1:1]
+                 1 │ - a
+                   · ▲
+                   · ╰── this is a list
+                 2 │ - b
+                   ╰────
+            "#]],
         );
     }
 }

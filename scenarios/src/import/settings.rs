@@ -319,7 +319,7 @@ impl Reader<'_> {
         u8::try_from(written.max(least)).unwrap_or(u8::MAX)
     }
 
-    /// A setting of PostgreSQL: an unknown value stops the server from starting.
+    /// A setting of `PostgreSQL`: an unknown value stops the server from starting.
     fn synchronous_commit(&mut self) -> Result<SynchronousCommit, UserError> {
         const KEY: &str = "postgresql.parameters.synchronous_commit";
         let Some(setting) = self.settings.get(KEY) else {
@@ -453,7 +453,7 @@ impl Reader<'_> {
     }
 
     fn at_least_zero(&mut self, key: &'static str, default: u64) -> u64 {
-        let written = self.number(key, default as i64);
+        let written = self.number(key, i64::try_from(default).expect("defaults are small"));
         u64::try_from(written).unwrap_or_else(|_| {
             self.remark(key, format!("`{key}` is {written}; hasim takes it as 0"));
             0

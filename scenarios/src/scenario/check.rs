@@ -60,7 +60,7 @@ impl<'a> Checker<'a> {
                 format!("expected more than {warmup}"),
             ));
         }
-        self.positive(raw.event_budget.as_ref(), 0, "event_budget")?;
+        self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;
         self.workload(&raw.workload)?;
         if let Some(swarm) = &raw.swarm {
@@ -198,17 +198,17 @@ impl<'a> Checker<'a> {
         }
         self.positive(
             workload.write_interval.as_ref(),
-            SimDuration::ZERO,
+            &SimDuration::ZERO,
             "write_interval",
         )?;
         self.positive(
             workload.read_interval.as_ref(),
-            SimDuration::ZERO,
+            &SimDuration::ZERO,
             "read_interval",
         )?;
         self.positive(
             workload.statement_timeout.as_ref(),
-            SimDuration::ZERO,
+            &SimDuration::ZERO,
             "statement_timeout",
         )
     }
@@ -270,7 +270,7 @@ impl<'a> Checker<'a> {
                 ),
             ));
         }
-        self.positive(Some(&swarm.faults), 0, "faults")?;
+        self.positive(Some(&swarm.faults), &0, "faults")?;
         if swarm.mix.is_empty() {
             return Err(self.wrong(
                 &swarm.kinds,
@@ -339,11 +339,11 @@ impl<'a> Checker<'a> {
     fn positive<T: PartialEq>(
         &self,
         value: Option<&Spanned<T>>,
-        zero: T,
+        zero: &T,
         key: &str,
     ) -> Result<(), UserError> {
         match value {
-            Some(value) if *value.get_ref() == zero => {
+            Some(value) if value.get_ref() == zero => {
                 Err(self.wrong(value, format!("`{key}` is zero"), "expected more".to_owned()))
             }
             _ => Ok(()),

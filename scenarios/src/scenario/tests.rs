@@ -37,7 +37,8 @@ fn read(text: &str) -> Result<Scenario, UserError> {
 fn check(part: &str, replacement: &str, expected: &Expect) {
     assert!(GOOD.contains(part), "the file does not contain {part}");
     let error = read(&GOOD.replacen(part, replacement, 1)).unwrap_err();
-    expected.assert_eq(&error.report(false));
+    // expect-test removes indentation that all lines share; a first line without any keeps it.
+    expected.assert_eq(&format!("error\n{}", error.report(false)));
 }
 
 #[test]
@@ -89,99 +90,101 @@ fn misspelt_keys_get_a_suggestion() {
         "horizon",
         "horizn",
         &expect![[r#"
-          × scenario.toml:5:1: unknown field `horizn`, expected one of `name`, `summary`, `family`, `promises`,
-          │ `horizon`, `warmup`, `event_budget`, `cluster`, `workload`, `fault`, `swarm`
-           ╭─[scenario.toml:5:1]
-         4 │ promises = ["loss-is-found", { recovers-within = "60s" }]
-         5 │ horizn = "3m"
-           · ───┬──
-           ·    ╰── not known here
-         6 │ 
-           ╰────
-          help: did you mean `horizon`?
-    "#]],
+            error
+              × scenario.toml:5:1: unknown field `horizn`, expected one of `name`, `summary`, `family`, `promises`,
+              │ `horizon`, `warmup`, `event_budget`, `cluster`, `workload`, `fault`, `swarm`
+               ╭─[scenario.toml:5:1]
+             4 │ promises = ["loss-is-found", { recovers-within = "60s" }]
+             5 │ horizn = "3m"
+               · ───┬──
+               ·    ╰── not known here
+             6 │ 
+               ╰────
+              help: did you mean `horizon`?
+        "#]],
     );
     check(
         "etcd = 3",
         "etdc = 3",
         &expect![[r#"
-          × scenario.toml:8:1: unknown field `etdc`, expected one of `members`, `etcd`, `etcd_hosts`, `topology`,
-          │ `watchdog_device`, `patroni_yml`, `patroni`
-           ╭─[scenario.toml:8:1]
-         7 │ [cluster]
-         8 │ etdc = 3
-           · ──┬─
-           ·   ╰── not known here
-         9 │ patroni_yml = "p.yml"
-           ╰────
-          help: did you mean `etcd`?
-    "#]],
+            error
+              × scenario.toml:8:1: unknown field `etdc`, expected one of `members`, `etcd`, `etcd_hosts`, `topology`,
+              │ `watchdog_device`, `patroni_yml`, `patroni`
+               ╭─[scenario.toml:8:1]
+             7 │ [cluster]
+             8 │ etdc = 3
+               · ──┬─
+               ·   ╰── not known here
+             9 │ patroni_yml = "p.yml"
+               ╰────
+              help: did you mean `etcd`?
+        "#]],
     );
     check(
         "ttl = 20",
         "tll = 20",
         &expect![[r#"
-          × scenario.toml:12:1: `tll` is not a setting of Patroni that hasim models
-            ╭─[scenario.toml:12:1]
-         11 │ [cluster.patroni]
-         12 │ tll = 20
-            · ─┬─
-            ·  ╰── no such setting
-         13 │ watchdog.mode = "required"
-            ╰────
-          help: hasim models: scope, ttl, loop_wait, retry_timeout, maximum_lag_on_failover, check_timeline,
-                primary_start_timeout, primary_stop_timeout, synchronous_mode, synchronous_mode_strict,
-                synchronous_node_count, maximum_lag_on_syncnode, failsafe_mode, postgresql.use_pg_rewind,
-                postgresql.remove_data_directory_on_diverged_timelines, postgresql.parameters.synchronous_commit,
-                watchdog.mode, watchdog.safety_margin, tags.nofailover, tags.failover_priority, tags.nosync
-    "#]],
+            error
+              × scenario.toml:12:1: `tll` is not a setting of Patroni that hasim models
+                ╭─[scenario.toml:12:1]
+             11 │ [cluster.patroni]
+             12 │ tll = 20
+                · ─┬─
+                ·  ╰── no such setting
+             13 │ watchdog.mode = "required"
+                ╰────
+              help: did you mean `ttl`?
+        "#]],
     );
     check(
         "power-off",
         "poweroff",
         &expect![[r#"
-          × scenario.toml:18:11: unknown variant `poweroff`, expected one of `kill`, `power-off`, `pause`, `freeze`,
-          │ `partition`, `degrade`, `disk-stall`, `clock-step`, `clock-drift`, `command`
-            ╭─[scenario.toml:18:11]
-         17 │ trigger = { at = "30s..40s" }
-         18 │ fault = { poweroff = { target = { host-of = "primary" } } }
-            ·           ────┬───
-            ·               ╰── not known here
-         19 │ lasts = "1m"
-            ╰────
-          help: did you mean `power-off`?
-    "#]],
+            error
+              × scenario.toml:18:11: unknown variant `poweroff`, expected one of `kill`, `power-off`, `pause`, `freeze`,
+              │ `partition`, `degrade`, `disk-stall`, `clock-step`, `clock-drift`, `command`
+                ╭─[scenario.toml:18:11]
+             17 │ trigger = { at = "30s..40s" }
+             18 │ fault = { poweroff = { target = { host-of = "primary" } } }
+                ·           ────┬───
+                ·               ╰── not known here
+             19 │ lasts = "1m"
+                ╰────
+              help: did you mean `power-off`?
+        "#]],
     );
     check(
         "host-of = \"primary\"",
         "host-of = \"primry\"",
         &expect![[r#"
-          × scenario.toml:18:9: nobody ever plays the role `primry`
-            ╭─[scenario.toml:18:9]
-         17 │ trigger = { at = "30s..40s" }
-         18 │ fault = { power-off = { target = { host-of = "primry" } } }
-            ·         ─────────────────────────┬─────────────────────────
-            ·                                  ╰── expected one of: primary, standby, postgres, patroni-leader, patroni-replica, patroni, sync-standby, etcd-leader, etcd-follower, etcd, client, haproxy
-         19 │ lasts = "1m"
-            ╰────
-          help: did you mean `primary`?
-    "#]],
+            error
+              × scenario.toml:18:9: nobody ever plays the role `primry`
+                ╭─[scenario.toml:18:9]
+             17 │ trigger = { at = "30s..40s" }
+             18 │ fault = { power-off = { target = { host-of = "primry" } } }
+                ·         ─────────────────────────┬─────────────────────────
+                ·                                  ╰── expected one of: primary, standby, postgres, patroni-leader, patroni-replica, patroni, sync-standby, etcd-leader, etcd-follower, etcd, client, haproxy, pgbouncer
+             19 │ lasts = "1m"
+                ╰────
+              help: did you mean `primary`?
+        "#]],
     );
     check(
         "loss-is-found",
         "loss-found",
         &expect![[r#"
-          × scenario.toml:4:13: unknown variant `loss-found`, expected one of `no-acknowledged-write-lost`, `at-
-          │ most-one-writable-primary`, `recovers-within`, `loss-is-found`, `overlap-is-found`
-           ╭─[scenario.toml:4:13]
-         3 │ family = "patroni"
-         4 │ promises = ["loss-found", { recovers-within = "60s" }]
-           ·             ──────┬─────
-           ·                   ╰── not known here
-         5 │ horizon = "3m"
-           ╰────
-          help: did you mean `loss-is-found`?
-    "#]],
+            error
+              × scenario.toml:4:13: unknown variant `loss-found`, expected one of `no-acknowledged-write-lost`, `at-
+              │ most-one-writable-primary`, `recovers-within`, `loss-is-found`, `overlap-is-found`
+               ╭─[scenario.toml:4:13]
+             3 │ family = "patroni"
+             4 │ promises = ["loss-found", { recovers-within = "60s" }]
+               ·             ──────┬─────
+               ·                   ╰── not known here
+             5 │ horizon = "3m"
+               ╰────
+              help: did you mean `loss-is-found`?
+        "#]],
     );
 }
 
@@ -191,154 +194,165 @@ fn values_that_make_no_sense_are_refused() {
         "etcd = 3",
         "etcd = 0",
         &expect![[r#"
-          × scenario.toml:8:8: etcd needs at least 1 member: a quorum of zero decides nothing
-           ╭─[scenario.toml:8:8]
-         7 │ [cluster]
-         8 │ etcd = 0
-           ·        ┬
-           ·        ╰── expected 1 to 9, best an odd number
-         9 │ patroni_yml = "p.yml"
-           ╰────
-    "#]],
+            error
+              × scenario.toml:8:8: etcd needs at least 1 member: a quorum of zero decides nothing
+               ╭─[scenario.toml:8:8]
+             7 │ [cluster]
+             8 │ etcd = 0
+               ·        ┬
+               ·        ╰── expected 1 to 9, best an odd number
+             9 │ patroni_yml = "p.yml"
+               ╰────
+        "#]],
     );
     check(
         "etcd = 3",
         "members = 0",
         &expect![[r#"
-          × scenario.toml:8:11: a cluster needs at least 1 member
-           ╭─[scenario.toml:8:11]
-         7 │ [cluster]
-         8 │ members = 0
-           ·           ┬
-           ·           ╰── expected 1 to 15
-         9 │ patroni_yml = "p.yml"
-           ╰────
-    "#]],
+            error
+              × scenario.toml:8:11: a cluster needs at least 1 member
+               ╭─[scenario.toml:8:11]
+             7 │ [cluster]
+             8 │ members = 0
+               ·           ┬
+               ·           ╰── expected 1 to 15
+             9 │ patroni_yml = "p.yml"
+               ╰────
+        "#]],
     );
     check(
         "\"3m\"",
         "180",
         &expect![[r#"
-          × scenario.toml:5:11: invalid type: integer `180`, expected a duration with its unit, such as "150ms",
-          │ "1.5s" or "2m 30s"
-           ╭─[scenario.toml:5:11]
-         4 │ promises = ["loss-is-found", { recovers-within = "60s" }]
-         5 │ horizon = 180
-           ·           ─┬─
-           ·            ╰── here
-         6 │ 
-           ╰────
-    "#]],
+            error
+              × scenario.toml:5:11: invalid type: integer `180`, expected a duration with its unit, such as "150ms",
+              │ "1.5s" or "2m 30s"
+               ╭─[scenario.toml:5:11]
+             4 │ promises = ["loss-is-found", { recovers-within = "60s" }]
+             5 │ horizon = 180
+               ·           ─┬─
+               ·            ╰── here
+             6 │ 
+               ╰────
+        "#]],
     );
     check(
         "\"3m\"",
         "\"10s\"",
         &expect![[r#"
-          × scenario.toml:5:11: a horizon of 10s leaves nothing after the warm-up of 20s
-           ╭─[scenario.toml:5:11]
-         4 │ promises = ["loss-is-found", { recovers-within = "60s" }]
-         5 │ horizon = "10s"
-           ·           ──┬──
-           ·             ╰── expected more than 20s
-         6 │ 
-           ╰────
-    "#]],
+            error
+              × scenario.toml:5:11: a horizon of 10s leaves nothing after the warm-up of 20s
+               ╭─[scenario.toml:5:11]
+             4 │ promises = ["loss-is-found", { recovers-within = "60s" }]
+             5 │ horizon = "10s"
+               ·           ──┬──
+               ·             ╰── expected more than 20s
+             6 │ 
+               ╰────
+        "#]],
     );
     check(
         "30s..40s",
         "40s..30s",
         &expect![[r#"
-          × scenario.toml:17:18: `40s..30s` ends before it begins: write `30s..40s`
-            ╭─[scenario.toml:17:18]
-         16 │ [[fault]]
-         17 │ trigger = { at = "40s..30s" }
-            ·                  ─────┬────
-            ·                       ╰── here
-         18 │ fault = { power-off = { target = { host-of = "primary" } } }
-            ╰────
-    "#]],
+            error
+              × scenario.toml:17:18: `40s..30s` ends before it begins: write `30s..40s`
+                ╭─[scenario.toml:17:18]
+             16 │ [[fault]]
+             17 │ trigger = { at = "40s..30s" }
+                ·                  ─────┬────
+                ·                       ╰── here
+             18 │ fault = { power-off = { target = { host-of = "primary" } } }
+                ╰────
+        "#]],
     );
     check(
         "30s..40s",
         "30s..4m",
         &expect![[r#"
-          × scenario.toml:17:11: a fault at 30s..4m fires after the end of the run
-            ╭─[scenario.toml:17:11]
-         16 │ [[fault]]
-         17 │ trigger = { at = "30s..4m" }
-            ·           ─────────┬────────
-            ·                    ╰── expected a time before the horizon of 3m
-         18 │ fault = { power-off = { target = { host-of = "primary" } } }
-            ╰────
-    "#]],
+            error
+              × scenario.toml:17:11: a fault at 30s..4m fires after the end of the run
+                ╭─[scenario.toml:17:11]
+             16 │ [[fault]]
+             17 │ trigger = { at = "30s..4m" }
+                ·           ─────────┬────────
+                ·                    ╰── expected a time before the horizon of 3m
+             18 │ fault = { power-off = { target = { host-of = "primary" } } }
+                ╰────
+        "#]],
     );
     check(
         "lasts = \"1m\"",
         "lasts = \"0s\"",
         &expect![[r#"
-          × scenario.toml:19:9: a fault that lasts no time does nothing
-            ╭─[scenario.toml:19:9]
-         18 │ fault = { power-off = { target = { host-of = "primary" } } }
-         19 │ lasts = "0s"
-            ·         ──┬─
-            ·           ╰── expected more than zero; leave `lasts` out for a fault that stays
-            ╰────
-    "#]],
+            error
+              × scenario.toml:19:9: a fault that lasts no time does nothing
+                ╭─[scenario.toml:19:9]
+             18 │ fault = { power-off = { target = { host-of = "primary" } } }
+             19 │ lasts = "0s"
+                ·         ──┬─
+                ·           ╰── expected more than zero; leave `lasts` out for a fault that stays
+                ╰────
+        "#]],
     );
     check(
         "host-of = \"primary\"",
         "same-as = 0",
         &expect![[r#"
-          × scenario.toml:18:9: fault 0 refers to fault 0, which does not come before it
-            ╭─[scenario.toml:18:9]
-         17 │ trigger = { at = "30s..40s" }
-         18 │ fault = { power-off = { target = { same-as = 0 } } }
-            ·         ──────────────────────┬─────────────────────
-            ·                               ╰── faults count from 0, in the order of the file
-         19 │ lasts = "1m"
-            ╰────
-    "#]],
+            error
+              × scenario.toml:18:9: fault 0 refers to fault 0, which does not come before it
+                ╭─[scenario.toml:18:9]
+             17 │ trigger = { at = "30s..40s" }
+             18 │ fault = { power-off = { target = { same-as = 0 } } }
+                ·         ──────────────────────┬─────────────────────
+                ·                               ╰── faults count from 0, in the order of the file
+             19 │ lasts = "1m"
+                ╰────
+        "#]],
     );
     check(
         "\"loss-is-found\"",
         "\"loss-is-found\", \"no-acknowledged-write-lost\"",
         &expect![[r#"
-          × scenario.toml:4:13: `no-acknowledged-write-lost` and `loss-is-found` cannot both hold
-           ╭─[scenario.toml:4:13]
-         3 │ family = "patroni"
-         4 │ promises = ["loss-is-found", "no-acknowledged-write-lost", { recovers-within = "60s" }]
-           ·             ───────┬───────
-           ·                    ╰── leave one of them out
-         5 │ horizon = "3m"
-           ╰────
-    "#]],
+            error
+              × scenario.toml:4:13: `no-acknowledged-write-lost` and `loss-is-found` cannot both hold
+               ╭─[scenario.toml:4:13]
+             3 │ family = "patroni"
+             4 │ promises = ["loss-is-found", "no-acknowledged-write-lost", { recovers-within = "60s" }]
+               ·             ───────┬───────
+               ·                    ╰── leave one of them out
+             5 │ horizon = "3m"
+               ╰────
+        "#]],
     );
     check(
         "patroni/primary-host-crash/async",
         "primary-host-crash",
         &expect![[r#"
-          × scenario.toml:1:8: `primary-host-crash` is not the name of a scenario
-           ╭─[scenario.toml:1:8]
-         1 │ name = "primary-host-crash"
-           ·        ──────────┬─────────
-           ·                  ╰── expected `patroni/situation` or `patroni/situation/variant` in kebab case
-         2 │ summary = "The host of the primary loses power."
-           ╰────
-    "#]],
+            error
+              × scenario.toml:1:8: `primary-host-crash` is not the name of a scenario
+               ╭─[scenario.toml:1:8]
+             1 │ name = "primary-host-crash"
+               ·        ──────────┬─────────
+               ·                  ╰── expected `patroni/situation` or `patroni/situation/variant` in kebab case
+             2 │ summary = "The host of the primary loses power."
+               ╰────
+        "#]],
     );
     check(
         "p.yml",
         "q.yml",
         &expect![[r#"
-          × scenario.toml:9:15: cannot read `q.yml`: there is no file of this name
-            ╭─[scenario.toml:9:15]
-          8 │ etcd = 3
-          9 │ patroni_yml = "q.yml"
-            ·               ───┬───
-            ·                  ╰── named here
-         10 │ 
-            ╰────
-          help: the name is relative to the scenario file
-    "#]],
+            error
+              × scenario.toml:9:15: cannot read `q.yml`: there is no file of this name
+                ╭─[scenario.toml:9:15]
+              8 │ etcd = 3
+              9 │ patroni_yml = "q.yml"
+                ·               ───┬───
+                ·                  ╰── named here
+             10 │ 
+                ╰────
+              help: the name is relative to the scenario file
+        "#]],
     );
 }
