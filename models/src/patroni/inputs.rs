@@ -8,10 +8,10 @@ use sim_core::{Distribution, Sampler, SimDuration};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs {
     /// From `pg_ctl promote` until the server accepts writes, without WAL left to replay and without
-    /// `restore_command`: 70 to 210 ms, mean 120 ms over 12 promotions (Patroni 4.1.5, PostgreSQL 15.18, idle machine;
+    /// `restore_command`: 70 to 210 ms, mean 120 ms over 12 promotions (Patroni 4.1.5, `PostgreSQL` 15.18, idle machine;
     /// fidelity specification of Patroni, section 8.2, first row).
     pub promotion: Distribution,
-    /// From Patroni's decision to start PostgreSQL until the postmaster runs: a fresh Python interpreter forks it,
+    /// From Patroni's decision to start `PostgreSQL` until the postmaster runs: a fresh Python interpreter forks it,
     /// 0.8 to 1.5 s (fidelity specification, section 5.2).
     pub postmaster_spawn: Distribution,
     /// From the start of the postmaster until it accepts connections when there is nothing to replay: 0.1 to 0.3 s
@@ -46,7 +46,7 @@ impl Default for Inputs {
     }
 }
 
-/// The inputs that Patroni itself draws from; those of PostgreSQL belong to the server's specification.
+/// The inputs that Patroni itself draws from; those of `PostgreSQL` belong to the server's specification.
 #[derive(Clone, Debug)]
 pub struct InputSamplers {
     /// [`Inputs::postmaster_spawn`].

@@ -1,4 +1,4 @@
-//! The member's own PostgreSQL: queries over the local socket, `pg_controldata`, and configuration files.
+//! The member's own `PostgreSQL`: queries over the local socket, `pg_controldata`, and configuration files.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::postgres::{
     self, ClusterState, Control, DataRecord, Lsn, MemberId, Settings, Status, SynchronousStandbys, Upstream,
 };
 
-/// What a member knows about its PostgreSQL.
+/// What a member knows about its `PostgreSQL`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Local {
     connection: Option<ConnectionId>,
@@ -30,7 +30,7 @@ pub(crate) enum Waiter {
     Rest(ConnectionId),
 }
 
-/// PostgreSQL in the words of a cycle.
+/// `PostgreSQL` in the words of a cycle.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ServerState {
     /// There is no postmaster.
@@ -110,7 +110,7 @@ impl Member {
                 context.cancel_timer(&Timer::Query);
                 self.on_cycle_status(context, status);
             }
-            Waiter::Task => self.on_task_status(context, status),
+            Waiter::Task => self.on_task_status(context, status.as_deref()),
             Waiter::Sync => self.on_sync_status(context, status),
             Waiter::Rest(connection) => self.answer_patroni(context, connection, status),
         }

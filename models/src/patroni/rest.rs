@@ -4,7 +4,7 @@
 //! is. `/primary` depends on nothing but the time until which this member believes in its lock: it says 200 before the
 //! server accepts writes (#2972), and goes on saying so until the lock would have expired.
 //!
-//! Simplified: the API asks PostgreSQL before every answer; here only `/patroni` does, and the other paths answer from
+//! Simplified: the API asks `PostgreSQL` before every answer; here only `/patroni` does, and the other paths answer from
 //! the status of the last cycle. `/patroni` also carries the server's timeline history, which real members read with
 //! `TIMELINE_HISTORY` over a replication connection.
 

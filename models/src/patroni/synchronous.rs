@@ -22,7 +22,7 @@ use crate::postgres::{
     Lsn, MemberId, ReplicationStatus, Status, SyncMethod, SyncState, SynchronousCommit, SynchronousStandbys,
 };
 
-/// "Wait for PostgreSQL to enable synchronous mode".
+/// "Wait for `PostgreSQL` to enable synchronous mode".
 const SETTLE: SimDuration = SimDuration::from_secs(2);
 
 /// Where a pass is.

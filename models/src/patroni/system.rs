@@ -15,7 +15,7 @@ use crate::etcd;
 use crate::postgres::{self, DataDirectory, DataRecord, MemberId};
 
 sim_core::system! {
-    /// The processes of a cluster: etcd members, PostgreSQL servers, and a Patroni beside each server.
+    /// The processes of a cluster: etcd members, `PostgreSQL` servers, and a Patroni beside each server.
     pub enum Node {
         Etcd(etcd::Server),
         Postgres(postgres::Server),
@@ -35,7 +35,7 @@ pub enum Disk {
     Nothing,
     /// Of an etcd member.
     Etcd(etcd::Disk),
-    /// Of a PostgreSQL server and its Patroni.
+    /// Of a `PostgreSQL` server and its Patroni.
     Data(DataDirectory),
 }
 
@@ -44,7 +44,7 @@ pub enum Disk {
 pub enum DiskRecord {
     /// Of an etcd member.
     Etcd(etcd::DiskRecord),
-    /// Of a PostgreSQL server and its Patroni.
+    /// Of a `PostgreSQL` server and its Patroni.
     Data(DataRecord),
 }
 

@@ -1,7 +1,5 @@
 //! The asynchronous executor: at most one long action at a time, beside the HA loop (`async_executor.py`).
 
-use std::sync::Arc;
-
 use sim_core::{Context, HostTime};
 
 use super::cycle::Cycle;
@@ -49,10 +47,10 @@ impl Member {
     }
 
     /// The server answered the task, or is gone.
-    pub(super) fn on_task_status(&mut self, context: &mut impl Context<Self>, status: Option<Arc<Status>>) {
+    pub(super) fn on_task_status(&mut self, context: &mut impl Context<Self>, status: Option<&Status>) {
         match self.task {
-            Some(Task::Promote { .. }) => self.on_promotion_polled(context, status.as_deref()),
-            Some(Task::Start(start)) => self.on_start_polled(context, start, status.as_deref()),
+            Some(Task::Promote { .. }) => self.on_promotion_polled(context, status),
+            Some(Task::Start(start)) => self.on_start_polled(context, start, status),
             _ => {}
         }
     }
