@@ -205,16 +205,13 @@ impl Server {
             self.finish_keep_alive(context, number, Renewal::NotPrimary);
             return;
         }
-        match self.raft.leader() {
-            Some(leader) => {
-                self.set_stage(number, Stage::Forwarded(leader));
-                self.send_to_peer(context, leader, PeerMessage::KeepAlive { number, lease });
-            }
-            None => {
-                // `waitLeader` looks again after an election timeout.
-                self.set_stage(number, Stage::Retrying);
-                context.set_timer(Timer::KeepAliveRetry(number), self.spec.election_timeout);
-            }
+        if let Some(leader) = self.raft.leader() {
+            self.set_stage(number, Stage::Forwarded(leader));
+            self.send_to_peer(context, leader, PeerMessage::KeepAlive { number, lease });
+        } else {
+            // `waitLeader` looks again after an election timeout.
+            self.set_stage(number, Stage::Retrying);
+            context.set_timer(Timer::KeepAliveRetry(number), self.spec.election_timeout);
         }
     }
 

@@ -318,7 +318,7 @@ impl Process for Server {
     }
 
     fn on_synced(&mut self, context: &mut impl Context<Self>, _sync: SyncId) {
-        self.raft.on_persisted();
+        self.raft.on_persisted(context.monotonic(), context.random());
         self.drive(context);
     }
 

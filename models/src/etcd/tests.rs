@@ -1,1 +1,609 @@
-//! Tests of members, clients and leases.
+//! A cluster of three members, with clients that ask what a test tells them to.
+
+use std::sync::Arc;
+
+use sim_core::{
+    ConnectOptions, ConnectionEvent, ConnectionId, Context, Distribution, Fault, LinkQuality, Origin,
+    Process, ProcessId, ProcessOptions, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target,
+    Topology, Trigger, World, WorldBuilder,
+};
+
+use super::{
+    Answer, Compare, Disk, Event, Failure, Key, LeaseId, Mutation, Packet, Request, Response, Server, Spec,
+};
+
+const MILLI: SimDuration = SimDuration::from_millis(1);
+
+/// A client of one member: asks at given times, and keeps what it hears.
+#[derive(Clone, Debug)]
+struct Client {
+    spec: Script,
+    connection: ConnectionId,
+    asked: u64,
+    heard: Vec<(u64, Packet)>,
+    /// The last lease that it was granted stands for lease 0 in its script.
+    lease: LeaseId,
+}
+
+#[derive(Clone, Debug)]
+struct Script {
+    member: ProcessId,
+    /// When, in milliseconds, and what.
+    asks: Vec<(u64, Request)>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq)]
+struct Ask;
+
+impl Client {
+    fn wait(&self, context: &mut impl Context<Self>) {
+        if let Some((at, _)) = self.spec.asks.get(self.asked as usize) {
+            let now = context.monotonic().as_nanos();
+            context.set_timer(Ask, SimDuration::from_nanos((at * 1_000_000).saturating_sub(now)));
+        }
+    }
+
+    fn with_lease(&self, mut request: Request) -> Request {
+        let own = |lease: &mut LeaseId| {
+            if *lease == LeaseId(0) {
+                *lease = self.lease;
+            }
+        };
+        match &mut request {
+            Request::KeepAlive { lease } | Request::Revoke { lease } => own(lease),
+            Request::Txn { then, .. } => {
+                for mutation in then {
+                    if let Mutation::Put {
+                        lease: Some(lease), ..
+                    } = mutation
+                    {
+                        own(lease);
+                    }
+                }
+            }
+            _ => {}
+        }
+        request
+    }
+}
+
+impl Process for Client {
+    type Spec = Script;
+    type Packet = Packet;
+    type Timer = Ask;
+    type Storage = Disk;
+
+    fn boot(spec: &Script, context: &mut impl Context<Self>) -> Self {
+        let client = Self {
+            connection: context.connect(spec.member, ConnectOptions::default()),
+            spec: spec.clone(),
+            asked: 0,
+            heard: Vec::new(),
+            lease: LeaseId(0),
+        };
+        client.wait(context);
+        client
+    }
+
+    fn on_packet(&mut self, context: &mut impl Context<Self>, _from: Origin, packet: Packet) {
+        if let Packet::Response { response, .. } = &packet
+            && let Ok(Answer::Granted { lease, .. }) = response.result
+        {
+            self.lease = lease;
+        }
+        self.heard.push((context.monotonic().as_nanos() / 1_000, packet));
+    }
+
+    fn on_timer(&mut self, context: &mut impl Context<Self>, _timer: Ask) {
+        let request = Arc::new(self.with_lease(self.spec.asks[self.asked as usize].1.clone()));
+        let id = self.asked;
+        context.send(self.connection, Packet::Request { id, request });
+        self.asked += 1;
+        self.wait(context);
+    }
+
+    fn on_connection(
+        &mut self,
+        _context: &mut impl Context<Self>,
+        _connection: ConnectionId,
+        _peer: ProcessId,
+        _event: ConnectionEvent,
+    ) {
+    }
+}
+
+sim_core::system! {
+    /// Members and clients.
+    pub enum Member { Server(Server), Client(Client) }
+    spec: MemberSpec,
+    timer: MemberTimer,
+    packet: Packet,
+    storage: Disk,
+}
+
+/// Three members `etcd-0` to `etcd-2`, and clients `client-0`, ... of the members that their scripts name.
+fn cluster(seed: u64, pre_vote: bool, scripts: &[(usize, Vec<(u64, Request)>)]) -> World<Member> {
+    let latency = Distribution::Uniform(SimDuration::from_micros(80), SimDuration::from_micros(200));
+    let mut topology = Topology::uniform(&LinkQuality::reliable(latency));
+    let region = topology.add_region("region");
+    let zone = topology.add_zone(region, "zone");
+    let hosts: Vec<_> = (0..3 + scripts.len())
+        .map(|index| topology.add_host(zone, &format!("host-{index}")))
+        .collect();
+    let mut builder = WorldBuilder::new(topology);
+    let sync = Distribution::Uniform(MILLI, MILLI * 3);
+    for (index, host) in hosts.into_iter().enumerate() {
+        let volume = builder.add_volume(host, Disk::default(), &sync);
+        let (name, spec) = if index < 3 {
+            let mut spec = Spec::new((0..3).map(ProcessId::from_index).collect());
+            spec.pre_vote = pre_vote;
+            (format!("etcd-{index}"), MemberSpec::Server(spec))
+        } else {
+            let (member, asks) = scripts[index - 3].clone();
+            let member = ProcessId::from_index(member);
+            (
+                format!("client-{}", index - 3),
+                MemberSpec::Client(Script { member, asks }),
+            )
+        };
+        builder.add_process(ProcessOptions {
+            name,
+            host,
+            volume,
+            starts_with_host: true,
+            spec,
+        });
+    }
+    builder.build(Seed(seed))
+}
+
+fn server(world: &World<Member>, index: usize) -> &Server {
+    match world.process(ProcessId::from_index(index)) {
+        Some(Member::Server(server)) => server,
+        other => panic!("etcd-{index} runs: {other:?}"),
+    }
+}
+
+fn leader(world: &World<Member>) -> usize {
+    (0..3)
+        .find(|index| server(world, *index).is_leader())
+        .expect("there is a leader by now")
+}
+
+/// What a client heard: (time in seconds, packet).
+fn heard(world: &World<Member>, client: usize) -> Vec<(f64, Packet)> {
+    match world.process(ProcessId::from_index(3 + client)) {
+        Some(Member::Client(client)) => client
+            .heard
+            .iter()
+            .map(|(micros, packet)| (*micros as f64 / 1e6, packet.clone()))
+            .collect(),
+        other => panic!("client-{client} runs: {other:?}"),
+    }
+}
+
+/// The responses to a client: (time in seconds, request, response).
+fn responses(world: &World<Member>, client: usize) -> Vec<(f64, u64, Arc<Response>)> {
+    heard(world, client)
+        .into_iter()
+        .filter_map(|(at, packet)| match packet {
+            Packet::Response { id, response } => Some((at, id, response)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The changes that a client watched: (time in seconds, change).
+fn watched(world: &World<Member>, client: usize) -> Vec<(f64, Event)> {
+    heard(world, client)
+        .into_iter()
+        .filter_map(|(at, packet)| match packet {
+            Packet::Watched { events, .. } => Some(events.iter().map(|event| (at, event.clone())).collect()),
+            _ => None,
+        })
+        .collect::<Vec<Vec<_>>>()
+        .concat()
+}
+
+fn run(world: &mut World<Member>, millis: u64) {
+    world.run(SimTime::from_nanos(millis * 1_000_000), u64::MAX);
+}
+
+fn fault(world: &mut World<Member>, at: u64, fault: Fault, lasts: Option<u64>) {
+    let faults = Schedule(vec![ScheduledFault {
+        trigger: Trigger::At(MILLI * at),
+        fault,
+        lasts: lasts.map(|lasts| MILLI * lasts),
+    }]);
+    world.schedule(&faults).unwrap();
+}
+
+fn cut_off(role: &str) -> Fault {
+    Fault::Partition {
+        from: vec![Target::Role(role.into())],
+        to: vec![Target::Others],
+        direction: sim_core::Direction::Both,
+    }
+}
+
+fn put(key: &str, value: &str, lease: Option<LeaseId>) -> Request {
+    Request::Txn {
+        compare: Vec::new(),
+        then: vec![Mutation::Put {
+            key: key.into(),
+            value: value.into(),
+            lease,
+        }],
+        otherwise: Vec::new(),
+    }
+}
+
+fn acquire(key: &str, value: &str) -> Request {
+    Request::Txn {
+        compare: vec![Compare::CreateRevision(key.into(), 0)],
+        then: vec![Mutation::Put {
+            key: key.into(),
+            value: value.into(),
+            lease: None,
+        }],
+        otherwise: Vec::new(),
+    }
+}
+
+fn grant(secs: u64) -> Request {
+    Request::Grant {
+        ttl: SimDuration::from_secs(secs),
+    }
+}
+
+fn watch(prefix: &str, from_revision: u64) -> Request {
+    Request::Watch {
+        prefix: prefix.into(),
+        from_revision,
+    }
+}
+
+fn range(prefix: &str, linearizable: bool) -> Request {
+    Request::Range {
+        prefix: prefix.into(),
+        linearizable,
+    }
+}
+
+const OWN: Option<LeaseId> = Some(LeaseId(0));
+const KEEP_ALIVE: Request = Request::KeepAlive { lease: LeaseId(0) };
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn deleted_at(world: &World<Member>, client: usize) -> Option<f64> {
+    watched(world, client)
+        .iter()
+        .find(|(_, event)| matches!(event, Event::Delete { .. }))
+        .map(|(at, _)| *at)
+}
+
+/// Measured on etcd 3.4.23 (140 leases of 5 to 30 s): late by 0.05 s (10th percentile), 0.23 to 0.28 s (median), 0.45 to
+/// 0.49 s (90th percentile).
+#[test]
+fn leases_expire_up_to_half_a_second_late() {
+    let mut late: Vec<f64> = (0..200)
+        .map(|seed| {
+            let start = 4_000 + seed * 7;
+            let script = vec![
+                (3_000, watch("k", 0)),
+                (start, grant(5)),
+                (start + 20, put("k", "v", OWN)),
+            ];
+            let mut world = cluster(seed, true, &[(seed as usize % 3, script)]);
+            run(&mut world, start + 6_500);
+            let granted = responses(&world, 0)[1].0;
+            deleted_at(&world, 0).expect("the lease expired") - granted - 5.0
+        })
+        .collect();
+    let p50 = median(&mut late);
+    assert!(late[0] > -0.001 && late[199] < 0.51, "{late:?}");
+    assert!((late[20] - 0.05).abs() < 0.03, "p10 {}", late[20]);
+    assert!((p50 - 0.255).abs() < 0.05, "p50 {p50}");
+    assert!((late[180] - 0.47).abs() < 0.04, "p90 {}", late[180]);
+}
+
+#[test]
+fn leases_are_kept_alive_through_any_member() {
+    for member in 0..3 {
+        let mut script = vec![
+            (3_000, watch("k", 0)),
+            (4_000, grant(3)),
+            (4_100, put("k", "v", OWN)),
+        ];
+        script.extend((0..5).map(|n| (6_000 + n * 2_000, KEEP_ALIVE)));
+        let mut world = cluster(7, true, &[(member, script)]);
+        run(&mut world, 20_000);
+        let kept = responses(&world, 0)
+            .iter()
+            .filter(|(_, _, response)| {
+                response.result
+                    == Ok(Answer::KeptAlive {
+                        ttl: Some(SimDuration::from_secs(3)),
+                    })
+            })
+            .count();
+        assert_eq!(kept, 5);
+        // The last keep-alive was at 14 s.
+        let gone = deleted_at(&world, 0).unwrap();
+        assert!((17.0..17.6).contains(&gone), "{gone}");
+    }
+}
+
+#[test]
+fn a_new_leader_gives_leases_their_whole_time_and_an_election_timeout() {
+    for seed in 0..10 {
+        let script = |start| {
+            vec![
+                (3_000, watch("k", 0)),
+                (start, grant(10)),
+                (start + 50, put("k", "v", OWN)),
+            ]
+        };
+        let scripts = [(0, script(4_000)), (1, script(4_000)), (2, script(4_000))];
+        let mut world = cluster(seed, true, &scripts);
+        let kill = Fault::Kill {
+            target: Target::Role("etcd-leader".into()),
+        };
+        fault(&mut world, 10_000, kill, None);
+        run(&mut world, 9_999);
+        let old = leader(&world);
+        while (0..3)
+            .filter(|index| *index != old)
+            .all(|index| !server(&world, index).is_leader())
+        {
+            assert!(world.step());
+        }
+        let elected = world.now().as_secs_f64();
+        run(&mut world, 30_000);
+        let client = (old + 1) % 3;
+        let gone = deleted_at(&world, client).unwrap();
+        let late = gone - elected - 11.0;
+        assert!((0.0..0.53).contains(&late), "seed {seed}: late by {late}");
+    }
+}
+
+#[test]
+fn leases_outlive_the_loss_of_the_quorum() {
+    let script = vec![
+        (3_000, watch("k", 0)),
+        (4_000, grant(5)),
+        (4_100, put("k", "v", OWN)),
+    ];
+    let mut world = cluster(3, true, &[(0, script)]);
+    for other in ["etcd-1", "etcd-2"] {
+        let off = Fault::PowerOff {
+            target: Target::Process(other.into()),
+        };
+        fault(&mut world, 5_000, off, Some(60_000));
+    }
+    run(&mut world, 65_000);
+    assert_eq!(deleted_at(&world, 0), None, "nobody counts down without a leader");
+    assert_eq!(server(&world, 0).store().range("k").count(), 1);
+    run(&mut world, 80_000);
+    let gone = deleted_at(&world, 0).unwrap();
+    assert!(gone > 72.0, "a whole time to live again: {gone}");
+}
+
+#[test]
+fn one_of_many_gets_the_lock() {
+    for seed in 0..10 {
+        let scripts: Vec<_> = (0..6)
+            .map(|client| (client % 3, vec![(4_000, acquire("lock", &client.to_string()))]))
+            .collect();
+        let mut world = cluster(seed, true, &scripts);
+        run(&mut world, 6_000);
+        let winners = (0..6)
+            .filter(|client| responses(&world, *client)[0].2.result == Ok(Answer::Txn { succeeded: true }))
+            .count();
+        assert_eq!(winners, 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn watches_see_whole_revisions_in_order_and_replay_history() {
+    let writes = (0..20)
+        .map(|n| {
+            let request = Request::Txn {
+                compare: Vec::new(),
+                then: ["a/1", "a/2", "b/1"]
+                    .map(|key| Mutation::Put {
+                        key: Key::from(key),
+                        value: n.to_string().into(),
+                        lease: None,
+                    })
+                    .to_vec(),
+                otherwise: Vec::new(),
+            };
+            (4_000 + n * 50, request)
+        })
+        .collect();
+    let scripts = [
+        (0, writes),
+        (1, vec![(3_000, watch("a/", 0))]),
+        (2, vec![(8_000, watch("a/", 7))]),
+    ];
+    let mut world = cluster(11, true, &scripts);
+    run(&mut world, 9_000);
+    let revisions = |client| -> Vec<u64> {
+        let changes = watched(&world, client);
+        let revisions = changes.iter().map(|(_, event)| match event {
+            Event::Put(entry) => {
+                assert!(entry.key.starts_with("a/"));
+                entry.mod_revision
+            }
+            Event::Delete { .. } => panic!("nothing is deleted"),
+        });
+        revisions.collect()
+    };
+    let twice = |from| {
+        (from..22)
+            .flat_map(|revision| [revision, revision])
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(revisions(1), twice(2));
+    assert_eq!(revisions(2), twice(7));
+}
+
+#[test]
+fn a_cut_off_member_serves_stale_reads_only_if_asked_to() {
+    let mut reads = vec![];
+    for at in [12_000, 12_001] {
+        reads.push((at, range("k", at == 12_000)));
+    }
+    let write = (11_000, put("k", "new", None));
+    let scripts: Vec<_> = (0..3)
+        .flat_map(|member| {
+            [
+                (member, vec![(4_000, put("k", "old", None)), write.clone()]),
+                (member, reads.clone()),
+            ]
+        })
+        .collect();
+    let mut world = cluster(5, true, &scripts);
+    // The member is cut off from the other members, not from its clients.
+    run(&mut world, 9_000);
+    let alone = (leader(&world) + 1) % 3;
+    let others = (0..3).filter(|member| *member != alone);
+    let cut = Fault::Partition {
+        from: vec![Target::Process(format!("etcd-{alone}"))],
+        to: others
+            .map(|member| Target::Process(format!("etcd-{member}")))
+            .collect(),
+        direction: sim_core::Direction::Both,
+    };
+    fault(&mut world, 10_000, cut, None);
+    run(&mut world, 25_000);
+    let values = |member: usize| -> Vec<(u64, Result<String, Failure>)> {
+        responses(&world, 2 * member + 1)
+            .iter()
+            .map(|(_, id, response)| {
+                let value = response.result.clone().map(|answer| match answer {
+                    Answer::Range { entries } => entries[0].value.to_string(),
+                    other => panic!("{other:?}"),
+                });
+                (*id, value)
+            })
+            .collect()
+    };
+    let stale = values(alone);
+    assert_eq!(stale[0], (1, Ok("old".into())));
+    assert_eq!(stale[1].0, 0);
+    assert!(stale[1].1.is_err(), "{stale:?}");
+    for member in (0..3).filter(|member| *member != alone) {
+        let mut fresh = values(member);
+        fresh.sort_by_key(|(id, _)| *id);
+        assert_eq!(fresh, [(0, Ok("new".into())), (1, Ok("new".into()))]);
+    }
+    // A write at the member alone is given up after the request timeout.
+    let (at, _, response) = responses(&world, 2 * alone)[1].clone();
+    assert!(
+        response.result.is_err() && (17.9..18.2).contains(&at),
+        "{at} {response:?}"
+    );
+}
+
+/// A paused leader that comes back does not renew a lease that its successor has revoked.
+#[test]
+fn a_deposed_leader_does_not_renew_after_a_pause() {
+    for seed in 0..10 {
+        let mut world = cluster(
+            seed,
+            true,
+            &[0, 1, 2].map(|member| {
+                (
+                    member,
+                    vec![
+                        (4_000, grant(3)),
+                        (4_100, put("k", "v", OWN)),
+                        (12_000, KEEP_ALIVE),
+                    ],
+                )
+            }),
+        );
+        let pause = Fault::Pause {
+            target: Target::Role("etcd-leader".into()),
+        };
+        fault(&mut world, 5_000, pause, Some(15_000));
+        run(&mut world, 4_900);
+        let paused = leader(&world);
+        run(&mut world, 30_000);
+        let answer = &responses(&world, paused)[2].2.result;
+        assert!(
+            !matches!(answer, Ok(Answer::KeptAlive { ttl: Some(_) })),
+            "seed {seed}: {answer:?}"
+        );
+    }
+}
+
+/// A short partition of a follower ends with its log caught up, and what was sent does not pile up without bound.
+#[test]
+fn a_returning_follower_catches_up() {
+    for lasts in [2_000, 30_000] {
+        let writes = (0..200)
+            .map(|n| (4_000 + n * 200, put("k", &n.to_string(), None)))
+            .collect();
+        let mut world = cluster(2, true, &[(0, writes)]);
+        run(&mut world, 9_000);
+        fault(&mut world, 10_000, cut_off("etcd-follower"), Some(lasts));
+        run(&mut world, 50_000);
+        let revisions = [0, 1, 2].map(|index| server(&world, index).store().revision());
+        assert_eq!(revisions[0], revisions[1]);
+        assert_eq!(revisions[1], revisions[2]);
+    }
+}
+
+/// The leader of a cluster without pre-vote is killed; clients of the survivors try to write each 20 ms. Measured on
+/// etcd 3.4.23 (40 trials), from the kill to the first success: 0.99 s (10th percentile), 1.26 s (median), 2.0 s (90th
+/// percentile). Nothing is fitted; etcd had about 4 ms for a write there, where a sync takes 1 to 3 ms here.
+#[test]
+fn writes_go_on_after_the_leader_is_killed_as_fast_as_measured() {
+    let mut times: Vec<f64> = (0..400)
+        .map(|seed| {
+            let kill_at = 10_000 + seed * 37 % 100;
+            let tries = |_| {
+                (0..200)
+                    .map(|n| (kill_at + n * 20, put("k", "v", None)))
+                    .collect()
+            };
+            let scripts: Vec<_> = (0..3).map(|member| (member, tries(member))).collect();
+            let mut world = cluster(seed, false, &scripts);
+            run(&mut world, kill_at - 1);
+            let old = leader(&world);
+            let kill = Fault::Kill {
+                target: Target::Role("etcd-leader".into()),
+            };
+            fault(&mut world, kill_at, kill, None);
+            run(&mut world, kill_at + 4_000);
+            (0..3)
+                .filter(|client| *client != old)
+                .flat_map(|client| responses(&world, client))
+                .filter(|(_, _, response)| response.result.is_ok())
+                .map(|(at, _, _)| at - kill_at as f64 / 1e3)
+                .fold(f64::INFINITY, f64::min)
+        })
+        .collect();
+    let p50 = median(&mut times);
+    let (p10, p90) = (times[40], times[360]);
+    assert!((p10 - 0.99).abs() < 0.25, "p10 {p10}");
+    assert!((p50 - 1.26).abs() < 0.25, "p50 {p50}");
+    assert!((p90 - 2.0).abs() < 0.25, "p90 {p90}");
+}
+
+/// A cluster that nobody uses costs its heartbeats: two out and two back each 100 ms, and the leader's timer.
+#[test]
+fn an_idle_cluster_costs_its_heartbeats() {
+    let mut world = cluster(1, true, &[]);
+    run(&mut world, 10_000);
+    let before = world.events();
+    run(&mut world, 110_000);
+    let per_second = (world.events() - before) as f64 / 100.0;
+    assert!(per_second < 75.0, "{per_second}");
+}

@@ -17,9 +17,11 @@ pub struct Config {
     pub pre_vote: bool,
     /// Leaders without a majority resign, and voters protect a leader that they hear. etcd: always on.
     pub check_quorum: bool,
-    /// Whether a message of a newer term restarts the election timeout even without a vote, as etcd does
-    /// (`becomeFollower` resets everything). The thesis restarts it only when a vote is granted.
-    pub new_term_restarts_timeout: bool,
+    /// What restarts the wait for a leader.
+    pub restart: Restart,
+    /// Whether a candidate asks for votes while its own is still being synced. Its own vote counts when it is durable
+    /// either way. etcd asks afterwards.
+    pub asks_while_syncing: bool,
 }
 
 impl Config {
@@ -31,7 +33,8 @@ impl Config {
             timing,
             pre_vote,
             check_quorum: true,
-            new_term_restarts_timeout: true,
+            restart: Restart::AtNewTerm,
+            asks_while_syncing: false,
         }
     }
 
@@ -43,7 +46,8 @@ impl Config {
             timing,
             pre_vote: false,
             check_quorum: false,
-            new_term_restarts_timeout: false,
+            restart: Restart::AtContact,
+            asks_while_syncing: true,
         }
     }
 
@@ -51,6 +55,16 @@ impl Config {
     pub const fn majority(&self) -> u32 {
         self.nodes as u32 / 2 + 1
     }
+}
+
+/// What restarts the wait for a leader, besides hearing it and granting a vote.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Restart {
+    /// etcd: any message of a newer term, even a refused request for a vote, and only then a new timeout is drawn
+    /// (`becomeFollower` resets everything).
+    AtNewTerm,
+    /// The thesis and `LogCabin`: nothing else, and each restart draws a new timeout.
+    AtContact,
 }
 
 /// How long a node waits for a leader, and how often a leader speaks.

@@ -83,7 +83,8 @@ pub struct Raft<T> {
     unwritten: LogIndex,
     /// The last durable entry.
     stable: LogIndex,
-    written: HardState,
+    /// Term, vote and commit index as of the last write.
+    pub(super) written: HardState,
     /// The last entry of the write under way.
     writing: Option<LogIndex>,
 }
@@ -140,7 +141,7 @@ impl<T: Clone> Raft<T> {
                 last_term,
                 last_index,
                 pre,
-            } => self.on_vote_request(now, from, term, (last_term, last_index), pre),
+            } => self.on_vote_request(now, from, term, (last_term, last_index), pre, random),
             Message::Vote { term, granted, pre } => self.on_vote(now, from, term, granted, pre, random),
             Message::Append(append) => {
                 self.hear_leader(now, from, random);
@@ -194,7 +195,7 @@ impl<T: Clone> Raft<T> {
         if !must_sync || self.role == Role::Leader {
             self.released.extend(self.outbox.drain(..));
         } else {
-            self.held.append(&mut self.outbox);
+            self.hold_back();
         }
         if !must_sync && hard_state == self.written {
             return None;
@@ -213,12 +214,13 @@ impl<T: Clone> Raft<T> {
     }
 
     /// The write under way is durable.
-    pub fn on_persisted(&mut self) {
+    pub fn on_persisted(&mut self, now: HostTime, random: &mut Stream) {
         let Some(last) = self.writing.take() else {
             return;
         };
         self.stable = self.stable.max(last);
         self.released.extend(self.held.drain(..));
+        self.count_own_vote(now, random);
         if self.role == Role::Leader {
             let me = self.config.me.index();
             self.progress[me].matched = self.stable;
@@ -307,6 +309,18 @@ impl<T: Clone> Raft<T> {
     pub(super) fn others(&self) -> impl Iterator<Item = NodeId> + use<T> {
         let me = self.config.me;
         (0..self.config.nodes).map(NodeId).filter(move |node| *node != me)
+    }
+
+    /// Keeps messages until the write that begins is durable.
+    fn hold_back(&mut self) {
+        let asks = self.config.asks_while_syncing;
+        for (to, message) in self.outbox.drain(..) {
+            if asks && matches!(message, Message::VoteRequest { .. }) {
+                self.released.push_back((to, message));
+            } else {
+                self.held.push((to, message));
+            }
+        }
     }
 
     pub(super) fn commit_to(&mut self, index: LogIndex) {

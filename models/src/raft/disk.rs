@@ -3,9 +3,9 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use sim_core::Storage;
+use sim_core::{Holds, Storage};
 
-use super::{Entry, HardState, Log, LogIndex, Raft, Write};
+use super::{Entry, HardState, Log, LogIndex, Write};
 
 /// The volume of a node.
 #[derive(Clone, Debug)]
@@ -55,17 +55,16 @@ impl<T: Clone + Debug> Storage for Disk<T> {
     }
 }
 
+/// A system in which every process keeps such a volume needs no storage type of its own.
+impl<T> Holds<Self> for Disk<T> {
+    fn held(&self) -> &Self {
+        self
+    }
+}
+
 impl<T: Clone> Disk<T> {
     /// True if nothing was ever written.
     pub fn is_new(&self) -> bool {
         self.log.last_index() == 0 && self.hard_state == HardState::default()
-    }
-
-    /// The volume of a node that is up to date with `raft`, as if everything had been synced.
-    pub fn copy_of(raft: &Raft<T>) -> Self {
-        Self {
-            hard_state: raft.hard_state(),
-            log: raft.log().clone(),
-        }
     }
 }

@@ -3,7 +3,7 @@
 use sim_core::{HostTime, Stream};
 
 use super::replication::Progress;
-use super::{Entry, LogIndex, Message, NodeId, Raft, Role, Term};
+use super::{Entry, LogIndex, Message, NodeId, Raft, Restart, Role, Term};
 
 impl<T: Clone> Raft<T> {
     /// The election timer fired: campaigns, if the timeout really is over.
@@ -12,7 +12,8 @@ impl<T: Clone> Raft<T> {
             return;
         }
         let late = now.since(self.election_deadline);
-        self.wait_from(now);
+        self.election_deadline = self.ticker.timeout_from(now);
+        self.waiting_since = now;
         if late > self.ticker.tolerance() {
             // The process was paused: the ticks of that time never came.
             return;
@@ -107,6 +108,7 @@ impl<T: Clone> Raft<T> {
         term: Term,
         last: (Term, LogIndex),
         pre: bool,
+        random: &mut Stream,
     ) {
         let may_vote = self.vote == Some(from)
             || (self.vote.is_none() && self.leader.is_none())
@@ -114,7 +116,7 @@ impl<T: Clone> Raft<T> {
         let granted = may_vote && last >= (self.log.last_term(), self.log.last_index());
         if granted && !pre {
             self.vote = Some(from);
-            self.wait_from(now);
+            self.hear_from(now, random);
         }
         let term = if granted { term } else { self.term };
         self.send(from, Message::Vote { term, granted, pre });
@@ -165,13 +167,13 @@ impl<T: Clone> Raft<T> {
         self.term = self.term.next();
         self.vote = Some(self.config.me);
         self.leader = None;
-        self.ticker.draw(random);
-        self.wait_from(now);
+        self.wait_anew(now, random);
         self.campaign(self.term, false, now, random);
     }
 
     fn campaign(&mut self, term: Term, pre: bool, now: HostTime, random: &mut Stream) {
-        self.granted = self.config.me.bit();
+        // A vote for oneself is as good as any other: only when it is durable. A pre-vote binds nobody.
+        self.granted = if pre { self.config.me.bit() } else { 0 };
         self.refused = 0;
         let (last_term, last_index) = (self.log.last_term(), self.log.last_index());
         for node in self.others() {
@@ -186,6 +188,14 @@ impl<T: Clone> Raft<T> {
             );
         }
         self.count_votes(now, random);
+    }
+
+    /// A write is durable: if it was this candidate's vote for itself, it counts now.
+    pub(super) fn count_own_vote(&mut self, now: HostTime, random: &mut Stream) {
+        if self.role == Role::Candidate && self.written.term == self.term {
+            self.granted |= self.config.me.bit();
+            self.count_votes(now, random);
+        }
     }
 
     fn become_leader(&mut self, now: HostTime, random: &mut Stream) {
@@ -219,9 +229,8 @@ impl<T: Clone> Raft<T> {
         self.role = Role::Follower;
         self.leader = leader;
         self.forget_reads();
-        if was_leader || leader.is_some() || self.config.new_term_restarts_timeout {
-            self.ticker.draw(random);
-            self.wait_from(now);
+        if was_leader || leader.is_some() || self.config.restart == Restart::AtNewTerm {
+            self.wait_anew(now, random);
         }
     }
 
@@ -231,14 +240,25 @@ impl<T: Clone> Raft<T> {
         debug_assert!(self.role != Role::Leader, "two leaders in {:?}", self.term);
         if self.role == Role::Follower {
             self.leader = Some(from);
-            self.wait_from(now);
+            self.hear_from(now, random);
         } else {
             self.become_follower(now, self.term, Some(from), random);
         }
     }
 
+    /// The leader was heard, or a vote granted: waits from now.
     #[inline]
-    pub(super) fn wait_from(&mut self, now: HostTime) {
+    fn hear_from(&mut self, now: HostTime, random: &mut Stream) {
+        if self.config.restart == Restart::AtContact {
+            self.ticker.draw(random);
+        }
+        self.waiting_since = now;
+        self.election_deadline = self.ticker.timeout_from(now);
+    }
+
+    /// Waits from now, for a newly drawn timeout.
+    fn wait_anew(&mut self, now: HostTime, random: &mut Stream) {
+        self.ticker.draw(random);
         self.waiting_since = now;
         self.election_deadline = self.ticker.timeout_from(now);
     }

@@ -19,6 +19,7 @@
 //! - *Elections.* A follower that hears no leader for its election timeout asks for votes in the next term. The timeout
 //!   is drawn anew whenever a node changes its term or its role: 10 to 19 ticks for etcd. A voter grants one vote for
 //!   each term, to candidates whose log is at least as long as its own (last term, then last index).
+//!   What restarts the wait differs: see [`Restart`].
 //! - *Pre-vote* ([`Config::pre_vote`]): the candidate first asks, without raising its term, whether it would win.
 //! - *Check-quorum* ([`Config::check_quorum`]): a leader that did not hear a majority during one whole election
 //!   timeout resigns, and nodes that heard a leader within the minimum election timeout ignore requests for votes.
@@ -29,7 +30,7 @@
 //!   commits entries of its own term that a majority holds. A new leader first appends an empty entry.
 //! - *Durability.* While a write is being synced, nothing leaves the node (etcd's loop saves before it goes on). A leader
 //!   sends what it has before it syncs; everybody else afterwards, so votes and acknowledgements are durable before
-//!   they are answered. A leader counts its own entries only when they are durable.
+//!   they are answered. A leader counts its own entries, and a candidate its own vote, only when they are durable.
 //! - *Reads* (`ReadIndex`): the leader notes its commit index, confirms its leadership by a round of heartbeats, and lets
 //!   the reader wait until that index is applied. A leader that has not committed in its term yet lets reads wait.
 //!
@@ -61,7 +62,7 @@ mod replication;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, Timing};
+pub use config::{Config, Restart, Timing};
 pub use core::{HardState, Raft, Role, Write};
 pub use disk::{Disk, DiskRecord};
 pub use log::{Entry, Log, LogIndex};

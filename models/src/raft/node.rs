@@ -168,7 +168,7 @@ impl Process for Node {
 
     fn on_synced(&mut self, context: &mut impl Context<Self>, _sync: SyncId) {
         if let Some(raft) = &mut self.raft {
-            raft.on_persisted();
+            raft.on_persisted(context.monotonic(), context.random());
         }
         self.drive(context);
     }

@@ -1,1 +1,3 @@
-//! Suite.
+//! Tests that every change must pass within seconds.
+
+mod published_raft;
