@@ -70,11 +70,8 @@ impl Server {
             .take_while(|entry| entry.end > data.control.checkpoint)
             .find(|entry| matches!(entry.kind, WalKind::Checkpoint { .. }));
         if let Some(checkpoint) = checkpoint {
-            let control = ControlFile {
-                checkpoint: checkpoint.end,
-                timeline: checkpoint.timeline,
-                ..data.control
-            };
+            let control =
+                ControlFile { checkpoint: checkpoint.end, timeline: checkpoint.timeline, ..data.control };
             context.write(DataRecord::Control(control));
         }
     }
@@ -88,23 +85,14 @@ impl Server {
         let flushed = self.sending.flushed;
         if let Some(end) = self.checkpoint.record.take_if(|end| *end <= flushed) {
             let data = context.storage();
-            let control = ControlFile {
-                checkpoint: end,
-                timeline: data.history.current,
-                ..data.control
-            };
+            let control = ControlFile { checkpoint: end, timeline: data.history.current, ..data.control };
             context.write(DataRecord::Control(control));
             self.checkpoint.control = Some(context.sync());
         }
     }
 
     pub(super) fn on_control_file_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
-        if self
-            .checkpoint
-            .control
-            .take_if(|awaited| *awaited == sync)
-            .is_some()
-        {
+        if self.checkpoint.control.take_if(|awaited| *awaited == sync).is_some() {
             for requester in std::mem::take(&mut self.checkpoint.requesters) {
                 context.send(requester, Packet::CheckpointDone);
             }

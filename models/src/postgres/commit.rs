@@ -64,11 +64,7 @@ impl CommitPath {
 
     fn append(&mut self, kind: WalKind) -> Lsn {
         self.inserted = Lsn(self.inserted.0 + kind.bytes());
-        self.buffer.push(WalEntry {
-            end: self.inserted,
-            timeline: self.timeline,
-            kind,
-        });
+        self.buffer.push(WalEntry { end: self.inserted, timeline: self.timeline, kind });
         self.inserted
     }
 
@@ -95,13 +91,7 @@ impl Server {
             }
             return;
         }
-        self.commits.pending.push_back(Commit {
-            end,
-            connection,
-            query,
-            level,
-            cancelled: false,
-        });
+        self.commits.pending.push_back(Commit { end, connection, query, level, cancelled: false });
         self.flush(context);
     }
 
@@ -169,7 +159,7 @@ impl Server {
         if self.commits.waiting.iter().all(VecDeque::is_empty) {
             return;
         }
-        let Some(reached) = synchronous::released(&self.sending.senders, &self.commits.synchronous) else {
+        let Some(reached) = synchronous::released(self.sending.standbys(), &self.commits.synchronous) else {
             return;
         };
         for queue in 0..self.commits.waiting.len() {
@@ -225,12 +215,7 @@ impl Server {
         }
         self.commits.synchronous = rule.clone();
         let rule = &self.commits.synchronous;
-        context.note(|| {
-            format!(
-                "synchronous_standby_names: {:?} of {:?}",
-                rule.method, rule.members
-            )
-        });
+        context.note(|| format!("synchronous_standby_names: {:?} of {:?}", rule.method, rule.members));
         if self.phase != Phase::Primary {
             return;
         }

@@ -88,10 +88,9 @@ impl TimelineHistory {
         let later = self.switches.iter().position(|(_, ended)| *ended >= position);
         match later {
             None => self.clone(),
-            Some(index) => Self {
-                switches: self.switches[..index].to_vec(),
-                current: self.switches[index].0,
-            },
+            Some(index) => {
+                Self { switches: self.switches[..index].to_vec(), current: self.switches[index].0 }
+            }
         }
     }
 
@@ -150,9 +149,7 @@ impl Wal {
     /// True if a record starts or the log ends at this position.
     pub fn has_boundary_at(&self, position: Lsn) -> bool {
         let before = self.count_until(position);
-        let end = before
-            .checked_sub(1)
-            .map_or(Lsn(0), |last| self.entries[last].end);
+        let end = before.checked_sub(1).map_or(Lsn(0), |last| self.entries[last].end);
         end == position
     }
 }
@@ -261,9 +258,7 @@ impl DataDirectory {
             },
             settings: Settings::default(),
             history: TimelineHistory::default(),
-            wal: Wal {
-                entries: vec![checkpoint],
-            },
+            wal: Wal { entries: vec![checkpoint] },
         }
     }
 
@@ -271,15 +266,8 @@ impl DataDirectory {
     #[must_use]
     pub fn base_backup(&self, upstream: Option<Upstream>) -> Self {
         Self {
-            control: ControlFile {
-                state: ClusterState::InArchiveRecovery,
-                ..self.control
-            },
-            settings: Settings {
-                standby: true,
-                upstream,
-                ..Settings::default()
-            },
+            control: ControlFile { state: ClusterState::InArchiveRecovery, ..self.control },
+            settings: Settings { standby: true, upstream, ..Settings::default() },
             ..self.clone()
         }
     }
@@ -288,9 +276,7 @@ impl DataDirectory {
     /// WAL behind it goes, the histories are the leader's, and recovery starts from the last checkpoint before it.
     pub fn rewind_records(&self, fork_point: Lsn, leader: &TimelineHistory) -> [DataRecord; 3] {
         let kept = &self.wal.entries[..self.wal.count_until(fork_point)];
-        let last = kept
-            .iter()
-            .rfind(|entry| matches!(entry.kind, WalKind::Checkpoint { .. }));
+        let last = kept.iter().rfind(|entry| matches!(entry.kind, WalKind::Checkpoint { .. }));
         let control = ControlFile {
             state: ClusterState::InArchiveRecovery,
             checkpoint: last.map_or(Lsn(0), |entry| entry.end),
@@ -380,5 +366,80 @@ impl Storage for DataDirectory {
             }
             DataRecord::Replace(contents) => *self = (**contents).clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A history whose timelines ended at these positions; the current one is the next.
+    fn history(ends: &[u64]) -> TimelineHistory {
+        ends.iter().fold(TimelineHistory::default(), |history, end| history.branch(Lsn(*end)))
+    }
+
+    #[track_caller]
+    fn check_fork(own: &[u64], own_end: u64, leader: &[u64], expected: Option<u64>) {
+        let fork = history(own).fork_point(Lsn(own_end), &history(leader));
+        assert_eq!(fork, expected.map(Lsn));
+    }
+
+    #[test]
+    fn who_has_nothing_of_his_own_needs_no_rewind() {
+        check_fork(&[], 100, &[], None);
+        check_fork(&[], 100, &[100], None);
+        check_fork(&[], 90, &[100, 200], None);
+        check_fork(&[100], 150, &[100, 200], None);
+    }
+
+    #[test]
+    fn what_was_written_behind_the_fork_must_go() {
+        check_fork(&[], 101, &[100], Some(100));
+        check_fork(&[100], 250, &[100, 200], Some(200));
+        check_fork(&[100, 300], 400, &[100, 200], Some(200));
+        // The own promotion came before the leader's, or after it, on the same timeline.
+        check_fork(&[100], 150, &[120], Some(100));
+        check_fork(&[120], 150, &[100], Some(100));
+        // The own timelines are not known to a leader that stayed behind.
+        check_fork(&[100, 110], 150, &[], Some(100));
+    }
+
+    #[test]
+    fn a_history_is_known_up_to_a_position() {
+        let whole = history(&[100, 200]);
+        assert_eq!(whole.until(Lsn(100)), history(&[]));
+        assert_eq!(whole.until(Lsn(101)), history(&[100]));
+        assert_eq!(whole.until(Lsn(201)), whole);
+        assert_eq!(whole.switch_point(Timeline(2)), Some(Lsn(200)));
+        assert_eq!(whole.switch_point(Timeline(3)), None);
+        assert!(whole.contains(Timeline(3)) && !whole.contains(Timeline(4)));
+    }
+
+    #[test]
+    fn positions_look_like_those_of_postgresql() {
+        assert_eq!(Lsn(0x1_0000_00A0).to_string(), "1/A0");
+        assert_eq!(DataDirectory::new_primary().last_position().to_string(), "0/1000078");
+    }
+
+    #[test]
+    fn a_rewind_leaves_the_common_part_and_starts_from_its_last_checkpoint() {
+        let mut data = DataDirectory::new_primary();
+        let start = data.last_position();
+        for value in 0..4 {
+            let end = Lsn(data.last_position().0 + INSERT_BYTES);
+            data.apply(&DataRecord::AppendOne(WalEntry {
+                end,
+                timeline: Timeline(1),
+                kind: WalKind::Commit { value },
+            }));
+        }
+        let fork = Lsn(start.0 + 2 * INSERT_BYTES);
+        for record in data.rewind_records(fork, &history(&[fork.0, fork.0 + 500])) {
+            data.apply(&record);
+        }
+        assert_eq!(data.rows().collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(data.last_position(), fork);
+        assert_eq!(data.history, history(&[]), "the leader's timeline 2 begins behind what is left");
+        assert_eq!(data.control.checkpoint, start);
     }
 }

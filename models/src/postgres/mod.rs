@@ -1,4 +1,73 @@
 //! `PostgreSQL` with streaming replication.
+//!
+//! A [`Server`] is the postmaster with all its children. The local Patroni starts it ([`sim_core::Context::start`]), shares its
+//! volume ([`DataDirectory`]) and controls it over a connection ([`Control`]); clients and standbys connect to it.
+//!
+//! ```text
+//!  Starting ──► Standby ──promote──► Promoting ──► Opening ──► Primary ──fast stop──► Stopping ──► gone
+//!     │            └───────────────fast stop──────────────────────────────────────────►┘
+//!     └─(no standby.signal)──────────────────────► Opening          kill, immediate stop: gone at once, from anywhere
+//! ```
+//!
+//! # The rules
+//!
+//! - **Commit** (`xact.c`): a record goes to the WAL buffers and is flushed, one flush at a time; what comes during a
+//!   flush joins the next (group commit). Then, by `synchronous_commit`, it waits for standbys, becomes visible, and is
+//!   answered in the order of its queue. `FIRST k`, `ANY k` and `*` decide which standbys count (`syncrep.c`); with too few
+//!   of them connected it waits for ever. Cancelled, it is answered with a warning; cut by a fast stop, not at all; in
+//!   both cases the commit stays.
+//! - **Replication** (`walsender.c`, `walreceiver.c`): a sender ships what it has flushed, never more. The standby writes,
+//!   flushes, replays and reports. A silent standby is dropped after `wal_sender_timeout`; a silent sender is given up after
+//!   `wal_receiver_timeout`; attempts to connect are paced by `wal_retrieve_retry_interval`. A standby follows a new timeline
+//!   if its WAL ends at or before the fork; otherwise it is refused until it is rewound. Timelines are compared by number
+//!   alone: two histories with one number pass for the same.
+//! - **Recovery** (`xlog.c`): an orderly start opens at once; after a crash, everything since the last checkpoint is replayed,
+//!   and with it all flushed commits, acknowledged or not. A promotion replays all that was received and begins timeline + 1.
+//! - **Stop**: fast terminates sessions, writes a shutdown checkpoint and waits until each connected standby has flushed it;
+//!   immediate leaves a crash recovery to the next start.
+//!
+//! # What a failure loses
+//!
+//! | | WAL buffers | written | flushed |
+//! |---|---|---|---|
+//! | kill of the postmaster, immediate stop | lost | kept | kept |
+//! | power failure of the host | lost | lost | kept |
+//!
+//! # Sources
+//!
+//! The fidelity specification of Patroni, sections 1.3, 2.6 (step f), 2.10, 2.11 and 4, invariants I5 and I6. Beyond it, from
+//! the source of `PostgreSQL`:
+//!
+//! - compared with its text: the pace of retries and the first one without a wait (`last_fail_time` in
+//!   `WaitForWALToBecomeAvailable`), the requests that `StartReplication` refuses, the use of `last_processing` in
+//!   `WalSndCheckTimeOut`, the loss of WAL buffers in a crash (`RecordTransactionCommit`), the flush of a walreceiver that ends
+//!   (`WalRcvDie`);
+//! - known, not compared again: the order of a shutdown (`ShutdownXLOG` before the walsenders end), "replication slot is
+//!   active", `SyncDataDirectory` at start, the choice among standbys of equal priority, the sizes of records.
+//!
+//! # What is simplified, and what that changes
+//!
+//! - A row is one record of [`INSERT_BYTES`]; no transactions of more than one statement, no locks, no indexes. Only
+//!   positions in bytes depend on the size.
+//! - Statements, sends and writes to the page cache take no time; flushes (the volume), links, start, promotion and replay do.
+//! - A standby reports written, flushed and replayed WAL in one message after its flush. `PostgreSQL` reports written WAL before
+//!   as well, which matters to `remote_write` alone: [`Parameters::reports_written`]. Replays below 1 ms belong to the
+//!   instant of the flush.
+//! - A checkpoint is complete as soon as its record is flushed, where `PostgreSQL` spreads its writes over
+//!   `checkpoint_completion_target` and recovers from where they began. Crash recovery of a busy server takes less time
+//!   here than it could; a fast stop does not wait for dirty buffers.
+//! - The WAL writer flushes commits of the level `off` one `wal_writer_delay` after the first of them, where `PostgreSQL` takes up
+//!   to three: less is lost here at the worst.
+//! - WAL is never recycled, so nobody is refused because WAL is gone; a slot matters in one way: while an earlier connection
+//!   holds it, its standby is refused. At [`INSERT_BYTES`] a write, `wal_keep_size` (128 MB) is 670,000 writes.
+//! - A standby that fell behind gets all it lacks in one packet: links have no bandwidth.
+//! - No archive and no `restore_command`, no `recovery_min_apply_delay`, no conflicts of queries with replay, no crash of a
+//!   single backend, no limit of connections, no minimum recovery point (so no start fails for want of it: fidelity
+//!   specification, Z28).
+//!
+//! # Example
+//!
+//! `models/tests/postgres/` builds a world of three servers and shows each of these rules at work.
 
 mod checkpoint;
 mod commit;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sim_core::Context;
+use sim_core::{Context, SyncId};
 
 use super::parameters::Spec;
 use super::server::{Phase, Server, Timer};
@@ -13,7 +13,7 @@ impl Server {
     pub(super) fn start(spec: &Spec, context: &mut impl Context<Self>) -> Self {
         let mut server = Self {
             spec: spec.clone(),
-            phase: Phase::Starting,
+            phase: Phase::Starting { sync: None, replayed: false },
             promotion_wanted: false,
             sessions: Vec::new(),
             commits: super::commit::CommitPath::default(),
@@ -30,10 +30,7 @@ impl Server {
         let data = context.storage();
         let control = data.control;
         let backlog = data.wal.end().0.saturating_sub(control.checkpoint.0);
-        let crashed = matches!(
-            control.state,
-            ClusterState::InProduction | ClusterState::InCrashRecovery
-        );
+        let crashed = matches!(control.state, ClusterState::InProduction | ClusterState::InCrashRecovery);
         let state = match (data.settings.standby, crashed) {
             (true, _) => ClusterState::InArchiveRecovery,
             (false, true) => ClusterState::InCrashRecovery,
@@ -42,15 +39,34 @@ impl Server {
         context.note(|| format!("starts as {state:?} with {backlog} bytes to replay"));
         if state != control.state {
             context.write(DataRecord::Control(ControlFile { state, ..control }));
-            context.sync();
         }
+        server.receiving.replayed = control.checkpoint;
+        server.phase = Phase::Starting { sync: Some(context.sync()), replayed: false };
         let start = server.spec.durations.postmaster_start.draw(context.random());
         context.set_timer(Timer::Started, start + server.spec.durations.redo(backlog));
         server
     }
 
-    /// The server's own WAL is replayed.
-    pub(super) fn recovered(&mut self, context: &mut impl Context<Self>) {
+    pub(super) fn replayed_own_wal(&mut self, context: &mut impl Context<Self>) {
+        if let Phase::Starting { sync, replayed } = &mut self.phase {
+            *replayed = true;
+            if sync.is_none() {
+                self.recovered(context);
+            }
+        }
+    }
+
+    pub(super) fn synced_data_directory(&mut self, context: &mut impl Context<Self>, done: SyncId) {
+        if let Phase::Starting { sync, replayed } = &mut self.phase
+            && sync.take_if(|awaited| *awaited == done).is_some()
+            && *replayed
+        {
+            self.recovered(context);
+        }
+    }
+
+    /// The server's own WAL is replayed, and durable.
+    fn recovered(&mut self, context: &mut impl Context<Self>) {
         let data = context.storage();
         self.visible = data.rows().count() as u64;
         self.sending.flushed = data.wal.end();
@@ -78,16 +94,13 @@ impl Server {
         control.state = ClusterState::InProduction;
         context.write(DataRecord::Control(control));
         let sync = context.sync();
-        self.phase = Phase::Opening {
-            sync,
-            promoted: false,
-        };
+        self.phase = Phase::Opening { sync, promoted: false };
     }
 
     /// `pg_ctl promote`: the walreceiver stops, everything received is replayed, then the new timeline begins.
     pub(super) fn promote(&mut self, context: &mut impl Context<Self>) {
         match self.phase {
-            Phase::Starting if context.storage().settings.standby => self.promotion_wanted = true,
+            Phase::Starting { .. } if context.storage().settings.standby => self.promotion_wanted = true,
             Phase::Standby => {
                 context.note(|| "received promote request".to_owned());
                 self.stop_receiver(context);
@@ -109,17 +122,10 @@ impl Server {
         let data: &DataDirectory = context.storage();
         self.visible = data.rows().count() as u64;
         let history = Arc::new(data.history.branch(data.wal.end()));
-        let settings = Settings {
-            standby: false,
-            upstream: None,
-            ..data.settings.clone()
-        };
+        let settings = Settings { standby: false, upstream: None, ..data.settings.clone() };
         // `pg_control` keeps the last checkpoint, which is on the old timeline: the reason why Patroni waits for a
         // checkpoint before it lets others rewind to this server.
-        let control = ControlFile {
-            state: ClusterState::InProduction,
-            ..data.control
-        };
+        let control = ControlFile { state: ClusterState::InProduction, ..data.control };
         context.write(DataRecord::History(history));
         context.write(DataRecord::Settings(Arc::new(settings)));
         let end = Self::append_directly(context, WalKind::EndOfRecovery);

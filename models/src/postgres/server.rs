@@ -34,7 +34,12 @@ pub struct Server {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
     /// Replaying its own WAL; accepts nobody.
-    Starting,
+    Starting {
+        /// The data directory is being synced (`SyncDataDirectory`): what an earlier life wrote may not be durable yet.
+        sync: Option<SyncId>,
+        /// The replay is complete.
+        replayed: bool,
+    },
     /// A standby: read-only, replaying what arrives.
     Standby,
     /// Replaying the rest before it opens a new timeline; still read-only.
@@ -57,10 +62,7 @@ pub(super) enum Phase {
 impl Phase {
     /// True if sessions may read.
     pub(super) fn serves_reads(self) -> bool {
-        matches!(
-            self,
-            Self::Standby | Self::Promoting | Self::Primary | Self::Opening { promoted: true, .. }
-        )
+        matches!(self, Self::Standby | Self::Promoting | Self::Primary | Self::Opening { promoted: true, .. })
     }
 }
 
@@ -96,7 +98,7 @@ impl Process for Server {
     }
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
-        let Origin::Connection(connection, peer) = from else {
+        let Origin::Connection(connection, _) = from else {
             unreachable!("PostgreSQL is not spoken to by datagrams: {packet:?}")
         };
         if self.phase == Phase::Exited {
@@ -106,7 +108,7 @@ impl Process for Server {
             Packet::Query { query, statement } => self.on_query(context, connection, query, statement),
             Packet::Cancel { query } => self.on_cancel(context, connection, query),
             Packet::Control(control) => self.on_control(context, connection, control),
-            Packet::Replication(message) => self.on_replication(context, connection, peer, message),
+            Packet::Replication(message) => self.on_replication(context, connection, message),
             Packet::Answer { .. } | Packet::Status(_) | Packet::CheckpointDone => {
                 unreachable!("only servers send {packet:?}")
             }
@@ -118,7 +120,7 @@ impl Process for Server {
             return;
         }
         match timer {
-            Timer::Started => self.recovered(context),
+            Timer::Started => self.replayed_own_wal(context),
             Timer::Promoted => self.end_recovery(context),
             Timer::Replayed => self.replayed_backlog(context),
             Timer::WalWriter => self.flush(context),
@@ -151,6 +153,10 @@ impl Process for Server {
             Phase::Exited => return,
             Phase::Opening { sync: awaited, .. } if awaited == sync => {
                 self.open_for_writes(context);
+                return;
+            }
+            Phase::Starting { .. } => {
+                self.synced_data_directory(context, sync);
                 return;
             }
             _ => {}
@@ -219,34 +225,20 @@ impl Server {
         &mut self,
         context: &mut impl Context<Self>,
         connection: ConnectionId,
-        peer: ProcessId,
         message: Replication,
     ) {
         match message {
-            Replication::Start {
-                member,
-                timeline,
-                from,
-            } => self.on_start_replication(context, connection, member, timeline, from),
-            Replication::Reply {
-                written,
-                flushed,
-                replayed,
-            } => {
-                let positions = synchronous::Positions {
-                    written,
-                    flushed,
-                    replayed,
-                };
+            Replication::Start { member, timeline, from } => {
+                self.on_start_replication(context, connection, member, timeline, from);
+            }
+            Replication::Reply { written, flushed, replayed } => {
+                let positions = synchronous::Positions { written, flushed, replayed };
                 self.on_reply(context, connection, positions);
             }
             Replication::KeepAlive { .. } if !self.receiving.is(connection) => {
                 self.on_reply_requested(context, connection);
             }
-            message => {
-                let _ = peer;
-                self.on_upstream(context, connection, message);
-            }
+            message => self.on_upstream(context, connection, message),
         }
     }
 
@@ -273,23 +265,22 @@ impl Server {
         let in_recovery = match self.phase {
             Phase::Primary => false,
             Phase::Stopping(stopping) => !stopping.was_primary,
-            Phase::Starting => storage.settings.standby,
+            Phase::Starting { .. } => storage.settings.standby,
             Phase::Standby | Phase::Promoting | Phase::Opening { .. } | Phase::Exited => true,
         };
         let rule = &self.commits.synchronous;
-        let replication = |index: usize| {
-            let sender = &self.sending.senders[index];
+        let row = |standby: &synchronous::Standby| {
+            let positions = standby.positions.unwrap_or_default();
             ReplicationStatus {
-                member: sender.member,
-                streaming: sender.streaming,
-                sync: synchronous::state_of(&self.sending.senders, index, rule),
-                written: sender.positions.written,
-                flushed: sender.positions.flushed,
-                replayed: sender.positions.replayed,
+                member: standby.member,
+                streaming: standby.streaming,
+                sync: synchronous::state_of(self.sending.standbys(), standby, rule),
+                written: positions.written,
+                flushed: positions.flushed,
+                replayed: positions.replayed,
             }
         };
-        let mut replication: Vec<ReplicationStatus> =
-            (0..self.sending.senders.len()).map(replication).collect();
+        let mut replication: Vec<ReplicationStatus> = self.sending.standbys().map(row).collect();
         replication.sort_by_key(|row| row.member);
         Status {
             accepts_connections: self.phase.serves_reads(),
@@ -310,14 +301,7 @@ impl Server {
         answer: Answer,
     ) {
         let server = context.me();
-        context.send(
-            connection,
-            Packet::Answer {
-                query,
-                answer,
-                server,
-            },
-        );
+        context.send(connection, Packet::Answer { query, answer, server });
     }
 
     pub(super) fn open_for_writes(&mut self, context: &mut impl Context<Self>) {

@@ -32,7 +32,7 @@ impl Server {
     pub(super) fn stop_fast(&mut self, context: &mut impl Context<Self>) {
         let was_primary = match self.phase {
             // Start-up, or the last instant of recovery: nothing is to be drained, and the next start recovers again.
-            Phase::Starting | Phase::Opening { .. } => {
+            Phase::Starting { .. } | Phase::Opening { .. } => {
                 self.exit(context);
                 return;
             }
@@ -45,11 +45,8 @@ impl Server {
             context.close(session);
         }
         self.commits.abandon();
-        let mut stopping = Stopping {
-            was_primary,
-            target: self.sending.flushed,
-            control: ControlWrite::Waits,
-        };
+        let mut stopping =
+            Stopping { was_primary, target: self.sending.flushed, control: ControlWrite::Waits };
         if was_primary {
             let timeline = context.storage().history.current;
             context.mark(MarkKind::ReadOnly, u64::from(timeline.0));
@@ -60,10 +57,7 @@ impl Server {
         }
         self.stop_receiver(context);
         self.restartpoint(context);
-        let control = ControlFile {
-            state: ClusterState::ShutDownInRecovery,
-            ..context.storage().control
-        };
+        let control = ControlFile { state: ClusterState::ShutDownInRecovery, ..context.storage().control };
         context.write(DataRecord::Control(control));
         stopping.control = ControlWrite::UnderWay(context.sync());
         self.phase = Phase::Stopping(stopping);
@@ -104,7 +98,8 @@ impl Server {
             return;
         }
         self.sending.senders.retain(|sender| {
-            let done = sender.positions.flushed >= stopping.target;
+            let reported = sender.standby.positions;
+            let done = reported.is_some_and(|positions| positions.flushed >= stopping.target);
             if done {
                 context.close(sender.connection);
             }

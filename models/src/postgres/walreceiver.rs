@@ -42,15 +42,11 @@ struct WalReceiver {
 
 impl WalReceiving {
     pub(super) fn is(&self, connection: ConnectionId) -> bool {
-        self.receiver
-            .as_ref()
-            .is_some_and(|receiver| receiver.connection == connection)
+        self.receiver.as_ref().is_some_and(|receiver| receiver.connection == connection)
     }
 
     pub(super) fn is_streaming(&self) -> bool {
-        self.receiver
-            .as_ref()
-            .is_some_and(|receiver| receiver.history.is_some())
+        self.receiver.as_ref().is_some_and(|receiver| receiver.history.is_some())
     }
 }
 
@@ -117,10 +113,7 @@ impl Server {
         }
         let now = context.monotonic();
         let pace = self.spec.parameters.wal_retrieve_retry_interval;
-        let next = self
-            .receiving
-            .last_failure
-            .map_or(now, |last| (last + pace).max(now));
+        let next = self.receiving.last_failure.map_or(now, |last| (last + pace).max(now));
         self.receiving.last_failure = Some(next);
         context.set_timer(Timer::WalRetrieveRetry, next.since(now));
     }
@@ -169,10 +162,7 @@ impl Server {
         };
         let is_first = receiver.history.replace(history).is_none();
         if is_first {
-            context.set_timer(
-                Timer::WalReceiver,
-                self.spec.parameters.wal_receiver_status_interval,
-            );
+            context.set_timer(Timer::WalReceiver, self.spec.parameters.wal_receiver_status_interval);
             context.note(|| format!("started streaming WAL on timeline {}", own.0));
         }
         self.reply(context);
@@ -190,14 +180,16 @@ impl Server {
             first.end
         );
         if last.timeline > data.history.current {
-            // The WAL reached the point where the upstream's history left this timeline.
+            // The WAL went past the point where the upstream's history left this timeline. The history is cut to
+            // what the WAL has reached: its upstream may itself be about to begin the next timeline.
             let history = self
                 .receiving
                 .receiver
                 .as_ref()
-                .and_then(|receiver| receiver.history.clone())
-                .expect("a sender announces its history before the first record of a timeline");
-            context.write(DataRecord::History(history));
+                .and_then(|receiver| receiver.history.as_ref())
+                .expect("a sender announces its history before the first record of a timeline")
+                .until(last.end);
+            context.write(DataRecord::History(Arc::new(history)));
             self.announce_history(context);
         }
         if let [entry] = *entries {

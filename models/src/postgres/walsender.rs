@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sim_core::{ConnectionId, Context, HostTime};
 
 use super::server::{Phase, Server, Timer};
-use super::synchronous::Positions;
+use super::synchronous::{Positions, Standby};
 use super::{DataDirectory, Lsn, MemberId, Packet, Replication, Timeline, WalEntry};
 
 /// The sending side of this server.
@@ -25,17 +25,19 @@ pub(super) struct WalSending {
 #[derive(Clone, Debug)]
 pub(super) struct WalSender {
     pub(super) connection: ConnectionId,
-    pub(super) member: MemberId,
-    /// `streaming`: it has been sent everything. Before, it is in `catchup`.
-    pub(super) streaming: bool,
-    /// It has reported positions.
-    pub(super) reported: bool,
-    pub(super) positions: Positions,
+    pub(super) standby: Standby,
     /// How many records of this server's WAL it has been sent, or had before.
     sent_count: usize,
     /// When the standby was last heard, and whether it was asked for a sign of life since.
     last_heard: HostTime,
     asked: bool,
+}
+
+impl WalSending {
+    /// The standbys, in the order in which they connected.
+    pub(super) fn standbys(&self) -> impl Iterator<Item = &Standby> + Clone {
+        self.senders.iter().map(|sender| &sender.standby)
+    }
 }
 
 impl Server {
@@ -69,10 +71,7 @@ impl Server {
         }
         self.sending.senders.push(WalSender {
             connection,
-            member,
-            streaming: false,
-            reported: false,
-            positions: Positions::default(),
+            standby: Standby { member, streaming: false, positions: None },
             sent_count: context.storage().wal.count_until(from),
             last_heard: now,
             asked: false,
@@ -89,7 +88,7 @@ impl Server {
         from: Lsn,
     ) -> Option<&'static str> {
         let slot_is_active = data.settings.slots.contains(&member)
-            && self.sending.senders.iter().any(|sender| sender.member == member);
+            && self.sending.senders.iter().any(|sender| sender.standby.member == member);
         if slot_is_active {
             return Some("its replication slot is still used by an earlier connection");
         }
@@ -124,12 +123,9 @@ impl Server {
                     }
                 };
                 sender.sent_count = count;
-                context.send(
-                    sender.connection,
-                    Packet::Replication(Replication::Wal { entries }),
-                );
+                context.send(sender.connection, Packet::Replication(Replication::Wal { entries }));
             }
-            sender.streaming = true;
+            sender.standby.streaming = true;
         }
     }
 
@@ -157,8 +153,7 @@ impl Server {
         };
         sender.last_heard = now;
         sender.asked = false;
-        sender.reported = true;
-        sender.positions = positions;
+        sender.standby.positions = Some(positions);
         match self.phase {
             Phase::Primary => self.release_waiting(context),
             Phase::Stopping(_) => self.stopping_may_be_done(context),
@@ -173,18 +168,12 @@ impl Server {
         if let Some(sender) = self.sender(connection) {
             sender.last_heard = now;
             sender.asked = false;
-            context.send(
-                connection,
-                Packet::Replication(Replication::KeepAlive { flushed }),
-            );
+            context.send(connection, Packet::Replication(Replication::KeepAlive { flushed }));
         }
     }
 
     fn sender(&mut self, connection: ConnectionId) -> Option<&mut WalSender> {
-        self.sending
-            .senders
-            .iter_mut()
-            .find(|sender| sender.connection == connection)
+        self.sending.senders.iter_mut().find(|sender| sender.connection == connection)
     }
 
     /// True if the connection belonged to a walsender. Commits that waited for this standby stay where they are until
@@ -195,9 +184,7 @@ impl Server {
         connection: ConnectionId,
     ) -> bool {
         let before = self.sending.senders.len();
-        self.sending
-            .senders
-            .retain(|sender| sender.connection != connection);
+        self.sending.senders.retain(|sender| sender.connection != connection);
         let removed = self.sending.senders.len() < before;
         if removed && matches!(self.phase, Phase::Stopping(_)) {
             self.stopping_may_be_done(context);
@@ -218,15 +205,12 @@ impl Server {
         for sender in &mut self.sending.senders {
             let silence = seen_until.since(sender.last_heard);
             if silence >= timeout {
-                dropped.push((sender.connection, sender.member));
+                dropped.push((sender.connection, sender.standby.member));
                 continue;
             }
             if silence >= timeout / 2 && !sender.asked {
                 sender.asked = true;
-                context.send(
-                    sender.connection,
-                    Packet::Replication(Replication::KeepAlive { flushed }),
-                );
+                context.send(sender.connection, Packet::Replication(Replication::KeepAlive { flushed }));
             }
             let patience = if sender.asked { timeout } else { timeout / 2 };
             next = next.min(sender.last_heard + patience);
@@ -237,12 +221,8 @@ impl Server {
             context.set_timer(Timer::WalSender, delay);
         }
         for (connection, member) in dropped {
-            context.note(|| {
-                format!(
-                    "terminates walsender of member {} due to replication timeout",
-                    member.0
-                )
-            });
+            context
+                .note(|| format!("terminates walsender of member {} due to replication timeout", member.0));
             context.close(connection);
             self.remove_sender(context, connection);
         }

@@ -1,9 +1,7 @@
 //! Three servers, a scripted controller beside each (where Patroni would be), and a scripted client.
 
-#![expect(
-    unreachable_pub,
-    reason = "`system!` makes public types, and this is a module of a test"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+#![expect(unreachable_pub, reason = "`system!` makes public types, and this is a module of a test")]
 
 use std::sync::Arc;
 
@@ -92,7 +90,7 @@ impl Driver {
         context.send(connection, Packet::Control(control));
     }
 
-    fn change_settings(&mut self, context: &mut impl Context<Self>, change: impl FnOnce(&mut Settings)) {
+    fn change_settings(context: &mut impl Context<Self>, change: impl FnOnce(&mut Settings)) {
         let mut settings = context.storage().settings.clone();
         change(&mut settings);
         context.write(DataRecord::Settings(Arc::new(settings)));
@@ -107,18 +105,12 @@ pub fn server(name: &str) -> ProcessId {
 }
 
 fn upstream(name: &str) -> Option<Upstream> {
-    (name != "-").then(|| Upstream {
-        server: server(name),
-        member: MemberId(name[1..].parse().unwrap()),
-    })
+    (name != "-").then(|| Upstream { server: server(name), member: MemberId(name[1..].parse().unwrap()) })
 }
 
 /// `-`, `*`, `first 1 n2 n3` or `any 1 n2 n3`.
 fn synchronous(words: &[&str]) -> SynchronousStandbys {
-    let members = words
-        .iter()
-        .skip(2)
-        .map(|name| MemberId(name[1..].parse().unwrap()));
+    let members = words.iter().skip(2).map(|name| MemberId(name[1..].parse().unwrap()));
     let method = match words[0] {
         "-" => SyncMethod::Nobody,
         "*" => SyncMethod::Wildcard,
@@ -126,10 +118,7 @@ fn synchronous(words: &[&str]) -> SynchronousStandbys {
         "any" => SyncMethod::Any(words[1].parse().unwrap()),
         other => panic!("{other}?"),
     };
-    SynchronousStandbys {
-        method,
-        members: members.collect(),
-    }
+    SynchronousStandbys { method, members: members.collect() }
 }
 
 fn level(word: &str) -> SynchronousCommit {
@@ -192,10 +181,7 @@ impl Process for Driver {
         match words[..] {
             ["insert", to, value, commit] => {
                 let value = value.parse().unwrap();
-                let statement = Statement::Insert {
-                    value,
-                    commit: level(commit),
-                };
+                let statement = Statement::Insert { value, commit: level(commit) };
                 self.query(context, to, value, statement);
             }
             ["count", to] => self.query(context, to, 0, Statement::Count),
@@ -205,6 +191,16 @@ impl Process for Driver {
                 let query = query.parse().unwrap();
                 context.send(connection, Packet::Cancel { query });
             }
+            ["empty"] => {
+                let contents = DataDirectory { initialized: true, ..DataDirectory::default() };
+                context.write(DataRecord::Replace(Arc::new(contents)));
+                context.sync();
+            }
+            ["disconnect"] => {
+                for (_, connection) in std::mem::take(&mut self.connections) {
+                    context.close(connection);
+                }
+            }
             ["start"] => context.start(self.spec.local.unwrap()),
             ["status"] => self.control(context, Control::Status),
             ["promote"] => self.control(context, Control::Promote),
@@ -212,7 +208,7 @@ impl Process for Driver {
             ["stop"] => self.control(context, Control::Stop(StopMode::Fast)),
             ["stop", "immediate"] => self.control(context, Control::Stop(StopMode::Immediate)),
             ["follow", name] => {
-                self.change_settings(context, |settings| {
+                Self::change_settings(context, |settings| {
                     settings.standby = true;
                     settings.upstream = upstream(name);
                 });
@@ -222,22 +218,20 @@ impl Process for Driver {
             }
             ["synchronous", ..] => {
                 let rule = synchronous(&words[1..]);
-                self.change_settings(context, |settings| settings.synchronous_standbys = rule);
+                Self::change_settings(context, |settings| settings.synchronous_standbys = rule);
                 self.control(context, Control::Reload);
             }
             ["slots", ..] => {
                 let slots = words[1..].iter().map(|name| MemberId(name[1..].parse().unwrap()));
-                self.change_settings(context, |settings| settings.slots = slots.collect());
+                Self::change_settings(context, |settings| settings.slots = slots.collect());
             }
             ["rewind", to, history] => {
                 // The leader's history as `timeline@end,...`; its current timeline is the next.
                 let mut leader = models::postgres::TimelineHistory::default();
-                for end in history.split(',') {
+                for end in history.split(',').filter(|end| *end != "-") {
                     leader = leader.branch(Lsn(end.parse().unwrap()));
                 }
-                let records = context
-                    .storage()
-                    .rewind_records(Lsn(to.parse().unwrap()), &leader);
+                let records = context.storage().rewind_records(Lsn(to.parse().unwrap()), &leader);
                 for record in records {
                     context.write(record);
                 }
@@ -265,13 +259,15 @@ impl Cluster {
     }
 
     pub fn with(parameters: Parameters) -> Self {
+        Self::seeded(parameters, Seed(7))
+    }
+
+    pub fn seeded(parameters: Parameters, seed: Seed) -> Self {
         let mut topology = Topology::uniform(&LinkQuality::reliable(Distribution::Constant(LATENCY)));
         let region = topology.add_region("r");
         let zone = topology.add_zone(region, "z");
-        let hosts: Vec<HostId> = ["h1", "h2", "h3", "h4"]
-            .iter()
-            .map(|name| topology.add_host(zone, name))
-            .collect();
+        let hosts: Vec<HostId> =
+            ["h1", "h2", "h3", "h4"].iter().map(|name| topology.add_host(zone, name)).collect();
         let mut builder: WorldBuilder<Node> = WorldBuilder::new(topology);
         let sync = Distribution::Constant(MS);
         let primary = DataDirectory::new_primary();
@@ -307,9 +303,7 @@ impl Cluster {
                 spec: NodeSpec::Driver(DriverSpec { local }),
             });
         }
-        let mut cluster = Self {
-            world: builder.build(Seed(7)),
-        };
+        let mut cluster = Self { world: builder.build(seed) };
         cluster.world.log(false);
         // The standbys are up before the primary at times, and then try again after 5 s.
         cluster.run(MS * 6_000);
@@ -320,19 +314,12 @@ impl Cluster {
     pub fn run(&mut self, length: SimDuration) {
         let until = self.world.now() + length;
         let end = self.world.run(until, u64::MAX);
-        assert!(
-            matches!(end, sim_core::EndReason::Horizon | sim_core::EndReason::Quiescent),
-            "{end:?}"
-        );
+        assert!(matches!(end, sim_core::EndReason::Horizon | sim_core::EndReason::Quiescent), "{end:?}");
     }
 
     fn inject(&mut self, fault: Fault, lasts: Option<SimDuration>) {
         let at = SimDuration::from_nanos(self.world.now().as_nanos());
-        let fault = ScheduledFault {
-            trigger: Trigger::At(at),
-            fault,
-            lasts,
-        };
+        let fault = ScheduledFault { trigger: Trigger::At(at), fault, lasts };
         self.world.schedule(&Schedule(vec![fault])).unwrap();
     }
 
@@ -344,6 +331,14 @@ impl Cluster {
         self.run(SimDuration::from_nanos(1));
         let delivered = self.world.delivered_faults().last().unwrap();
         assert!(delivered.accepted, "a driver does not know what to do");
+    }
+
+    /// Gives a driver a command, unless its host is down.
+    pub fn try_tell(&mut self, driver: &str, command: &str) {
+        let target = Target::Process(driver.into());
+        let command = command.to_owned();
+        self.inject(Fault::Command { target, command }, None);
+        self.run(SimDuration::from_nanos(1));
     }
 
     pub fn insert(&mut self, to: &str, value: u64, commit: &str) {
@@ -358,6 +353,16 @@ impl Cluster {
     pub fn kill(&mut self, server: &str) {
         let target = Target::Process(server.into());
         self.inject(Fault::Kill { target }, None);
+    }
+
+    pub fn pause(&mut self, server: &str, lasts: SimDuration) {
+        let target = Target::Process(server.into());
+        self.inject(Fault::Pause { target }, Some(lasts));
+    }
+
+    pub fn freeze(&mut self, host: &str, lasts: SimDuration) {
+        let target = Target::Host(host.into());
+        self.inject(Fault::Freeze { target }, Some(lasts));
     }
 
     pub fn stall_disk(&mut self, host: &str, lasts: SimDuration) {
@@ -384,10 +389,7 @@ impl Cluster {
     /// What the client was answered to this query (its value for inserts, 0 for others), the last time.
     pub fn answer(&self, query: u64) -> Option<Answer> {
         let answers = &self.driver("client").answers;
-        answers
-            .iter()
-            .rfind(|(other, _)| *other == query)
-            .map(|(_, answer)| *answer)
+        answers.iter().rfind(|(other, _)| *other == query).map(|(_, answer)| *answer)
     }
 
     /// What a client counts on this server now.

@@ -1,6 +1,7 @@
-//! The PostgreSQL model in a small world: what clients are promised, what survives, and who may follow whom.
+//! The `PostgreSQL` model in a small world: what clients are promised, what survives, and who may follow whom.
 
 mod cluster;
+mod hostile;
 
 use cluster::{Cluster, MS, server};
 use models::postgres::{Answer, ClusterState, Packet, Parameters, SyncState, Timeline};
@@ -41,11 +42,7 @@ fn first_waits_for_the_standby_of_highest_priority_and_any_for_whichever_is_fast
     cluster.stall_disk("h2", SECOND * 20);
     cluster.insert("n1", 1, "on");
     cluster.run(SECOND);
-    assert_eq!(
-        cluster.answer(1),
-        None,
-        "n3 has it, but n2 is the one that counts"
-    );
+    assert_eq!(cluster.answer(1), None, "n3 has it, but n2 is the one that counts");
     assert_eq!(cluster.rows("n3"), [1]);
 
     cluster.tell("d1", "synchronous any 1 n2 n3");
@@ -73,21 +70,9 @@ fn with_too_few_standbys_connected_commits_wait_for_ever() {
     cluster.insert("n1", 2, "local");
     cluster.run(SECOND * 300);
     assert_eq!(cluster.answer(1), None);
-    assert_eq!(
-        cluster.answer(2),
-        Some(Answer::Committed),
-        "the level local waits for nobody"
-    );
-    assert_eq!(
-        cluster.count("n1"),
-        Some(Answer::Count(1)),
-        "who waits is invisible"
-    );
-    assert_eq!(
-        cluster.count("n2"),
-        Some(Answer::Count(2)),
-        "but standbys replay the log"
-    );
+    assert_eq!(cluster.answer(2), Some(Answer::Committed), "the level local waits for nobody");
+    assert_eq!(cluster.count("n1"), Some(Answer::Count(1)), "who waits is invisible");
+    assert_eq!(cluster.count("n2"), Some(Answer::Count(2)), "but standbys replay the log");
     cluster.tell("d3", "start");
     cluster.run(SECOND * 6);
     assert_eq!(cluster.answer(1), Some(Answer::Committed));
@@ -131,11 +116,7 @@ fn survivors(level: &str, synchronous: &str) -> (bool, bool) {
 fn each_level_of_synchronous_commit_survives_what_it_promises() {
     assert_eq!(survivors("off", "synchronous -"), (false, false));
     assert_eq!(survivors("local", "synchronous -"), (true, false));
-    assert_eq!(
-        survivors("on", "synchronous -"),
-        (true, false),
-        "on its own, on means local"
-    );
+    assert_eq!(survivors("on", "synchronous -"), (true, false), "on its own, on means local");
     assert_eq!(survivors("local", "synchronous first 1 n2"), (true, false));
     assert_eq!(survivors("on", "synchronous first 1 n2"), (true, true));
     assert_eq!(survivors("remote_apply", "synchronous first 1 n2"), (true, true));
@@ -144,15 +125,11 @@ fn each_level_of_synchronous_commit_survives_what_it_promises() {
 #[test]
 fn remote_write_is_answered_before_the_standby_has_flushed_if_standbys_report_it() {
     for (reports_written, expected) in [(true, Some(Answer::Committed)), (false, None)] {
-        let mut cluster = Cluster::with(Parameters {
-            reports_written,
-            ..Parameters::default()
-        });
+        let mut cluster = Cluster::with(Parameters { reports_written, ..Parameters::default() });
         cluster.tell("d1", "synchronous first 1 n2");
         cluster.run(MS * 10);
         cluster.stall_disk("h2", SECOND * 5);
         cluster.insert("n1", 1, "remote_write");
-        cluster.tell("d1", "status");
         cluster.run(SECOND);
         assert_eq!(cluster.answer(1), expected);
         cluster.insert("n1", 2, "on");
@@ -168,10 +145,7 @@ fn commits_with_the_level_off_are_flushed_within_three_delays_of_the_wal_writer(
     cluster.run(MS * 5);
     assert_eq!(cluster.answer(1), Some(Answer::Committed));
     assert_eq!(cluster.count("n1"), Some(Answer::Count(1)), "visible at once");
-    assert!(
-        cluster.rows("n1").is_empty(),
-        "still in the buffers, which a kill loses"
-    );
+    assert!(cluster.rows("n1").is_empty(), "still in the buffers, which a kill loses");
     cluster.run(MS * 600);
     assert_eq!(cluster.rows("n2"), [1]);
 }
@@ -190,6 +164,23 @@ fn a_standby_never_has_what_its_primary_has_not_flushed() {
 }
 
 #[test]
+fn a_restarted_standby_reports_nothing_flushed_that_is_not() {
+    let mut cluster = Cluster::new();
+    cluster.tell("d1", "synchronous first 1 n2");
+    cluster.run(MS * 10);
+    cluster.stall_disk("h2", SECOND * 20);
+    cluster.insert("n1", 1, "on");
+    cluster.run(MS * 100);
+    assert_eq!(cluster.rows("n2"), [1], "written");
+    cluster.kill("n2");
+    cluster.tell("d2", "start");
+    cluster.run(SECOND * 10);
+    assert_eq!(cluster.answer(1), None, "a power failure of n2 would still lose it");
+    cluster.run(SECOND * 20);
+    assert_eq!(cluster.answer(1), Some(Answer::Committed));
+}
+
+#[test]
 fn commits_join_the_flush_that_follows_the_one_under_way() {
     let mut cluster = Cluster::new();
     for value in 1..=50 {
@@ -199,10 +190,7 @@ fn commits_join_the_flush_that_follows_the_one_under_way() {
     cluster.run(MS * 2);
     assert_eq!(cluster.answer(1), None, "not before the connection is there");
     cluster.run(MS * 4);
-    assert_eq!(
-        (cluster.answer(1), cluster.answer(50)),
-        (Some(Answer::Committed), Some(Answer::Committed))
-    );
+    assert_eq!((cluster.answer(1), cluster.answer(50)), (Some(Answer::Committed), Some(Answer::Committed)));
     assert_eq!(cluster.count("n1"), Some(Answer::Count(50)));
 }
 
@@ -243,10 +231,7 @@ fn emptying_the_list_of_synchronous_standbys_releases_who_waits() {
     assert_eq!((cluster.answer(1), cluster.answer(2)), (None, None));
     cluster.tell("d1", "synchronous -");
     cluster.run(MS * 10);
-    assert_eq!(
-        (cluster.answer(1), cluster.answer(2)),
-        (Some(Answer::Committed), Some(Answer::Committed))
-    );
+    assert_eq!((cluster.answer(1), cluster.answer(2)), (Some(Answer::Committed), Some(Answer::Committed)));
 }
 
 #[test]
@@ -289,23 +274,12 @@ fn a_fast_stop_ships_everything_to_the_standbys_first() {
     cluster.run(SECOND * 2);
     assert!(!cluster.runs("n1"));
     let end = cluster.data("n1").last_position();
-    assert_eq!(
-        cluster.data("n1").control.checkpoint,
-        end,
-        "the shutdown checkpoint is the last record"
-    );
+    assert_eq!(cluster.data("n1").control.checkpoint, end, "the shutdown checkpoint is the last record");
     for standby in ["n2", "n3"] {
         assert_eq!(cluster.data(standby).last_position(), end);
         assert_eq!(cluster.rows(standby), cluster.rows("n1"));
     }
-    let stops = |kind| {
-        cluster
-            .world
-            .marks()
-            .iter()
-            .filter(|mark| mark.kind == kind)
-            .count()
-    };
+    let stops = |kind| cluster.world.marks().iter().filter(|mark| mark.kind == kind).count();
     assert_eq!((stops(MarkKind::Writable), stops(MarkKind::ReadOnly)), (1, 1));
 }
 
@@ -340,16 +314,8 @@ fn crash_recovery_keeps_all_flushed_commits_acknowledged_or_not() {
     assert_eq!(cluster.count("n1"), Some(Answer::StartingUp));
     cluster.run(SECOND);
     assert_eq!(cluster.count("n1"), Some(Answer::Count(1)));
-    assert_eq!(
-        cluster.data("n1").history.current,
-        Timeline(1),
-        "recovery in place keeps the timeline"
-    );
-    let writable = cluster
-        .world
-        .marks()
-        .iter()
-        .filter(|mark| mark.kind == MarkKind::Writable);
+    assert_eq!(cluster.data("n1").history.current, Timeline(1), "recovery in place keeps the timeline");
+    let writable = cluster.world.marks().iter().filter(|mark| mark.kind == MarkKind::Writable);
     assert_eq!(writable.map(|mark| mark.value).collect::<Vec<_>>(), [1, 1]);
 }
 
@@ -390,17 +356,9 @@ fn a_promotion_starts_a_new_timeline_and_loses_nothing_that_the_standby_flushed(
     assert_eq!(data.history.current, Timeline(2));
     assert_eq!(data.history.switches, [(Timeline(1), end)]);
     assert!(!data.settings.standby, "standby.signal is removed");
-    assert_eq!(
-        data.control.checkpoint, checkpoint.checkpoint,
-        "no checkpoint ends a promotion"
-    );
+    assert_eq!(data.control.checkpoint, checkpoint.checkpoint, "no checkpoint ends a promotion");
     assert_eq!(cluster.count("n2"), Some(Answer::Count(10)));
-    let writable = cluster
-        .world
-        .marks()
-        .iter()
-        .rfind(|mark| mark.kind == MarkKind::Writable)
-        .unwrap();
+    let writable = cluster.world.marks().iter().rfind(|mark| mark.kind == MarkKind::Writable).unwrap();
     assert_eq!((writable.process, writable.value), (Some(server("n2")), 2));
     cluster.tell("d2", "checkpoint");
     cluster.run(MS * 10);
@@ -441,23 +399,12 @@ fn a_diverged_old_primary_is_refused_until_it_is_rewound() {
     cluster.tell("d1", "start");
     cluster.run(SECOND * 16);
     assert!(!cluster.status("d1").streaming);
-    assert_eq!(
-        cluster.said("refuses to stream to member 1"),
-        4,
-        "at 0, 5, 10 and 15 s"
-    );
-    assert_eq!(
-        cluster.count("n1"),
-        Some(Answer::Count(2)),
-        "its own history is what it shows"
-    );
+    let refusals = cluster.said("behind the point where this server's history left its timeline");
+    assert_eq!(refusals, 5, "the first retry comes at once, the others at 5, 10 and 15 s");
+    assert_eq!(cluster.count("n1"), Some(Answer::Count(2)), "its own history is what it shows");
 
     let leader = cluster.data("n2").history.clone();
-    let fork = cluster
-        .data("n1")
-        .history
-        .fork_point(cluster.data("n1").last_position(), &leader)
-        .unwrap();
+    let fork = cluster.data("n1").history.fork_point(cluster.data("n1").last_position(), &leader).unwrap();
     assert_eq!(Some(fork), leader.switch_point(Timeline(1)));
     cluster.tell("d1", "stop");
     cluster.run(SECOND);
@@ -469,6 +416,66 @@ fn a_diverged_old_primary_is_refused_until_it_is_rewound() {
     assert!(cluster.status("d1").streaming);
     assert_eq!(cluster.rows("n1"), [1, 3]);
     assert_eq!(cluster.data("n1").history, leader);
+}
+
+#[test]
+fn a_standby_with_an_empty_data_directory_fetches_everything() {
+    let mut cluster = diverged();
+    cluster.tell("d3", "empty");
+    cluster.tell("d3", "follow n2");
+    cluster.tell("d3", "start");
+    cluster.run(SECOND * 6);
+    assert!(cluster.status("d3").streaming);
+    assert_eq!(cluster.rows("n3"), [1, 3]);
+    assert_eq!(cluster.data("n3").history, cluster.data("n2").history);
+}
+
+#[test]
+fn after_a_switchover_the_old_primary_follows_without_a_rewind() {
+    let mut cluster = Cluster::new();
+    for value in 1..=5 {
+        cluster.insert("n1", value, "on");
+    }
+    cluster.run(MS * 20);
+    cluster.tell("d1", "stop");
+    cluster.run(SECOND);
+    cluster.tell("d2", "promote");
+    cluster.run(SECOND);
+    let leader = cluster.data("n2").history.clone();
+    let stopped = cluster.data("n1");
+    assert_eq!(leader.switch_point(Timeline(1)), Some(stopped.control.checkpoint), "what Patroni compares");
+    assert_eq!(stopped.history.fork_point(stopped.last_position(), &leader), None);
+    cluster.tell("d1", "follow n2");
+    cluster.tell("d1", "start");
+    cluster.insert("n2", 6, "on");
+    cluster.run(SECOND * 6);
+    assert!(cluster.status("d1").streaming);
+    assert_eq!(cluster.rows("n1"), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(cluster.data("n1").control.state, ClusterState::InArchiveRecovery);
+    assert_eq!(cluster.status("d1").timeline, Timeline(2));
+}
+
+#[test]
+fn a_long_crash_recovery_takes_as_long_as_its_redo() {
+    // Two starts that differ in nothing but their WAL.
+    let start_of = |rows: u64| {
+        let mut cluster = Cluster::new();
+        for value in 0..rows {
+            cluster.insert("n1", value, "off");
+        }
+        cluster.run(MS * 500);
+        cluster.kill("n1");
+        cluster.run(MS);
+        let from = cluster.world.now();
+        cluster.tell("d1", "start");
+        cluster.run(SECOND);
+        let writable = cluster.world.marks().iter().rfind(|mark| mark.kind == MarkKind::Writable).unwrap().at;
+        assert_eq!(cluster.count("n1"), Some(Answer::Count(rows)));
+        writable.since(from)
+    };
+    let (short, long) = (start_of(0), start_of(5_000));
+    // 5,000 rows of 200 bytes at 100 MB/s.
+    assert_eq!(long.saturating_sub(short), MS * 10);
 }
 
 #[test]
@@ -491,15 +498,8 @@ fn equal_timeline_numbers_pass_for_the_same_timeline() {
     cluster.tell("d2", "start");
     cluster.run(SECOND * 6);
     assert_eq!(cluster.rows("n1"), [1, 2, 4, 5, 6]);
-    assert!(
-        cluster.rows("n2").contains(&3),
-        "the row of the other history stays: {:?}",
-        cluster.rows("n2")
-    );
-    assert!(
-        !cluster.rows("n2").contains(&2),
-        "and one of this history is missing"
-    );
+    assert!(cluster.rows("n2").contains(&3), "the row of the other history stays: {:?}", cluster.rows("n2"));
+    assert!(!cluster.rows("n2").contains(&2), "and one of this history is missing");
 }
 
 #[test]
@@ -526,29 +526,18 @@ fn a_crash_during_a_promotion_leaves_a_server_that_starts() {
         cluster.run(MS);
         assert!(!cluster.runs("n2"));
         let standby = cluster.data("n2").settings.standby;
-        assert_eq!(
-            standby,
-            power || micros > 0,
-            "what was written survives a kill, not a power failure"
-        );
+        assert_eq!(standby, power || micros > 0, "what was written survives a kill, not a power failure");
         cluster.run(SECOND * 2);
         if !power {
             cluster.tell("d2", "start");
         }
         cluster.run(SECOND * 2);
-        let expected = if standby {
-            Answer::InRecovery(true)
-        } else {
-            Answer::InRecovery(false)
-        };
+        let expected = if standby { Answer::InRecovery(true) } else { Answer::InRecovery(false) };
         cluster.tell("client", "recovery n2");
         cluster.run(MS * 10);
         assert_eq!(cluster.answer(0), Some(expected));
         assert_eq!(cluster.count("n2"), Some(Answer::Count(1)));
-        assert_eq!(
-            cluster.data("n2").history.current,
-            Timeline(if standby { 1 } else { 2 })
-        );
+        assert_eq!(cluster.data("n2").history.current, Timeline(if standby { 1 } else { 2 }));
     }
 }
 
@@ -578,6 +567,21 @@ fn a_standby_gives_a_silent_upstream_up_and_follows_it_again_later() {
     assert!(!cluster.status("d2").streaming);
     cluster.run(SECOND * 300);
     assert!(cluster.status("d2").streaming);
+}
+
+#[test]
+fn a_primary_that_was_stopped_does_not_hold_its_own_absence_against_its_standbys() {
+    let timeout = SECOND * 30;
+    for offset in 0..15 {
+        let mut cluster =
+            Cluster::with(Parameters { wal_sender_timeout: timeout, ..Parameters::default() });
+        cluster.run(SECOND * offset);
+        cluster.insert("n1", offset, "on");
+        cluster.run(MS * 100);
+        cluster.pause("n1", SECOND * 40);
+        cluster.run(SECOND * 60);
+        assert_eq!(cluster.said("terminates"), 0, "paused {offset} s later");
+    }
 }
 
 #[test]
@@ -635,16 +639,8 @@ fn checkpoints_come_by_themselves_and_shorten_recovery() {
     let after = cluster.data("n1").control.checkpoint;
     assert!(after > before);
     cluster.run(SECOND * 900);
-    assert_eq!(
-        cluster.data("n1").control.checkpoint,
-        after,
-        "an idle server writes none"
-    );
-    assert_eq!(
-        cluster.data("n2").control.checkpoint,
-        after,
-        "a restartpoint follows on standbys"
-    );
+    assert_eq!(cluster.data("n1").control.checkpoint, after, "an idle server writes none");
+    assert_eq!(cluster.data("n2").control.checkpoint, after, "a restartpoint follows on standbys");
 }
 
 #[test]
