@@ -29,6 +29,11 @@ pub struct Inputs {
     pub rewind: Distribution,
     /// How long `pg_basebackup` takes to copy the data files: 20 to 40 s. An assumption: 2 to 4 GB at 100 MB/s.
     pub base_backup: Distribution,
+    /// From the decision to poll other members until the requests are on their way (threads, HTTP): about 20 ms for a
+    /// whole poll of members that answer (fidelity specification, sections 5.2 and 5.5); the spread of 10 to 30 ms is an
+    /// assumption. It matters to a race while WAL still flows: a member samples its own position before, those of the
+    /// others after it.
+    pub rest_poll: Distribution,
 }
 
 impl Default for Inputs {
@@ -42,6 +47,7 @@ impl Default for Inputs {
             patroni_start: Distribution::Uniform(millis(2_900), millis(7_300)),
             rewind: Distribution::Uniform(millis(2_000), millis(10_000)),
             base_backup: Distribution::Uniform(millis(20_000), millis(40_000)),
+            rest_poll: Distribution::Uniform(millis(10), millis(30)),
         }
     }
 }
@@ -61,6 +67,8 @@ pub struct InputSamplers {
     pub rewind: Sampler,
     /// [`Inputs::base_backup`].
     pub base_backup: Sampler,
+    /// [`Inputs::rest_poll`].
+    pub rest_poll: Sampler,
 }
 
 impl From<&Inputs> for InputSamplers {
@@ -72,6 +80,7 @@ impl From<&Inputs> for InputSamplers {
             patroni_start: inputs.patroni_start.sampler(),
             rewind: inputs.rewind.sampler(),
             base_backup: inputs.base_backup.sampler(),
+            rest_poll: inputs.rest_poll.sampler(),
         }
     }
 }

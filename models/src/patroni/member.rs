@@ -84,6 +84,8 @@ pub enum Timer {
     Call(u64),
     /// An attempt to build the copy of the keys, or the pause before the next, is over.
     Cache,
+    /// The requests of a round of polls are ready to be sent.
+    Round(RoundPurpose),
     /// A poll of this member took too long.
     Poll(RoundPurpose, MemberId),
     /// The next step of the asynchronous task.
@@ -325,6 +327,7 @@ impl Process for Member {
                 self.drain_calls(context);
             }
             Timer::Cache => self.on_cache_timer(context),
+            Timer::Round(purpose) => self.advance_round(context, purpose),
             Timer::Poll(purpose, member) => self.on_poll_timeout(context, purpose, member),
             Timer::Task => self.on_task_timer(context),
             Timer::SyncSettled => self.on_sync_settled(context),
