@@ -405,6 +405,35 @@ fn a_former_primary_is_rewound_and_follows() {
 }
 
 #[test]
+fn a_diverged_server_is_rebuilt_if_the_settings_allow_it_and_left_alone_otherwise() {
+    let at = secs(62);
+    let fault = Fault::Partition {
+        from: vec![host_of("patroni-leader")],
+        to: vec![Target::Others],
+        direction: Direction::Both,
+    };
+    for rebuilds in [true, false] {
+        let configuration = Configuration {
+            remove_data_directory_on_diverged_timelines: rebuilds,
+            ..Configuration::default()
+        };
+        let (mut world, cluster) = cluster(configuration, 1);
+        world
+            .schedule(&fault_at(at, fault.clone(), Some(secs(60))))
+            .expect("the targets exist");
+        run(&mut world, secs(240));
+        let story = story(&world);
+        assert_eq!(story.contains("reinitializing"), rebuilds, "{story}");
+        let timelines = |peer: &Peer| match world.storage(peer.postgres) {
+            Disk::Data(data) => data.history.current.0,
+            other => panic!("not a data directory: {other:?}"),
+        };
+        let latest = cluster.members.iter().filter(|peer| timelines(peer) == 3).count();
+        assert_eq!(latest, if rebuilds { 3 } else { 2 }, "{story}");
+    }
+}
+
+#[test]
 fn without_any_etcd_the_leader_stops_and_leads_again_when_etcd_is_back() {
     let at = secs(62);
     let fault = Fault::Kill {
