@@ -595,3 +595,75 @@ fn a_primary_that_goes_on_writing_without_its_patroni_delays_the_race_by_a_loop(
     }
     assert!(delayed > 0, "the stalemate was never seen");
 }
+
+/// Whatever happens, nothing panics, and a cluster that is left alone afterwards recovers when it may repair itself.
+#[test]
+fn random_faults_end_with_one_primary_that_everybody_follows() {
+    // 499: a server that was killed and started again while its Patroni was frozen.
+    for seed in (0..40).chain([499]) {
+        let configuration = Configuration {
+            use_pg_rewind: true,
+            synchronous_mode: if seed % 2 == 0 {
+                SynchronousMode::On
+            } else {
+                SynchronousMode::Off
+            },
+            ..Configuration::default()
+        };
+        let (mut world, _) = cluster(configuration, seed);
+        let mut random = Seed(seed).stream("test faults", 0);
+        let targets = [
+            "patroni-leader",
+            "patroni-replica",
+            "primary",
+            "standby",
+            "etcd",
+            "etcd-leader",
+        ];
+        let mut schedule = Vec::new();
+        for _ in 0..6 {
+            let name = targets[random.below(6) as usize];
+            let target = role(name);
+            let fault = match random.below(5) {
+                0 => Fault::Kill { target },
+                1 => Fault::PowerOff {
+                    target: host_of(name),
+                },
+                2 => Fault::Pause { target },
+                3 => Fault::Freeze {
+                    target: host_of(name),
+                },
+                _ => Fault::Partition {
+                    from: vec![host_of(name)],
+                    to: vec![Target::Others],
+                    direction: Direction::Both,
+                },
+            };
+            schedule.push(ScheduledFault {
+                trigger: Trigger::At(random.duration(secs(30), secs(300))),
+                fault,
+                lasts: Some(random.duration(secs(1), secs(60))),
+            });
+        }
+        world.schedule(&Schedule(schedule)).expect("the targets exist");
+        run(&mut world, secs(900));
+        assert_eq!(
+            players(&world, "primary").len(),
+            1,
+            "seed {seed}: {}",
+            story(&world)
+        );
+        assert_eq!(
+            players(&world, "patroni-leader").len(),
+            1,
+            "seed {seed}: {}",
+            story(&world)
+        );
+        assert_eq!(
+            players(&world, "standby").len(),
+            2,
+            "seed {seed}: {}",
+            story(&world)
+        );
+    }
+}

@@ -76,8 +76,26 @@ impl Member {
     /// The connection with the local server was lost: the server ended, or did not exist.
     pub(super) fn on_local_lost(&mut self, context: &mut impl Context<Self>) {
         self.local.connection = None;
+        if context.is_running(self.spec.postgres) {
+            // Somebody else has started it again meanwhile. Signals and queries go to the postmaster that is there.
+            if !self.local.waiting.is_empty() {
+                self.control(context, Control::Status);
+            }
+            self.repeat_command(context);
+            return;
+        }
+        self.checkpoint_asked = false;
         self.resolve_waiting(context, None);
         self.on_server_gone(context);
+    }
+
+    /// Sends what the server is being asked for once more.
+    fn repeat_command(&mut self, context: &mut impl Context<Self>) {
+        if let Some(command) = self.command_under_way() {
+            self.control(context, command);
+        } else if self.checkpoint_asked {
+            self.control(context, Control::Checkpoint);
+        }
     }
 
     /// The server answered.

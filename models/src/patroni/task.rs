@@ -7,7 +7,7 @@ use super::demotion::Demotion;
 use super::member::{Member, Timer};
 use super::recovery::Start;
 use super::rejoin::Repair;
-use crate::postgres::Status;
+use crate::postgres::{Control, Status, StopMode};
 
 /// A long action.
 #[derive(Clone, Debug)]
@@ -52,6 +52,16 @@ impl Member {
             Some(Task::Promote { .. }) => self.on_promotion_polled(context, status),
             Some(Task::Start(start)) => self.on_start_polled(context, start, status),
             _ => {}
+        }
+    }
+
+    /// What the task has asked the server for.
+    pub(super) fn command_under_way(&self) -> Option<Control> {
+        match &self.task {
+            Some(Task::Promote { .. }) => Some(Control::Promote),
+            Some(Task::Demote(demotion)) => demotion.command(),
+            Some(Task::Repair(repair)) if repair.waits_for_stop() => Some(Control::Stop(StopMode::Fast)),
+            _ => None,
         }
     }
 
