@@ -20,7 +20,7 @@ pub struct Configuration {
     pub maximum_lag_on_failover: u64,
     /// `check_timeline`; default false.
     pub check_timeline: bool,
-    /// `primary_start_timeout`: default 300 s; 0 means fail over at once when PostgreSQL has crashed.
+    /// `primary_start_timeout`: default 300 s; 0 means fail over at once when `PostgreSQL` has crashed.
     pub primary_start_timeout: SimDuration,
     /// `primary_stop_timeout`: 0 (the default) is without limit. Only in synchronous mode.
     pub primary_stop_timeout: SimDuration,

@@ -62,6 +62,24 @@ enum Stage {
     Resting,
 }
 
+impl Demotion {
+    /// What the server is being asked for.
+    pub(crate) fn command(self) -> Option<Control> {
+        match self.stage {
+            Stage::Checkpointing => Some(Control::Checkpoint),
+            Stage::Stopping => Some(Control::Stop(stop_mode(self.mode))),
+            _ => None,
+        }
+    }
+}
+
+fn stop_mode(mode: DemoteMode) -> StopMode {
+    match mode {
+        DemoteMode::Offline | DemoteMode::Graceful => StopMode::Fast,
+        DemoteMode::Immediate | DemoteMode::ImmediateNoLock => StopMode::Immediate,
+    }
+}
+
 impl Member {
     /// Begins a demotion; another task is given up.
     pub(super) fn demote(&mut self, context: &mut impl Context<Self>, mode: DemoteMode) {
@@ -91,12 +109,12 @@ impl Member {
     }
 
     fn stop_server(&mut self, context: &mut impl Context<Self>, mode: DemoteMode) {
-        let stop = match mode {
-            DemoteMode::Offline | DemoteMode::Graceful => StopMode::Fast,
-            DemoteMode::Immediate | DemoteMode::ImmediateNoLock => StopMode::Immediate,
+        self.control(context, Control::Stop(stop_mode(mode)));
+        let poll = if mode == DemoteMode::Graceful {
+            CONTROL_POLL
+        } else {
+            STOP_POLL
         };
-        self.control(context, Control::Stop(stop));
-        let poll = if mode == DemoteMode::Graceful { CONTROL_POLL } else { STOP_POLL };
         context.set_timer(Timer::Task, poll);
     }
 

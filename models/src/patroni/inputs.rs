@@ -8,10 +8,10 @@ use sim_core::{Distribution, Sampler, SimDuration};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs {
     /// From `pg_ctl promote` until the server accepts writes, without WAL left to replay and without
-    /// `restore_command`: 70 to 210 ms, mean 120 ms over 12 promotions (Patroni 4.1.5, PostgreSQL 15.18, idle machine;
+    /// `restore_command`: 70 to 210 ms, mean 120 ms over 12 promotions (Patroni 4.1.5, `PostgreSQL` 15.18, idle machine;
     /// fidelity specification of Patroni, section 8.2, first row).
     pub promotion: Distribution,
-    /// From Patroni's decision to start PostgreSQL until the postmaster runs: a fresh Python interpreter forks it,
+    /// From Patroni's decision to start `PostgreSQL` until the postmaster runs: a fresh Python interpreter forks it,
     /// 0.8 to 1.5 s (fidelity specification, section 5.2).
     pub postmaster_spawn: Distribution,
     /// From the start of the postmaster until it accepts connections when there is nothing to replay: 0.1 to 0.3 s
@@ -32,6 +32,11 @@ pub struct Inputs {
     pub rewind: Distribution,
     /// How long `pg_basebackup` takes to copy the data files: 20 to 40 s. An assumption: 2 to 4 GB at 100 MB/s.
     pub base_backup: Distribution,
+    /// From the decision to poll other members until the requests are on their way (threads, HTTP): about 20 ms for a
+    /// whole poll of members that answer (fidelity specification, sections 5.2 and 5.5); the spread of 10 to 30 ms is an
+    /// assumption. It matters to a race while WAL still flows: a member samples its own position before, those of the
+    /// others after it.
+    pub rest_poll: Distribution,
 }
 
 impl Default for Inputs {
@@ -46,11 +51,12 @@ impl Default for Inputs {
             patroni_start: Distribution::Uniform(millis(2_900), millis(7_300)),
             rewind: Distribution::Uniform(millis(2_000), millis(10_000)),
             base_backup: Distribution::Uniform(millis(20_000), millis(40_000)),
+            rest_poll: Distribution::Uniform(millis(10), millis(30)),
         }
     }
 }
 
-/// The inputs that Patroni itself draws from; those of PostgreSQL belong to the server's specification.
+/// The inputs that Patroni itself draws from; those of `PostgreSQL` belong to the server's specification.
 #[derive(Clone, Debug)]
 pub struct InputSamplers {
     /// [`Inputs::postmaster_spawn`].
@@ -65,6 +71,8 @@ pub struct InputSamplers {
     pub rewind: Sampler,
     /// [`Inputs::base_backup`].
     pub base_backup: Sampler,
+    /// [`Inputs::rest_poll`].
+    pub rest_poll: Sampler,
 }
 
 impl From<&Inputs> for InputSamplers {
@@ -76,6 +84,7 @@ impl From<&Inputs> for InputSamplers {
             patroni_start: inputs.patroni_start.sampler(),
             rewind: inputs.rewind.sampler(),
             base_backup: inputs.base_backup.sampler(),
+            rest_poll: inputs.rest_poll.sampler(),
         }
     }
 }

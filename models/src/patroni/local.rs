@@ -1,4 +1,4 @@
-//! The member's own PostgreSQL: queries over the local socket, `pg_controldata`, and configuration files.
+//! The member's own `PostgreSQL`: queries over the local socket, `pg_controldata`, and configuration files.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::postgres::{
     self, ClusterState, Control, DataRecord, Lsn, MemberId, Settings, Status, SynchronousStandbys, Upstream,
 };
 
-/// What a member knows about its PostgreSQL.
+/// What a member knows about its `PostgreSQL`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Local {
     connection: Option<ConnectionId>,
@@ -30,7 +30,7 @@ pub(crate) enum Waiter {
     Rest(ConnectionId),
 }
 
-/// PostgreSQL in the words of a cycle.
+/// `PostgreSQL` in the words of a cycle.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum ServerState {
     /// There is no postmaster.
@@ -74,8 +74,26 @@ impl Member {
     /// The connection with the local server was lost: the server ended, or did not exist.
     pub(super) fn on_local_lost(&mut self, context: &mut impl Context<Self>) {
         self.local.connection = None;
+        if context.is_running(self.spec.postgres) {
+            // Somebody else has started it again meanwhile. Signals and queries go to the postmaster that is there.
+            if !self.local.waiting.is_empty() {
+                self.control(context, Control::Status);
+            }
+            self.repeat_command(context);
+            return;
+        }
+        self.checkpoint_asked = false;
         self.resolve_waiting(context, None);
         self.on_server_gone(context);
+    }
+
+    /// Sends what the server is being asked for once more.
+    fn repeat_command(&mut self, context: &mut impl Context<Self>) {
+        if let Some(command) = self.command_under_way() {
+            self.control(context, command);
+        } else if self.checkpoint_asked {
+            self.control(context, Control::Checkpoint);
+        }
     }
 
     /// The server answered.
@@ -108,7 +126,7 @@ impl Member {
                 context.cancel_timer(&Timer::Query);
                 self.on_cycle_status(context, status);
             }
-            Waiter::Task => self.on_task_status(context, status),
+            Waiter::Task => self.on_task_status(context, status.as_deref()),
             Waiter::Sync => self.on_sync_status(context, status),
             Waiter::Rest(connection) => self.answer_patroni(context, connection, status),
         }

@@ -133,7 +133,7 @@ impl Member {
     }
 
     /// A call to etcd came to its end.
-    pub(super) fn on_call(&mut self, context: &mut impl Context<Self>, finished: Finished<Purpose>) {
+    pub(super) fn on_call(&mut self, context: &mut impl Context<Self>, finished: &Finished<Purpose>) {
         if let (Request::Txn { then, .. }, Some(response)) = (&*finished.request, &finished.response)
             && matches!(response.result, Ok(Answer::Txn { succeeded: true }))
         {
@@ -169,7 +169,7 @@ impl Member {
         };
         match (&response.result, step) {
             (Ok(Answer::KeptAlive { ttl: Some(_) }), _) => self.on_lease(context, goal, false),
-            (Ok(Answer::KeptAlive { ttl: None }), _) | (Err(Failure::LeaseNotFound), _) => {
+            (Ok(Answer::KeptAlive { ttl: None }) | Err(Failure::LeaseNotFound), _) => {
                 context.note(|| "the lease is gone; a new one is needed".to_owned());
                 self.lease = None;
                 self.refresh_lease(context, goal);

@@ -27,7 +27,7 @@ pub struct Spec {
     pub member: MemberId,
     /// `name` of each member; a [`MemberId`] is a position in this list.
     pub names: Arc<[String]>,
-    /// The PostgreSQL server on this host.
+    /// The `PostgreSQL` server on this host.
     pub postgres: ProcessId,
     /// All members of the cluster, this one included.
     pub peers: Arc<[Peer]>,
@@ -46,7 +46,7 @@ pub struct Peer {
     pub member: MemberId,
     /// Its Patroni, with the REST API.
     pub patroni: ProcessId,
-    /// Its PostgreSQL server.
+    /// Its `PostgreSQL` server.
     pub postgres: ProcessId,
 }
 
@@ -78,12 +78,14 @@ pub enum Timer {
     Nap,
     /// `retry_timeout`: the cycle waited long enough for the copy of the keys.
     View,
-    /// Half of `retry_timeout`: the cycle waited long enough for PostgreSQL.
+    /// Half of `retry_timeout`: the cycle waited long enough for `PostgreSQL`.
     Query,
     /// An attempt of this call to etcd, or the pause before its next round, is over.
     Call(u64),
     /// An attempt to build the copy of the keys, or the pause before the next, is over.
     Cache,
+    /// The requests of a round of polls are ready to be sent.
+    Round(RoundPurpose),
     /// A poll of this member took too long.
     Poll(RoundPurpose, MemberId),
     /// The next step of the asynchronous task.
@@ -172,7 +174,7 @@ impl Member {
     /// Carries out what finished calls to etcd lead to.
     fn drain_calls(&mut self, context: &mut impl Context<Self>) {
         while let Some(finished) = self.client.finished.pop_front() {
-            self.on_call(context, finished);
+            self.on_call(context, &finished);
         }
         self.follow_endpoint(context);
     }
@@ -317,6 +319,7 @@ impl Process for Member {
                 self.drain_calls(context);
             }
             Timer::Cache => self.on_cache_timer(context),
+            Timer::Round(purpose) => self.advance_round(context, purpose),
             Timer::Poll(purpose, member) => self.on_poll_timeout(context, purpose, member),
             Timer::Task => self.on_task_timer(context),
             Timer::SyncSettled => self.on_sync_settled(context),

@@ -1,4 +1,75 @@
-//! Patroni, and the PostgreSQL cluster that it keeps available.
+//! Patroni, and the `PostgreSQL` cluster that it keeps available.
+//!
+//! A [`Member`] is Patroni on one host, beside a [`crate::postgres::Server`] with which it shares the data directory. All
+//! members run the same loop against the same etcd; whoever holds the *leader key* runs its server as the primary.
+//! *Leader* (holds the key) and *primary* (accepts writes) are two things, and most failures live in the time between.
+//!
+//! ```text
+//!      etcd                        Patroni (one on each host)                     PostgreSQL
+//!   leader key  ◄─ keep-alive ──┐  ┌────────────────────────┐ ── start, stop, ──► postmaster
+//!   members/*   ◄─ put ─────────┤  │ HA loop   (cycle.rs)   │    promote, reload     │
+//!   /sync       ◄─ CAS ─────────┼──┤ one task  (task.rs)    │ ◄─ status ─────────────┤
+//!   /status, /history ◄─ put ───┘  │ watcher   (dcs/cache)  │                        │ walsender
+//!        └────────── watch ──────► │ REST API  (rest.rs)    │ ◄── polls of others    ▼
+//!                                  └────────────────────────┘                     standbys
+//! ```
+//!
+//! # The algorithm
+//!
+//! Every `loop_wait` the leader keeps its lease alive, publishes its flushed position and manages its synchronous
+//! standbys; the others follow it. When the leader stops doing so, its lease runs out after `ttl`, the leader key vanishes,
+//! the watch wakes all others, each asks all others how much WAL they have, and whoever finds nobody ahead tries to create
+//! the key. One succeeds, and promotes its server.
+//!
+//! | subject | file | fidelity specification |
+//! |---|---|---|
+//! | when the loop runs | `schedule.rs` | 2.2, 2.3 |
+//! | one cycle, in order | `cycle.rs` | 2.4 |
+//! | leader and followers | `healthy.rs` | 2.6 |
+//! | the leader race | `race.rs` | 2.5 |
+//! | promotion | `promotion.rs` | 2.6 c to j |
+//! | DCS errors, demotions, switchover | `demotion.rs` | 2.7 |
+//! | synchronous standbys | `synchronous.rs` | 2.8 |
+//! | starting a dead server | `recovery.rs` | 2.9 |
+//! | divergence, `pg_rewind`, rebuild | `rejoin.rs` | 2.10 |
+//! | lock and lease | `lock.rs` | 3.3 |
+//! | time-outs and endpoint failover | `dcs/timeouts.rs`, `dcs/client.rs` | 3.4 |
+//! | the copy of the keys | `dcs/cache.rs` | 3.5 |
+//! | REST API and polls | `rest.rs` | 2.5, 2.6 |
+//! | watchdog | `watchdog.rs` | 1.2 |
+//!
+//! # Sources
+//!
+//! Patroni 4.1.5 (`ha.py`, `etcd.py`, `etcd3.py`, `__main__.py`, `rewind.py`, `sync.py`, `api.py`, `watchdog/base.py`), as
+//! read in the fidelity specification of this project, whose section numbers the files name. Durations that are not
+//! derived are in `inputs.rs`, each with its source.
+//!
+//! # Marks
+//!
+//! `Suspected`: the watch of a member first shows that the leader key is gone (every member, once for each loss). `Elected`:
+//! a member created the leader key; the value is the revision of etcd. `Writable` and `ReadOnly` come from the server.
+//!
+//! Members play `patroni`, `patroni-leader` (holds the lock by its own view: after a partition there may be two),
+//! `patroni-replica`, and `sync-standby` (named in `/sync` by its own view). They understand one command, `switchover`, sent
+//! to the leader; the new leader is whoever wins the race.
+//!
+//! # Simplified, and what that changes
+//!
+//! - Handlers take no time. Of the 0.1 s measured between the deletion of the key and the new lock only the polls are a
+//!   declared input (20 ms); the rest (Python) is missing. Phases of seconds are not affected.
+//! - The requests of one operation on the lock have a budget each instead of one together (`lock.rs`).
+//! - Writes whose failure is ignored (`/status`, `/history`, the member's key) do not hold up the cycle. When etcd dies
+//!   between the keep-alive and them, the real loop is late by one time-out.
+//! - `/primary` and `/replica` are answered without asking the server (`rest.rs`).
+//! - Replication slots are kept for all members for ever: runs are shorter than `member_slots_ttl` (30 min).
+//! - A new cluster starts from prepared data directories as standbys of nobody; its first leader is promoted to timeline 2.
+//! - A switchover names no candidate. `pg_rewind` and rebuilds: see `rejoin.rs`.
+//!
+//! # Left out
+//!
+//! Quorum commit (`synchronous_mode: quorum`), failsafe mode (its place is the head of `on_dcs_error` in `cycle.rs`),
+//! Kubernetes as the DCS, standby clusters, pause (maintenance mode), cascading replication, `pre_promote`,
+//! `failover_priority`, `primary_race_backoff`, manual failover to a named candidate.
 
 mod cluster;
 mod config;

@@ -10,7 +10,7 @@ use crate::{etcd, postgres};
 pub enum Packet {
     /// With etcd members.
     Etcd(etcd::Packet),
-    /// With PostgreSQL servers, also through proxies.
+    /// With `PostgreSQL` servers, also through proxies.
     Postgres(postgres::Packet),
     /// With the REST API of Patroni.
     Rest(Rest),
@@ -48,7 +48,7 @@ pub struct MemberReport {
     pub member: MemberId,
     /// `role`.
     pub role: MemberRole,
-    /// `state` is `running`: PostgreSQL answers.
+    /// `state` is `running`: `PostgreSQL` answers.
     pub running: bool,
     /// The timeline that it writes or replays.
     pub timeline: Timeline,
@@ -63,7 +63,7 @@ pub struct MemberReport {
     pub history: Arc<TimelineHistory>,
 }
 
-/// Whether a member's PostgreSQL is in recovery.
+/// Whether a member's `PostgreSQL` is in recovery.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum MemberRole {
     /// Not in recovery.

@@ -32,6 +32,13 @@ pub(crate) struct Repair {
     running: bool,
 }
 
+impl Repair {
+    /// True until the server is down.
+    pub(crate) fn waits_for_stop(&self) -> bool {
+        !self.running
+    }
+}
+
 /// What a member knows about its own end of the log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct OwnEnd {

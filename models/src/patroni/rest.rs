@@ -4,7 +4,7 @@
 //! is. `/primary` depends on nothing but the time until which this member believes in its lock: it says 200 before the
 //! server accepts writes (#2972), and goes on saying so until the lock would have expired.
 //!
-//! Simplified: the API asks PostgreSQL before every answer; here only `/patroni` does, and the other paths answer from
+//! Simplified: the API asks `PostgreSQL` before every answer; here only `/patroni` does, and the other paths answer from
 //! the status of the last cycle. `/patroni` also carries the server's timeline history, which real members read with
 //! `TIMELINE_HISTORY` over a replication connection.
 
@@ -65,7 +65,8 @@ impl Member {
             running: Vec::new(),
             reports: Vec::new(),
         });
-        self.advance_round(context, purpose);
+        let delay = self.spec.inputs.rest_poll.draw(context.random());
+        context.set_timer(Timer::Round(purpose), delay);
     }
 
     /// Gives up a round that nobody waits for any more.
@@ -83,7 +84,7 @@ impl Member {
     }
 
     /// Starts what waits for a free thread; ends the round when nothing is left.
-    fn advance_round(&mut self, context: &mut impl Context<Self>, purpose: RoundPurpose) {
+    pub(super) fn advance_round(&mut self, context: &mut impl Context<Self>, purpose: RoundPurpose) {
         let Some(index) = self.round_index(purpose) else {
             return;
         };

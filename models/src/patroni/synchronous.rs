@@ -22,7 +22,7 @@ use crate::postgres::{
     Lsn, MemberId, ReplicationStatus, Status, SyncMethod, SyncState, SynchronousCommit, SynchronousStandbys,
 };
 
-/// "Wait for PostgreSQL to enable synchronous mode".
+/// "Wait for `PostgreSQL` to enable synchronous mode".
 const SETTLE: SimDuration = SimDuration::from_secs(2);
 
 /// Where a pass is.
@@ -271,5 +271,117 @@ impl Member {
             }
             SyncStep::Settling | SyncStep::Adding => self.finish_cycle(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::patroni::dcs::MemberKey;
+    use crate::patroni::packet::MemberRole;
+    use crate::postgres::Timeline;
+
+    fn row(member: u8, sync: SyncState, flushed: u64) -> ReplicationStatus {
+        ReplicationStatus {
+            member: MemberId(member),
+            streaming: true,
+            sync,
+            written: Lsn(flushed),
+            flushed: Lsn(flushed),
+            replayed: Lsn(flushed),
+        }
+    }
+
+    fn status(replication: Vec<ReplicationStatus>) -> Status {
+        Status {
+            accepts_connections: true,
+            in_recovery: false,
+            timeline: Timeline(1),
+            flushed: Lsn(1_000),
+            received: Lsn(1_000),
+            replayed: Lsn(1_000),
+            streaming: false,
+            replication,
+        }
+    }
+
+    fn view(members: &[u8], standbys: &[u8]) -> View {
+        let key = |member: &u8| MemberKey {
+            member: MemberId(*member),
+            role: MemberRole::Replica,
+            running: true,
+            timeline: Timeline(1),
+            position: Lsn(0),
+            checkpoint_after_promote: false,
+            nosync: *member == 9,
+            nofailover: false,
+        };
+        View {
+            members: members.iter().map(key).collect(),
+            sync: SyncKey {
+                leader: Some(MemberId(0)),
+                standbys: standbys.iter().copied().map(MemberId).collect(),
+                revision: 1,
+            },
+            ..View::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(rows: Vec<ReplicationStatus>, view: &View, changed_at: u64, expected: (&[u8], &[u8])) {
+        let configuration = Configuration::default();
+        let decision = decide(&status(rows), view, &configuration, Lsn(changed_at));
+        let ids = |members: &[MemberId]| members.iter().map(|member| member.0).collect::<Vec<_>>();
+        assert_eq!(
+            (&ids(&decision.picked)[..], &ids(&decision.confirmed)[..]),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_standby_that_is_synchronous_stays_even_when_another_is_ahead() {
+        let rows = vec![row(1, SyncState::Async, 900), row(2, SyncState::Sync, 800)];
+        check(rows, &view(&[1, 2], &[2]), 0, (&[2], &[2]));
+    }
+
+    #[test]
+    fn among_equals_the_furthest_is_picked_but_not_confirmed_yet() {
+        let rows = vec![row(1, SyncState::Async, 800), row(2, SyncState::Async, 900)];
+        check(rows, &view(&[1, 2], &[]), 0, (&[2], &[]));
+    }
+
+    /// The walsender says `sync` before the standby has caught up (#2524).
+    #[test]
+    fn a_new_standby_is_confirmed_when_it_has_what_was_flushed_at_the_change() {
+        let rows = || vec![row(1, SyncState::Sync, 900)];
+        check(rows(), &view(&[1], &[]), 901, (&[1], &[]));
+        check(rows(), &view(&[1], &[]), 900, (&[1], &[1]));
+        check(rows(), &view(&[1], &[1]), 901, (&[1], &[1]));
+    }
+
+    #[test]
+    fn members_without_a_key_or_with_nosync_are_not_picked() {
+        let rows = || vec![row(1, SyncState::Sync, 900), row(9, SyncState::Async, 900)];
+        check(rows(), &view(&[9], &[1]), 0, (&[], &[]));
+    }
+
+    #[test]
+    fn a_standby_too_far_behind_is_dropped() {
+        let configuration = Configuration {
+            maximum_lag_on_syncnode: Some(50),
+            synchronous_node_count: 2,
+            ..Configuration::default()
+        };
+        let rows = vec![row(1, SyncState::Sync, 800), row(2, SyncState::Async, 900)];
+        let decision = decide(&status(rows), &view(&[1, 2], &[1]), &configuration, Lsn(0));
+        assert_eq!(decision.picked, [MemberId(2)]);
+        assert_eq!(decision.confirmed, []);
+    }
+
+    #[test]
+    fn strict_mode_without_standbys_waits_for_any() {
+        assert_eq!(standby_names(&[], true).method, SyncMethod::Wildcard);
+        assert_eq!(standby_names(&[], false).method, SyncMethod::Nobody);
+        assert_eq!(standby_names(&[MemberId(1)], true).method, SyncMethod::First(1));
     }
 }

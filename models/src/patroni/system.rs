@@ -1,9 +1,12 @@
-//! The processes of a Patroni cluster as one process type, and the cluster proper: etcd, PostgreSQL and Patroni. Proxies
-//! and clients are added by a [`super::Plan`].
+//! The processes of a Patroni cluster as one process type, and the simplest cluster of them.
+//!
+//! To add roles (proxies, clients), define another system that has [`Node`] as one role and the others beside it, with
+//! the same [`Packet`] and [`Disk`]; give its specification `From<NodeSpec>`, and [`add_cluster`] builds into it. The test
+//! of this model does so with a client.
 
 use std::sync::Arc;
 
-use sim_core::{Distribution, Holds, HostId, ProcessId, ProcessOptions, Storage, WorldBuilder};
+use sim_core::{Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, Storage, WorldBuilder};
 
 use super::config::Configuration;
 use super::inputs::{InputSamplers, Inputs};
@@ -14,7 +17,7 @@ use crate::postgres::{self, DataDirectory, DataRecord, MemberId};
 use crate::routing::{Application, HaProxy, MultiHostClient, PgBouncer, StickyClient};
 
 sim_core::system! {
-    /// The processes of a cluster: etcd members, PostgreSQL servers with a Patroni beside each, proxies and clients.
+    /// The processes of a cluster: etcd members, `PostgreSQL` servers, and a Patroni beside each server.
     pub enum Node {
         Etcd(etcd::Server),
         Postgres(postgres::Server),
@@ -39,7 +42,7 @@ pub enum Disk {
     Nothing,
     /// Of an etcd member.
     Etcd(etcd::Disk),
-    /// Of a PostgreSQL server and its Patroni.
+    /// Of a `PostgreSQL` server and its Patroni.
     Data(DataDirectory),
 }
 
@@ -50,7 +53,7 @@ pub enum DiskRecord {
     Nothing,
     /// Of an etcd member.
     Etcd(etcd::DiskRecord),
-    /// Of a PostgreSQL server and its Patroni.
+    /// Of a `PostgreSQL` server and its Patroni.
     Data(DataRecord),
 }
 
@@ -62,8 +65,22 @@ impl Storage for Disk {
             (Self::Nothing, DiskRecord::Nothing) => {}
             (Self::Etcd(disk), DiskRecord::Etcd(record)) => disk.apply(record),
             (Self::Data(data), DiskRecord::Data(record)) => data.apply(record),
+            (Self::Nothing, DiskRecord::Nothing) => {}
             (disk, record) => unreachable!("{record:?} was written to {disk:?}"),
         }
+    }
+}
+
+/// Proxies and clients keep nothing.
+impl Holds<()> for Disk {
+    fn held(&self) -> &() {
+        &()
+    }
+}
+
+impl Holds<Self> for Disk {
+    fn held(&self) -> &Self {
+        self
     }
 }
 
@@ -82,12 +99,6 @@ impl Holds<DataDirectory> for Disk {
             Self::Data(data) => data,
             other => panic!("a PostgreSQL server was placed on {other:?}"),
         }
-    }
-}
-
-impl Holds<()> for Disk {
-    fn held(&self) -> &() {
-        &()
     }
 }
 
@@ -134,26 +145,29 @@ pub struct Cluster {
 /// Adds a cluster to a world: an etcd member on each of the first hosts, a server with its Patroni on each of the
 /// second. They are named `etcd-1`, `postgres-1`, `patroni-1` and so on. All data directories hold the same fresh
 /// cluster (`initdb` on the first host, base backups of it on the others), so that any member may lead first.
-pub fn add_cluster(
-    builder: &mut WorldBuilder<Node>,
+pub fn add_cluster<P>(
+    builder: &mut WorldBuilder<P>,
     etcd_hosts: &[HostId],
     member_hosts: &[HostId],
     sync_latency: &Distribution,
     options: &ClusterOptions,
-) -> Cluster {
+) -> Cluster
+where
+    P: Process<Spec: From<NodeSpec>, Storage: From<Disk>>,
+{
     let first = builder.next_process().index();
     let process = |offset: usize| ProcessId::from_index(first + offset);
     let etcd: Arc<[ProcessId]> = (0..etcd_hosts.len()).map(process).collect();
     let mut etcd_spec = etcd::Spec::new(etcd.to_vec());
     etcd_spec.pre_vote = options.etcd_pre_vote.unwrap_or(etcd_spec.pre_vote);
     for (index, host) in etcd_hosts.iter().enumerate() {
-        let volume = builder.add_volume(*host, Disk::Etcd(etcd::Disk::default()), sync_latency);
+        let volume = builder.add_volume(*host, Disk::Etcd(etcd::Disk::default()).into(), sync_latency);
         builder.add_process(ProcessOptions {
             name: format!("etcd-{}", index + 1),
             host: *host,
             volume,
             starts_with_host: true,
-            spec: NodeSpec::Etcd(etcd_spec.clone()),
+            spec: NodeSpec::Etcd(etcd::Spec::new(etcd.to_vec())).into(),
         });
     }
     let members: Arc<[Peer]> = (0..member_hosts.len())
@@ -171,8 +185,12 @@ pub fn add_cluster(
     for (peer, host) in members.iter().zip(member_hosts) {
         let number = peer.member.0 + 1;
         let fresh = DataDirectory::new_primary();
-        let contents = if peer.member.0 == 0 { fresh } else { fresh.base_backup(None) };
-        let volume = builder.add_volume(*host, Disk::Data(contents), sync_latency);
+        let contents = if peer.member.0 == 0 {
+            fresh
+        } else {
+            fresh.base_backup(None)
+        };
+        let volume = builder.add_volume(*host, Disk::Data(contents).into(), sync_latency);
         builder.add_process(ProcessOptions {
             name: format!("postgres-{number}"),
             host: *host,
@@ -183,7 +201,8 @@ pub fn add_cluster(
                 member: peer.member,
                 parameters: Arc::clone(&parameters),
                 durations: Arc::clone(&durations),
-            }),
+            })
+            .into(),
         });
         builder.add_process(ProcessOptions {
             name: format!("patroni-{number}"),
@@ -198,7 +217,8 @@ pub fn add_cluster(
                 etcd: Arc::clone(&etcd),
                 configuration: Arc::clone(&configuration),
                 inputs: Arc::clone(&inputs),
-            }),
+            })
+            .into(),
         });
     }
     Cluster { etcd, members }

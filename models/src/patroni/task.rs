@@ -1,7 +1,5 @@
 //! The asynchronous executor: at most one long action at a time, beside the HA loop (`async_executor.py`).
 
-use std::sync::Arc;
-
 use sim_core::{Context, HostTime};
 
 use super::cycle::Cycle;
@@ -9,7 +7,7 @@ use super::demotion::Demotion;
 use super::member::{Member, Timer};
 use super::recovery::Start;
 use super::rejoin::Repair;
-use crate::postgres::Status;
+use crate::postgres::{Control, Status, StopMode};
 
 /// A long action.
 #[derive(Clone, Debug)]
@@ -49,11 +47,21 @@ impl Member {
     }
 
     /// The server answered the task, or is gone.
-    pub(super) fn on_task_status(&mut self, context: &mut impl Context<Self>, status: Option<Arc<Status>>) {
+    pub(super) fn on_task_status(&mut self, context: &mut impl Context<Self>, status: Option<&Status>) {
         match self.task {
-            Some(Task::Promote { .. }) => self.on_promotion_polled(context, status.as_deref()),
-            Some(Task::Start(start)) => self.on_start_polled(context, start, status.as_deref()),
+            Some(Task::Promote { .. }) => self.on_promotion_polled(context, status),
+            Some(Task::Start(start)) => self.on_start_polled(context, start, status),
             _ => {}
+        }
+    }
+
+    /// What the task has asked the server for.
+    pub(super) fn command_under_way(&self) -> Option<Control> {
+        match &self.task {
+            Some(Task::Promote { .. }) => Some(Control::Promote),
+            Some(Task::Demote(demotion)) => demotion.command(),
+            Some(Task::Repair(repair)) if repair.waits_for_stop() => Some(Control::Stop(StopMode::Fast)),
+            _ => None,
         }
     }
 

@@ -121,17 +121,17 @@ impl Cache {
         }
         self.connection = None;
         self.ready = false;
-        self.pause(context);
+        Self::pause(context);
         true
     }
 
     /// Gives the attempt up and makes another one a little later.
     pub(crate) fn give_up(&mut self, context: &mut impl Context<Member>) {
         self.disconnect(context);
-        self.pause(context);
+        Self::pause(context);
     }
 
-    fn pause(&mut self, context: &mut impl Context<Member>) {
+    fn pause(context: &mut impl Context<Member>) {
         context.set_timer(Timer::Cache, REBUILD_PAUSE);
     }
 
