@@ -23,16 +23,11 @@ fn cluster(configuration: Configuration, seed: u64) -> (World<Node>, Cluster) {
     let region = topology.add_region("region");
     let zone = topology.add_zone(region, "zone");
     let mut add = |kind: &str| -> Vec<_> {
-        (1..=3)
-            .map(|number| topology.add_host(zone, &format!("{kind}-host-{number}")))
-            .collect()
+        (1..=3).map(|number| topology.add_host(zone, &format!("{kind}-host-{number}"))).collect()
     };
     let (etcd, members) = (add("etcd"), add("db"));
     let mut builder = WorldBuilder::new(topology);
-    let options = ClusterOptions {
-        configuration,
-        ..ClusterOptions::default()
-    };
+    let options = ClusterOptions { configuration, ..ClusterOptions::default() };
     let disk = Distribution::Constant(MILLISECOND);
     let cluster = add_cluster(&mut builder, &etcd, &members, &disk, &options);
     let mut world = builder.build(Seed(seed));
@@ -46,11 +41,7 @@ fn run(world: &mut World<Node>, until: SimDuration) {
 }
 
 fn fault_at(at: SimDuration, fault: Fault, lasts: Option<SimDuration>) -> Schedule {
-    Schedule(vec![ScheduledFault {
-        trigger: Trigger::At(at),
-        fault,
-        lasts,
-    }])
+    Schedule(vec![ScheduledFault { trigger: Trigger::At(at), fault, lasts }])
 }
 
 /// The story of a run, for a person who looks at a failed test.
@@ -70,13 +61,7 @@ fn marks(world: &World<Node>, kind: MarkKind, from: SimDuration) -> Vec<(SimDura
         .marks()
         .iter()
         .filter(matches)
-        .map(|mark| {
-            (
-                mark.at.since(from),
-                mark.process.expect("a process left it"),
-                mark.value,
-            )
-        })
+        .map(|mark| (mark.at.since(from), mark.process.expect("a process left it"), mark.value))
         .collect()
 }
 
@@ -103,9 +88,7 @@ fn run_with(
     lasts: Option<SimDuration>,
 ) -> World<Node> {
     let (mut world, _) = cluster(configuration, seed);
-    world
-        .schedule(&fault_at(at, fault, lasts))
-        .expect("the targets exist");
+    world.schedule(&fault_at(at, fault, lasts)).expect("the targets exist");
     run(&mut world, secs(200));
     world
 }
@@ -146,11 +129,7 @@ fn a_new_cluster_settles_with_one_primary_and_two_standbys_that_stream() {
         };
         let ends: Vec<_> = cluster.members.iter().map(end).collect();
         assert!(ends.iter().all(|end| *end == ends[0]), "{ends:?}");
-        assert_eq!(
-            marks(&world, MarkKind::Writable, secs(0)).len(),
-            1,
-            "nobody failed over"
-        );
+        assert_eq!(marks(&world, MarkKind::Writable, secs(0)).len(), 1, "nobody failed over");
     }
 }
 
@@ -161,13 +140,7 @@ fn after_the_loss_of_the_primary_s_host_another_member_leads_as_the_formula_says
     for seed in 1..=12 {
         let at = secs(60) + MILLISECOND * (seed * 831);
         let target = host_of("patroni-leader");
-        let world = run_with(
-            Configuration::default(),
-            seed,
-            at,
-            Fault::PowerOff { target },
-            None,
-        );
+        let world = run_with(Configuration::default(), seed, at, Fault::PowerOff { target }, None);
         let age = at.saturating_sub(last_tick(&world, at)).as_millis();
         let (suspected, ..) = marks(&world, MarkKind::Suspected, at)[0];
         assert_within(suspected, 30_000 - age - 10, 30_500 - age + 20, &world);
@@ -182,9 +155,7 @@ fn after_the_loss_of_the_primary_s_host_another_member_leads_as_the_formula_says
 #[test]
 fn a_killed_server_is_restarted_in_place_by_the_leader() {
     let at = secs(62);
-    let fault = Fault::Kill {
-        target: role("primary"),
-    };
+    let fault = Fault::Kill { target: role("primary") };
     for seed in 1..=5 {
         let world = run_with(Configuration::default(), seed, at, fault.clone(), None);
         assert_eq!(marks(&world, MarkKind::Elected, at), [], "{}", story(&world));
@@ -200,13 +171,9 @@ fn a_killed_server_is_restarted_in_place_by_the_leader() {
 #[test]
 fn a_killed_server_is_failed_over_when_it_may_not_take_time_to_start() {
     let at = secs(62);
-    let fault = Fault::Kill {
-        target: role("primary"),
-    };
-    let configuration = Configuration {
-        primary_start_timeout: SimDuration::ZERO,
-        ..Configuration::default()
-    };
+    let fault = Fault::Kill { target: role("primary") };
+    let configuration =
+        Configuration { primary_start_timeout: SimDuration::ZERO, ..Configuration::default() };
     for seed in 1..=5 {
         let world = run_with(configuration.clone(), seed, at, fault.clone(), None);
         let tick = last_tick(&world, at) + secs(10);
@@ -237,12 +204,7 @@ fn a_leader_without_etcd_stops_its_server_when_the_budget_of_a_renewal_is_used_u
         // The former leader answers the poll, in recovery: no silent member holds up the race.
         let (suspected, ..) = marks(&world, MarkKind::Suspected, at)[0];
         assert_within(writable.saturating_sub(suspected), 70, 350, &world);
-        assert_eq!(
-            players(&world, "standby").len(),
-            2,
-            "it follows again: {}",
-            story(&world)
-        );
+        assert_eq!(players(&world, "standby").len(), 2, "it follows again: {}", story(&world));
     }
 }
 
@@ -267,15 +229,9 @@ fn lost_answers_keep_the_lock_for_a_whole_time_to_live_longer() {
 #[test]
 fn a_switchover_hands_over_without_losing_anything() {
     let at = secs(62);
-    let fault = Fault::Command {
-        target: role("patroni-leader"),
-        command: "switchover".to_owned(),
-    };
+    let fault = Fault::Command { target: role("patroni-leader"), command: "switchover".to_owned() };
     for mode in [SynchronousMode::Off, SynchronousMode::On] {
-        let configuration = Configuration {
-            synchronous_mode: mode,
-            ..Configuration::default()
-        };
+        let configuration = Configuration { synchronous_mode: mode, ..Configuration::default() };
         let world = run_with(configuration, 3, at, fault.clone(), None);
         let (stopped, old, _) = marks(&world, MarkKind::ReadOnly, at)[0];
         let (writable, new, _) = marks(&world, MarkKind::Writable, at)[0];
@@ -288,9 +244,7 @@ fn a_switchover_hands_over_without_losing_anything() {
 #[test]
 fn a_server_without_its_patroni_stays_a_primary_until_patroni_is_back() {
     let at = secs(62);
-    let fault = Fault::Kill {
-        target: role("patroni-leader"),
-    };
+    let fault = Fault::Kill { target: role("patroni-leader") };
     let world = run_with(Configuration::default(), 2, at, fault, Some(secs(60)));
     let (writable, new, _) = marks(&world, MarkKind::Writable, at)[0];
     assert_within(writable, 20_000, 31_000, &world);
@@ -305,15 +259,9 @@ fn a_server_without_its_patroni_stays_a_primary_until_patroni_is_back() {
 #[test]
 fn a_watchdog_resets_the_host_of_a_frozen_patroni_before_another_member_leads() {
     let at = secs(62);
-    let fault = Fault::Pause {
-        target: role("patroni-leader"),
-    };
+    let fault = Fault::Pause { target: role("patroni-leader") };
     let configuration = Configuration {
-        watchdog: Watchdog {
-            mode: WatchdogMode::Required,
-            safety_margin: None,
-            device_present: true,
-        },
+        watchdog: Watchdog { mode: WatchdogMode::Required, safety_margin: None, device_present: true },
         ..Configuration::default()
     };
     let world = run_with(configuration, 1, at, fault, Some(secs(60)));
@@ -327,10 +275,7 @@ fn a_watchdog_resets_the_host_of_a_frozen_patroni_before_another_member_leads() 
 #[test]
 fn nobody_leads_when_a_watchdog_is_required_and_missing() {
     let configuration = Configuration {
-        watchdog: Watchdog {
-            mode: WatchdogMode::Required,
-            ..Watchdog::default()
-        },
+        watchdog: Watchdog { mode: WatchdogMode::Required, ..Watchdog::default() },
         ..Configuration::default()
     };
     let (mut world, _) = cluster(configuration, 1);
@@ -341,29 +286,17 @@ fn nobody_leads_when_a_watchdog_is_required_and_missing() {
 #[test]
 fn only_the_synchronous_standby_takes_over_in_synchronous_mode() {
     let at = secs(62);
-    let fault = Fault::PowerOff {
-        target: host_of("patroni-leader"),
-    };
-    let configuration = Configuration {
-        synchronous_mode: SynchronousMode::On,
-        ..Configuration::default()
-    };
+    let fault = Fault::PowerOff { target: host_of("patroni-leader") };
+    let configuration = Configuration { synchronous_mode: SynchronousMode::On, ..Configuration::default() };
     for seed in 1..=5 {
         let (mut world, _) = cluster(configuration.clone(), seed);
-        world
-            .schedule(&fault_at(at, fault.clone(), None))
-            .expect("the targets exist");
+        world.schedule(&fault_at(at, fault.clone(), None)).expect("the targets exist");
         run(&mut world, secs(61));
         let standby = players(&world, "sync-standby");
         assert_eq!(standby.len(), 1, "{}", story(&world));
         run(&mut world, secs(150));
         let elected = marks(&world, MarkKind::Elected, at);
-        assert_eq!(
-            (elected.len(), elected[0].1),
-            (1, standby[0]),
-            "{}",
-            story(&world)
-        );
+        assert_eq!((elected.len(), elected[0].1), (1, standby[0]), "{}", story(&world));
         assert_eq!(players(&world, "sync-standby").len(), 1, "{}", story(&world));
     }
 }
@@ -372,13 +305,8 @@ fn only_the_synchronous_standby_takes_over_in_synchronous_mode() {
 #[test]
 fn a_silent_synchronous_standby_is_replaced_when_its_key_has_expired() {
     let at = secs(62);
-    let fault = Fault::PowerOff {
-        target: host_of("sync-standby"),
-    };
-    let configuration = Configuration {
-        synchronous_mode: SynchronousMode::On,
-        ..Configuration::default()
-    };
+    let fault = Fault::PowerOff { target: host_of("sync-standby") };
+    let configuration = Configuration { synchronous_mode: SynchronousMode::On, ..Configuration::default() };
     let world = run_with(configuration, 1, at, fault, None);
     let replaced = world
         .log_entries()
@@ -391,13 +319,8 @@ fn a_silent_synchronous_standby_is_replaced_when_its_key_has_expired() {
 #[test]
 fn a_former_primary_is_rewound_and_follows() {
     let at = secs(62);
-    let fault = Fault::PowerOff {
-        target: host_of("patroni-leader"),
-    };
-    let configuration = Configuration {
-        use_pg_rewind: true,
-        ..Configuration::default()
-    };
+    let fault = Fault::PowerOff { target: host_of("patroni-leader") };
+    let configuration = Configuration { use_pg_rewind: true, ..Configuration::default() };
     let world = run_with(configuration, 1, at, fault, Some(secs(60)));
     assert!(story(&world).contains("running pg_rewind"), "{}", story(&world));
     assert_eq!(players(&world, "primary").len(), 1);
@@ -418,9 +341,7 @@ fn a_diverged_server_is_rebuilt_if_the_settings_allow_it_and_left_alone_otherwis
             ..Configuration::default()
         };
         let (mut world, cluster) = cluster(configuration, 1);
-        world
-            .schedule(&fault_at(at, fault.clone(), Some(secs(60))))
-            .expect("the targets exist");
+        world.schedule(&fault_at(at, fault.clone(), Some(secs(60)))).expect("the targets exist");
         run(&mut world, secs(240));
         let story = story(&world);
         assert_eq!(story.contains("reinitializing"), rebuilds, "{story}");
@@ -436,9 +357,7 @@ fn a_diverged_server_is_rebuilt_if_the_settings_allow_it_and_left_alone_otherwis
 #[test]
 fn without_any_etcd_the_leader_stops_and_leads_again_when_etcd_is_back() {
     let at = secs(62);
-    let fault = Fault::Kill {
-        target: Target::Every("etcd".to_owned()),
-    };
+    let fault = Fault::Kill { target: Target::Every("etcd".to_owned()) };
     let world = run_with(Configuration::default(), 1, at, fault, Some(secs(60)));
     let (_, old, _) = marks(&world, MarkKind::ReadOnly, at)[0];
     let (writable, new, timeline) = marks(&world, MarkKind::Writable, at)[0];
@@ -448,9 +367,7 @@ fn without_any_etcd_the_leader_stops_and_leads_again_when_etcd_is_back() {
 
 #[test]
 fn a_run_is_a_function_of_its_seed() {
-    let fault = Fault::PowerOff {
-        target: host_of("patroni-leader"),
-    };
+    let fault = Fault::PowerOff { target: host_of("patroni-leader") };
     let digest = |seed| {
         let configuration = Configuration::default();
         run_with(configuration, seed, secs(62), fault.clone(), Some(secs(40))).digest()
@@ -479,11 +396,7 @@ impl Process for Writer {
 
     fn boot(servers: &Vec<ProcessId>, context: &mut impl Context<Self>) -> Self {
         context.set_timer(Write, MILLISECOND * 20);
-        Self {
-            servers: servers.clone(),
-            connections: vec![None; servers.len()],
-            next: 0,
-        }
+        Self { servers: servers.clone(), connections: vec![None; servers.len()], next: 0 }
     }
 
     fn on_packet(&mut self, _: &mut impl Context<Self>, _: Origin, _: Packet) {}
@@ -493,15 +406,9 @@ impl Process for Writer {
             let connection =
                 *connection.get_or_insert_with(|| context.connect(*server, ConnectOptions::default()));
             self.next += 1;
-            let statement = Statement::Insert {
-                value: self.next,
-                commit: SynchronousCommit::On,
-            };
+            let statement = Statement::Insert { value: self.next, commit: SynchronousCommit::On };
             let query = self.next;
-            context.send(
-                connection,
-                Packet::Postgres(postgres::Packet::Query { query, statement }),
-            );
+            context.send(connection, Packet::Postgres(postgres::Packet::Query { query, statement }));
         }
         context.set_timer(timer, MILLISECOND * 20);
     }
@@ -514,10 +421,7 @@ impl Process for Writer {
         event: ConnectionEvent,
     ) {
         if event != ConnectionEvent::Opened {
-            let lost = self
-                .connections
-                .iter_mut()
-                .find(|known| **known == Some(connection));
+            let lost = self.connections.iter_mut().find(|known| **known == Some(connection));
             if let Some(lost) = lost {
                 *lost = None;
             }
@@ -551,9 +455,8 @@ fn a_primary_that_goes_on_writing_without_its_patroni_delays_the_race_by_a_loop(
         let mut topology = Topology::uniform(&link);
         let region = topology.add_region("region");
         let zone = topology.add_zone(region, "zone");
-        let hosts: Vec<_> = (1..=4)
-            .map(|number| topology.add_host(zone, &format!("host-{number}")))
-            .collect();
+        let hosts: Vec<_> =
+            (1..=4).map(|number| topology.add_host(zone, &format!("host-{number}"))).collect();
         let mut builder: WorldBuilder<Written> = WorldBuilder::new(topology);
         let disk = Distribution::Constant(MILLISECOND);
         let options = ClusterOptions::default();
@@ -567,26 +470,16 @@ fn a_primary_that_goes_on_writing_without_its_patroni_delays_the_race_by_a_loop(
             spec: WrittenSpec::Writer(cluster.members.iter().map(|peer| peer.postgres).collect()),
         });
         let mut world = builder.build(Seed(seed));
-        let fault = Fault::Kill {
-            target: role("patroni-leader"),
-        };
-        world
-            .schedule(&fault_at(at, fault, None))
-            .expect("the targets exist");
+        let fault = Fault::Kill { target: role("patroni-leader") };
+        world.schedule(&fault_at(at, fault, None)).expect("the targets exist");
         let end = world.run(SimTime::ZERO + secs(150), 50_000_000);
         assert_eq!(end, EndReason::Horizon);
         let of = |kind: MarkKind| {
-            let mark = world
-                .marks()
-                .iter()
-                .find(|mark| mark.kind == kind && mark.at > SimTime::ZERO + at);
+            let mark = world.marks().iter().find(|mark| mark.kind == kind && mark.at > SimTime::ZERO + at);
             mark.expect("the lock is lost and found").at
         };
         let race = of(MarkKind::Elected).since(of(MarkKind::Suspected)).as_millis();
-        assert!(
-            race < 200 || (9_500..11_500).contains(&race),
-            "seed {seed}: {race} ms"
-        );
+        assert!(race < 200 || (9_500..11_500).contains(&race), "seed {seed}: {race} ms");
         delayed += u32::from(race > 200);
         let primaries = world
             .process_ids()
@@ -603,36 +496,21 @@ fn random_faults_end_with_one_primary_that_everybody_follows() {
     for seed in (0..40).chain([499]) {
         let configuration = Configuration {
             use_pg_rewind: true,
-            synchronous_mode: if seed % 2 == 0 {
-                SynchronousMode::On
-            } else {
-                SynchronousMode::Off
-            },
+            synchronous_mode: if seed % 2 == 0 { SynchronousMode::On } else { SynchronousMode::Off },
             ..Configuration::default()
         };
         let (mut world, _) = cluster(configuration, seed);
         let mut random = Seed(seed).stream("test faults", 0);
-        let targets = [
-            "patroni-leader",
-            "patroni-replica",
-            "primary",
-            "standby",
-            "etcd",
-            "etcd-leader",
-        ];
+        let targets = ["patroni-leader", "patroni-replica", "primary", "standby", "etcd", "etcd-leader"];
         let mut schedule = Vec::new();
         for _ in 0..6 {
             let name = targets[random.below(6) as usize];
             let target = role(name);
             let fault = match random.below(5) {
                 0 => Fault::Kill { target },
-                1 => Fault::PowerOff {
-                    target: host_of(name),
-                },
+                1 => Fault::PowerOff { target: host_of(name) },
                 2 => Fault::Pause { target },
-                3 => Fault::Freeze {
-                    target: host_of(name),
-                },
+                3 => Fault::Freeze { target: host_of(name) },
                 _ => Fault::Partition {
                     from: vec![host_of(name)],
                     to: vec![Target::Others],
@@ -647,23 +525,8 @@ fn random_faults_end_with_one_primary_that_everybody_follows() {
         }
         world.schedule(&Schedule(schedule)).expect("the targets exist");
         run(&mut world, secs(900));
-        assert_eq!(
-            players(&world, "primary").len(),
-            1,
-            "seed {seed}: {}",
-            story(&world)
-        );
-        assert_eq!(
-            players(&world, "patroni-leader").len(),
-            1,
-            "seed {seed}: {}",
-            story(&world)
-        );
-        assert_eq!(
-            players(&world, "standby").len(),
-            2,
-            "seed {seed}: {}",
-            story(&world)
-        );
+        assert_eq!(players(&world, "primary").len(), 1, "seed {seed}: {}", story(&world));
+        assert_eq!(players(&world, "patroni-leader").len(), 1, "seed {seed}: {}", story(&world));
+        assert_eq!(players(&world, "standby").len(), 2, "seed {seed}: {}", story(&world));
     }
 }

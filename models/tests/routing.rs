@@ -58,14 +58,7 @@ impl Script {
 
     fn reply(context: &mut impl Context<Self>, to: ConnectionId, query: u64, answer: Answer) {
         let server = context.me();
-        context.send(
-            to,
-            Packet::Postgres(postgres::Packet::Answer {
-                query,
-                answer,
-                server,
-            }),
-        );
+        context.send(to, Packet::Postgres(postgres::Packet::Answer { query, answer, server }));
     }
 
     fn on_query(
@@ -107,11 +100,7 @@ impl Process for Script {
     type Storage = ();
 
     fn boot(spec: &Vec<Phase>, _context: &mut impl Context<Self>) -> Self {
-        Self {
-            phases: spec.clone(),
-            rows: 0,
-            stalled: None,
-        }
+        Self { phases: spec.clone(), rows: 0, stalled: None }
     }
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
@@ -198,11 +187,7 @@ const fn id(index: usize) -> ProcessId {
 }
 
 const fn from(from: SimDuration, primary_status: u16, server: Server) -> Phase {
-    Phase {
-        from,
-        primary_status,
-        server,
-    }
+    Phase { from, primary_status, server }
 }
 
 /// A member that is primary, or not, from the start.
@@ -213,38 +198,23 @@ fn member(server: Server) -> NodeSpec {
 
 /// A member that is primary until then, and a standby afterwards.
 fn primary_until(until: SimDuration) -> NodeSpec {
-    NodeSpec::Script(vec![
-        from(SimDuration::ZERO, 200, Server::Primary),
-        from(until, 503, Server::Standby),
-    ])
+    NodeSpec::Script(vec![from(SimDuration::ZERO, 200, Server::Primary), from(until, 503, Server::Standby)])
 }
 
 /// A member that is a standby until then, and primary afterwards.
 fn primary_from(start: SimDuration) -> NodeSpec {
-    NodeSpec::Script(vec![
-        from(SimDuration::ZERO, 503, Server::Standby),
-        from(start, 200, Server::Primary),
-    ])
+    NodeSpec::Script(vec![from(SimDuration::ZERO, 503, Server::Standby), from(start, 200, Server::Primary)])
 }
 
 /// Patroni's proxy in front of the first members.
 fn proxy(members: usize) -> NodeSpec {
-    let server = |index| ProxyServer {
-        rest: id(index),
-        traffic: id(index),
-    };
-    NodeSpec::Proxy(HaProxySpec::template(
-        RestPath::Primary,
-        (0..members).map(server).collect(),
-    ))
+    let server = |index| ProxyServer { rest: id(index), traffic: id(index) };
+    NodeSpec::Proxy(HaProxySpec::template(RestPath::Primary, (0..members).map(server).collect()))
 }
 
 /// An application with one connection.
 fn application(address: usize) -> ApplicationSpec {
-    ApplicationSpec {
-        connections: 1,
-        ..ApplicationSpec::new(Workload::writes(1), id(address))
-    }
+    ApplicationSpec { connections: 1, ..ApplicationSpec::new(Workload::writes(1), id(address)) }
 }
 
 /// Each process on a host of its own, 0.5 ms apart, named by its position.
@@ -254,54 +224,32 @@ fn world(specs: Vec<NodeSpec>) -> World<Node> {
     let region = topology.add_region("region");
     let zone = topology.add_zone(region, "zone");
     let names: Vec<String> = (0..specs.len()).map(|index| format!("node{index}")).collect();
-    let hosts: Vec<_> = names
-        .iter()
-        .map(|name| topology.add_host(zone, &format!("host-{name}")))
-        .collect();
+    let hosts: Vec<_> = names.iter().map(|name| topology.add_host(zone, &format!("host-{name}"))).collect();
     let mut builder = WorldBuilder::new(topology);
     for ((spec, host), name) in specs.into_iter().zip(hosts).zip(names) {
         let volume = builder.add_volume(host, Disk, &Distribution::Constant(millis(1)));
-        builder.add_process(ProcessOptions {
-            name,
-            host,
-            volume,
-            starts_with_host: true,
-            spec,
-        });
+        builder.add_process(ProcessOptions { name, host, volume, starts_with_host: true, spec });
     }
     builder.build(Seed(7))
 }
 
 fn fault(world: &mut World<Node>, at: SimDuration, fault: Fault, lasts: Option<SimDuration>) {
     let trigger = Trigger::At(at);
-    let scheduled = ScheduledFault {
-        trigger,
-        fault,
-        lasts,
-    };
-    world
-        .schedule(&Schedule(vec![scheduled]))
-        .expect("the target exists");
+    let scheduled = ScheduledFault { trigger, fault, lasts };
+    world.schedule(&Schedule(vec![scheduled])).expect("the target exists");
 }
 
 fn power_off(node: usize) -> Fault {
-    Fault::PowerOff {
-        target: Target::Host(format!("host-node{node}")),
-    }
+    Fault::PowerOff { target: Target::Host(format!("host-node{node}")) }
 }
 
 fn kill(node: usize) -> Fault {
-    Fault::Kill {
-        target: Target::Process(format!("node{node}")),
-    }
+    Fault::Kill { target: Target::Process(format!("node{node}")) }
 }
 
 fn run(world: &mut World<Node>, until: SimDuration) {
     let end = world.run(SimTime::ZERO + until, u64::MAX);
-    assert!(
-        matches!(end, EndReason::Horizon | EndReason::Quiescent),
-        "{end:?}"
-    );
+    assert!(matches!(end, EndReason::Horizon | EndReason::Quiescent), "{end:?}");
 }
 
 fn record(mut world: World<Node>, until: SimDuration) -> Record {
@@ -311,10 +259,7 @@ fn record(mut world: World<Node>, until: SimDuration) -> Record {
 
 fn with(record: &Record, outcome: Outcome) -> Vec<Operation> {
     let operations = record.operations.iter();
-    operations
-        .filter(|operation| operation.outcome == outcome)
-        .copied()
-        .collect()
+    operations.filter(|operation| operation.outcome == outcome).copied().collect()
 }
 
 /// When the operation completed, in milliseconds.
@@ -333,11 +278,7 @@ fn until_marked(world: &mut World<Node>, proxy: usize, server: usize, up: bool, 
         if state.is_up(server) == up {
             return passed.as_millis();
         }
-        assert!(
-            passed < secs(60),
-            "server {server} is still {}",
-            state.is_up(server)
-        );
+        assert!(passed < secs(60), "server {server} is still {}", state.is_up(server));
         passed += millis(10);
         run(world, since + passed);
     }
@@ -347,29 +288,16 @@ fn until_marked(world: &mut World<Node>, proxy: usize, server: usize, up: bool, 
 /// spread over most of it.
 #[track_caller]
 fn check_window(window: RangeInclusive<u64>, measure: impl Fn(SimDuration) -> u64) {
-    let times: Vec<u64> = (0..30)
-        .map(|step| measure(secs(20) + millis(103) * step))
-        .collect();
-    assert!(
-        times.iter().all(|time| window.contains(time)),
-        "{times:?} not in {window:?}"
-    );
+    let times: Vec<u64> = (0..30).map(|step| measure(secs(20) + millis(103) * step)).collect();
+    assert!(times.iter().all(|time| window.contains(time)), "{times:?} not in {window:?}");
     let spread = times.iter().max().expect("30 times") - times.iter().min().expect("30 times");
-    assert!(
-        spread > 2_500,
-        "the phase decides within an interval of 3 s: {times:?}"
-    );
+    assert!(spread > 2_500, "the phase decides within an interval of 3 s: {times:?}");
 }
 
 #[test]
 fn a_new_primary_takes_traffic_3_to_6_seconds_after_its_check_turns_green() {
     check_window(3_000..=6_020, |at| {
-        let mut world = world(vec![
-            primary_until(at),
-            primary_from(at),
-            member(Server::Standby),
-            proxy(3),
-        ]);
+        let mut world = world(vec![primary_until(at), primary_from(at), member(Server::Standby), proxy(3)]);
         until_marked(&mut world, 3, 1, true, at)
     });
 }
@@ -377,12 +305,7 @@ fn a_new_primary_takes_traffic_3_to_6_seconds_after_its_check_turns_green() {
 #[test]
 fn an_old_primary_that_answers_503_is_down_after_6_to_9_seconds() {
     check_window(6_000..=9_030, |at| {
-        let mut world = world(vec![
-            primary_until(at),
-            primary_from(at),
-            member(Server::Standby),
-            proxy(3),
-        ]);
+        let mut world = world(vec![primary_until(at), primary_from(at), member(Server::Standby), proxy(3)]);
         until_marked(&mut world, 3, 0, false, at)
     });
 }
@@ -402,9 +325,7 @@ fn a_paused_member_times_out_at_the_answer_and_not_at_the_connection() {
     // The kernel of the host accepts; `timeout check` of 5 s decides: 3 x 5 s, 2 x 3 s between, up to 3 s before.
     check_window(20_990..=24_030, |at| {
         let mut world = world(vec![member(Server::Primary), member(Server::Standby), proxy(2)]);
-        let pause = Fault::Pause {
-            target: Target::Process("node0".into()),
-        };
+        let pause = Fault::Pause { target: Target::Process("node0".into()) };
         fault(&mut world, at, pause, None);
         until_marked(&mut world, 2, 0, false, at)
     });
@@ -412,23 +333,14 @@ fn a_paused_member_times_out_at_the_answer_and_not_at_the_connection() {
 
 #[test]
 fn servers_count_as_up_until_their_first_check() {
-    let mut world = world(vec![
-        member(Server::Standby),
-        member(Server::Primary),
-        member(Server::Standby),
-        proxy(3),
-    ]);
-    let first_checks: Vec<u64> = [0, 2]
-        .map(|server| until_marked(&mut world.clone(), 3, server, false, SimDuration::ZERO))
-        .to_vec();
+    let mut world =
+        world(vec![member(Server::Standby), member(Server::Primary), member(Server::Standby), proxy(3)]);
+    let first_checks: Vec<u64> =
+        [0, 2].map(|server| until_marked(&mut world.clone(), 3, server, false, SimDuration::ZERO)).to_vec();
     assert_eq!(first_checks, [10, 2_010], "checks are spread over the interval");
     run(&mut world, secs(10));
-    let rerouted: Vec<u64> = world
-        .marks()
-        .iter()
-        .filter(|mark| mark.kind == MarkKind::Rerouted)
-        .map(|mark| mark.value)
-        .collect();
+    let rerouted: Vec<u64> =
+        world.marks().iter().filter(|mark| mark.kind == MarkKind::Rerouted).map(|mark| mark.value).collect();
     assert_eq!(rerouted, [1]);
 }
 
@@ -445,19 +357,8 @@ fn sessions_end_when_their_server_is_marked_down_and_continue_without_the_option
             unreachable!("it is a proxy");
         };
         spec.shutdown_sessions = shutdown;
-        let sticky = StickyClientSpec::new(
-            Workload {
-                start_at: secs(5),
-                ..Workload::writes(1)
-            },
-            id(2),
-        );
-        let world = world(vec![
-            old,
-            primary_from(at),
-            NodeSpec::Proxy(spec),
-            NodeSpec::Sticky(sticky),
-        ]);
+        let sticky = StickyClientSpec::new(Workload { start_at: secs(5), ..Workload::writes(1) }, id(2));
+        let world = world(vec![old, primary_from(at), NodeSpec::Proxy(spec), NodeSpec::Sticky(sticky)]);
         let record = record(world, secs(40));
         let by = |server| {
             let acknowledged = with(&record, Outcome::Ok);
@@ -471,10 +372,7 @@ fn sessions_end_when_their_server_is_marked_down_and_continue_without_the_option
         if shutdown {
             assert!((26_000..=29_030).contains(&last_by_old), "{last_by_old}");
             let first_by_new = by(1)[0];
-            assert!(
-                (last_by_old..last_by_old + 250).contains(&first_by_new),
-                "{first_by_new}"
-            );
+            assert!((last_by_old..last_by_old + 250).contains(&first_by_new), "{first_by_new}");
         } else {
             assert!(last_by_old > 39_900 && by(1).is_empty(), "{last_by_old}");
         }
@@ -485,14 +383,8 @@ fn sessions_end_when_their_server_is_marked_down_and_continue_without_the_option
 fn without_a_server_that_is_up_connections_are_closed_at_once_and_operations_fail() {
     let mut spec = application(1);
     spec.workload.start_at = secs(5);
-    let record = record(
-        world(vec![
-            member(Server::Standby),
-            proxy(1),
-            NodeSpec::Application(spec),
-        ]),
-        secs(10),
-    );
+    let record =
+        record(world(vec![member(Server::Standby), proxy(1), NodeSpec::Application(spec)]), secs(10));
     assert!(record.operations.len() > 10);
     assert_eq!(with(&record, Outcome::Failed).len(), record.operations.len());
     for operation in &record.operations {
@@ -518,18 +410,11 @@ fn round_robin_sends_every_other_session_to_a_silent_primary_until_it_is_marked_
             };
             NodeSpec::Application(client)
         });
-        let mut world = world(
-            [both(), both(), NodeSpec::Proxy(spec)]
-                .into_iter()
-                .chain(clients)
-                .collect(),
-        );
+        let mut world = world([both(), both(), NodeSpec::Proxy(spec)].into_iter().chain(clients).collect());
         fault(&mut world, secs(20), power_off(1), None);
         let record = record(world, secs(23));
-        let acknowledging: std::collections::BTreeSet<_> = with(&record, Outcome::Ok)
-            .iter()
-            .map(|operation| operation.client)
-            .collect();
+        let acknowledging: std::collections::BTreeSet<_> =
+            with(&record, Outcome::Ok).iter().map(|operation| operation.client).collect();
         assert_eq!(acknowledging.len(), if waits { 2 } else { 4 }, "{balance:?}");
     }
 }
@@ -542,41 +427,25 @@ fn readers_are_spread_over_the_replicas() {
     spec.check = RestPath::Replica;
     let clients = (0..4).map(|number| {
         let mut client = application(3);
-        client.workload = Workload {
-            start_at: secs(5),
-            ..Workload::counts(number)
-        };
+        client.workload = Workload { start_at: secs(5), ..Workload::counts(number) };
         NodeSpec::Application(client)
     });
-    let members = [
-        member(Server::Standby),
-        member(Server::Primary),
-        member(Server::Standby),
-    ];
+    let members = [member(Server::Standby), member(Server::Primary), member(Server::Standby)];
     let nodes = members.into_iter().chain([NodeSpec::Proxy(spec)]).chain(clients);
     let record = record(world(nodes.collect()), secs(10));
     let mut servers = [0; 3];
     for operation in with(&record, Outcome::Ok) {
         servers[operation.served_by.unwrap().index()] += 1;
     }
-    assert!(
-        servers[0] > 90 && servers[1] == 0 && servers[2] > 90,
-        "{servers:?}"
-    );
-    assert!(
-        record.marks.iter().all(|mark| mark.kind != MarkKind::Rerouted),
-        "it does not route writes"
-    );
+    assert!(servers[0] > 90 && servers[1] == 0 && servers[2] > 90, "{servers:?}");
+    assert!(record.marks.iter().all(|mark| mark.kind != MarkKind::Rerouted), "it does not route writes");
 }
 
 #[test]
 fn a_refused_connection_is_tried_three_times_a_second_apart() {
     for (down, outcome) in [(millis(1_500), Outcome::Ok), (millis(2_500), Outcome::Failed)] {
         // The member's REST API says that it is primary while its server is gone.
-        let server = ProxyServer {
-            rest: id(0),
-            traffic: id(1),
-        };
+        let server = ProxyServer { rest: id(0), traffic: id(1) };
         let proxy = HaProxySpec::template(RestPath::Primary, vec![server]);
         let mut client = application(2);
         client.workload.start_at = secs(10);
@@ -589,21 +458,14 @@ fn a_refused_connection_is_tried_three_times_a_second_apart() {
         fault(&mut world, secs(10), kill(1), Some(down));
         let first = record(world, secs(20)).operations[0];
         assert_eq!(first.outcome, outcome, "{down}");
-        assert!(
-            (12_000..=12_010).contains(&completed(&first)),
-            "{}",
-            completed(&first)
-        );
+        assert!((12_000..=12_010).contains(&completed(&first)), "{}", completed(&first));
     }
 }
 
 #[test]
 fn a_pooler_waits_out_the_login_retry_after_a_failed_connection() {
     for mode in [PoolMode::Session, PoolMode::Transaction] {
-        let spec = PgBouncerSpec {
-            pool_mode: mode,
-            ..PgBouncerSpec::new(id(0))
-        };
+        let spec = PgBouncerSpec { pool_mode: mode, ..PgBouncerSpec::new(id(0)) };
         let mut world = world(vec![
             member(Server::Primary),
             NodeSpec::Pooler(spec),
@@ -616,10 +478,7 @@ fn a_pooler_waits_out_the_login_retry_after_a_failed_connection() {
         let after = acknowledged.iter().position(|at| *at > 5_001).unwrap();
         let (last, first) = (acknowledged[after - 1], acknowledged[after]);
         // The first attempt after the crash fails, the next comes 15 s later.
-        assert!(
-            last < 5_001 && (20_000..=20_500).contains(&first),
-            "{mode:?}: {last} {first}"
-        );
+        assert!(last < 5_001 && (20_000..=20_500).contains(&first), "{mode:?}: {last} {first}");
         assert!(*acknowledged.last().unwrap() > 39_800);
     }
 }
@@ -638,25 +497,11 @@ fn a_pooler_fails_requests_at_once_while_the_server_starts_up() {
         NodeSpec::Application(client)
     });
     let pooler = NodeSpec::Pooler(PgBouncerSpec::new(id(0)));
-    let record = record(
-        world([server, pooler].into_iter().chain(clients).collect()),
-        secs(20),
-    );
-    let first = record
-        .operations
-        .iter()
-        .find(|operation| operation.client == id(2))
-        .unwrap();
-    assert_eq!(
-        (first.outcome, completed(first) / 100),
-        (Outcome::Ok, 150),
-        "queued until the retry"
-    );
+    let record = record(world([server, pooler].into_iter().chain(clients).collect()), secs(20));
+    let first = record.operations.iter().find(|operation| operation.client == id(2)).unwrap();
+    assert_eq!((first.outcome, completed(first) / 100), (Outcome::Ok, 150), "queued until the retry");
     let failed = with(&record, Outcome::Failed);
-    assert!(
-        failed.len() > 10 && failed.iter().all(|operation| operation.client == id(3)),
-        "{failed:?}"
-    );
+    assert!(failed.len() > 10 && failed.iter().all(|operation| operation.client == id(3)), "{failed:?}");
 }
 
 #[test]
@@ -682,23 +527,13 @@ fn a_pooler_checks_connections_that_were_idle_before_it_uses_them() {
         let mut client = application(1);
         client.interval = Distribution::Constant(secs(idle));
         client.workload.stop_at = Some(secs(2 * idle) - millis(1));
-        let pooler = PgBouncerSpec {
-            pool_mode: PoolMode::Transaction,
-            ..PgBouncerSpec::new(id(0))
-        };
-        let mut world = world(vec![
-            member(Server::Primary),
-            NodeSpec::Pooler(pooler),
-            NodeSpec::Application(client),
-        ]);
+        let pooler = PgBouncerSpec { pool_mode: PoolMode::Transaction, ..PgBouncerSpec::new(id(0)) };
+        let mut world =
+            world(vec![member(Server::Primary), NodeSpec::Pooler(pooler), NodeSpec::Application(client)]);
         // The host is off for a second: the pooler's idle connection is dead and nobody has told it.
         fault(&mut world, secs(5), power_off(0), Some(secs(1)));
         let record = record(world, secs(200));
-        let outcomes: Vec<Outcome> = record
-            .operations
-            .iter()
-            .map(|operation| operation.outcome)
-            .collect();
+        let outcomes: Vec<Outcome> = record.operations.iter().map(|operation| operation.outcome).collect();
         assert_eq!(outcomes, [Outcome::Ok, outcome], "idle for {idle} s");
     }
 }
@@ -706,50 +541,29 @@ fn a_pooler_checks_connections_that_were_idle_before_it_uses_them() {
 #[test]
 fn each_check_of_an_idle_connection_holds_one_client_and_no_more() {
     // The pooler's only connection has been idle for 44 s when the host becomes silent.
-    let clients = [secs(45), secs(46)]
-        .into_iter()
-        .zip(1..)
-        .map(|(start_at, number)| {
-            let mut client = application(1);
-            client.workload = Workload {
-                start_at,
-                ..Workload::writes(number)
-            };
-            NodeSpec::Application(client)
-        });
+    let clients = [secs(45), secs(46)].into_iter().zip(1..).map(|(start_at, number)| {
+        let mut client = application(1);
+        client.workload = Workload { start_at, ..Workload::writes(number) };
+        NodeSpec::Application(client)
+    });
     let mut early = application(1);
     early.workload.client = 0;
     early.workload.stop_at = Some(millis(1));
-    let pooler = PgBouncerSpec {
-        pool_mode: PoolMode::Transaction,
-        ..PgBouncerSpec::new(id(0))
-    };
-    let nodes = [
-        member(Server::Primary),
-        NodeSpec::Pooler(pooler),
-        NodeSpec::Application(early),
-    ];
+    let pooler = PgBouncerSpec { pool_mode: PoolMode::Transaction, ..PgBouncerSpec::new(id(0)) };
+    let nodes = [member(Server::Primary), NodeSpec::Pooler(pooler), NodeSpec::Application(early)];
     let mut world = world(nodes.into_iter().chain(clients).collect());
     fault(&mut world, secs(44), power_off(0), None);
     run(&mut world, secs(50));
     let Some(Node::Pooler(pooler)) = world.process(id(1)) else {
         panic!("node 1 is the pooler");
     };
-    assert_eq!(
-        (pooler.waiting_count(), pooler.server_count()),
-        (2, 2),
-        "one is checked, one is asked for"
-    );
+    assert_eq!((pooler.waiting_count(), pooler.server_count()), (2, 2), "one is checked, one is asked for");
 }
 
 #[test]
 fn transactions_share_server_connections_and_sessions_do_not() {
     for (mode, served) in [(PoolMode::Transaction, 5), (PoolMode::Session, 2)] {
-        let pooler = PgBouncerSpec {
-            pool_mode: mode,
-            pool_size: 2,
-            ..PgBouncerSpec::new(id(0))
-        };
+        let pooler = PgBouncerSpec { pool_mode: mode, pool_size: 2, ..PgBouncerSpec::new(id(0)) };
         let clients = (0..5).map(|number| {
             let mut client = application(1);
             client.workload.client = number;
@@ -757,10 +571,8 @@ fn transactions_share_server_connections_and_sessions_do_not() {
         });
         let nodes = [member(Server::Primary), NodeSpec::Pooler(pooler)];
         let record = record(world(nodes.into_iter().chain(clients).collect()), secs(10));
-        let acknowledging: std::collections::BTreeSet<_> = with(&record, Outcome::Ok)
-            .iter()
-            .map(|operation| operation.client)
-            .collect();
+        let acknowledging: std::collections::BTreeSet<_> =
+            with(&record, Outcome::Ok).iter().map(|operation| operation.client).collect();
         assert_eq!(acknowledging.len(), served, "{mode:?}");
     }
 }
@@ -784,10 +596,7 @@ fn an_aware_client_finds_the_new_primary_within_its_retry_interval() {
         let after = acknowledged.iter().position(|at| *at > 10_001).unwrap();
         assert!(acknowledged[after - 1] >= 9_940, "one write each 50 ms");
         let late = acknowledged[after] - 20_030;
-        assert!(
-            late <= 110,
-            "a silent host does not hold back the others: {late} ms"
-        );
+        assert!(late <= 110, "a silent host does not hold back the others: {late} ms");
         let unknown = with(&record, Outcome::Unknown);
         assert_eq!(unknown.len(), usize::from(silent), "{unknown:?}");
         if silent {
@@ -806,22 +615,12 @@ fn what_was_sent_is_unknown_and_what_was_not_sent_failed() {
     ] {
         let mut client = application(0);
         client.workload.stop_at = Some(secs(5));
-        let record = record(
-            world(vec![member(server), NodeSpec::Application(client)]),
-            secs(6),
-        );
+        let record = record(world(vec![member(server), NodeSpec::Application(client)]), secs(6));
         assert!(record.operations.len() > 10);
-        assert_eq!(
-            with(&record, outcome).len(),
-            record.operations.len(),
-            "{server:?}"
-        );
+        assert_eq!(with(&record, outcome).len(), record.operations.len(), "{server:?}");
     }
     // Nobody listens: refused.
-    let mut world = world(vec![
-        member(Server::Primary),
-        NodeSpec::Application(application(0)),
-    ]);
+    let mut world = world(vec![member(Server::Primary), NodeSpec::Application(application(0))]);
     fault(&mut world, SimDuration::from_nanos(1), kill(0), None);
     let record = record(world, secs(5) + millis(50));
     assert!(record.operations.len() > 10);
@@ -831,10 +630,7 @@ fn what_was_sent_is_unknown_and_what_was_not_sent_failed() {
 #[test]
 fn a_cancelled_wait_for_a_standby_is_ok_with_a_warning_and_a_dropped_one_unknown() {
     let cancel = OnTimeout::Cancel { wait: secs(1) };
-    for (then, outcome) in [
-        (cancel, Outcome::OkWithWarning),
-        (OnTimeout::Drop, Outcome::Unknown),
-    ] {
+    for (then, outcome) in [(cancel, Outcome::OkWithWarning), (OnTimeout::Drop, Outcome::Unknown)] {
         for pooled in [false, true] {
             let mut client = application(usize::from(pooled));
             client.statement_timeout = Some(StatementTimeout { after: secs(2), then });
@@ -863,22 +659,13 @@ fn values_are_unique_across_clients_and_lives_and_the_workload_ends() {
     let mut world = world([member(Server::Primary)].into_iter().chain(clients).collect());
     fault(&mut world, secs(2), kill(1), Some(millis(100)));
     let record = record(world, secs(12));
-    let mut values: Vec<u64> = record
-        .operations
-        .iter()
-        .map(|operation| operation.value)
-        .collect();
+    let mut values: Vec<u64> = record.operations.iter().map(|operation| operation.value).collect();
     let count = values.len();
     assert!(count > 1_000, "{count}");
     values.sort_unstable();
     values.dedup();
     assert_eq!(values.len(), count);
-    let last = record
-        .operations
-        .iter()
-        .map(|operation| operation.invoked)
-        .max()
-        .unwrap();
+    let last = record.operations.iter().map(|operation| operation.invoked).max().unwrap();
     // The client that was started again counts from its new start.
     assert!(last < SimTime::ZERO + secs(7), "{last}");
 }
@@ -887,15 +674,8 @@ fn values_are_unique_across_clients_and_lives_and_the_workload_ends() {
 fn readers_record_what_they_count() {
     let writer = application(0);
     let mut reader = application(0);
-    reader.workload = Workload {
-        stop_at: Some(secs(5)),
-        ..Workload::counts(2)
-    };
-    let nodes = vec![
-        member(Server::Primary),
-        NodeSpec::Application(writer),
-        NodeSpec::Application(reader),
-    ];
+    reader.workload = Workload { stop_at: Some(secs(5)), ..Workload::counts(2) };
+    let nodes = vec![member(Server::Primary), NodeSpec::Application(writer), NodeSpec::Application(reader)];
     let record = record(world(nodes), secs(6));
     let counts: Vec<u64> = record
         .operations
@@ -903,10 +683,7 @@ fn readers_record_what_they_count() {
         .filter(|operation| operation.client == id(2))
         .map(|operation| operation.value)
         .collect();
-    assert!(
-        counts.len() > 40 && counts.is_sorted() && *counts.last().unwrap() > 40,
-        "{counts:?}"
-    );
+    assert!(counts.len() > 40 && counts.is_sorted() && *counts.last().unwrap() > 40, "{counts:?}");
 }
 
 #[test]

@@ -59,13 +59,7 @@ impl Case {
         remarks.extend(adjusted);
         configuration.watchdog.device_present = scenario.cluster.watchdog_device;
         let etcd_members = etcd_members(scenario, etcd_in_file)?;
-        Ok(Self {
-            scenario: Arc::clone(scenario),
-            configuration,
-            etcd_members,
-            remarks,
-            user: user.clone(),
-        })
+        Ok(Self { scenario: Arc::clone(scenario), configuration, etcd_members, remarks, user: user.clone() })
     }
 }
 
@@ -87,15 +81,10 @@ fn overruled(file: &Settings, scenario: &Scenario) -> Vec<Remark> {
 
 fn etcd_members(scenario: &Scenario, in_file: Option<usize>) -> Result<u8, UserError> {
     let count = scenario.cluster.etcd.map_or(in_file.unwrap_or(3), usize::from);
-    let members = u8::try_from(count)
-        .ok()
-        .filter(|count| *count <= 9)
-        .ok_or_else(|| {
-            UserError::new(format!(
-                "{count} members of etcd are more than the 9 that hasim models"
-            ))
+    let members = u8::try_from(count).ok().filter(|count| *count <= 9).ok_or_else(|| {
+        UserError::new(format!("{count} members of etcd are more than the 9 that hasim models"))
             .help("name fewer hosts below `etcd3` in the patroni.yml")
-        })?;
+    })?;
     if scenario.cluster.etcd_hosts == EtcdHosts::Shared && members > scenario.cluster.members {
         let message = format!(
             "{members} members of etcd do not fit on the hosts of {} members, one each",

@@ -106,10 +106,7 @@ mod tests {
         for entry in std::fs::read_dir(folder).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let path = format!("patroni/{name}");
-            let embedded = SCENARIOS
-                .iter()
-                .chain(COMPANIONS)
-                .any(|(known, _)| *known == path);
+            let embedded = SCENARIOS.iter().chain(COMPANIONS).any(|(known, _)| *known == path);
             assert!(embedded, "{path} is not embedded");
         }
     }

@@ -22,10 +22,7 @@ pub struct Source {
 impl Source {
     /// A text with a name.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self {
-            name: name.into(),
-            text: text.into(),
-        })
+        Arc::new(Self { name: name.into(), text: text.into() })
     }
 
     /// Line and column of a byte position, both counted from 1; columns count characters.
@@ -36,25 +33,14 @@ impl Source {
             .unwrap_or(0);
         let before = &self.text[..byte];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (
-            before.matches('\n').count() + 1,
-            before[line_start..].chars().count() + 1,
-        )
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
 
     /// The byte position of a line and column, both counted from 1. What lies outside is moved to the nearest end.
     pub fn byte_at(&self, line: usize, column: usize) -> usize {
-        let start: usize = self
-            .text
-            .split_inclusive('\n')
-            .take(line.saturating_sub(1))
-            .map(str::len)
-            .sum();
+        let start: usize = self.text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
         let rest = self.text[start..].lines().next().unwrap_or_default();
-        let within = rest
-            .char_indices()
-            .nth(column.saturating_sub(1))
-            .map_or(rest.len(), |(byte, _)| byte);
+        let within = rest.char_indices().nth(column.saturating_sub(1)).map_or(rest.len(), |(byte, _)| byte);
         start + within
     }
 }
@@ -71,10 +57,7 @@ pub struct Spot {
 impl Spot {
     /// These bytes of the source.
     pub fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
-        Self {
-            source: Arc::clone(source),
-            span,
-        }
+        Self { source: Arc::clone(source), span }
     }
 }
 
@@ -102,12 +85,7 @@ struct Parts {
 impl UserError {
     /// An error without a place.
     pub fn new(message: impl Into<String>) -> Self {
-        Self(Box::new(Parts {
-            message: message.into(),
-            label: String::new(),
-            help: None,
-            spot: None,
-        }))
+        Self(Box::new(Parts { message: message.into(), label: String::new(), help: None, spot: None }))
     }
 
     /// An error at a place; the label says what stands there or what was expected.
@@ -144,11 +122,7 @@ impl UserError {
 
     /// The whole report as shown in a terminal, with the source line; colours only if asked for.
     pub fn report(&self, colours: bool) -> String {
-        let theme = if colours {
-            GraphicalTheme::unicode()
-        } else {
-            GraphicalTheme::unicode_nocolor()
-        };
+        let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
         let mut text = String::new();
         let handler = GraphicalReportHandler::new_themed(theme).with_width(110);
         if handler.render_report(&mut text, self).is_err() {
@@ -171,10 +145,7 @@ impl std::error::Error for UserError {}
 
 impl Diagnostic for UserError {
     fn help(&self) -> Option<Box<dyn fmt::Display + '_>> {
-        self.0
-            .help
-            .as_ref()
-            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.0.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
@@ -269,10 +240,7 @@ mod tests {
         assert_eq!(source.line_and_column(2), (1, 2));
         assert_eq!(source.line_and_column(6), (2, 1));
         assert_eq!(source.line_and_column(1_000), (3, 1));
-        assert_eq!(
-            [source.byte_at(1, 2), source.byte_at(2, 1), source.byte_at(9, 9)],
-            [2, 6, 12]
-        );
+        assert_eq!([source.byte_at(1, 2), source.byte_at(2, 1), source.byte_at(9, 9)], [2, 6, 12]);
     }
 
     #[test]

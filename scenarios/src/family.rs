@@ -84,9 +84,7 @@ pub struct FaultError {
 /// The first fault whose target does not exist.
 pub fn add_faults<P: Process>(world: &mut World<P>, schedule: &Schedule) -> Result<(), FaultError> {
     for (position, fault) in schedule.0.iter().enumerate() {
-        world
-            .schedule(&Schedule(vec![fault.clone()]))
-            .map_err(|message| FaultError { position, message })?;
+        world.schedule(&Schedule(vec![fault.clone()])).map_err(|message| FaultError { position, message })?;
     }
     Ok(())
 }
@@ -97,15 +95,12 @@ pub fn add_faults<P: Process>(world: &mut World<P>, schedule: &Schedule) -> Resu
 /// A family that this build does not have, what its models cannot build, or a fault on something that does not exist.
 pub fn build(families: &[&dyn Family], case: &Case) -> Result<Box<dyn System>, UserError> {
     let wanted = case.scenario.family();
-    let family = families
-        .iter()
-        .find(|family| family.name() == wanted)
-        .ok_or_else(|| {
-            UserError::new(format!(
-                "`{}` needs the models of `{wanted}`, which this build of hasim does not have",
-                case.scenario.name
-            ))
-        })?;
+    let family = families.iter().find(|family| family.name() == wanted).ok_or_else(|| {
+        UserError::new(format!(
+            "`{}` needs the models of `{wanted}`, which this build of hasim does not have",
+            case.scenario.name
+        ))
+    })?;
     let system = family.build(case)?;
     system.check(&case.scenario.all_faults()).map_err(|error| {
         match case.scenario.fault_spot(error.position) {

@@ -10,12 +10,7 @@ fn main() -> ExitCode {
     listen(cli::log_level(arguments.iter().cloned()));
     let (mut out, mut err) = (io::BufWriter::new(io::stdout()), io::stderr());
     let interactive = err.is_terminal();
-    let mut terminal = Terminal {
-        out: &mut out,
-        err: &mut err,
-        interactive,
-        colours: interactive,
-    };
+    let mut terminal = Terminal { out: &mut out, err: &mut err, interactive, colours: interactive };
     cli::run(arguments, &scenarios::families(), &mut terminal).into()
 }
 
@@ -30,9 +25,5 @@ fn listen(level: Option<tracing::Level>) {
             Err(_) => return,
         },
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .without_time()
-        .with_writer(io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(io::stderr).init();
 }

@@ -89,10 +89,11 @@ impl Repro {
             scenario: scenario.name.clone(),
             scenario_toml: scenario.source.text.clone(),
             companions: scenario.companions.iter().map(companion).collect(),
-            config: case.user.file.as_ref().map(|file| ConfigFile {
-                name: base_name(&file.name),
-                text: file.text.clone(),
-            }),
+            config: case
+                .user
+                .file
+                .as_ref()
+                .map(|file| ConfigFile { name: base_name(&file.name), text: file.text.clone() }),
             set: case.user.flags.clone(),
             seed: outcome.row.seed,
             schedule,
@@ -102,11 +103,7 @@ impl Repro {
 
     /// The usual name of the file.
     pub fn file_name(&self) -> String {
-        format!(
-            "hasim-failure-{}-seed-{}.json",
-            self.scenario.replace('/', "-"),
-            self.seed
-        )
+        format!("hasim-failure-{}-seed-{}.json", self.scenario.replace('/', "-"), self.seed)
     }
 
     /// Writes the file, as a whole or not at all.
@@ -133,12 +130,8 @@ impl Repro {
             let at = source.byte_at(error.line(), error.column());
             let text = error.to_string();
             let reason = text.split(" at line ").next().unwrap_or_default().to_owned();
-            UserError::at(
-                Spot::new(source, at..at),
-                "this is not a whole repro file of hasim",
-                reason,
-            )
-            .help("copy the file again, or make a new one with `hasim check`")
+            UserError::at(Spot::new(source, at..at), "this is not a whole repro file of hasim", reason)
+                .help("copy the file again, or make a new one with `hasim check`")
         };
         let header: Header = serde_json::from_str(&source.text).map_err(|error| damaged(&error))?;
         if header.format_version != FORMAT_VERSION {

@@ -88,10 +88,7 @@ impl SmallSystem {
                 host,
                 volume,
                 starts_with_host: true,
-                spec: Spec {
-                    server,
-                    careful: self.careful,
-                },
+                spec: Spec { server, careful: self.careful },
             });
         }
         builder.build(seed)
@@ -101,10 +98,7 @@ impl SmallSystem {
 impl System for SmallSystem {
     fn process_names(&self) -> Vec<String> {
         let world = self.world(Seed(0));
-        world
-            .process_ids()
-            .map(|process| world.name(process).to_owned())
-            .collect()
+        world.process_ids().map(|process| world.name(process).to_owned()).collect()
     }
 
     fn measure_options(&self) -> MeasureOptions {
@@ -123,12 +117,7 @@ impl System for SmallSystem {
         add_faults(&mut world, schedule).expect("the schedule was checked");
         let record = run_guarded(&mut world, SimTime::ZERO + self.horizon, self.event_budget);
         RunResult {
-            surviving: world
-                .storage(ProcessId::from_index(0))
-                .0
-                .iter()
-                .copied()
-                .collect(),
+            surviving: world.storage(ProcessId::from_index(0)).0.iter().copied().collect(),
             faults: world.delivered_faults().to_vec(),
             log: world.log_entries().to_vec(),
             record,
@@ -168,10 +157,7 @@ struct Tick;
 
 impl Node {
     fn dial(&mut self, context: &mut impl Context<Self>) {
-        let options = ConnectOptions {
-            user_timeout: Some(SimDuration::from_secs(1)),
-            keep_alive: None,
-        };
+        let options = ConnectOptions { user_timeout: Some(SimDuration::from_secs(1)), keep_alive: None };
         self.connection = self.spec.server.map(|server| context.connect(server, options));
     }
 }
@@ -183,13 +169,8 @@ impl Process for Node {
     type Storage = Values;
 
     fn boot(spec: &Spec, context: &mut impl Context<Self>) -> Self {
-        let mut node = Self {
-            spec: spec.clone(),
-            connection: None,
-            pending: Vec::new(),
-            owed: Vec::new(),
-            next: 0,
-        };
+        let mut node =
+            Self { spec: spec.clone(), connection: None, pending: Vec::new(), owed: Vec::new(), next: 0 };
         if spec.server.is_some() {
             node.dial(context);
             context.set_timer(Tick, SimDuration::from_millis(5));

@@ -161,12 +161,8 @@ fn a_dead_process_on_a_living_host_refuses_after_one_round_trip_and_resets_at_on
 
 #[test]
 fn a_request_on_its_way_is_refused_when_the_process_dies_and_repeated_when_the_host_does() {
-    let kill = Fault::Kill {
-        target: Target::Process("b".into()),
-    };
-    let off = Fault::PowerOff {
-        target: Target::Host("host-b".into()),
-    };
+    let kill = Fault::Kill { target: Target::Process("b".into()) };
+    let off = Fault::PowerOff { target: Target::Host("host-b".into()) };
     for (broken, lasts, event) in [
         (kill, None, (20, "Refused".into())),
         // The request is repeated 1 s after it was lost, at 10 ms.

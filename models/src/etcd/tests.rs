@@ -53,10 +53,7 @@ impl Client {
             Request::KeepAlive { lease } | Request::Revoke { lease } => own(lease),
             Request::Txn { then, .. } => {
                 for mutation in then {
-                    if let Mutation::Put {
-                        lease: Some(lease), ..
-                    } = mutation
-                    {
+                    if let Mutation::Put { lease: Some(lease), .. } = mutation {
                         own(lease);
                     }
                 }
@@ -127,9 +124,8 @@ fn cluster(seed: u64, pre_vote: bool, scripts: &[(usize, Vec<(u64, Request)>)]) 
     let mut topology = Topology::uniform(&LinkQuality::reliable(latency));
     let region = topology.add_region("region");
     let zone = topology.add_zone(region, "zone");
-    let hosts: Vec<_> = (0..3 + scripts.len())
-        .map(|index| topology.add_host(zone, &format!("host-{index}")))
-        .collect();
+    let hosts: Vec<_> =
+        (0..3 + scripts.len()).map(|index| topology.add_host(zone, &format!("host-{index}"))).collect();
     let mut builder = WorldBuilder::new(topology);
     let sync = Distribution::Uniform(MILLI, MILLI * 3);
     for (index, host) in hosts.into_iter().enumerate() {
@@ -141,18 +137,9 @@ fn cluster(seed: u64, pre_vote: bool, scripts: &[(usize, Vec<(u64, Request)>)]) 
         } else {
             let (member, asks) = scripts[index - 3].clone();
             let member = ProcessId::from_index(member);
-            (
-                format!("client-{}", index - 3),
-                MemberSpec::Client(Script { member, asks }),
-            )
+            (format!("client-{}", index - 3), MemberSpec::Client(Script { member, asks }))
         };
-        builder.add_process(ProcessOptions {
-            name,
-            host,
-            volume,
-            starts_with_host: true,
-            spec,
-        });
+        builder.add_process(ProcessOptions { name, host, volume, starts_with_host: true, spec });
     }
     builder.build(Seed(seed))
 }
@@ -165,19 +152,15 @@ fn server(world: &World<Member>, index: usize) -> &Server {
 }
 
 fn leader(world: &World<Member>) -> usize {
-    (0..3)
-        .find(|index| server(world, *index).is_leader())
-        .expect("there is a leader by now")
+    (0..3).find(|index| server(world, *index).is_leader()).expect("there is a leader by now")
 }
 
 /// What a client heard: (time in seconds, packet).
 fn heard(world: &World<Member>, client: usize) -> Vec<(f64, Packet)> {
     match world.process(ProcessId::from_index(3 + client)) {
-        Some(Member::Client(client)) => client
-            .heard
-            .iter()
-            .map(|(micros, packet)| (*micros as f64 / 1e6, packet.clone()))
-            .collect(),
+        Some(Member::Client(client)) => {
+            client.heard.iter().map(|(micros, packet)| (*micros as f64 / 1e6, packet.clone())).collect()
+        }
         other => panic!("client-{client} runs: {other:?}"),
     }
 }
@@ -229,11 +212,7 @@ fn cut_off(role: &str) -> Fault {
 fn put(key: &str, value: &str, lease: Option<LeaseId>) -> Request {
     Request::Txn {
         compare: Vec::new(),
-        then: vec![Mutation::Put {
-            key: key.into(),
-            value: value.into(),
-            lease,
-        }],
+        then: vec![Mutation::Put { key: key.into(), value: value.into(), lease }],
         otherwise: Vec::new(),
     }
 }
@@ -241,33 +220,21 @@ fn put(key: &str, value: &str, lease: Option<LeaseId>) -> Request {
 fn acquire(key: &str, value: &str) -> Request {
     Request::Txn {
         compare: vec![Compare::CreateRevision(key.into(), 0)],
-        then: vec![Mutation::Put {
-            key: key.into(),
-            value: value.into(),
-            lease: None,
-        }],
+        then: vec![Mutation::Put { key: key.into(), value: value.into(), lease: None }],
         otherwise: Vec::new(),
     }
 }
 
 fn grant(secs: u64) -> Request {
-    Request::Grant {
-        ttl: SimDuration::from_secs(secs),
-    }
+    Request::Grant { ttl: SimDuration::from_secs(secs) }
 }
 
 fn watch(prefix: &str, from_revision: u64) -> Request {
-    Request::Watch {
-        prefix: prefix.into(),
-        from_revision,
-    }
+    Request::Watch { prefix: prefix.into(), from_revision }
 }
 
 fn range(prefix: &str, linearizable: bool) -> Request {
-    Request::Range {
-        prefix: prefix.into(),
-        linearizable,
-    }
+    Request::Range { prefix: prefix.into(), linearizable }
 }
 
 const OWN: Option<LeaseId> = Some(LeaseId(0));
@@ -279,10 +246,7 @@ fn median(times: &mut [f64]) -> f64 {
 }
 
 fn deleted_at(world: &World<Member>, client: usize) -> Option<f64> {
-    watched(world, client)
-        .iter()
-        .find(|(_, event)| matches!(event, Event::Delete { .. }))
-        .map(|(at, _)| *at)
+    watched(world, client).iter().find(|(_, event)| matches!(event, Event::Delete { .. })).map(|(at, _)| *at)
 }
 
 /// Measured on etcd 3.4.23 (140 leases of 5 to 30 s): late by 0.05 s (10th percentile), 0.23 to 0.28 s (median), 0.45 to
@@ -292,11 +256,7 @@ fn leases_expire_up_to_half_a_second_late() {
     let mut late: Vec<f64> = (0..200)
         .map(|seed| {
             let start = 4_000 + seed * 7;
-            let script = vec![
-                (3_000, watch("k", 0)),
-                (start, grant(5)),
-                (start + 20, put("k", "v", OWN)),
-            ];
+            let script = vec![(3_000, watch("k", 0)), (start, grant(5)), (start + 20, put("k", "v", OWN))];
             let mut world = cluster(seed, true, &[(seed as usize % 3, script)]);
             run(&mut world, start + 6_500);
             let granted = responses(&world, 0)[1].0;
@@ -313,21 +273,14 @@ fn leases_expire_up_to_half_a_second_late() {
 #[test]
 fn leases_are_kept_alive_through_any_member() {
     for member in 0..3 {
-        let mut script = vec![
-            (3_000, watch("k", 0)),
-            (4_000, grant(3)),
-            (4_100, put("k", "v", OWN)),
-        ];
+        let mut script = vec![(3_000, watch("k", 0)), (4_000, grant(3)), (4_100, put("k", "v", OWN))];
         script.extend((0..5).map(|n| (6_000 + n * 2_000, KEEP_ALIVE)));
         let mut world = cluster(7, true, &[(member, script)]);
         run(&mut world, 20_000);
         let kept = responses(&world, 0)
             .iter()
             .filter(|(_, _, response)| {
-                response.result
-                    == Ok(Answer::KeptAlive {
-                        ttl: Some(SimDuration::from_secs(3)),
-                    })
+                response.result == Ok(Answer::KeptAlive { ttl: Some(SimDuration::from_secs(3)) })
             })
             .count();
         assert_eq!(kept, 5);
@@ -340,25 +293,15 @@ fn leases_are_kept_alive_through_any_member() {
 #[test]
 fn a_new_leader_gives_leases_their_whole_time_and_an_election_timeout() {
     for seed in 0..10 {
-        let script = |start| {
-            vec![
-                (3_000, watch("k", 0)),
-                (start, grant(10)),
-                (start + 50, put("k", "v", OWN)),
-            ]
-        };
+        let script =
+            |start| vec![(3_000, watch("k", 0)), (start, grant(10)), (start + 50, put("k", "v", OWN))];
         let scripts = [(0, script(4_000)), (1, script(4_000)), (2, script(4_000))];
         let mut world = cluster(seed, true, &scripts);
-        let kill = Fault::Kill {
-            target: Target::Role("etcd-leader".into()),
-        };
+        let kill = Fault::Kill { target: Target::Role("etcd-leader".into()) };
         fault(&mut world, 10_000, kill, None);
         run(&mut world, 9_999);
         let old = leader(&world);
-        while (0..3)
-            .filter(|index| *index != old)
-            .all(|index| !server(&world, index).is_leader())
-        {
+        while (0..3).filter(|index| *index != old).all(|index| !server(&world, index).is_leader()) {
             assert!(world.step());
         }
         let elected = world.now().as_secs_f64();
@@ -372,16 +315,10 @@ fn a_new_leader_gives_leases_their_whole_time_and_an_election_timeout() {
 
 #[test]
 fn leases_outlive_the_loss_of_the_quorum() {
-    let script = vec![
-        (3_000, watch("k", 0)),
-        (4_000, grant(5)),
-        (4_100, put("k", "v", OWN)),
-    ];
+    let script = vec![(3_000, watch("k", 0)), (4_000, grant(5)), (4_100, put("k", "v", OWN))];
     let mut world = cluster(3, true, &[(0, script)]);
     for other in ["etcd-1", "etcd-2"] {
-        let off = Fault::PowerOff {
-            target: Target::Process(other.into()),
-        };
+        let off = Fault::PowerOff { target: Target::Process(other.into()) };
         fault(&mut world, 5_000, off, Some(60_000));
     }
     run(&mut world, 65_000);
@@ -395,9 +332,8 @@ fn leases_outlive_the_loss_of_the_quorum() {
 #[test]
 fn one_of_many_gets_the_lock() {
     for seed in 0..10 {
-        let scripts: Vec<_> = (0..6)
-            .map(|client| (client % 3, vec![(4_000, acquire("lock", &client.to_string()))]))
-            .collect();
+        let scripts: Vec<_> =
+            (0..6).map(|client| (client % 3, vec![(4_000, acquire("lock", &client.to_string()))])).collect();
         let mut world = cluster(seed, true, &scripts);
         run(&mut world, 6_000);
         let winners = (0..6)
@@ -425,11 +361,7 @@ fn watches_see_whole_revisions_in_order_and_replay_history() {
             (4_000 + n * 50, request)
         })
         .collect();
-    let scripts = [
-        (0, writes),
-        (1, vec![(3_000, watch("a/", 0))]),
-        (2, vec![(8_000, watch("a/", 7))]),
-    ];
+    let scripts = [(0, writes), (1, vec![(3_000, watch("a/", 0))]), (2, vec![(8_000, watch("a/", 7))])];
     let mut world = cluster(11, true, &scripts);
     run(&mut world, 9_000);
     let revisions = |client| -> Vec<u64> {
@@ -443,11 +375,7 @@ fn watches_see_whole_revisions_in_order_and_replay_history() {
         });
         revisions.collect()
     };
-    let twice = |from| {
-        (from..22)
-            .flat_map(|revision| [revision, revision])
-            .collect::<Vec<_>>()
-    };
+    let twice = |from| (from..22).flat_map(|revision| [revision, revision]).collect::<Vec<_>>();
     assert_eq!(revisions(1), twice(2));
     assert_eq!(revisions(2), twice(7));
 }
@@ -461,10 +389,7 @@ fn a_cut_off_member_serves_stale_reads_only_if_asked_to() {
     let write = (11_000, put("k", "new", None));
     let scripts: Vec<_> = (0..3)
         .flat_map(|member| {
-            [
-                (member, vec![(4_000, put("k", "old", None)), write.clone()]),
-                (member, reads.clone()),
-            ]
+            [(member, vec![(4_000, put("k", "old", None)), write.clone()]), (member, reads.clone())]
         })
         .collect();
     let mut world = cluster(5, true, &scripts);
@@ -474,9 +399,7 @@ fn a_cut_off_member_serves_stale_reads_only_if_asked_to() {
     let others = (0..3).filter(|member| *member != alone);
     let cut = Fault::Partition {
         from: vec![Target::Process(format!("etcd-{alone}"))],
-        to: others
-            .map(|member| Target::Process(format!("etcd-{member}")))
-            .collect(),
+        to: others.map(|member| Target::Process(format!("etcd-{member}"))).collect(),
         direction: sim_core::Direction::Both,
     };
     fault(&mut world, 10_000, cut, None);
@@ -504,10 +427,7 @@ fn a_cut_off_member_serves_stale_reads_only_if_asked_to() {
     }
     // A write at the member alone is given up after the request timeout.
     let (at, _, response) = responses(&world, 2 * alone)[1].clone();
-    assert!(
-        response.result.is_err() && (17.9..18.2).contains(&at),
-        "{at} {response:?}"
-    );
+    assert!(response.result.is_err() && (17.9..18.2).contains(&at), "{at} {response:?}");
 }
 
 /// A paused leader that comes back does not renew a lease that its successor has revoked.
@@ -518,28 +438,16 @@ fn a_deposed_leader_does_not_renew_after_a_pause() {
             seed,
             true,
             &[0, 1, 2].map(|member| {
-                (
-                    member,
-                    vec![
-                        (4_000, grant(3)),
-                        (4_100, put("k", "v", OWN)),
-                        (12_000, KEEP_ALIVE),
-                    ],
-                )
+                (member, vec![(4_000, grant(3)), (4_100, put("k", "v", OWN)), (12_000, KEEP_ALIVE)])
             }),
         );
-        let pause = Fault::Pause {
-            target: Target::Role("etcd-leader".into()),
-        };
+        let pause = Fault::Pause { target: Target::Role("etcd-leader".into()) };
         fault(&mut world, 5_000, pause, Some(15_000));
         run(&mut world, 4_900);
         let paused = leader(&world);
         run(&mut world, 30_000);
         let answer = &responses(&world, paused)[2].2.result;
-        assert!(
-            !matches!(answer, Ok(Answer::KeptAlive { ttl: Some(_) })),
-            "seed {seed}: {answer:?}"
-        );
+        assert!(!matches!(answer, Ok(Answer::KeptAlive { ttl: Some(_) })), "seed {seed}: {answer:?}");
     }
 }
 
@@ -547,9 +455,7 @@ fn a_deposed_leader_does_not_renew_after_a_pause() {
 #[test]
 fn a_returning_follower_catches_up() {
     for lasts in [2_000, 30_000] {
-        let writes = (0..200)
-            .map(|n| (4_000 + n * 200, put("k", &n.to_string(), None)))
-            .collect();
+        let writes = (0..200).map(|n| (4_000 + n * 200, put("k", &n.to_string(), None))).collect();
         let mut world = cluster(2, true, &[(0, writes)]);
         run(&mut world, 9_000);
         fault(&mut world, 10_000, cut_off("etcd-follower"), Some(lasts));
@@ -568,18 +474,12 @@ fn writes_go_on_after_the_leader_is_killed_as_fast_as_measured() {
     let mut times: Vec<f64> = (0..400)
         .map(|seed| {
             let kill_at = 10_000 + seed * 37 % 100;
-            let tries = |_| {
-                (0..200)
-                    .map(|n| (kill_at + n * 20, put("k", "v", None)))
-                    .collect()
-            };
+            let tries = |_| (0..200).map(|n| (kill_at + n * 20, put("k", "v", None))).collect();
             let scripts: Vec<_> = (0..3).map(|member| (member, tries(member))).collect();
             let mut world = cluster(seed, false, &scripts);
             run(&mut world, kill_at - 1);
             let old = leader(&world);
-            let kill = Fault::Kill {
-                target: Target::Role("etcd-leader".into()),
-            };
+            let kill = Fault::Kill { target: Target::Role("etcd-leader".into()) };
             fault(&mut world, kill_at, kill, None);
             run(&mut world, kill_at + 4_000);
             (0..3)
@@ -613,13 +513,9 @@ fn an_idle_cluster_costs_its_heartbeats() {
 fn a_rebooted_member_votes_in_the_next_election() {
     for seed in 0..20 {
         let mut world = cluster(seed, true, &[]);
-        let off = Fault::PowerOff {
-            target: Target::Role("etcd-follower".into()),
-        };
+        let off = Fault::PowerOff { target: Target::Role("etcd-follower".into()) };
         fault(&mut world, 10_000, off, Some(2_000));
-        let kill = Fault::Kill {
-            target: Target::Role("etcd-leader".into()),
-        };
+        let kill = Fault::Kill { target: Target::Role("etcd-leader".into()) };
         fault(&mut world, 20_000, kill, None);
         run(&mut world, 19_999);
         let old = leader(&world);
@@ -633,16 +529,11 @@ fn a_rebooted_member_votes_in_the_next_election() {
 #[test]
 fn a_stalled_disk_costs_the_leadership_only_if_something_is_written() {
     for writes in [true, false] {
-        let script = (0..100)
-            .filter(|_| writes)
-            .map(|n| (9_000 + n * 100, put("k", "v", None)))
-            .collect();
+        let script = (0..100).filter(|_| writes).map(|n| (9_000 + n * 100, put("k", "v", None))).collect();
         let mut world = cluster(4, true, &[(0, script)]);
         run(&mut world, 9_900);
         let old = leader(&world);
-        let stall = Fault::DiskStall {
-            target: Target::HostOf("etcd-leader".into()),
-        };
+        let stall = Fault::DiskStall { target: Target::HostOf("etcd-leader".into()) };
         fault(&mut world, 10_000, stall, Some(5_000));
         run(&mut world, 14_900);
         let others = (0..3).filter(|index| *index != old);
@@ -682,16 +573,10 @@ fn members_agree_after_trouble() {
             let target = || Target::Role(["etcd", "etcd-leader", "etcd-follower"][seed as usize % 3].into());
             let trouble = match random.below(6) {
                 0 => Fault::Kill { target: target() },
-                1 => Fault::PowerOff {
-                    target: Target::HostOf("etcd-leader".into()),
-                },
+                1 => Fault::PowerOff { target: Target::HostOf("etcd-leader".into()) },
                 2 => Fault::Pause { target: target() },
-                3 => Fault::Freeze {
-                    target: Target::HostOf("etcd-follower".into()),
-                },
-                4 => Fault::DiskStall {
-                    target: Target::HostOf("etcd-leader".into()),
-                },
+                3 => Fault::Freeze { target: Target::HostOf("etcd-follower".into()) },
+                4 => Fault::DiskStall { target: Target::HostOf("etcd-leader".into()) },
                 _ => cut_off("etcd-leader"),
             };
             let (at, lasts) = (random.between(5_000, 60_000), random.between(50, 12_000));
@@ -703,16 +588,10 @@ fn members_agree_after_trouble() {
             let (own, other) = (server(&world, index).store(), server(&world, leading).store());
             assert_eq!(own.revision(), other.revision(), "seed {seed}, member {index}");
             assert!(own.range("").eq(other.range("")), "seed {seed}, member {index}");
-            assert_eq!(
-                own.history_from(0),
-                other.history_from(0),
-                "seed {seed}, member {index}"
-            );
+            assert_eq!(own.history_from(0), other.history_from(0), "seed {seed}, member {index}");
         }
         let store = server(&world, leading).store();
-        let locks = store
-            .range("lock-")
-            .map(|entry| (entry.create_revision, entry.mod_revision));
+        let locks = store.range("lock-").map(|entry| (entry.create_revision, entry.mod_revision));
         assert!(
             locks.into_iter().all(|(created, changed)| created == changed),
             "a lock that exists is never written again"

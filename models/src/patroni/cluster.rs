@@ -18,11 +18,34 @@ use sim_core::{
 
 use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
-use super::{Configuration, Inputs, RestPath};
+use super::{Configuration, Inputs, Packet, RestPath};
 use crate::routing::{
-    ApplicationSpec, Balance, HaProxySpec, MultiHostClientSpec, OnTimeout, PgBouncerSpec, ProxyServer,
-    StatementTimeout, StickyClientSpec, Work, Workload,
+    Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
+    OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work,
+    Workload,
 };
+
+sim_core::system! {
+    /// The processes of a whole cluster: its nodes, proxies and clients.
+    pub enum ClusterProcess {
+        Node(Node),
+        HaProxy(HaProxy),
+        PgBouncer(PgBouncer),
+        Application(Application),
+        MultiHostClient(MultiHostClient),
+        StickyClient(StickyClient),
+    }
+    spec: ClusterSpec,
+    timer: ClusterTimer,
+    packet: Packet,
+    storage: Disk,
+}
+
+impl From<NodeSpec> for ClusterSpec {
+    fn from(spec: NodeSpec) -> Self {
+        Self::Node(spec)
+    }
+}
 
 /// Regions, zones and their latencies.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -111,7 +134,7 @@ pub struct Plan {
 /// A cluster, ready to run any seed.
 #[derive(Clone, Debug)]
 pub struct PatroniCluster {
-    builder: WorldBuilder<Node>,
+    builder: WorldBuilder<ClusterProcess>,
     cluster: Cluster,
 }
 
@@ -151,7 +174,7 @@ impl PatroniCluster {
     }
 
     /// The world of a seed at its first instant.
-    pub fn world(&self, seed: Seed) -> World<Node> {
+    pub fn world(&self, seed: Seed) -> World<ClusterProcess> {
         self.builder.build(seed)
     }
 
@@ -163,7 +186,7 @@ impl PatroniCluster {
     /// The rows that the cluster holds now: those of the server that accepts writes and whose Patroni holds the lock;
     /// without one, those of a server that accepts writes; without any, those of the longest log on the highest
     /// timeline, from which an operator would rebuild.
-    pub fn surviving<C: FromIterator<u64>>(&self, world: &World<Node>) -> C {
+    pub fn surviving<C: FromIterator<u64>>(&self, world: &World<ClusterProcess>) -> C {
         use sim_core::Process as _;
         let plays =
             |process: ProcessId, role: &str| world.process(process).is_some_and(|state| state.plays(role));
@@ -187,7 +210,7 @@ impl PatroniCluster {
 
 /// Adds proxies and clients to a world.
 struct Clients<'a> {
-    builder: &'a mut WorldBuilder<Node>,
+    builder: &'a mut WorldBuilder<ClusterProcess>,
     plan: &'a Plan,
     members: &'a Arc<[Peer]>,
     app: HostId,
@@ -215,7 +238,7 @@ impl Clients<'_> {
                 let mut spec = StickyClientSpec::new(workload, peer.postgres);
                 spec.interval = load.write_interval;
                 let name = format!("local-client-{}", peer.member.0 + 1);
-                self.add_process(&name, *host, NodeSpec::StickyClient(spec));
+                self.add_process(&name, *host, ClusterSpec::StickyClient(spec));
             }
         }
     }
@@ -231,18 +254,21 @@ impl Clients<'_> {
             .map(|peer| ProxyServer { rest: peer.patroni, traffic: peer.postgres })
             .collect();
         let primary = HaProxySpec::template(RestPath::Primary, servers.clone());
-        let mut primary = self.add_process("haproxy-1", self.app, NodeSpec::HaProxy(primary));
+        let mut primary = self.add_process("haproxy-1", self.app, ClusterSpec::HaProxy(primary));
         let mut replicas = primary;
         if self.plan.load.readers > 0 {
             let spec = HaProxySpec {
                 balance: Balance::RoundRobin,
                 ..HaProxySpec::template(RestPath::Replica, servers)
             };
-            replicas = self.add_process("haproxy-2", self.app, NodeSpec::HaProxy(spec));
+            replicas = self.add_process("haproxy-2", self.app, ClusterSpec::HaProxy(spec));
         }
         if self.plan.load.route == Route::PgBouncer {
-            primary =
-                self.add_process("pgbouncer-1", self.app, NodeSpec::PgBouncer(PgBouncerSpec::new(primary)));
+            primary = self.add_process(
+                "pgbouncer-1",
+                self.app,
+                ClusterSpec::PgBouncer(PgBouncerSpec::new(primary)),
+            );
         }
         Some((primary, replicas))
     }
@@ -252,16 +278,16 @@ impl Clients<'_> {
         Workload { work, stop_at: self.plan.load.stop_at, ..Workload::writes(self.number) }
     }
 
-    fn client(&self, workload: Workload, address: Option<ProcessId>, interval: SimDuration) -> NodeSpec {
+    fn client(&self, workload: Workload, address: Option<ProcessId>, interval: SimDuration) -> ClusterSpec {
         let timeout = self.plan.load.statement_timeout;
         match address {
-            Some(address) => NodeSpec::Application(ApplicationSpec {
+            Some(address) => ClusterSpec::Application(ApplicationSpec {
                 connections: 1,
                 interval: Distribution::Constant(interval),
                 statement_timeout: Some(StatementTimeout { after: timeout, then: OnTimeout::Drop }),
                 ..ApplicationSpec::new(workload, address)
             }),
-            None => NodeSpec::MultiHostClient(MultiHostClientSpec {
+            None => ClusterSpec::MultiHostClient(MultiHostClientSpec {
                 interval,
                 statement_timeout: timeout,
                 ..MultiHostClientSpec::new(workload, self.members.iter().map(|peer| peer.postgres).collect())
@@ -269,7 +295,7 @@ impl Clients<'_> {
         }
     }
 
-    fn add_process(&mut self, name: &str, host: HostId, spec: NodeSpec) -> ProcessId {
+    fn add_process(&mut self, name: &str, host: HostId, spec: ClusterSpec) -> ProcessId {
         let volume = self.builder.add_volume(host, Disk::Nothing, &Distribution::Constant(SimDuration::ZERO));
         self.builder.add_process(ProcessOptions {
             name: name.to_owned(),

@@ -146,11 +146,7 @@ pub struct Adjustment {
 
 impl Timeouts {
     /// The least values that Patroni accepts.
-    const LEAST: Self = Self {
-        ttl: 20,
-        loop_wait: 1,
-        retry_timeout: 3,
-    };
+    const LEAST: Self = Self { ttl: 20, loop_wait: 1, retry_timeout: 3 };
 
     /// What Patroni makes of the values, and what it changes (`Config._validate_and_adjust_timeouts` in
     /// `patroni/config.py`): each is raised to its minimum first; then, so that a primary gives up before its lock
@@ -173,11 +169,7 @@ impl Timeouts {
         let loop_wait = at_least("loop_wait", self.loop_wait, Self::LEAST.loop_wait);
         let retry_timeout = at_least("retry_timeout", self.retry_timeout, Self::LEAST.retry_timeout);
         let ttl = at_least("ttl", self.ttl, Self::LEAST.ttl);
-        let raised = Self {
-            ttl,
-            loop_wait,
-            retry_timeout,
-        };
+        let raised = Self { ttl, loop_wait, retry_timeout };
         let adjusted = raised.within_rule();
         for (key, before, after) in [
             ("loop_wait", loop_wait, adjusted.loop_wait),
@@ -201,16 +193,9 @@ impl Timeouts {
         let least = Self::LEAST.loop_wait;
         let doubled = self.retry_timeout.saturating_mul(2);
         if doubled.saturating_add(least) > self.ttl {
-            Self {
-                loop_wait: least,
-                retry_timeout: (self.ttl - least) / 2,
-                ..self
-            }
+            Self { loop_wait: least, retry_timeout: (self.ttl - least) / 2, ..self }
         } else if doubled.saturating_add(self.loop_wait) > self.ttl {
-            Self {
-                loop_wait: self.ttl - doubled,
-                ..self
-            }
+            Self { loop_wait: self.ttl - doubled, ..self }
         } else {
             self
         }
@@ -224,17 +209,8 @@ mod tests {
     #[track_caller]
     fn check(before: [i64; 3], after: [i64; 3], changed: &[&str]) {
         let [ttl, loop_wait, retry_timeout] = before;
-        let (adjusted, adjustments) = Timeouts {
-            ttl,
-            loop_wait,
-            retry_timeout,
-        }
-        .adjust();
-        assert_eq!(
-            [adjusted.ttl, adjusted.loop_wait, adjusted.retry_timeout],
-            after,
-            "{adjustments:?}"
-        );
+        let (adjusted, adjustments) = Timeouts { ttl, loop_wait, retry_timeout }.adjust();
+        assert_eq!([adjusted.ttl, adjusted.loop_wait, adjusted.retry_timeout], after, "{adjustments:?}");
         let keys: Vec<&str> = adjustments.iter().map(|adjustment| adjustment.key).collect();
         assert_eq!(keys, changed);
     }

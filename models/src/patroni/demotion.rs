@@ -110,11 +110,7 @@ impl Member {
 
     fn stop_server(&mut self, context: &mut impl Context<Self>, mode: DemoteMode) {
         self.control(context, Control::Stop(stop_mode(mode)));
-        let poll = if mode == DemoteMode::Graceful {
-            CONTROL_POLL
-        } else {
-            STOP_POLL
-        };
+        let poll = if mode == DemoteMode::Graceful { CONTROL_POLL } else { STOP_POLL };
         context.set_timer(Timer::Task, poll);
     }
 

@@ -93,7 +93,7 @@ mod system;
 mod task;
 mod watchdog;
 
-pub use cluster::{Load, PatroniCluster, Placement, Plan, Route};
+pub use cluster::{ClusterProcess, ClusterSpec, ClusterTimer, Load, PatroniCluster, Placement, Plan, Route};
 pub use config::{Adjustment, Configuration, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode};
 pub use inputs::Inputs;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};

@@ -332,10 +332,7 @@ mod tests {
         let configuration = Configuration::default();
         let decision = decide(&status(rows), view, &configuration, Lsn(changed_at));
         let ids = |members: &[MemberId]| members.iter().map(|member| member.0).collect::<Vec<_>>();
-        assert_eq!(
-            (&ids(&decision.picked)[..], &ids(&decision.confirmed)[..]),
-            expected
-        );
+        assert_eq!((&ids(&decision.picked)[..], &ids(&decision.confirmed)[..]), expected);
     }
 
     #[test]

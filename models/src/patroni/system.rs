@@ -14,7 +14,6 @@ use super::member::{Member, Peer};
 use super::packet::Packet;
 use crate::etcd;
 use crate::postgres::{self, DataDirectory, DataRecord, MemberId};
-use crate::routing::{Application, HaProxy, MultiHostClient, PgBouncer, StickyClient};
 
 sim_core::system! {
     /// The processes of a cluster: etcd members, `PostgreSQL` servers, and a Patroni beside each server.
@@ -22,11 +21,6 @@ sim_core::system! {
         Etcd(etcd::Server),
         Postgres(postgres::Server),
         Member(Member),
-        HaProxy(HaProxy),
-        PgBouncer(PgBouncer),
-        Application(Application),
-        MultiHostClient(MultiHostClient),
-        StickyClient(StickyClient),
     }
     spec: NodeSpec,
     timer: NodeTimer,
@@ -62,7 +56,6 @@ impl Storage for Disk {
 
     fn apply(&mut self, record: &DiskRecord) {
         match (self, record) {
-            (Self::Nothing, DiskRecord::Nothing) => {}
             (Self::Etcd(disk), DiskRecord::Etcd(record)) => disk.apply(record),
             (Self::Data(data), DiskRecord::Data(record)) => data.apply(record),
             (Self::Nothing, DiskRecord::Nothing) => {}
@@ -167,7 +160,7 @@ where
             host: *host,
             volume,
             starts_with_host: true,
-            spec: NodeSpec::Etcd(etcd::Spec::new(etcd.to_vec())).into(),
+            spec: NodeSpec::Etcd(etcd_spec.clone()).into(),
         });
     }
     let members: Arc<[Peer]> = (0..member_hosts.len())
@@ -185,11 +178,7 @@ where
     for (peer, host) in members.iter().zip(member_hosts) {
         let number = peer.member.0 + 1;
         let fresh = DataDirectory::new_primary();
-        let contents = if peer.member.0 == 0 {
-            fresh
-        } else {
-            fresh.base_backup(None)
-        };
+        let contents = if peer.member.0 == 0 { fresh } else { fresh.base_backup(None) };
         let volume = builder.add_volume(*host, Disk::Data(contents).into(), sync_latency);
         builder.add_process(ProcessOptions {
             name: format!("postgres-{number}"),

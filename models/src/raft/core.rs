@@ -135,12 +135,9 @@ impl<T: Clone> Raft<T> {
             return;
         }
         match message {
-            Message::VoteRequest {
-                term,
-                last_term,
-                last_index,
-                pre,
-            } => self.on_vote_request(now, from, term, (last_term, last_index), pre, random),
+            Message::VoteRequest { term, last_term, last_index, pre } => {
+                self.on_vote_request(now, from, term, (last_term, last_index), pre, random)
+            }
             Message::Vote { term, granted, pre } => self.on_vote(now, from, term, granted, pre, random),
             Message::Append(append) => {
                 self.hear_leader(now, from, random);

@@ -18,10 +18,7 @@ pub struct Disk<T> {
 
 impl<T> Default for Disk<T> {
     fn default() -> Self {
-        Self {
-            hard_state: HardState::default(),
-            log: Log::default(),
-        }
+        Self { hard_state: HardState::default(), log: Log::default() }
     }
 }
 

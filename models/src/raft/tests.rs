@@ -21,10 +21,7 @@ impl Probe for OneLeaderPerTerm {
         let (MarkKind::Elected, Some(process)) = (mark.kind, mark.process) else {
             return None;
         };
-        let other = self
-            .0
-            .iter()
-            .find(|(term, other)| *term == mark.value && *other != process);
+        let other = self.0.iter().find(|(term, other)| *term == mark.value && *other != process);
         let violation = other.map(|(term, other)| Violation {
             at: mark.at,
             name: "two-leaders-in-one-term",
@@ -40,23 +37,15 @@ impl Probe for OneLeaderPerTerm {
 }
 
 fn cluster(nodes: usize, pre_vote: bool, loss: Probability, seed: u64) -> World<Node> {
-    let link = LinkQuality {
-        latency: Distribution::Uniform(MILLI, MILLI * 20),
-        loss,
-    };
+    let link = LinkQuality { latency: Distribution::Uniform(MILLI, MILLI * 20), loss };
     let mut topology = Topology::uniform(&link);
     let region = topology.add_region("region");
     let zone = topology.add_zone(region, "zone");
-    let hosts: Vec<_> = (0..nodes)
-        .map(|index| topology.add_host(zone, &format!("host-{index}")))
-        .collect();
+    let hosts: Vec<_> = (0..nodes).map(|index| topology.add_host(zone, &format!("host-{index}"))).collect();
     let mut builder = WorldBuilder::new(topology);
     for (index, host) in hosts.into_iter().enumerate() {
         let volume = builder.add_volume(host, Disk::default(), &Distribution::Uniform(MILLI, MILLI * 40));
-        let timing = Timing::Ticks {
-            tick: MILLI * 100,
-            election_ticks: 10,
-        };
+        let timing = Timing::Ticks { tick: MILLI * 100, election_ticks: 10 };
         builder.add_process(ProcessOptions {
             name: format!("node-{index}"),
             host,
@@ -113,10 +102,8 @@ struct Committed(Vec<(Entry<u64>, Term)>);
 impl Committed {
     /// Compares all nodes with each other and with what was committed before.
     fn check(&mut self, world: &World<Node>) {
-        let nodes: Vec<_> = world
-            .process_ids()
-            .filter_map(|process| world.process(process)?.raft())
-            .collect();
+        let nodes: Vec<_> =
+            world.process_ids().filter_map(|process| world.process(process)?.raft()).collect();
         let newest = nodes.iter().map(|raft| raft.term()).max().unwrap_or_default();
         for raft in &nodes {
             for index in 1..=raft.commit() {
@@ -163,9 +150,7 @@ fn survive(nodes: usize, pre_vote: bool, seed: u64) -> usize {
     }
     // 50 s: the trouble was over after 46 s at the latest, and everybody was told since.
     let leaders = world.process_ids().filter(|process| {
-        world
-            .process(*process)
-            .is_some_and(|node| sim_core::Process::plays(node, "raft-leader"))
+        world.process(*process).is_some_and(|node| sim_core::Process::plays(node, "raft-leader"))
     });
     assert_eq!(leaders.count(), 1, "seed {seed}");
     committed.0.len()
@@ -225,11 +210,7 @@ fn only_without_pre_vote_a_returning_node_forces_an_election() {
             }]))
             .unwrap();
         world.run(SimTime::from_nanos(40_000_000_000), u64::MAX);
-        let elected = world
-            .marks()
-            .iter()
-            .filter(|mark| mark.kind == MarkKind::Elected)
-            .count();
+        let elected = world.marks().iter().filter(|mark| mark.kind == MarkKind::Elected).count();
         assert_eq!(elected, elections, "pre-vote {pre_vote}");
     }
 }
@@ -238,16 +219,10 @@ fn only_without_pre_vote_a_returning_node_forces_an_election() {
 fn alone(terms: &[u64], term: u64) -> (Raft<u64>, Stream) {
     let mut disk = Disk::default();
     for term in terms {
-        disk.log.push(Entry {
-            term: Term(*term),
-            payload: None,
-        });
+        disk.log.push(Entry { term: Term(*term), payload: None });
     }
     disk.hard_state.term = Term(term);
-    let timing = Timing::Ticks {
-        tick: MILLI * 100,
-        election_ticks: 10,
-    };
+    let timing = Timing::Ticks { tick: MILLI * 100, election_ticks: 10 };
     let mut random = Seed(1).stream("node", 0);
     let config = Config::etcd(NodeId(0), 3, timing, false);
     let raft = Raft::new(config, &disk, HostTime::ZERO, &mut random);
@@ -265,21 +240,13 @@ fn settle(raft: &mut Raft<u64>, random: &mut Stream) -> Vec<(NodeId, Message<u64
 #[test]
 fn votes_and_acknowledgements_leave_only_after_the_sync() {
     let (mut raft, mut random) = alone(&[], 1);
-    let request = Message::VoteRequest {
-        term: Term(2),
-        last_term: Term(1),
-        last_index: 1,
-        pre: false,
-    };
+    let request = Message::VoteRequest { term: Term(2), last_term: Term(1), last_index: 1, pre: false };
     let append = Message::Append(Arc::new(Append {
         term: Term(2),
         previous_index: 0,
         previous_term: Term(0),
         commit: 1,
-        entries: vec![Entry {
-            term: Term(2),
-            payload: Some(7),
-        }],
+        entries: vec![Entry { term: Term(2), payload: Some(7) }],
     }));
     for message in [request, append] {
         raft.step(HostTime::ZERO, NodeId(1), message, &mut random);
@@ -299,21 +266,13 @@ fn a_leader_commits_older_entries_only_with_one_of_its_own_term() {
     let deadline = raft.election_deadline().unwrap();
     raft.on_election_timer(deadline, &mut random);
     settle(&mut raft, &mut random);
-    let vote = Message::Vote {
-        term: Term(3),
-        granted: true,
-        pre: false,
-    };
+    let vote = Message::Vote { term: Term(3), granted: true, pre: false };
     raft.step(deadline, NodeId(1), vote, &mut random);
     assert_eq!(raft.role(), Role::Leader);
     settle(&mut raft, &mut random);
     let held = |index| Message::Appended { term: Term(3), index };
     raft.step(deadline, NodeId(1), held(2), &mut random);
-    assert_eq!(
-        raft.commit(),
-        0,
-        "the entry of term 2 has a majority, but term 3 has none"
-    );
+    assert_eq!(raft.commit(), 0, "the entry of term 2 has a majority, but term 3 has none");
     raft.step(deadline, NodeId(1), held(3), &mut random);
     assert_eq!(raft.commit(), 3);
 }
@@ -325,18 +284,11 @@ fn a_leader_counts_its_own_entries_only_when_they_are_durable() {
     let deadline = raft.election_deadline().unwrap();
     raft.on_election_timer(deadline, &mut random);
     settle(&mut raft, &mut random);
-    let vote = Message::Vote {
-        term: Term(2),
-        granted: true,
-        pre: false,
-    };
+    let vote = Message::Vote { term: Term(2), granted: true, pre: false };
     raft.step(deadline, NodeId(2), vote, &mut random);
     assert!(raft.begin_write().is_some_and(|write| write.must_sync));
     assert!(raft.next_message().is_some(), "a leader sends before it syncs");
-    let held = Message::Appended {
-        term: Term(2),
-        index: 1,
-    };
+    let held = Message::Appended { term: Term(2), index: 1 };
     raft.step(deadline, NodeId(1), held, &mut random);
     assert_eq!(raft.commit(), 0);
     raft.on_persisted(deadline, &mut random);

@@ -296,17 +296,9 @@ impl PgBouncer {
     /// No fresh connection is left: each client that waits is worth one check, or else a new connection.
     fn serve_the_rest(&mut self, context: &mut impl Context<Self>) {
         let in_state = |state| move |server: &&Server| server.state == state;
-        let tested = self
-            .servers
-            .iter()
-            .flatten()
-            .filter(in_state(ServerState::Tested))
-            .count();
+        let tested = self.servers.iter().flatten().filter(in_state(ServerState::Tested)).count();
         for _ in tested..self.queue.len() {
-            let Some(server) = self
-                .last_used_idle()
-                .and_then(|index| self.servers[index].as_mut())
-            else {
+            let Some(server) = self.last_used_idle().and_then(|index| self.servers[index].as_mut()) else {
                 self.launch_connection(context);
                 return;
             };

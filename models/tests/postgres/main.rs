@@ -573,8 +573,7 @@ fn a_standby_gives_a_silent_upstream_up_and_follows_it_again_later() {
 fn a_primary_that_was_stopped_does_not_hold_its_own_absence_against_its_standbys() {
     let timeout = SECOND * 30;
     for offset in 0..15 {
-        let mut cluster =
-            Cluster::with(Parameters { wal_sender_timeout: timeout, ..Parameters::default() });
+        let mut cluster = Cluster::with(Parameters { wal_sender_timeout: timeout, ..Parameters::default() });
         cluster.run(SECOND * offset);
         cluster.insert("n1", offset, "on");
         cluster.run(MS * 100);

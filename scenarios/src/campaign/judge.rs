@@ -74,20 +74,14 @@ pub struct Judgement {
 
 impl Judgement {
     fn new(verdict: Verdict, evidence: impl Into<String>) -> Self {
-        Self {
-            verdict,
-            evidence: evidence.into(),
-        }
+        Self { verdict, evidence: evidence.into() }
     }
 }
 
 /// Judges one run by the promises of its scenario.
 pub fn judge(promises: &[Promise], record: &Record, measures: &Measures) -> Judgement {
     if let EndReason::Panicked(message) = &record.end {
-        return Judgement::new(
-            Verdict::ModelPanicked,
-            format!("at {}: {message}", record.ended_at),
-        );
+        return Judgement::new(Verdict::ModelPanicked, format!("at {}: {message}", record.ended_at));
     }
     if let Some(violation) = &record.violation {
         return Judgement::new(
@@ -132,10 +126,7 @@ fn judge_promise(promise: Promise, measures: &Measures) -> Judgement {
         ),
         Promise::RecoversWithin(_) if !availability.recovered => Judgement::new(
             Verdict::NotRecovered,
-            format!(
-                "unavailable for {} when the run ended",
-                availability.outage_at_least
-            ),
+            format!("unavailable for {} when the run ended", availability.outage_at_least),
         ),
         Promise::RecoversWithin(limit) if availability.outage.is_none_or(|outage| outage > limit) => {
             Judgement::new(

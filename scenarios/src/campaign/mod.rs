@@ -72,10 +72,7 @@ pub fn run_seeds(
             Some(outcome)
         })
         .collect();
-    Runs {
-        outcomes: outcomes.into_iter().flatten().collect(),
-        seeds,
-    }
+    Runs { outcomes: outcomes.into_iter().flatten().collect(), seeds }
 }
 
 /// Runs one seed with the schedule that it draws, without a log.
@@ -97,31 +94,15 @@ pub fn run_schedule(
     options.fault = options.fault.or_else(|| timed_fault(&result.faults));
     let measures = measure(&result.record, &result.surviving, &options);
     let judgement = judge(&case.scenario.promises, &result.record, &measures);
-    let row = RunRow::new(
-        case.scenario.name.as_str(),
-        seed,
-        judgement.verdict.name(),
-        &result.record,
-        &measures,
-    );
-    let missed_faults = result
-        .faults
-        .iter()
-        .filter(|fault| fault.processes.is_empty())
-        .count() as u32;
-    let outcome = Outcome {
-        row,
-        judgement,
-        missed_faults,
-    };
+    let row =
+        RunRow::new(case.scenario.name.as_str(), seed, judgement.verdict.name(), &result.record, &measures);
+    let missed_faults = result.faults.iter().filter(|fault| fault.processes.is_empty()).count() as u32;
+    let outcome = Outcome { row, judgement, missed_faults };
     (outcome, result)
 }
 
 /// The fault from which a failover is timed: the first that hit somebody and is more than a slow link, which scenarios
 /// use to set the stage. None leaves it to the measures.
 fn timed_fault(faults: &[DeliveredFault]) -> Option<SimTime> {
-    faults
-        .iter()
-        .find(|fault| fault.kind != "degrade" && !fault.processes.is_empty())
-        .map(|fault| fault.at)
+    faults.iter().find(|fault| fault.kind != "degrade" && !fault.processes.is_empty()).map(|fault| fault.at)
 }

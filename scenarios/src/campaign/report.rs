@@ -76,11 +76,8 @@ impl Report {
         let outcomes = &runs.outcomes;
         let rows: Vec<_> = outcomes.iter().map(|outcome| outcome.row.clone()).collect();
         let failed = |outcome: &&Outcome| outcome.judgement.verdict.exit() == Exit::Violated;
-        let failed_seeds: Vec<Seed> = outcomes
-            .iter()
-            .filter(failed)
-            .map(|outcome| outcome.row.seed)
-            .collect();
+        let failed_seeds: Vec<Seed> =
+            outcomes.iter().filter(failed).map(|outcome| outcome.row.seed).collect();
         let not_found: Vec<Promise> = scenario
             .promises
             .iter()
@@ -109,10 +106,8 @@ impl Report {
             complete,
             not_found,
             failed_seeds,
-            runs_with_missed_faults: outcomes
-                .iter()
-                .filter(|outcome| outcome.missed_faults > 0)
-                .count() as u64,
+            runs_with_missed_faults: outcomes.iter().filter(|outcome| outcome.missed_faults > 0).count()
+                as u64,
             summary: ScenarioSummary::new(&rows, VERSION).ok(),
         }
     }

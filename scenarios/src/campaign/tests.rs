@@ -47,11 +47,7 @@ fn a_broken_promise_fails_with_its_seeds() {
     assert_eq!(report.verdict, ScenarioVerdict::Violated);
     let first = &runs.outcomes[report.failed_seeds[0].0 as usize];
     assert_eq!(first.judgement.verdict, Verdict::AckedWriteLost);
-    assert!(
-        first.judgement.evidence.starts_with("lost "),
-        "{}",
-        first.judgement.evidence
-    );
+    assert!(first.judgement.evidence.starts_with("lost "), "{}", first.judgement.evidence);
 }
 
 #[test]
@@ -68,14 +64,8 @@ fn recovery_is_held_against_its_limit() {
     let verdict = |text: &str| runs(text, SeedRange::first(1), 1).1.outcomes[0].judgement.verdict;
     let text = scenario_text("sync");
     assert_eq!(verdict(&text), Verdict::Kept);
-    assert_eq!(
-        verdict(&text.replace("\"20s\"", "\"2s\"")),
-        Verdict::RecoveryTooSlow
-    );
-    assert_eq!(
-        verdict(&text.replace("lasts = \"5s\"\n", "")),
-        Verdict::NotRecovered
-    );
+    assert_eq!(verdict(&text.replace("\"20s\"", "\"2s\"")), Verdict::RecoveryTooSlow);
+    assert_eq!(verdict(&text.replace("lasts = \"5s\"\n", "")), Verdict::NotRecovered);
     let budget = text.replace("horizon", "event_budget = 1000\nhorizon");
     assert_eq!(verdict(&budget), Verdict::Undecided);
 }
@@ -129,10 +119,7 @@ fn a_failover_is_timed_from_the_first_fault_that_is_more_than_a_slow_link() {
         index: 0,
         at: SimTime::from_nanos(at),
         kind,
-        processes: hit
-            .then_some(sim_core::ProcessId::from_index(0))
-            .into_iter()
-            .collect(),
+        processes: hit.then_some(sim_core::ProcessId::from_index(0)).into_iter().collect(),
         accepted: true,
     };
     let stage = [fault(1, "degrade", true), fault(2, "kill", false)];

@@ -75,10 +75,8 @@ pub(super) fn run(
     let scenarios = select::scenarios(&options.scenarios)?;
     let cases = select::cases(&scenarios, &options.settings.read()?, terminal)?;
     // Everything is built before the first run: a mistake in the last scenario should not cost a night.
-    let systems: Vec<Box<dyn System>> = cases
-        .iter()
-        .map(|case| build(families, case))
-        .collect::<Result<_, _>>()?;
+    let systems: Vec<Box<dyn System>> =
+        cases.iter().map(|case| build(families, case)).collect::<Result<_, _>>()?;
     let stop = stop_on_interrupt();
     let progress = progress_bar(options.seeds.len() * cases.len() as u64, terminal.interactive);
     let threads = rayon::ThreadPoolBuilder::new()
@@ -105,15 +103,8 @@ pub(super) fn run(
 
 /// The gravest end of all scenarios; scenarios that an interrupt left out are undecided.
 fn overall(checked: &[Checked], wanted: usize) -> Exit {
-    let left_out = if checked.len() < wanted {
-        Exit::Undecided
-    } else {
-        Exit::Kept
-    };
-    checked
-        .iter()
-        .map(|one| one.report.verdict.exit())
-        .fold(left_out, Exit::max)
+    let left_out = if checked.len() < wanted { Exit::Undecided } else { Exit::Kept };
+    checked.iter().map(|one| one.report.verdict.exit()).fold(left_out, Exit::max)
 }
 
 /// The first interrupt stops taking seeds, the second ends the command.
@@ -139,11 +130,7 @@ fn progress_bar(length: u64, interactive: bool) -> ProgressBar {
 }
 
 fn write_files(options: &Options, checked: &[Checked], exit: Exit) -> Result<(), Failure> {
-    let rows = || {
-        checked
-            .iter()
-            .flat_map(|one| one.runs.outcomes.iter().map(|outcome| &outcome.row))
-    };
+    let rows = || checked.iter().flat_map(|one| one.runs.outcomes.iter().map(|outcome| &outcome.row));
     if let Some(path) = &options.csv {
         let mut text = Vec::new();
         analysis::write_csv(&mut text, rows()).map_err(|error| Failure::Internal(error.to_string()))?;
@@ -169,20 +156,15 @@ fn write_files(options: &Options, checked: &[Checked], exit: Exit) -> Result<(),
                 sample: Sample::new(one.runs.outcomes.iter().map(|outcome| outcome.row.outage)),
             })
             .collect();
-        let title = format!(
-            "Longest outage of a run (hasim {VERSION}, seeds {})",
-            options.seeds
-        );
+        let title = format!("Longest outage of a run (hasim {VERSION}, seeds {})", options.seeds);
         atomic_file::write(path, ecdf(&series, &title).as_bytes())?;
     }
     Ok(())
 }
 
 fn show(options: &Options, checked: &[Checked], terminal: &mut Terminal<'_>) -> Result<(), Failure> {
-    let reports: Vec<(String, Report)> = checked
-        .iter()
-        .map(|one| (one.case.scenario.name.clone(), one.report.clone()))
-        .collect();
+    let reports: Vec<(String, Report)> =
+        checked.iter().map(|one| (one.case.scenario.name.clone(), one.report.clone())).collect();
     terminal.print(&table::table(&reports, options.seeds))?;
     for one in checked {
         show_failures(options, one, terminal)?;
@@ -196,16 +178,10 @@ fn show_failures(options: &Options, one: &Checked, terminal: &mut Terminal<'_>) 
     let finished = one.runs.outcomes.len();
     let mut lines = Vec::new();
     if !report.complete {
-        lines.push(format!(
-            "{name}: interrupted after {finished} of {} seeds",
-            report.seeds.len()
-        ));
+        lines.push(format!("{name}: interrupted after {finished} of {} seeds", report.seeds.len()));
     }
     if report.runs_with_missed_faults > 0 {
-        lines.push(format!(
-            "{name}: in {} runs a fault hit nobody",
-            report.runs_with_missed_faults
-        ));
+        lines.push(format!("{name}: in {} runs a fault hit nobody", report.runs_with_missed_faults));
     }
     for promise in &report.not_found {
         lines.push(format!("{name}: {promise}: not in {finished} runs"));
@@ -217,17 +193,12 @@ fn show_failures(options: &Options, one: &Checked, terminal: &mut Terminal<'_>) 
         let repro = Repro::new(&one.case, one.case.scenario.schedule(seed), outcome);
         let path = options.repro.join(repro.file_name());
         repro.write(&path)?;
-        lines.push(format!(
-            "{name} seed {seed}: {}: {}",
-            judgement.verdict, judgement.evidence
-        ));
+        lines.push(format!("{name} seed {seed}: {}: {}", judgement.verdict, judgement.evidence));
         lines.push(format!("  hasim replay {}", path.display()));
     }
     if failures.len() > MOST_REPROS {
-        lines.push(format!(
-            "{name}: and {} more seeds; `--csv` lists them all",
-            failures.len() - MOST_REPROS
-        ));
+        lines
+            .push(format!("{name}: and {} more seeds; `--csv` lists them all", failures.len() - MOST_REPROS));
     }
     if !lines.is_empty() {
         terminal.print(&(lines.join("\n") + "\n"))?;

@@ -128,11 +128,7 @@ pub fn log_level(arguments: impl IntoIterator<Item = OsString>) -> Option<tracin
 
 /// Help and version are no errors; everything else that clap reports is one of usage.
 fn usage(error: &clap::Error, terminal: &mut Terminal<'_>) -> Exit {
-    let text = if terminal.colours {
-        error.render().ansi().to_string()
-    } else {
-        error.render().to_string()
-    };
+    let text = if terminal.colours { error.render().ansi().to_string() } else { error.render().to_string() };
     if error.use_stderr() {
         terminal.say(text.trim_end());
         return Exit::Usage;
@@ -144,8 +140,5 @@ fn usage(error: &clap::Error, terminal: &mut Terminal<'_>) -> Exit {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::needless_raw_string_hashes,
-    reason = "expect-test writes snapshots with them"
-)]
+#[expect(clippy::needless_raw_string_hashes, reason = "expect-test writes snapshots with them")]
 mod tests;

@@ -35,10 +35,7 @@ pub(super) fn run(
     let case = repro.case()?;
     let system = build(families, &case)?;
     system.check(&repro.schedule).map_err(|error| {
-        UserError::new(format!(
-            "the schedule in `{}` does not fit its cluster: {error}",
-            source.name
-        ))
+        UserError::new(format!("the schedule in `{}` does not fit its cluster: {error}", source.name))
     })?;
     let (outcome, result) = run_schedule(&case, &*system, repro.seed, &repro.schedule, options.log.level());
     let names = system.process_names();

@@ -35,19 +35,11 @@ pub(super) struct LogOptions {
 
 impl LogOptions {
     pub(super) const fn level(&self) -> LogLevel {
-        if self.packets {
-            LogLevel::Packets
-        } else {
-            LogLevel::Story
-        }
+        if self.packets { LogLevel::Packets } else { LogLevel::Story }
     }
 
     pub(super) const fn detail(&self) -> timeline::Detail {
-        if self.packets || self.log {
-            timeline::Detail::Everything
-        } else {
-            timeline::Detail::Marks
-        }
+        if self.packets || self.log { timeline::Detail::Everything } else { timeline::Detail::Marks }
     }
 }
 
@@ -60,13 +52,7 @@ pub(super) fn run(
     let system = build(families, &case)?;
     let schedule = case.scenario.schedule(options.seed);
     let (outcome, result) = run_schedule(&case, &*system, options.seed, &schedule, options.log.level());
-    let text = timeline::tell(
-        &system.process_names(),
-        &schedule,
-        &outcome,
-        &result,
-        options.log.detail(),
-    );
+    let text = timeline::tell(&system.process_names(), &schedule, &outcome, &result, options.log.detail());
     terminal.print(&text)?;
     Ok(outcome.judgement.verdict.exit())
 }

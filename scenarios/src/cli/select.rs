@@ -26,10 +26,7 @@ pub(super) struct SettingOptions {
 
 impl SettingOptions {
     pub(super) fn read(&self) -> Result<UserSettings, UserError> {
-        Ok(UserSettings {
-            file: self.config.as_deref().map(read_file).transpose()?,
-            flags: self.set.clone(),
-        })
+        Ok(UserSettings { file: self.config.as_deref().map(read_file).transpose()?, flags: self.set.clone() })
     }
 }
 
@@ -64,21 +61,13 @@ pub(super) fn scenarios(words: &[String]) -> Result<Vec<Arc<Scenario>>, UserErro
     }
     let mut chosen: Vec<Arc<Scenario>> = Vec::new();
     for word in words {
-        if Path::new(word)
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
+        if Path::new(word).extension().is_some_and(|extension| extension == "toml") {
             chosen.push(from_file(Path::new(word))?);
             continue;
         }
         let before = chosen.len();
         let word = word.trim_end_matches('/');
-        chosen.extend(
-            catalogue
-                .iter()
-                .filter(|scenario| is_meant(&scenario.name, word))
-                .cloned(),
-        );
+        chosen.extend(catalogue.iter().filter(|scenario| is_meant(&scenario.name, word)).cloned());
         if chosen.len() == before {
             return Err(unknown(word, &catalogue));
         }
@@ -89,8 +78,7 @@ pub(super) fn scenarios(words: &[String]) -> Result<Vec<Arc<Scenario>>, UserErro
 }
 
 fn is_meant(name: &str, word: &str) -> bool {
-    name.strip_prefix(word)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn from_file(path: &Path) -> Result<Arc<Scenario>, UserError> {
@@ -116,10 +104,8 @@ pub(super) fn cases(
     user: &UserSettings,
     terminal: &mut Terminal<'_>,
 ) -> Result<Vec<Case>, UserError> {
-    let cases: Vec<Case> = scenarios
-        .iter()
-        .map(|scenario| Case::new(scenario, user))
-        .collect::<Result<_, _>>()?;
+    let cases: Vec<Case> =
+        scenarios.iter().map(|scenario| Case::new(scenario, user)).collect::<Result<_, _>>()?;
     let mut said = BTreeSet::new();
     for remark in cases.iter().flat_map(|case| &case.remarks) {
         let text = remark.to_string();
@@ -140,10 +126,8 @@ pub(super) fn one_case(
     let scenarios = scenarios(&[word.to_owned()])?;
     if scenarios.len() > 1 {
         let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
-        return Err(
-            UserError::new(format!("`{word}` means {} scenarios", names.len()))
-                .help(format!("choose one of: {}", names.join(", "))),
-        );
+        return Err(UserError::new(format!("`{word}` means {} scenarios", names.len()))
+            .help(format!("choose one of: {}", names.join(", "))));
     }
     let mut cases = cases(&scenarios, user, terminal)?;
     Ok(cases.remove(0))

@@ -75,12 +75,7 @@ fn quantile(quantile: &Quantile) -> String {
 
 fn losses(summary: &ScenarioSummary) -> String {
     let loss = &summary.loss;
-    share(
-        loss.run_count,
-        loss.run_probability.low,
-        loss.run_probability.high,
-        loss.zero_events_upper,
-    )
+    share(loss.run_count, loss.run_probability.low, loss.run_probability.high, loss.zero_events_upper)
 }
 
 fn overlaps(summary: &ScenarioSummary) -> String {

@@ -37,21 +37,10 @@ impl Drop for Folder {
 
 fn hasim(arguments: &[&str]) -> (Exit, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut terminal = Terminal {
-        out: &mut out,
-        err: &mut err,
-        interactive: false,
-        colours: false,
-    };
-    let arguments = std::iter::once("hasim")
-        .chain(arguments.iter().copied())
-        .map(OsString::from);
+    let mut terminal = Terminal { out: &mut out, err: &mut err, interactive: false, colours: false };
+    let arguments = std::iter::once("hasim").chain(arguments.iter().copied()).map(OsString::from);
     let exit = run(arguments, &[&Small], &mut terminal);
-    (
-        exit,
-        String::from_utf8(out).unwrap(),
-        String::from_utf8(err).unwrap(),
-    )
+    (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 
 #[test]
@@ -73,16 +62,11 @@ fn a_failed_check_leaves_a_file_that_replays() {
 
     let (exit, out, err) = hasim(&["replay", &file]);
     assert_eq!(exit, Exit::Violated, "{err}");
-    assert!(
-        out.ends_with("replayed: the same digest and verdict as in the file\n"),
-        "{out}"
-    );
+    assert!(out.ends_with("replayed: the same digest and verdict as in the file\n"), "{out}");
 
     let whole = fs::read_to_string(&file).unwrap();
-    let other = folder.write(
-        "other.json",
-        &whole.replace("\"hasim_version\": \"", "\"hasim_version\": \"9."),
-    );
+    let other =
+        folder.write("other.json", &whole.replace("\"hasim_version\": \"", "\"hasim_version\": \"9."));
     let (exit, _, err) = hasim(&["replay", &other]);
     assert_eq!(exit, Exit::Usage);
     assert!(err.contains("--any-version"), "{err}");
@@ -118,10 +102,7 @@ fn tables_and_files_are_the_same_for_any_number_of_threads() {
     let (one, two) = (check("1"), check("2"));
     assert_eq!(one, two);
     let (table, [csv, json, svg]) = one;
-    assert!(
-        table.contains("patroni/test/async") && table.contains("seeds 5..25"),
-        "{table}"
-    );
+    assert!(table.contains("patroni/test/async") && table.contains("seeds 5..25"), "{table}");
     assert_eq!(csv.lines().count(), 21);
     assert!(json.contains("\"exit_code\": 0") && svg.starts_with("<svg"));
 }
@@ -147,16 +128,10 @@ fn one_run_is_told() {
     let scenario = folder.write("mine.toml", &scenario_text("sync"));
     let (exit, brief, _) = hasim(&["run", &scenario, "--seed", "0x3"]);
     assert_eq!(exit, Exit::Kept);
-    assert!(
-        brief.contains("seed 3") && brief.contains("verdict: kept"),
-        "{brief}"
-    );
+    assert!(brief.contains("seed 3") && brief.contains("verdict: kept"), "{brief}");
     assert!(!brief.contains("connection lost"), "{brief}");
     let (_, long, _) = hasim(&["run", &scenario, "--seed", "3", "--log"]);
-    assert!(
-        long.contains("client-1") && long.contains("connection lost"),
-        "{long}"
-    );
+    assert!(long.contains("client-1") && long.contains("connection lost"), "{long}");
 }
 
 #[test]
@@ -199,10 +174,7 @@ fn mistakes_end_with_64_and_say_what_to_do() {
 fn settings_of_the_user_are_remarked_upon() {
     let folder = Folder::new("remarks");
     let scenario = folder.write("mine.toml", &scenario_text("sync"));
-    let config = folder.write(
-        "patroni.yml",
-        "bootstrap:\n  dcs:\n    ttl: 5\n    synchronous_mode: off\n",
-    );
+    let config = folder.write("patroni.yml", "bootstrap:\n  dcs:\n    ttl: 5\n    synchronous_mode: off\n");
     let (exit, _, err) = hasim(&["run", &scenario, "--config", &config]);
     assert_eq!(exit, Exit::Kept, "{err}");
     expect![[r#"

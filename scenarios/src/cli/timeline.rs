@@ -32,22 +32,13 @@ pub(super) fn tell(
         if detail == Detail::Marks && !matches!(entry.kind, TraceKind::Mark | TraceKind::Fault) {
             continue;
         }
-        let name = entry
-            .process
-            .and_then(|process| names.get(process.index()))
-            .map_or("", String::as_str);
+        let name = entry.process.and_then(|process| names.get(process.index())).map_or("", String::as_str);
         let _ = writeln!(text, "{:>10}  {name:width$}  {}", entry.at, entry.text);
     }
     for position in 0..schedule.0.len() {
-        let _ = writeln!(
-            text,
-            "fault {position}: {}",
-            fate(names, position, &result.faults)
-        );
+        let _ = writeln!(text, "fault {position}: {}", fate(names, position, &result.faults));
     }
-    let outage = row
-        .outage
-        .map_or("never ended".to_owned(), |outage| outage.to_string());
+    let outage = row.outage.map_or("never ended".to_owned(), |outage| outage.to_string());
     let _ = writeln!(
         text,
         "writes: {} acknowledged, {} of them lost; longest outage: {outage}; two writable primaries: {}\n\
@@ -62,11 +53,7 @@ pub(super) fn tell(
     );
     let evidence = &outcome.judgement.evidence;
     let separator = if evidence.is_empty() { "" } else { ": " };
-    let _ = writeln!(
-        text,
-        "verdict: {}{separator}{evidence}",
-        outcome.judgement.verdict
-    );
+    let _ = writeln!(text, "verdict: {}{separator}{evidence}", outcome.judgement.verdict);
     text
 }
 
@@ -75,19 +62,11 @@ fn fate(names: &[String], position: usize, delivered: &[DeliveredFault]) -> Stri
     let Some(fault) = delivered.iter().find(|fault| fault.index == position) else {
         return "did not fire".to_owned();
     };
-    let hit: Vec<&str> = fault
-        .processes
-        .iter()
-        .filter_map(|process| names.get(process.index()).map(String::as_str))
-        .collect();
+    let hit: Vec<&str> =
+        fault.processes.iter().filter_map(|process| names.get(process.index()).map(String::as_str)).collect();
     match (hit.is_empty(), fault.accepted) {
         (true, _) => format!("{} at {} hit nobody", fault.kind, fault.at),
         (false, true) => format!("{} at {} hit {}", fault.kind, fault.at, hit.join(", ")),
-        (false, false) => format!(
-            "{} at {} was not understood by {}",
-            fault.kind,
-            fault.at,
-            hit.join(", ")
-        ),
+        (false, false) => format!("{} at {} was not understood by {}", fault.kind, fault.at, hit.join(", ")),
     }
 }

@@ -56,16 +56,8 @@ const TOP: &[&str] = &[
     "zookeeper",
 ];
 
-const BOOTSTRAP: &[&str] = &[
-    "dcs",
-    "method",
-    "initdb",
-    "pg_hba",
-    "pg_ident",
-    "users",
-    "post_bootstrap",
-    "post_init",
-];
+const BOOTSTRAP: &[&str] =
+    &["dcs", "method", "initdb", "pg_hba", "pg_ident", "users", "post_bootstrap", "post_init"];
 
 /// Dynamic settings, with the older names that Patroni still reads.
 pub(super) const DYNAMIC: &[&str] = &[
@@ -168,14 +160,7 @@ const RESTAPI: &[&str] = &[
     "verify_client",
 ];
 
-const CTL: &[&str] = &[
-    "authentication",
-    "cacert",
-    "certfile",
-    "insecure",
-    "keyfile",
-    "keyfile_password",
-];
+const CTL: &[&str] = &["authentication", "cacert", "certfile", "insecure", "keyfile", "keyfile_password"];
 
 const LOG: &[&str] = &[
     "type",

@@ -41,11 +41,7 @@ pub fn read_patroni_yml(source: &Arc<Source>) -> Result<PatroniFile, UserError> 
     }
     let mut importer = Importer {
         source,
-        file: PatroniFile {
-            settings: Settings::default(),
-            etcd_members: None,
-            remarks: Vec::new(),
-        },
+        file: PatroniFile { settings: Settings::default(), etcd_members: None, remarks: Vec::new() },
         not_modelled: Vec::new(),
     };
     importer.section(&root, "");
@@ -56,10 +52,8 @@ pub fn read_patroni_yml(source: &Arc<Source>) -> Result<PatroniFile, UserError> 
             importer.collect(found, "", !path.is_empty());
         }
     }
-    importer.file.etcd_members = ["etcd3", "etcd"]
-        .iter()
-        .find_map(|section| root.get(section)?.get("hosts"))
-        .and_then(count_hosts);
+    importer.file.etcd_members =
+        ["etcd3", "etcd"].iter().find_map(|section| root.get(section)?.get("hosts")).and_then(count_hosts);
     importer.finish();
     Ok(importer.file)
 }
@@ -74,9 +68,7 @@ fn parse(source: &Arc<Source>) -> Result<Value, UserError> {
         let message = "this is not YAML that Patroni could read";
         let plain = error.without_snippet();
         let place = error.location();
-        let start = place.map_or(0, |place| {
-            source.byte_at(place.line() as usize, place.column() as usize)
-        });
+        let start = place.map_or(0, |place| source.byte_at(place.line() as usize, place.column() as usize));
         UserError::at(Spot::new(source, start..start), message, plain.to_string())
     })
 }
@@ -103,11 +95,7 @@ impl Importer<'_> {
     fn section(&mut self, section: &Value, path: &str) {
         let Some(below) = below(path) else { return };
         for entry in section.entries().unwrap_or_default() {
-            let child = if path.is_empty() {
-                entry.key.clone()
-            } else {
-                format!("{path}.{}", entry.key)
-            };
+            let child = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
             match below {
                 Below::Keys(known) if !known.contains(&entry.key.as_str()) => {
                     self.unknown(entry, path, known);
@@ -130,11 +118,7 @@ impl Importer<'_> {
 
     fn unknown(&mut self, entry: &Entry, path: &str, known: &[&str]) {
         let key = &entry.key;
-        let place = if path.is_empty() {
-            "at the top level".to_owned()
-        } else {
-            format!("below `{path}`")
-        };
+        let place = if path.is_empty() { "at the top level".to_owned() } else { format!("below `{path}`") };
         let message = if path.is_empty() && DYNAMIC.contains(&key.as_str()) {
             format!("Patroni ignores `{key}` at the top level; it belongs below `bootstrap.dcs`")
         } else {
@@ -153,9 +137,8 @@ impl Importer<'_> {
     fn collect(&mut self, section: &Value, prefix: &str, dynamic: bool) {
         for entry in section.entries().unwrap_or_default() {
             let path = format!("{prefix}{}", entry.key);
-            let local = ["scope", "postgresql.", "watchdog.", "tags."]
-                .iter()
-                .any(|start| path.starts_with(start));
+            let local =
+                ["scope", "postgresql.", "watchdog.", "tags."].iter().any(|start| path.starts_with(start));
             let Some(key) = modelled(&path) else {
                 if MODELLED.iter().any(|key| key.starts_with(&format!("{path}."))) {
                     self.collect(&entry.value, &format!("{path}."), dynamic);
@@ -175,12 +158,7 @@ impl Importer<'_> {
         let named: Vec<String> = self
             .not_modelled
             .iter()
-            .map(|(path, spot)| {
-                format!(
-                    "`{path}` (line {})",
-                    spot.source.line_and_column(spot.span.start).0
-                )
-            })
+            .map(|(path, spot)| format!("`{path}` (line {})", spot.source.line_and_column(spot.span.start).0))
             .collect();
         if let Some((_, first)) = self.not_modelled.first() {
             self.file.remarks.push(Remark {
@@ -194,10 +172,7 @@ impl Importer<'_> {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::needless_raw_string_hashes,
-    reason = "expect-test writes snapshots with them"
-)]
+#[expect(clippy::needless_raw_string_hashes, reason = "expect-test writes snapshots with them")]
 mod tests {
     use expect_test::{Expect, expect};
     use models::patroni::{Configuration, SynchronousMode, WatchdogMode};
@@ -208,12 +183,7 @@ mod tests {
     fn read(text: &str) -> (Configuration, String, Option<usize>) {
         let file = read_patroni_yml(&Source::new("patroni.yml", text)).unwrap();
         let (configuration, remarks) = file.settings.configuration().unwrap();
-        let lines: Vec<String> = file
-            .remarks
-            .iter()
-            .chain(&remarks)
-            .map(ToString::to_string)
-            .collect();
+        let lines: Vec<String> = file.remarks.iter().chain(&remarks).map(ToString::to_string).collect();
         (configuration, lines.join("\n"), file.etcd_members)
     }
 
@@ -280,10 +250,7 @@ mod tests {
                 safety_margin: None,
                 device_present: false,
             },
-            tags: models::patroni::Tags {
-                nofailover: false,
-                nosync: true,
-            },
+            tags: models::patroni::Tags { nofailover: false, nosync: true },
         };
         assert_eq!(configuration, expected, "{remarks}");
         assert_eq!(members, Some(2));

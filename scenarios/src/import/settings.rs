@@ -87,9 +87,7 @@ impl Settings {
         &'a self,
         other: &'a Self,
     ) -> impl Iterator<Item = (&'static str, &'a Setting, &'a Setting)> {
-        self.0
-            .iter()
-            .filter_map(|(key, setting)| other.0.get(key).map(|theirs| (*key, setting, theirs)))
+        self.0.iter().filter_map(|(key, setting)| other.0.get(key).map(|theirs| (*key, setting, theirs)))
     }
 
     /// Reads the settings as Patroni does. Remarks say what it changes.
@@ -97,10 +95,7 @@ impl Settings {
     /// # Errors
     /// What Patroni does not start with, or what hasim does not model and cannot leave out.
     pub fn configuration(&self) -> Result<(Configuration, Vec<Remark>), UserError> {
-        let mut reader = Reader {
-            settings: &self.0,
-            remarks: Vec::new(),
-        };
+        let mut reader = Reader { settings: &self.0, remarks: Vec::new() };
         let configuration = reader.configuration()?;
         Ok((configuration, reader.remarks))
     }
@@ -124,11 +119,7 @@ pub fn setting_from_flag(text: &str) -> Result<Settings, UserError> {
     let key = known_key(key.trim(), key_span, &source)?;
     let span = text.len() - written.len()..text.len();
     let parsed: serde_saphyr::Spanned<Reading<Yaml>> = serde_saphyr::from_str(written).map_err(|error| {
-        UserError::at(
-            Spot::new(&source, span.clone()),
-            "the value is not YAML",
-            error.to_string(),
-        )
+        UserError::at(Spot::new(&source, span.clone()), "the value is not YAML", error.to_string())
     })?;
     let mut value = Reading::<Yaml>::finish(parsed);
     value.span = span;
@@ -235,11 +226,7 @@ impl Reader<'_> {
             *slot = self.timeout(key, default)?;
         }
         let [ttl, loop_wait, retry_timeout] = read;
-        let written = Timeouts {
-            ttl,
-            loop_wait,
-            retry_timeout,
-        };
+        let written = Timeouts { ttl, loop_wait, retry_timeout };
         let (adjusted, adjustments) = written.adjust();
         for adjustment in adjustments {
             // A value that was not written can only be changed because of one that was.
@@ -261,10 +248,7 @@ impl Reader<'_> {
             Kind::Integer(number) => return Ok(*number),
             Kind::Float(number) if number.is_finite() => {
                 let whole = number.trunc() as i64;
-                self.remark(
-                    key,
-                    format!("`{key}` is {number}; Patroni cuts it to {whole} whole seconds"),
-                );
+                self.remark(key, format!("`{key}` is {number}; Patroni cuts it to {whole} whole seconds"));
                 return Ok(whole);
             }
             Kind::Text(text) => {
@@ -286,11 +270,7 @@ impl Reader<'_> {
 
     fn synchronous_mode(&mut self) -> Result<SynchronousMode, UserError> {
         let quorum = |kind: &Kind| matches!(kind, Kind::Text(text) if text.eq_ignore_ascii_case("quorum"));
-        if self
-            .settings
-            .get("synchronous_mode")
-            .is_some_and(|setting| quorum(&setting.value.kind))
-        {
+        if self.settings.get("synchronous_mode").is_some_and(|setting| quorum(&setting.value.kind)) {
             return Err(self.refused(
                 "synchronous_mode",
                 "hasim does not model quorum commit (`synchronous_mode: quorum`) yet",
@@ -298,11 +278,7 @@ impl Reader<'_> {
                  `--set synchronous_mode=on` shows what it would do",
             ));
         }
-        Ok(if self.truth("synchronous_mode", false) {
-            SynchronousMode::On
-        } else {
-            SynchronousMode::Off
-        })
+        Ok(if self.truth("synchronous_mode", false) { SynchronousMode::On } else { SynchronousMode::Off })
     }
 
     fn synchronous_node_count(&mut self, strict: bool) -> u8 {
@@ -341,11 +317,7 @@ impl Reader<'_> {
     }
 
     fn watchdog(&mut self) -> Watchdog {
-        let mode = match self
-            .settings
-            .get("watchdog.mode")
-            .map(|setting| &setting.value.kind)
-        {
+        let mode = match self.settings.get("watchdog.mode").map(|setting| &setting.value.kind) {
             None => WatchdogMode::default(),
             Some(Kind::Boolean(false)) => WatchdogMode::Off,
             Some(kind) => {
@@ -466,11 +438,7 @@ impl Reader<'_> {
 
     fn remark(&mut self, key: &str, message: String) {
         if let Some(setting) = self.settings.get(key) {
-            self.remarks.push(Remark {
-                weight: Weight::Warning,
-                spot: setting.spot.clone(),
-                message,
-            });
+            self.remarks.push(Remark { weight: Weight::Warning, spot: setting.spot.clone(), message });
         }
     }
 

@@ -61,11 +61,7 @@ impl Value {
     /// The value of a key. The last one counts if there are several, as in `PyYAML`.
     pub fn get(&self, key: &str) -> Option<&Self> {
         let entries = self.entries()?;
-        entries
-            .iter()
-            .rev()
-            .find(|entry| entry.key == key)
-            .map(|entry| &entry.value)
+        entries.iter().rev().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 }
 
@@ -103,10 +99,7 @@ impl Format for Yaml {
     fn split<T: DeserializeOwned>(spanned: Self::Spanned<T>) -> (T, Range<usize>) {
         let span = spanned.referenced.span();
         let start = span.byte_offset().unwrap_or(0) as usize;
-        (
-            spanned.value,
-            start..start + span.byte_len().unwrap_or(0) as usize,
-        )
+        (spanned.value, start..start + span.byte_len().unwrap_or(0) as usize)
     }
 }
 
@@ -134,18 +127,13 @@ impl<F: Format> Reading<F> {
         F: 'static,
     {
         let (reading, span) = F::split(spanned);
-        Value {
-            kind: reading.0,
-            span,
-        }
+        Value { kind: reading.0, span }
     }
 }
 
 impl<'de, F: Format + 'static> Deserialize<'de> for Reading<F> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer
-            .deserialize_any(KindVisitor::<F>(PhantomData))
-            .map(|kind| Self(kind, PhantomData))
+        deserializer.deserialize_any(KindVisitor::<F>(PhantomData)).map(|kind| Self(kind, PhantomData))
     }
 }
 
@@ -194,11 +182,7 @@ impl<'de, F: Format + 'static> Visitor<'de> for KindVisitor<F> {
         let mut entries = Vec::new();
         while let Some((key, value)) = map.next_entry::<F::Spanned<String>, F::Spanned<Reading<F>>>()? {
             let (key, key_span) = F::split(key);
-            entries.push(Entry {
-                key,
-                key_span,
-                value: Reading::<F>::finish(value),
-            });
+            entries.push(Entry { key, key_span, value: Reading::<F>::finish(value) });
         }
         Ok(Kind::Mapping(entries))
     }

@@ -39,19 +39,13 @@ pub(super) struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     pub(super) const fn new(source: &'a Arc<Source>) -> Self {
-        Self {
-            source,
-            remarks: Vec::new(),
-        }
+        Self { source, remarks: Vec::new() }
     }
 
     pub(super) fn scenario(&mut self, raw: &RawScenario) -> Result<(), UserError> {
         self.names(raw)?;
         self.promises(&raw.promises)?;
-        let warmup = raw
-            .warmup
-            .as_ref()
-            .map_or(DEFAULT_WARMUP, |warmup| *warmup.get_ref());
+        let warmup = raw.warmup.as_ref().map_or(DEFAULT_WARMUP, |warmup| *warmup.get_ref());
         let horizon = *raw.horizon.get_ref();
         if horizon <= warmup {
             return Err(self.wrong(
@@ -92,10 +86,7 @@ impl<'a> Checker<'a> {
         let name = raw.name.get_ref();
         let parts: Vec<&str> = name.split('/').collect();
         let kebab = |part: &&str| {
-            !part.is_empty()
-                && part
-                    .chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         };
         if !(2..=3).contains(&parts.len()) || !parts.iter().all(kebab) || parts[0] != family {
             return Err(self.wrong(
@@ -108,12 +99,7 @@ impl<'a> Checker<'a> {
     }
 
     fn promises(&self, promises: &Spanned<Vec<Spanned<Promise>>>) -> Result<(), UserError> {
-        let has = |wanted: Promise| {
-            promises
-                .get_ref()
-                .iter()
-                .find(|promise| *promise.get_ref() == wanted)
-        };
+        let has = |wanted: Promise| promises.get_ref().iter().find(|promise| *promise.get_ref() == wanted);
         if promises.get_ref().is_empty() {
             return Err(self.wrong(
                 promises,
@@ -149,10 +135,7 @@ impl<'a> Checker<'a> {
             if *members.get_ref() > 15 {
                 return Err(self.wrong(
                     members,
-                    format!(
-                        "a cluster of {} members is more than hasim models",
-                        members.get_ref()
-                    ),
+                    format!("a cluster of {} members is more than hasim models", members.get_ref()),
                     "expected 1 to 15".to_owned(),
                 ));
             }
@@ -177,10 +160,7 @@ impl<'a> Checker<'a> {
             self.remarks.push(Remark {
                 weight: Weight::Warning,
                 spot: Spot::new(self.source, etcd.span()),
-                message: format!(
-                    "{count} members of etcd survive no more failures than {}",
-                    count - 1
-                ),
+                message: format!("{count} members of etcd survive no more failures than {}", count - 1),
             });
         }
         Ok(())
@@ -196,21 +176,9 @@ impl<'a> Checker<'a> {
                 "expected at least 1".to_owned(),
             ));
         }
-        self.positive(
-            workload.write_interval.as_ref(),
-            &SimDuration::ZERO,
-            "write_interval",
-        )?;
-        self.positive(
-            workload.read_interval.as_ref(),
-            &SimDuration::ZERO,
-            "read_interval",
-        )?;
-        self.positive(
-            workload.statement_timeout.as_ref(),
-            &SimDuration::ZERO,
-            "statement_timeout",
-        )
+        self.positive(workload.write_interval.as_ref(), &SimDuration::ZERO, "write_interval")?;
+        self.positive(workload.read_interval.as_ref(), &SimDuration::ZERO, "read_interval")?;
+        self.positive(workload.statement_timeout.as_ref(), &SimDuration::ZERO, "statement_timeout")
     }
 
     fn fault(

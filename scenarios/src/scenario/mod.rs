@@ -273,15 +273,12 @@ impl PlannedFault {
         let mut stream = seed.stream("fault times", position);
         let trigger = match self.trigger {
             PlannedTrigger::At(at) => Trigger::At(at.draw(&mut stream)),
-            PlannedTrigger::OnMark(mark, occurrence, delay) => Trigger::OnMark {
-                mark,
-                occurrence,
-                delay: delay.draw(&mut stream),
-            },
-            PlannedTrigger::AfterFault(fault, delay) => Trigger::AfterFault {
-                fault,
-                delay: delay.draw(&mut stream),
-            },
+            PlannedTrigger::OnMark(mark, occurrence, delay) => {
+                Trigger::OnMark { mark, occurrence, delay: delay.draw(&mut stream) }
+            }
+            PlannedTrigger::AfterFault(fault, delay) => {
+                Trigger::AfterFault { fault, delay: delay.draw(&mut stream) }
+            }
         };
         ScheduledFault {
             trigger,

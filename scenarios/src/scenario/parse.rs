@@ -24,9 +24,7 @@ pub trait Companions {
 
 impl Companions for BTreeMap<String, String> {
     fn read(&self, name: &str) -> Result<String, String> {
-        self.get(name)
-            .cloned()
-            .ok_or_else(|| "there is no file of this name".to_owned())
+        self.get(name).cloned().ok_or_else(|| "there is no file of this name".to_owned())
     }
 }
 
@@ -43,12 +41,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
     Ok(Scenario {
         name: raw.name.into_inner(),
         summary: raw.summary.into_inner(),
-        promises: raw
-            .promises
-            .into_inner()
-            .into_iter()
-            .map(Spanned::into_inner)
-            .collect(),
+        promises: raw.promises.into_inner().into_iter().map(Spanned::into_inner).collect(),
         horizon: raw.horizon.into_inner(),
         warmup: inner_or(raw.warmup, super::check::DEFAULT_WARMUP),
         event_budget: inner_or(raw.event_budget, 20_000_000),
@@ -112,11 +105,7 @@ fn planned_fault(raw: Spanned<RawFault>) -> PlannedFault {
     PlannedFault {
         trigger: match fault.trigger.into_inner() {
             RawTrigger::At(at) => PlannedTrigger::At(at),
-            RawTrigger::OnMark {
-                mark,
-                occurrence,
-                delay,
-            } => PlannedTrigger::OnMark(mark, occurrence, delay),
+            RawTrigger::OnMark { mark, occurrence, delay } => PlannedTrigger::OnMark(mark, occurrence, delay),
             RawTrigger::AfterFault { fault, delay } => PlannedTrigger::AfterFault(fault, delay),
         },
         span: fault.fault.span(),
@@ -147,14 +136,7 @@ fn toml_error(error: &toml::de::Error, source: &Arc<Source>) -> UserError {
     let span = error.span().unwrap_or(0..0);
     let mut quoted = message.split('`').skip(1).step_by(2);
     let unknown = message.starts_with("unknown ");
-    let suggestion = quoted
-        .next()
-        .filter(|_| unknown)
-        .and_then(|written| did_you_mean(written, quoted));
-    UserError::at(
-        Spot::new(source, span),
-        message,
-        if unknown { "not known here" } else { "here" },
-    )
-    .maybe_help(suggestion)
+    let suggestion = quoted.next().filter(|_| unknown).and_then(|written| did_you_mean(written, quoted));
+    UserError::at(Spot::new(source, span), message, if unknown { "not known here" } else { "here" })
+        .maybe_help(suggestion)
 }

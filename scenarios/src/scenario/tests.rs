@@ -47,10 +47,7 @@ fn a_good_file_gives_a_scenario() {
     assert_eq!(scenario.family(), "patroni");
     assert_eq!(
         scenario.promises,
-        [
-            Promise::LossIsFound,
-            Promise::RecoversWithin(SimDuration::from_secs(60))
-        ]
+        [Promise::LossIsFound, Promise::RecoversWithin(SimDuration::from_secs(60))]
     );
     assert_eq!(scenario.cluster.members, 3);
     let mut settings = scenario.cluster.file.clone().unwrap().settings;
@@ -77,10 +74,7 @@ fn each_seed_draws_its_own_times_and_always_the_same() {
 #[test]
 fn the_place_of_a_fault_is_kept() {
     let spot = read(GOOD).unwrap().fault_spot(0).unwrap();
-    assert_eq!(
-        &GOOD[spot.span.clone()],
-        "{ power-off = { target = { host-of = \"primary\" } } }"
-    );
+    assert_eq!(&GOOD[spot.span.clone()], "{ power-off = { target = { host-of = \"primary\" } } }");
     assert_eq!(spot.to_string(), "scenario.toml:18:9");
 }
 

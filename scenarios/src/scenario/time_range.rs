@@ -19,18 +19,11 @@ pub struct TimeRange {
 
 impl TimeRange {
     /// No time at all.
-    pub const ZERO: Self = Self {
-        low: SimDuration::ZERO,
-        high: SimDuration::ZERO,
-    };
+    pub const ZERO: Self = Self { low: SimDuration::ZERO, high: SimDuration::ZERO };
 
     /// A time of the range, each nanosecond as likely as the others. A range of one draws nothing.
     pub fn draw(self, stream: &mut Stream) -> SimDuration {
-        if self.low == self.high {
-            self.low
-        } else {
-            stream.duration(self.low, self.high)
-        }
+        if self.low == self.high { self.low } else { stream.duration(self.low, self.high) }
     }
 }
 
@@ -54,17 +47,10 @@ impl FromStr for TimeRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parse = |text: &str| {
-            text.trim()
-                .parse::<SimDuration>()
-                .map_err(|error| error.to_string())
-        };
+        let parse = |text: &str| text.trim().parse::<SimDuration>().map_err(|error| error.to_string());
         let Some((low, high)) = text.split_once("..") else {
             let only = parse(text)?;
-            return Ok(Self {
-                low: only,
-                high: only,
-            });
+            return Ok(Self { low: only, high: only });
         };
         let (low, high) = (parse(low)?, parse(high)?);
         if low > high {

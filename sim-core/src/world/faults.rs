@@ -303,8 +303,7 @@ impl<P: Process> World<P> {
                 }
             }
             Fault::Freeze { .. } => {
-                self.kernel
-                    .watch_keep_alives(|process| effect.processes.contains(&process));
+                self.kernel.watch_keep_alives(|process| effect.processes.contains(&process));
                 for host in &effect.hosts {
                     let machine = &mut self.kernel.hosts[host.index()];
                     machine.freezes += 1;
@@ -318,8 +317,7 @@ impl<P: Process> World<P> {
                 }
             }
             Fault::Partition { .. } => {
-                self.kernel
-                    .watch_keep_alives(|process| effect.processes.contains(&process));
+                self.kernel.watch_keep_alives(|process| effect.processes.contains(&process));
                 for (from, to) in &effect.ways {
                     self.kernel.paths.cut(*from, *to);
                 }

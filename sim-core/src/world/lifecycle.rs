@@ -50,8 +50,7 @@ impl<P: Process> World<P> {
     /// The host loses power. Nobody hears of it.
     pub(crate) fn power_off(&mut self, host: HostId) {
         let processes = self.kernel.hosts[host.index()].processes.clone();
-        self.kernel
-            .watch_keep_alives(|process| processes.contains(&process));
+        self.kernel.watch_keep_alives(|process| processes.contains(&process));
         let machine = &mut self.kernel.hosts[host.index()];
         machine.powered = false;
         machine.watchdog = None;

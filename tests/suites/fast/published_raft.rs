@@ -35,9 +35,8 @@ impl Election {
         let mut topology = Topology::uniform(&LinkQuality::reliable(self.one_way.clone()));
         let region = topology.add_region("region");
         let zone = topology.add_zone(region, "zone");
-        let hosts: Vec<_> = (0..self.nodes)
-            .map(|index| topology.add_host(zone, &format!("host-{index}")))
-            .collect();
+        let hosts: Vec<_> =
+            (0..self.nodes).map(|index| topology.add_host(zone, &format!("host-{index}"))).collect();
         let nodes: Vec<_> = (0..self.nodes).map(ProcessId::from_index).collect();
         let mut builder = WorldBuilder::new(topology);
         for (index, host) in hosts.into_iter().enumerate() {
@@ -46,18 +45,10 @@ impl Election {
                 let term = Term(1);
                 disk.log.push(Entry { term, payload: None });
             }
-            disk.hard_state = HardState {
-                term: Term(1),
-                vote: None,
-                commit: 0,
-            };
+            disk.hard_state = HardState { term: Term(1), vote: None, commit: 0 };
             let volume = builder.add_volume(host, disk, &self.sync);
             let (min, max) = self.timeout;
-            let timing = Timing::Range {
-                min,
-                max,
-                heartbeat: min / 2,
-            };
+            let timing = Timing::Range { min, max, heartbeat: min / 2 };
             builder.add_process(ProcessOptions {
                 name: format!("node-{index}"),
                 host,
@@ -86,10 +77,7 @@ impl Election {
             }
             seen = marks.len();
             let last = marks[seen - 1];
-            let of_kind = marks
-                .iter()
-                .filter(|mark| mark.kind == kind && mark.value == last.value)
-                .count();
+            let of_kind = marks.iter().filter(|mark| mark.kind == kind && mark.value == last.value).count();
             if last.kind == kind && of_kind == count {
                 return (last.at, last.value);
             }
@@ -252,23 +240,13 @@ fn v3_the_closed_form_gives_the_printed_values() {
         (9, 5, 0.2, 67.2, 0.05),
     ] {
         let closed = 100.0 * split_probability(nodes, live, latency);
-        assert!(
-            (closed - percent).abs() <= half,
-            "n={nodes} s={live} l={latency}: {closed}"
-        );
+        assert!((closed - percent).abs() <= half, "n={nodes} s={live} l={latency}: {closed}");
     }
 }
 
 #[test]
 fn v3_votes_split_as_often_as_the_closed_form_says() {
-    for (nodes, live, percent) in [
-        (5, 4, 10),
-        (5, 4, 20),
-        (5, 3, 10),
-        (5, 3, 20),
-        (7, 6, 20),
-        (9, 5, 20),
-    ] {
+    for (nodes, live, percent) in [(5, 4, 10), (5, 4, 20), (5, 3, 10), (5, 3, 20), (7, 6, 20), (9, 5, 20)] {
         let range = MILLI * 1_000;
         let latency = MILLI * 10 * percent;
         let election = Election {
@@ -282,15 +260,11 @@ fn v3_votes_split_as_often_as_the_closed_form_says() {
         };
         let trials = 4_000;
         // All begin in term 1; whoever is elected in the first round is elected in term 2.
-        let split = (0..trials)
-            .filter(|seed| election.until(*seed, MarkKind::Elected, 1).1 > 2)
-            .count() as f64;
+        let split =
+            (0..trials).filter(|seed| election.until(*seed, MarkKind::Elected, 1).1 > 2).count() as f64;
         let expected = split_probability(nodes as u32, live as u32, percent as f64 / 100.0);
         let band = 3.29 * (expected * (1.0 - expected) / trials as f64).sqrt();
         let found = split / trials as f64;
-        assert!(
-            (found - expected).abs() <= band,
-            "n={nodes} s={live} l={percent}%: {found}"
-        );
+        assert!((found - expected).abs() <= band, "n={nodes} s={live} l={percent}%: {found}");
     }
 }
