@@ -51,7 +51,10 @@ fn place(path: &Path) -> io::Result<Place> {
         Ok(_) | Err(_) => {}
     }
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(folder).map_err(|error| {
+            let why = format!("cannot make the folder `{}`: {error}", folder.display());
+            io::Error::new(error.kind(), why)
+        })?;
     }
     let temporary = format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id());
     Ok(Place::Beside(path.with_file_name(temporary)))

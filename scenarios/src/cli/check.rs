@@ -184,10 +184,11 @@ fn show_failures(options: &Options, one: &Checked, terminal: &mut Terminal<'_>) 
         lines.push(format!("{name}: interrupted after {finished} of {} seeds", report.seeds.len()));
     }
     if report.runs_with_missed_faults > 0 {
-        lines.push(format!("{name}: in {} runs a fault hit nobody", report.runs_with_missed_faults));
+        let missed = report.runs_with_missed_faults;
+        lines.push(format!("{name}: in {missed} of {finished} runs a fault found nobody to hit"));
     }
     for promise in &report.not_found {
-        lines.push(format!("{name}: {promise}: not in {finished} runs"));
+        lines.push(format!("{name}: `{promise}` was promised, and none of {finished} runs made it true"));
     }
     let not_kept = |outcome: &&Outcome| outcome.judgement.verdict.exit() != Exit::Kept;
     let failures: Vec<&Outcome> = one.runs.outcomes.iter().filter(not_kept).collect();
