@@ -82,6 +82,7 @@ mod local;
 mod lock;
 mod member;
 mod packet;
+mod planted;
 mod promotion;
 mod race;
 mod recovery;
@@ -97,5 +98,6 @@ pub use cluster::{ClusterProcess, ClusterSpec, ClusterTimer, Load, PatroniCluste
 pub use config::{Adjustment, Configuration, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode};
 pub use inputs::Inputs;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
+pub use planted::Planted;
 pub use rest::RoundPurpose;
 pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};
