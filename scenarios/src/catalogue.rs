@@ -16,6 +16,8 @@ macro_rules! embed {
 
 /// File names, relative to the catalogue, and texts; sorted by the names of the scenarios.
 const SCENARIOS: &[(&str, &str)] = embed![
+    "patroni/cut-from-replicas-then-crash-async.toml",
+    "patroni/cut-from-replicas-then-crash-sync.toml",
     "patroni/etcd-leader-crash-async.toml",
     "patroni/etcd-leader-crash-sync.toml",
     "patroni/etcd-quorum-lost-async.toml",
@@ -34,6 +36,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/primary-isolated-with-clients-sync.toml",
     "patroni/primary-isolated-async.toml",
     "patroni/primary-isolated-sync.toml",
+    "patroni/primary-paused-sync.toml",
     "patroni/primary-paused-watchdog-off.toml",
     "patroni/primary-paused-watchdog-required.toml",
     "patroni/seed-003-primary-host-crash.toml",

@@ -1,6 +1,6 @@
 //! The Patroni family: from a case to a cluster, and from a seed to a run.
 
-use models::patroni::{Inputs, Load, PatroniCluster, Placement, Plan, Route};
+use models::patroni::{Inputs, Load, PatroniCluster, Placement, Plan, Planted, Route};
 use sim_core::{Schedule, Seed, SimDuration, SimTime, run_guarded};
 
 use analysis::MeasureOptions;
@@ -27,6 +27,7 @@ impl Family for Patroni {
         Ok(Box::new(PatroniSystem {
             cluster: PatroniCluster::new(&plan(case)),
             horizon: SimTime::ZERO + scenario.horizon,
+            clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
             event_budget: scenario.event_budget,
         }))
     }
@@ -59,15 +60,21 @@ fn plan(case: &Case) -> Plan {
                 Routing::MultiHost => Route::MultiHost,
             },
             statement_timeout: workload.statement_timeout,
-            local_writers: false,
-            stop_at: Some(scenario.horizon.saturating_sub(QUIET_TAIL)),
+            local_writers: workload.local_writers,
+            stop_at: Some(clients_stop_after(scenario.horizon)),
         },
+        planted: Planted::Nothing,
     }
+}
+
+const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
+    horizon.saturating_sub(QUIET_TAIL)
 }
 
 struct PatroniSystem {
     cluster: PatroniCluster,
     horizon: SimTime,
+    clients_stop_at: SimTime,
     event_budget: u64,
 }
 
@@ -78,7 +85,12 @@ impl System for PatroniSystem {
     }
 
     fn measure_options(&self) -> MeasureOptions {
-        MeasureOptions { members: Some(self.cluster.members()), ..MeasureOptions::default() }
+        MeasureOptions {
+            members: Some(self.cluster.members()),
+            clients: Some(self.cluster.clients().to_vec()),
+            observed_until: Some(self.clients_stop_at),
+            ..MeasureOptions::default()
+        }
     }
 
     fn check(&self, schedule: &Schedule) -> Result<(), FaultError> {

@@ -3,6 +3,9 @@
 //! The time line is that of all successful writes of all clients, each at the instant when its client learned of it. A
 //! write answered with a warning is a success here: the system served, even if it promised less.
 //!
+//! Clients that the caller leaves out ([`MeasureOptions::clients`]) do not count: one that sits beside a cut-off primary
+//! may be served all the time while everybody else waits.
+//!
 //! - A *gap* is the time from one success to the next. This is the calibration's `unavail`: first acknowledgement
 //!   after the fault minus last acknowledgement before it.
 //! - An *outage* is a gap longer than the threshold in which somebody was kept waiting: some write failed, went
@@ -14,6 +17,8 @@
 
 use serde::Serialize;
 use sim_core::{MarkKind, Operation, OperationKind, Outcome, Record, SimDuration, SimTime};
+
+use super::MeasureOptions;
 
 /// What the clients felt.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
@@ -39,8 +44,10 @@ pub struct Availability {
 }
 
 /// Measures the silences of a run. `fault` is the instant from which `failover_gap` counts.
-pub fn availability(record: &Record, fault: Option<SimTime>, threshold: SimDuration) -> Availability {
-    let successes = successes(record);
+pub fn availability(record: &Record, fault: Option<SimTime>, options: &MeasureOptions) -> Availability {
+    let threshold = options.outage_threshold;
+    let end = options.observed_until.map_or(record.ended_at, |until| until.min(record.ended_at));
+    let successes = successes(record, options);
     let mut availability = Availability::default();
     let mut gap_after_fault = None;
     for pair in successes.windows(2) {
@@ -49,16 +56,15 @@ pub fn availability(record: &Record, fault: Option<SimTime>, threshold: SimDurat
         if fault.is_some_and(|fault| to > fault) {
             gap_after_fault = gap_after_fault.max(Some(length));
         }
-        if length > threshold && somebody_waited(record, from, to, threshold) {
+        if length > threshold && somebody_waited(record, options, from, to) {
             add_outage(&mut availability, length);
         }
     }
-    let open_since = successes.last().copied().or_else(|| first_write(record));
-    let cut_off = open_since.filter(|from| {
-        record.ended_at.since(*from) > threshold && somebody_waited(record, *from, record.ended_at, threshold)
-    });
+    let open_since = successes.last().copied().or_else(|| first_write(record, options));
+    let cut_off = open_since
+        .filter(|from| end.since(*from) > threshold && somebody_waited(record, options, *from, end));
     if let Some(from) = cut_off {
-        add_outage(&mut availability, record.ended_at.since(from));
+        add_outage(&mut availability, end.since(from));
     }
     let last_change = record
         .marks
@@ -80,19 +86,24 @@ fn add_outage(availability: &mut Availability, length: SimDuration) {
 }
 
 /// The instants at which clients learned of a successful write, in order.
-fn successes(record: &Record) -> Vec<SimTime> {
-    let mut instants: Vec<SimTime> =
-        writes(record).filter(|write| is_success(write)).filter_map(|write| write.completed).collect();
+fn successes(record: &Record, options: &MeasureOptions) -> Vec<SimTime> {
+    let mut instants: Vec<SimTime> = writes(record, options)
+        .filter(|write| is_success(write))
+        .filter_map(|write| write.completed)
+        .collect();
     instants.sort_unstable();
     instants
 }
 
-fn writes(record: &Record) -> impl Iterator<Item = &Operation> {
-    record.operations.iter().filter(|operation| operation.kind == OperationKind::Write)
+/// The writes of the clients that count.
+fn writes<'a>(record: &'a Record, options: &'a MeasureOptions) -> impl Iterator<Item = &'a Operation> {
+    let counts =
+        |write: &&Operation| write.kind == OperationKind::Write && options.counts_client(write.client);
+    record.operations.iter().filter(counts)
 }
 
-fn first_write(record: &Record) -> Option<SimTime> {
-    writes(record).map(|write| write.invoked).min()
+fn first_write(record: &Record, options: &MeasureOptions) -> Option<SimTime> {
+    writes(record, options).map(|write| write.invoked).min()
 }
 
 pub(super) fn is_success(write: &Operation) -> bool {
@@ -100,11 +111,11 @@ pub(super) fn is_success(write: &Operation) -> bool {
 }
 
 /// True when a write was in flight in `from..to` and was not served within the threshold.
-fn somebody_waited(record: &Record, from: SimTime, to: SimTime, threshold: SimDuration) -> bool {
-    writes(record).any(|write| {
+fn somebody_waited(record: &Record, options: &MeasureOptions, from: SimTime, to: SimTime) -> bool {
+    writes(record, options).any(|write| {
         let completed = write.completed.unwrap_or(record.ended_at);
         let in_flight = write.invoked < to && completed > from;
-        in_flight && (!is_served(write) || completed.since(write.invoked) > threshold)
+        in_flight && (!is_served(write) || completed.since(write.invoked) > options.outage_threshold)
     })
 }
 
@@ -117,8 +128,6 @@ fn is_served(write: &Operation) -> bool {
 mod tests {
     use super::*;
     use crate::measure::testing::{Script, at};
-
-    const THRESHOLD: SimDuration = SimDuration::from_millis(500);
 
     fn seconds(millis: u64) -> SimDuration {
         SimDuration::from_millis(millis)
@@ -136,7 +145,7 @@ mod tests {
             .write(12_050, 12_100, Outcome::Ok, 1)
             .write(12_150, 12_200, Outcome::OkWithWarning, 1)
             .record();
-        let found = availability(&record, Some(at(2_000)), THRESHOLD);
+        let found = availability(&record, Some(at(2_000)), &MeasureOptions::default());
         assert_eq!(
             found,
             Availability {
@@ -156,14 +165,14 @@ mod tests {
             .write(1_000, 1_050, Outcome::Ok, 0)
             .write(9_000, 9_050, Outcome::Ok, 0)
             .record();
-        let found = availability(&paused, None, THRESHOLD);
+        let found = availability(&paused, None, &MeasureOptions::default());
         assert_eq!((found.unavailable, found.outage), (SimDuration::ZERO, Some(SimDuration::ZERO)));
         assert!(found.recovered && found.failover_gap.is_none());
         let slow = Script::new(20_000)
             .write(1_000, 1_050, Outcome::Ok, 0)
             .write(1_100, 9_050, Outcome::Ok, 0)
             .record();
-        assert_eq!(availability(&slow, None, THRESHOLD).unavailable, seconds(8_000));
+        assert_eq!(availability(&slow, None, &MeasureOptions::default()).unavailable, seconds(8_000));
     }
 
     #[test]
@@ -176,7 +185,7 @@ mod tests {
             .failure(3_100, 4_000)
             .write(6_000, 6_000, Outcome::Ok, 0)
             .record();
-        let found = availability(&record, Some(at(500)), THRESHOLD);
+        let found = availability(&record, Some(at(500)), &MeasureOptions::default());
         assert_eq!(
             (found.unavailable, found.outage, found.outage_count),
             (seconds(5_000), Some(seconds(3_000)), 2)
@@ -193,7 +202,7 @@ mod tests {
                 .failure(2_100, 2_200)
                 .record(),
         ] {
-            let found = availability(&record, Some(at(1_999)), THRESHOLD);
+            let found = availability(&record, Some(at(1_999)), &MeasureOptions::default());
             assert!(!found.recovered);
             assert_eq!((found.outage, found.failover_gap), (None, None));
             assert_eq!((found.outage_at_least, found.unavailable), (seconds(18_000), seconds(18_000)));
@@ -203,7 +212,7 @@ mod tests {
     #[test]
     fn no_success_at_all_is_one_outage_from_the_first_write() {
         let record = Script::new(20_000).failure(5_000, 6_000).pending(6_100).record();
-        let found = availability(&record, None, THRESHOLD);
+        let found = availability(&record, None, &MeasureOptions::default());
         assert_eq!((found.outage_at_least, found.outage, found.recovered), (seconds(15_000), None, false));
     }
 
@@ -214,12 +223,12 @@ mod tests {
             .fault(3_000)
             .mark(19_900, MarkKind::FaultEnded, 0, 0)
             .record();
-        assert!(!availability(&record, Some(at(3_000)), THRESHOLD).recovered);
+        assert!(!availability(&record, Some(at(3_000)), &MeasureOptions::default()).recovered);
     }
 
     #[test]
     fn a_write_cut_off_by_the_end_is_not_held_against_the_system() {
         let record = Script::new(20_000).write(1_000, 2_000, Outcome::Ok, 0).pending(19_900).record();
-        assert!(availability(&record, None, THRESHOLD).recovered);
+        assert!(availability(&record, None, &MeasureOptions::default()).recovered);
     }
 }

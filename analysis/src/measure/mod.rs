@@ -31,13 +31,23 @@ pub struct MeasureOptions {
     /// The processes whose marks count for the phases and for accepting writes; none takes all. Needed where one
     /// world holds several systems, or where a consensus store leaves `Elected` marks of its own.
     pub members: Option<Vec<ProcessId>>,
+    /// The clients whose writes count for availability and for the end of a failover; none takes all.
+    pub clients: Option<Vec<ProcessId>>,
+    /// When clients stop asking; silence after it is no outage. None: they ask until the run ends.
+    pub observed_until: Option<SimTime>,
 }
 
 impl Default for MeasureOptions {
     /// Half a second: ten times the pause between writes of the calibration's SQL client (50 ms), and well below the
     /// shortest failover measured there (3.1 s).
     fn default() -> Self {
-        Self { outage_threshold: SimDuration::from_millis(500), fault: None, members: None }
+        Self {
+            outage_threshold: SimDuration::from_millis(500),
+            fault: None,
+            members: None,
+            clients: None,
+            observed_until: None,
+        }
     }
 }
 
@@ -45,6 +55,11 @@ impl MeasureOptions {
     /// True when the marks of this process count.
     pub(crate) fn includes(&self, process: ProcessId) -> bool {
         self.members.as_ref().is_none_or(|members| members.contains(&process))
+    }
+
+    /// True when the writes of this client count for availability.
+    pub(crate) fn counts_client(&self, client: ProcessId) -> bool {
+        self.clients.as_ref().is_none_or(|clients| clients.contains(&client))
     }
 }
 
@@ -70,7 +85,7 @@ pub fn measure(record: &Record, surviving: &SurvivingValues, options: &MeasureOp
     Measures {
         loss: loss::loss(record, surviving),
         overlap: writable::overlap(record, &intervals),
-        availability: availability::availability(record, fault, options.outage_threshold),
+        availability: availability::availability(record, fault, options),
         phases: fault.map(|fault| phases::phases(record, fault, options)),
         fault_count: record.marks.iter().filter(|mark| mark.kind == MarkKind::Fault).count() as u64,
     }

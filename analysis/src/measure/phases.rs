@@ -62,7 +62,7 @@ pub fn phases(record: &Record, fault: SimTime, options: &MeasureOptions) -> Phas
     let search_from = suspected.unwrap_or(fault);
     let elected = find(record, options, MarkKind::Elected, search_from, limit).map(|mark| mark.at);
     let new_primary = writable.and_then(|mark| mark.process);
-    let served = new_primary.and_then(|primary| first_served(record, primary, limit));
+    let served = new_primary.and_then(|primary| first_served(record, options, primary, limit));
 
     let in_place = writable.is_some() && suspected.is_none() && elected.is_none();
     let mut previous = fault;
@@ -103,7 +103,12 @@ fn find<'a>(
 }
 
 /// When a client first learned of a success of the new primary, after it became writable.
-fn first_served(record: &Record, primary: ProcessId, writable_at: SimTime) -> Option<SimTime> {
+fn first_served(
+    record: &Record,
+    options: &MeasureOptions,
+    primary: ProcessId,
+    writable_at: SimTime,
+) -> Option<SimTime> {
     let others: Vec<ProcessId> = record
         .marks
         .iter()
@@ -113,6 +118,7 @@ fn first_served(record: &Record, primary: ProcessId, writable_at: SimTime) -> Op
         .collect();
     let is_served = |write: &&Operation| {
         write.kind == OperationKind::Write
+            && options.counts_client(write.client)
             && is_success(write)
             && write.served_by.is_none_or(|server| !others.contains(&server))
     };

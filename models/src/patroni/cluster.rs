@@ -18,7 +18,7 @@ use sim_core::{
 
 use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
-use super::{Configuration, Inputs, Packet, RestPath};
+use super::{Configuration, Inputs, Packet, Planted, RestPath};
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
     OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work,
@@ -129,6 +129,8 @@ pub struct Plan {
     pub inputs: Inputs,
     /// The load.
     pub load: Load,
+    /// A rule that a test switches off.
+    pub planted: Planted,
 }
 
 /// A cluster, ready to run any seed.
@@ -136,6 +138,7 @@ pub struct Plan {
 pub struct PatroniCluster {
     builder: WorldBuilder<ClusterProcess>,
     cluster: Cluster,
+    clients: Vec<ProcessId>,
 }
 
 impl PatroniCluster {
@@ -166,11 +169,13 @@ impl PatroniCluster {
             configuration: plan.configuration.clone(),
             inputs: plan.inputs.clone(),
             etcd_pre_vote: Some(plan.etcd_pre_vote),
+            planted: plan.planted,
             ..ClusterOptions::default()
         };
         let cluster = add_cluster(&mut builder, &etcd_hosts, &member_hosts, &plan.inputs.disk_sync, &options);
-        Clients { builder: &mut builder, plan, members: &cluster.members, app, number: 0 }.add(&member_hosts);
-        Self { builder, cluster }
+        let clients = Clients { builder: &mut builder, plan, members: &cluster.members, app, number: 0 }
+            .add(&member_hosts);
+        Self { builder, cluster, clients }
     }
 
     /// The world of a seed at its first instant.
@@ -181,6 +186,11 @@ impl PatroniCluster {
     /// The processes whose marks tell about the cluster: members and their servers.
     pub fn members(&self) -> Vec<ProcessId> {
         self.cluster.members.iter().flat_map(|peer| [peer.patroni, peer.postgres]).collect()
+    }
+
+    /// The clients that find the primary by themselves or through a proxy, without those that know one server only.
+    pub fn clients(&self) -> &[ProcessId] {
+        &self.clients
     }
 
     /// The rows that the cluster holds now: those of the server that accepts writes and whose Patroni holds the lock;
@@ -222,18 +232,20 @@ struct Clients<'a> {
 }
 
 impl Clients<'_> {
-    fn add(&mut self, member_hosts: &[HostId]) {
+    /// Returns the clients that may go to any server.
+    fn add(&mut self, member_hosts: &[HostId]) -> Vec<ProcessId> {
+        let mut clients = Vec::new();
         let load = self.plan.load;
         let addresses = self.add_proxies();
         for index in 0..load.writers {
             let workload = self.workload(Work::Write(self.plan.configuration.synchronous_commit));
             let spec = self.client(workload, addresses.map(|(primary, _)| primary), load.write_interval);
-            self.add_process(&format!("client-{}", index + 1), self.app, spec);
+            clients.push(self.add_process(&format!("client-{}", index + 1), self.app, spec));
         }
         for index in 0..load.readers {
             let workload = self.workload(Work::Count);
             let spec = self.client(workload, addresses.map(|(_, replicas)| replicas), load.read_interval);
-            self.add_process(&format!("client-{}", load.writers + index + 1), self.app, spec);
+            clients.push(self.add_process(&format!("client-{}", load.writers + index + 1), self.app, spec));
         }
         if load.local_writers {
             for (peer, host) in self.members.iter().zip(member_hosts) {
@@ -244,6 +256,7 @@ impl Clients<'_> {
                 self.add_process(&name, *host, ClusterSpec::StickyClient(spec));
             }
         }
+        clients
     }
 
     /// Where clients connect to for the primary and for replicas; none if they connect to the servers themselves.

@@ -13,6 +13,7 @@ use super::inputs::InputSamplers;
 use super::local::Local;
 use super::lock::Purpose;
 use super::packet::{Packet, Rest};
+use super::planted::Planted;
 use super::rest::{Round, RoundPurpose};
 use super::schedule::Schedule;
 use super::synchronous::Bookkeeping;
@@ -37,6 +38,8 @@ pub struct Spec {
     pub configuration: Arc<Configuration>,
     /// Declared inputs, ready to be drawn from.
     pub inputs: Arc<InputSamplers>,
+    /// A rule that a test switched off.
+    pub planted: Planted,
 }
 
 /// Where a member of the cluster is.

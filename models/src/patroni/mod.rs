@@ -82,6 +82,7 @@ mod local;
 mod lock;
 mod member;
 mod packet;
+mod planted;
 mod promotion;
 mod race;
 mod recovery;
@@ -98,5 +99,6 @@ pub use config::{Adjustment, Configuration, SynchronousMode, Tags, Timeouts, Wat
 pub use inputs::Inputs;
 pub use member::Peer;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
+pub use planted::Planted;
 pub use rest::RoundPurpose;
 pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};

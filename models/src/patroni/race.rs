@@ -14,6 +14,7 @@ use super::local::position_of;
 use super::lock::Goal;
 use super::member::Member;
 use super::packet::{MemberReport, MemberRole};
+use super::planted::Planted;
 use super::rest::RoundPurpose;
 use crate::postgres::{Lsn, MemberId};
 
@@ -105,7 +106,7 @@ impl Member {
 
     /// `/sync` names a leader and synchronous mode is on: only those named may lead.
     pub(super) fn sync_restricts(&self) -> bool {
-        self.synchronous() && self.view.sync.leader.is_some()
+        self.synchronous() && self.view.sync.leader.is_some() && self.spec.planted != Planted::IgnoreSync
     }
 
     /// All members known from the view with the last leader and from this one: also the dead leader.

@@ -12,6 +12,7 @@ use super::config::Configuration;
 use super::inputs::{InputSamplers, Inputs};
 use super::member::{Member, Peer};
 use super::packet::Packet;
+use super::planted::Planted;
 use crate::etcd;
 use crate::postgres::{self, DataDirectory, DataRecord, MemberId};
 
@@ -124,6 +125,8 @@ pub struct ClusterOptions {
     pub parameters: postgres::Parameters,
     /// `--pre-vote` of etcd; absent: the default of etcd 3.5 and later, which is true.
     pub etcd_pre_vote: Option<bool>,
+    /// A rule that a test switches off.
+    pub planted: Planted,
 }
 
 /// The processes of a cluster that was added to a world.
@@ -206,6 +209,7 @@ where
                 etcd: Arc::clone(&etcd),
                 configuration: Arc::clone(&configuration),
                 inputs: Arc::clone(&inputs),
+                planted: options.planted,
             })
             .into(),
         });

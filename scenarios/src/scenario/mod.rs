@@ -19,10 +19,11 @@
 //! | `cluster.watchdog_device` | whether hosts have a usable `/dev/watchdog` | false |
 //! | `cluster.patroni_yml` | a real `patroni.yml`, relative to the scenario file | none |
 //! | `cluster.patroni` | settings of Patroni by their real names, over those of the file | none |
-//! | `workload.writers` | clients that write | 4 |
-//! | `workload.write_interval` | from the end of a write to the next of the same client | `"20ms"` |
+//! | `workload.writers` | clients that write | 2 |
+//! | `workload.write_interval` | from the end of a write to the next of the same client | `"100ms"` |
 //! | `workload.readers` | clients that read everything back now and then | 0 |
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
+//! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
 //! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `multi-host` | `haproxy` |
 //! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"` |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
@@ -174,6 +175,8 @@ pub struct Workload {
     pub readers: u16,
     /// From the end of a read to the next of the same client.
     pub read_interval: SimDuration,
+    /// Whether there is one more client on each member's host, which knows that server only.
+    pub local_writers: bool,
     /// How they find the primary.
     pub routing: Routing,
     /// How long they wait for an answer.

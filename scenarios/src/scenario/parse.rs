@@ -91,10 +91,11 @@ fn cluster(
 
 fn workload(raw: RawWorkload) -> Workload {
     Workload {
-        writers: inner_or(raw.writers, 4),
-        write_interval: inner_or(raw.write_interval, SimDuration::from_millis(20)),
+        writers: inner_or(raw.writers, 2),
+        write_interval: inner_or(raw.write_interval, SimDuration::from_millis(100)),
         readers: raw.readers.unwrap_or(0),
         read_interval: inner_or(raw.read_interval, SimDuration::from_secs(1)),
+        local_writers: inner_or(raw.local_writers, false),
         routing: raw.routing.unwrap_or_default(),
         statement_timeout: inner_or(raw.statement_timeout, SimDuration::from_secs(5)),
     }

@@ -47,6 +47,7 @@ pub(super) struct RawWorkload {
     pub(super) write_interval: Option<Spanned<SimDuration>>,
     pub(super) readers: Option<u16>,
     pub(super) read_interval: Option<Spanned<SimDuration>>,
+    pub(super) local_writers: Option<Spanned<bool>>,
     pub(super) routing: Option<Routing>,
     pub(super) statement_timeout: Option<Spanned<SimDuration>>,
 }
