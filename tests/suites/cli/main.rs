@@ -56,8 +56,8 @@ fn a_failure_replays_from_the_line_it_prints() {
     let checked = hasim(&folder, &["check", "loses.toml", "--seeds", "20"]);
     assert_eq!(checked.status.code(), Some(1), "{}", text(&checked.stderr));
     let printed = text(&checked.stdout);
-    let line = printed.lines().find_map(|line| line.trim().strip_prefix("hasim ")).unwrap();
-    let words: Vec<&str> = line.split_whitespace().collect();
+    let line = printed.lines().find(|line| line.trim().starts_with("hasim replay ")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().skip(1).collect();
     let replayed = hasim(&folder, &words);
     assert_eq!(replayed.status.code(), Some(1), "{}", text(&replayed.stderr));
     assert!(text(&replayed.stdout).contains("the same digest and verdict"), "{}", text(&replayed.stdout));

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use analysis::RUN_COLUMNS;
 use expect_test::expect;
-use models::patroni::{Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route};
+use models::patroni::{Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Planted, Route};
 use scenarios::campaign::{run_schedule, run_seed};
 use scenarios::exit::Exit;
 use scenarios::family::LogLevel;
@@ -161,6 +161,7 @@ fn a_forked_world_ends_as_the_original() {
             local_writers: false,
             stop_at: None,
         },
+        planted: Planted::Nothing,
     });
     let crash = Schedule(vec![ScheduledFault {
         trigger: Trigger::At(SimDuration::from_secs(25)),
