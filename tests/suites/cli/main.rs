@@ -3,6 +3,8 @@
 //! The cases are the Markdown files beside this one, with the files they need in the folders of the same names.
 //! `TRYCMD=overwrite cargo test -p tests --test cli` writes down what the command says now; read the difference.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
