@@ -96,6 +96,7 @@ mod watchdog;
 pub use cluster::{ClusterProcess, ClusterSpec, ClusterTimer, Load, PatroniCluster, Placement, Plan, Route};
 pub use config::{Adjustment, Configuration, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode};
 pub use inputs::Inputs;
+pub use member::Peer;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use rest::RoundPurpose;
 pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};
