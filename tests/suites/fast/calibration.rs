@@ -22,7 +22,10 @@ use sim_core::{
 const MEASURED: &str = include_str!("../../data/calibration/patroni.csv");
 
 /// When a cluster has settled: members take up to 7.3 s to start, and a synchronous standby some cycles to be confirmed.
-const SETTLED: SimDuration = SimDuration::from_secs(60);
+const SETTLED: SimDuration = SimDuration::from_secs(45);
+
+/// How many runs stand for a configuration.
+const RUNS: u64 = 150;
 
 const QUANTILES: [(&str, QuantileLevel); 3] =
     [("p10", QuantileLevel::P10), ("p50", QuantileLevel::P50), ("p90", QuantileLevel::P90)];
@@ -39,14 +42,12 @@ struct Point {
     retry_timeout: u64,
     sync: bool,
     inputs: Inputs,
-    /// How long a run goes on after the fault.
-    watched: u64,
 }
 
 impl Point {
     fn new(name: &'static str, fault: Fault, [ttl, loop_wait, retry_timeout]: [u64; 3]) -> Self {
         let inputs = Inputs::default();
-        Self { name, fault, lasts: None, ttl, loop_wait, retry_timeout, sync: false, inputs, watched: 45 }
+        Self { name, fault, lasts: None, ttl, loop_wait, retry_timeout, sync: false, inputs }
     }
 
     fn cluster(&self) -> PatroniCluster {
@@ -78,25 +79,26 @@ impl Point {
         })
     }
 
-    /// Runs so many seeds. The moments of the fault are spread evenly over one `loop_wait`; the phase of the HA loop
-    /// is random besides.
-    fn run(&self, seeds: u64) -> Vec<Measures> {
+    /// Runs it. The moments of the fault are spread evenly over one `loop_wait`; the phase of the HA loop is random
+    /// besides.
+    fn run(&self) -> Vec<Measures> {
         let cluster = self.cluster();
         let options = MeasureOptions { members: Some(cluster.members()), ..MeasureOptions::default() };
         let one = |seed: u64| {
-            let at = SETTLED + SimDuration::from_secs(self.loop_wait).scale(2 * seed + 1, 2 * seeds);
+            let at = SETTLED + SimDuration::from_secs(self.loop_wait).scale(2 * seed + 1, 2 * RUNS);
             let mut world = cluster.world(Seed(seed));
             let fault =
                 ScheduledFault { trigger: Trigger::At(at), fault: self.fault.clone(), lasts: self.lasts };
             world.schedule(&Schedule(vec![fault])).expect("the targets exist");
-            let horizon = SimTime::ZERO + at + SimDuration::from_secs(self.watched);
+            // The slowest failover takes the time to live and some seconds.
+            let horizon = SimTime::ZERO + at + SimDuration::from_secs(self.ttl + 10);
             let record = run_guarded(&mut world, horizon, 10_000_000);
             assert_eq!(record.end, EndReason::Horizon, "seed {seed} of {}", self.title());
             let measures = measure(&record, &cluster.surviving::<SurvivingValues>(&world), &options);
             assert_eq!(measures.fault_count, 1, "seed {seed} of {}: there was a primary", self.title());
             measures
         };
-        (0..seeds).map(one).collect()
+        (0..RUNS).map(one).collect()
     }
 
     fn title(&self) -> String {
@@ -218,12 +220,12 @@ fn tolerance(measured: SimDuration) -> SimDuration {
 
 /// Compares the quantiles of a point. Only p50 and p90 decide; p10 is for whoever reads the table.
 #[track_caller]
-fn assert_agrees(point: &Point, quantities: &[Quantity], rows: usize, seeds: u64) {
+fn assert_agrees(point: &Point, quantities: &[Quantity], rows: usize) {
     let measured = measured_rows(point);
     assert_eq!(measured.len(), rows, "{}: usable rows of the measurements", point.title());
-    let runs = point.run(seeds);
+    let runs = point.run();
     let mut agrees = true;
-    let mut table = format!("{}, {rows} measured failovers, {seeds} simulated:\n", point.title());
+    let mut table = format!("{}, {rows} measured failovers, {RUNS} simulated:\n", point.title());
     for quantity in quantities {
         let real = Sample::new(measured.iter().map(quantity.measured));
         let simulated = Sample::new(runs.iter().map(quantity.simulated));
@@ -255,20 +257,20 @@ fn seconds(time: Option<SimDuration>) -> String {
 #[test]
 fn a_killed_host_fails_over_as_fast_as_measured_with_short_timeouts() {
     let point = Point::new("crash", Fault::Kill { target: host_of_primary() }, [20, 5, 5]);
-    assert_agrees(&point, &FAILOVER, 26, 200);
+    assert_agrees(&point, &FAILOVER, 26);
 }
 
 #[test]
 fn a_killed_host_fails_over_as_fast_as_measured_at_defaults_in_synchronous_mode() {
     let point = Point::new("crash", Fault::Kill { target: host_of_primary() }, [30, 10, 10]);
-    assert_agrees(&Point { sync: true, ..point }, &FAILOVER, 32, 200);
+    assert_agrees(&Point { sync: true, ..point }, &FAILOVER, 32);
 }
 
 #[test]
 fn a_paused_host_fails_over_as_fast_as_measured_at_defaults() {
     let point = Point::new("pause", Fault::Pause { target: host_of_primary() }, [30, 10, 10]);
     let lasts = Some(SimDuration::from_secs(60));
-    assert_agrees(&Point { lasts, ..point }, &FAILOVER, 24, 200);
+    assert_agrees(&Point { lasts, ..point }, &FAILOVER, 24);
 }
 
 /// The default inputs are those of an idle machine, and forking a postmaster with a fresh Python interpreter is the one
@@ -281,7 +283,7 @@ fn a_killed_server_returns_as_fast_as_measured_at_defaults() {
     let millis = SimDuration::from_millis;
     point.inputs.postmaster_start = Distribution::Uniform(millis(100), millis(300));
     point.inputs.postmaster_spawn = Distribution::Uniform(millis(900), millis(5_700));
-    assert_agrees(&point, &RESTART, 12, 200);
+    assert_agrees(&point, &RESTART, 12);
 }
 
 /// Section 5.1 of the fidelity specification: the host falls silent, etcd is not affected.
@@ -339,7 +341,7 @@ impl Formula {
 #[track_caller]
 fn assert_follows_formula(settings: [u64; 3]) {
     let point = Point::new("crash_silent", Fault::PowerOff { target: host_of_primary() }, settings);
-    let runs = point.run(200);
+    let runs = point.run();
     let formula = Formula {
         ttl: SimDuration::from_secs(point.ttl),
         loop_wait: SimDuration::from_secs(point.loop_wait),
