@@ -292,7 +292,7 @@ struct Formula {
     loop_wait: SimDuration,
 }
 
-/// For each run: the least and the most that the formula allows it, by a length that it adds to the moment of the fault.
+/// The least and the most that a part of the formula adds.
 type Support = (SimDuration, SimDuration);
 
 impl Formula {
@@ -302,6 +302,9 @@ impl Formula {
     const AGREED: Support = (SimDuration::from_millis(1), SimDuration::from_millis(20));
     /// `R` with a silent member.
     const RACE: Support = (SimDuration::from_millis(2_050), SimDuration::from_millis(2_200));
+    /// Half the width of the 99.9 % confidence band of a distribution function, times the root of the sample's size:
+    /// the root of `ln(2 / 0.001) / 2`.
+    const BAND: f64 = 1.949;
     /// `P` without a backlog: 0.07 to 0.21 s as measured to 10 ms (section 8.2).
     const PROMOTION: Support = (SimDuration::from_millis(65), SimDuration::from_millis(215));
 
@@ -324,7 +327,7 @@ impl Formula {
         let mut times: Vec<_> = times.into_iter().map(|time| time.expect("every run fails over")).collect();
         times.sort_unstable();
         let count = times.len();
-        let band = (2_000_f64.ln() / (2.0 * count as f64)).sqrt();
+        let band = Self::BAND / (count as f64).sqrt();
         let reach = (band * expiries.len() as f64).ceil() as usize;
         for (rank, time) in times.iter().enumerate() {
             let index = expiries.len() * (2 * rank + 1) / (2 * count);
