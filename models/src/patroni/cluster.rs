@@ -1,4 +1,4 @@
-//! A whole cluster: etcd, members with their PostgreSQL servers, proxies and clients, placed on hosts.
+//! A whole cluster: etcd, members with their `PostgreSQL` servers, proxies and clients, placed on hosts.
 //!
 //! | what | names |
 //! |---|---|
@@ -196,6 +196,9 @@ impl PatroniCluster {
     /// The rows that the cluster holds now: those of the server that accepts writes and whose Patroni holds the lock;
     /// without one, those of a server that accepts writes; without any, those of the longest log on the highest
     /// timeline, from which an operator would rebuild.
+    ///
+    /// # Panics
+    /// If the world is not one of this cluster.
     pub fn surviving<C: FromIterator<u64>>(&self, world: &World<ClusterProcess>) -> C {
         use sim_core::Process as _;
         let plays =

@@ -1,3 +1,4 @@
 //! Tests that every change must pass within seconds.
 
+mod calibration;
 mod published_raft;
