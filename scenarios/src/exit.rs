@@ -18,6 +18,9 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Kept, Self::Undecided, Self::Violated, Self::Usage, Self::Internal];
+
     /// The exit code.
     pub const fn code(self) -> u8 {
         match self {

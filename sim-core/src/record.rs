@@ -82,7 +82,8 @@ pub enum MarkKind {
     Writable,
     /// A process stopped accepting writes (also implied by `Stopped`).
     ReadOnly,
-    /// Clients were first able to reach a new primary through their routing layer (proxy, discovery).
+    /// Clients were first able to reach a new primary through their routing layer (proxy, discovery); `value` is the
+    /// position of its server there, from 0.
     Rerouted,
     /// The process started (first boot or restart).
     Started,
@@ -92,6 +93,20 @@ pub enum MarkKind {
     Paused,
     /// The process runs again.
     Resumed,
+}
+
+impl fmt::Display for Mark {
+    /// What happened, for people, without when and to whom.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, value) = (self.kind, self.value);
+        match kind {
+            MarkKind::Fault | MarkKind::FaultEnded => write!(formatter, "{kind} {value}"),
+            // The neutral word for terms, timelines and revisions.
+            MarkKind::Elected | MarkKind::Writable => write!(formatter, "{kind} (epoch {value})"),
+            MarkKind::Rerouted => write!(formatter, "{kind} to server {}", value + 1),
+            _ => write!(formatter, "{kind}"),
+        }
+    }
 }
 
 impl fmt::Display for MarkKind {

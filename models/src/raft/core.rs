@@ -136,7 +136,7 @@ impl<T: Clone> Raft<T> {
         }
         match message {
             Message::VoteRequest { term, last_term, last_index, pre } => {
-                self.on_vote_request(now, from, term, (last_term, last_index), pre, random)
+                self.on_vote_request(now, from, term, (last_term, last_index), pre, random);
             }
             Message::Vote { term, granted, pre } => self.on_vote(now, from, term, granted, pre, random),
             Message::Append(append) => {
@@ -151,7 +151,7 @@ impl<T: Clone> Raft<T> {
             }
             Message::Appended { index, .. } => self.on_appended(from, index),
             Message::AppendRefused { rejected, last_index, .. } => {
-                self.on_append_refused(from, rejected, last_index)
+                self.on_append_refused(from, rejected, last_index);
             }
             Message::HeartbeatAnswer { round, .. } => self.on_heartbeat_answer(from, round),
             Message::ReadRequest { number, .. } => {

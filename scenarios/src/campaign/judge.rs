@@ -78,6 +78,11 @@ impl Judgement {
     }
 }
 
+/// A time that was measured, for people: virtual time has nanoseconds, which say nothing here.
+pub(crate) fn seconds(length: SimDuration) -> String {
+    format!("{:.3} s", length.as_secs_f64())
+}
+
 /// Judges one run by the promises of its scenario.
 pub fn judge(promises: &[Promise], record: &Record, measures: &Measures) -> Judgement {
     if let EndReason::Panicked(message) = &record.end {
@@ -92,7 +97,10 @@ pub fn judge(promises: &[Promise], record: &Record, measures: &Measures) -> Judg
     if record.end == EndReason::EventBudget {
         return Judgement::new(
             Verdict::Undecided,
-            format!("{} events were spent at {}", record.events, record.ended_at),
+            format!(
+                "all {} events of the budget were spent at {}, before the end",
+                record.events, record.ended_at
+            ),
         );
     }
     if measures.loss.acknowledged == 0 {
@@ -111,27 +119,28 @@ fn judge_promise(promise: Promise, measures: &Measures) -> Judgement {
         Promise::NoAcknowledgedWriteLost if measures.loss.lost > 0 => Judgement::new(
             Verdict::AckedWriteLost,
             format!(
-                "lost {} of {} acknowledged writes, acknowledged within {}",
+                "lost {} of {} acknowledged writes, acknowledged within {} of each other",
                 measures.loss.lost,
                 measures.loss.acknowledged,
-                measures.loss.lost_span.unwrap_or_default()
+                seconds(measures.loss.lost_span.unwrap_or_default())
             ),
         ),
         Promise::AtMostOneWritablePrimary if measures.overlap.total > SimDuration::ZERO => Judgement::new(
             Verdict::TwoWritablePrimaries,
             format!(
                 "for {}, with {} writes acknowledged meanwhile",
-                measures.overlap.total, measures.overlap.writes
+                seconds(measures.overlap.total),
+                measures.overlap.writes
             ),
         ),
         Promise::RecoversWithin(_) if !availability.recovered => Judgement::new(
             Verdict::NotRecovered,
-            format!("unavailable for {} when the run ended", availability.outage_at_least),
+            format!("unavailable for {} when the run ended", seconds(availability.outage_at_least)),
         ),
         Promise::RecoversWithin(limit) if availability.outage.is_none_or(|outage| outage > limit) => {
             Judgement::new(
                 Verdict::RecoveryTooSlow,
-                format!("outage of {}, promised {limit}", availability.outage_at_least),
+                format!("outage of {}, promised at most {limit}", seconds(availability.outage_at_least)),
             )
         }
         _ => Judgement::new(Verdict::Kept, ""),

@@ -16,6 +16,7 @@ use analysis::{RunRow, measure};
 use rayon::prelude::*;
 use sim_core::{DeliveredFault, Schedule, Seed, SimTime};
 
+pub(crate) use judge::seconds;
 pub use judge::{Judgement, Verdict, judge};
 pub use report::{Report, ScenarioVerdict};
 pub use seeds::SeedRange;

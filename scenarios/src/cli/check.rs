@@ -74,9 +74,12 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     let scenarios = select::scenarios(&options.scenarios)?;
     let cases = select::cases(&scenarios, &options.settings.read()?, terminal)?;
-    // Everything is built before the first run: a mistake in the last scenario should not cost a night.
+    // Everything is built and tried before the first run: a mistake in the last scenario should not cost a night.
     let systems: Vec<Box<dyn System>> =
         cases.iter().map(|case| build(families, case)).collect::<Result<_, _>>()?;
+    for path in [&options.csv, &options.json, &options.plot].into_iter().flatten() {
+        atomic_file::check(path)?;
+    }
     let stop = stop_on_interrupt();
     let progress = progress_bar(options.seeds.len() * cases.len() as u64, terminal.interactive);
     let threads = rayon::ThreadPoolBuilder::new()
@@ -96,8 +99,8 @@ pub(super) fn run(
     }
     progress.finish_and_clear();
     let exit = overall(&checked, systems.len());
-    write_files(options, &checked, exit)?;
     show(options, &checked, terminal)?;
+    write_files(options, &checked, exit)?;
     Ok(exit)
 }
 
@@ -181,10 +184,11 @@ fn show_failures(options: &Options, one: &Checked, terminal: &mut Terminal<'_>) 
         lines.push(format!("{name}: interrupted after {finished} of {} seeds", report.seeds.len()));
     }
     if report.runs_with_missed_faults > 0 {
-        lines.push(format!("{name}: in {} runs a fault hit nobody", report.runs_with_missed_faults));
+        let missed = report.runs_with_missed_faults;
+        lines.push(format!("{name}: in {missed} of {finished} runs a fault found nobody to hit"));
     }
     for promise in &report.not_found {
-        lines.push(format!("{name}: {promise}: not in {finished} runs"));
+        lines.push(format!("{name}: `{promise}` was promised, and none of {finished} runs made it true"));
     }
     let not_kept = |outcome: &&Outcome| outcome.judgement.verdict.exit() != Exit::Kept;
     let failures: Vec<&Outcome> = one.runs.outcomes.iter().filter(not_kept).collect();

@@ -26,7 +26,7 @@ use crate::family::Family;
 
 /// Deterministic simulation testbed for high-availability protocols.
 #[derive(Debug, Parser)]
-#[command(name = "hasim", version, after_help = AFTER_HELP)]
+#[command(name = "hasim", bin_name = "hasim", version, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

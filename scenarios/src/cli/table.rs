@@ -19,12 +19,12 @@ pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
             "scenario",
             "verdict",
             "runs",
-            "outage p50",
-            "outage p90",
-            "outage p99",
-            "never recovered",
+            "outage p50 (s)",
+            "outage p90 (s)",
+            "outage p99 (s)",
+            "runs not recovered",
             "runs with loss",
-            "most lost",
+            "most writes lost",
             "runs with two primaries",
         ]);
     for (name, report) in reports {
@@ -36,8 +36,8 @@ pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
     // The style begins each line with the padding of the first cell.
     let lines: Vec<String> = table.lines().map(|line| line.trim().to_owned()).collect();
     format!(
-        "{}\nhasim {VERSION}, seeds {seeds}; outages in seconds with 95 % confidence intervals; \
-         a share of runs is the exact 95 % interval, or a 95 % upper bound if there was none\n",
+        "{}\nhasim {VERSION}, seeds {seeds}; outage: the longest of a run, p50 [95 % confidence interval]; \
+         runs: count (exact 95 % interval of the share, or its 95 % upper bound if there was none)\n",
         lines.join("\n")
     )
 }

@@ -1,11 +1,12 @@
 //! One run as text: its faults, what happened when, and what came of it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use sim_core::{DeliveredFault, Schedule, TraceKind};
+use sim_core::{DeliveredFault, EndReason, Schedule, SimDuration, TraceKind};
 
 use crate::VERSION;
-use crate::campaign::Outcome;
+use crate::campaign::{Outcome, seconds};
 use crate::family::RunResult;
 
 /// How much of the log is told.
@@ -32,23 +33,27 @@ pub(super) fn tell(
         if detail == Detail::Marks && !matches!(entry.kind, TraceKind::Mark | TraceKind::Fault) {
             continue;
         }
+        // Faults tell about themselves; their marks would only say their numbers again.
+        if entry.kind == TraceKind::Mark && entry.process.is_none() {
+            continue;
+        }
         let name = entry.process.and_then(|process| names.get(process.index())).map_or("", String::as_str);
         let _ = writeln!(text, "{:>10}  {name:width$}  {}", entry.at, entry.text);
     }
     for position in 0..schedule.0.len() {
         let _ = writeln!(text, "fault {position}: {}", fate(names, position, &result.faults));
     }
-    let outage = row.outage.map_or("never ended".to_owned(), |outage| outage.to_string());
+    let outage = row.outage.map_or("never ended".to_owned(), seconds);
     let _ = writeln!(
         text,
         "writes: {} acknowledged, {} of them lost; longest outage: {outage}; two writable primaries: {}\n\
-         digest: {}  events: {}  ended: {:?} at {}",
+         digest: {}  events: {}  ended: {} at {}",
         row.acknowledged,
         row.lost,
-        row.overlap,
+        if row.overlap == SimDuration::ZERO { "never".to_owned() } else { seconds(row.overlap) },
         row.digest,
         row.events,
-        result.record.end,
+        ending(&result.record.end),
         result.record.ended_at,
     );
     let evidence = &outcome.judgement.evidence;
@@ -57,13 +62,26 @@ pub(super) fn tell(
     text
 }
 
+/// Why the run ended, in words.
+fn ending(end: &EndReason) -> &'static str {
+    match end {
+        EndReason::Horizon => "at its horizon,",
+        EndReason::Quiescent => "with nothing left to happen,",
+        EndReason::EventBudget => "with its event budget spent,",
+        EndReason::Violated => "with a violated condition,",
+        EndReason::Panicked(_) => "with a panic of a model,",
+    }
+}
+
 /// What became of the fault with this position.
 fn fate(names: &[String], position: usize, delivered: &[DeliveredFault]) -> String {
     let Some(fault) = delivered.iter().find(|fault| fault.index == position) else {
         return "did not fire".to_owned();
     };
+    // Links have two ends, so a process can be named more than once.
+    let processes: BTreeSet<_> = fault.processes.iter().collect();
     let hit: Vec<&str> =
-        fault.processes.iter().filter_map(|process| names.get(process.index()).map(String::as_str)).collect();
+        processes.iter().filter_map(|process| names.get(process.index()).map(String::as_str)).collect();
     match (hit.is_empty(), fault.accepted) {
         (true, _) => format!("{} at {} hit nobody", fault.kind, fault.at),
         (false, true) => format!("{} at {} hit {}", fault.kind, fault.at, hit.join(", ")),

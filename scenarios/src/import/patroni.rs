@@ -69,7 +69,9 @@ fn parse(source: &Arc<Source>) -> Result<Value, UserError> {
         let plain = error.without_snippet();
         let place = error.location();
         let start = place.map_or(0, |place| source.byte_at(place.line() as usize, place.column() as usize));
-        UserError::at(Spot::new(source, start..start), message, plain.to_string())
+        let text = plain.to_string();
+        let label = text.split(" at line ").next().unwrap_or_default().to_owned();
+        UserError::at(Spot::new(source, start..start), message, label)
     })
 }
 

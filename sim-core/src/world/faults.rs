@@ -1,5 +1,6 @@
 //! Faults taking effect and ending.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::fault::{Direction, Fault, Target, Trigger};
@@ -435,8 +436,10 @@ impl<P: Process> World<P> {
     fn tell(&mut self, fault: &Fault, effect: &Effect, what: &str) {
         let kernel = &mut self.kernel;
         let names = || {
+            // A process at both ends of a link is there twice.
+            let processes: BTreeSet<_> = effect.processes.iter().collect();
             let named: Vec<&str> =
-                effect.processes.iter().map(|process| &*kernel.processes[process.index()].name).collect();
+                processes.iter().map(|process| &*kernel.processes[process.index()].name).collect();
             match (fault, named.is_empty()) {
                 (_, true) => "nobody matches its target".to_owned(),
                 (Fault::Partition { .. } | Fault::Degrade { .. }, _) => {

@@ -358,7 +358,7 @@ impl<P: Process> Kernel<P> {
         self.digest.fold(kind as u64);
         self.digest.fold(value);
         self.recorder.marks.push(mark);
-        self.trace.add(TraceLevel::Story, self.now, process, TraceKind::Mark, || format!("{kind} {value}"));
+        self.trace.add(TraceLevel::Story, self.now, process, TraceKind::Mark, || mark.to_string());
         for probe in &mut self.probes {
             let found = probe.on_mark(&mark);
             if self.violation.is_none() {

@@ -1,4 +1,10 @@
 //! Tests that every change must pass within seconds.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+#![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes snapshots with them")]
+
 mod calibration;
+mod determinism;
+mod promises;
 mod published_raft;
+mod tidy;

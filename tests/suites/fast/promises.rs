@@ -1,0 +1,59 @@
+//! What the shipped scenarios promise, with a few hundred seeds: that what is safe is kept, and that what is not safe is
+//! found to be broken. `hasim check` runs the whole catalogue with thousands.
+
+use std::sync::atomic::AtomicBool;
+
+use scenarios::campaign::{Report, Runs, ScenarioVerdict, SeedRange, run_seeds};
+use sim_core::SimDuration;
+use tests::Subject;
+
+fn check(name: &str, seeds: u64) -> (Runs, Report) {
+    let Subject { case, system } = Subject::from_catalogue(name);
+    let runs = run_seeds(&case, &*system, SeedRange::first(seeds), &AtomicBool::new(false), &|_| ());
+    let report = Report::new(&case.scenario, &runs);
+    (runs, report)
+}
+
+/// Synchronous replication keeps acknowledged writes through any mixture of faults.
+#[test]
+fn synchronous_replication_loses_nothing_in_random_faults() {
+    let (runs, report) = check("patroni/swarm/sync", 200);
+    let lossy: Vec<_> = runs
+        .outcomes
+        .iter()
+        .filter(|outcome| outcome.row.lost > 0)
+        .map(|outcome| (outcome.row.seed, &outcome.judgement.evidence))
+        .collect();
+    assert!(lossy.is_empty(), "seeds that lost acknowledged writes: {lossy:?}");
+    // Nothing would be lost either if nothing was written, or if no fault ever hit.
+    let disturbed =
+        |outage: Option<SimDuration>| outage.is_none_or(|outage| outage > SimDuration::from_secs(5));
+    let disturbed = runs.outcomes.iter().filter(|outcome| disturbed(outcome.row.outage)).count();
+    assert!(disturbed > 50, "only {disturbed} of 200 swarms stopped the writes for longer than 5 s");
+    assert!(report.summary.is_some());
+}
+
+/// The same faults do break what does not wait for a standby: the campaign above can fail.
+#[test]
+fn asynchronous_replication_is_found_to_lose() {
+    let (_, report) = check("patroni/swarm/async", 60);
+    let loss = report.summary.expect("all runs ended").loss;
+    assert!(loss.run_count > 0, "no seed lost anything");
+}
+
+/// A primary that sleeps longer than `ttl` wakes up writable beside its successor.
+#[test]
+fn without_a_watchdog_a_paused_primary_wakes_up_beside_another() {
+    let (runs, report) = check("patroni/primary-paused/watchdog-off", 4);
+    assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
+    let overlapping = runs.outcomes.iter().filter(|outcome| outcome.row.overlap > SimDuration::ZERO).count();
+    assert!(overlapping > 0);
+}
+
+/// The watchdog resets the machine before the lock can be somebody else's.
+#[test]
+fn with_a_required_watchdog_a_paused_primary_never_wakes_up_as_one() {
+    let (runs, report) = check("patroni/primary-paused/watchdog-required", 12);
+    assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
+    assert!(runs.outcomes.iter().all(|outcome| outcome.row.overlap == SimDuration::ZERO));
+}
