@@ -35,6 +35,9 @@ pub struct ScenarioSummary {
     pub verdicts: BTreeMap<String, u64>,
     /// Runs that had not recovered at their end.
     pub unrecovered_count: u64,
+    /// The worst run, to look at first: the most writes lost, then not recovered, then the longest outage, then the lowest
+    /// seed.
+    pub worst_seed: Seed,
     /// The longest outage of each run. Runs that did not recover count as "never".
     pub outage: TimeQuantiles,
     /// The gap between successful writes around the fault. Runs that did not recover count as "never".
@@ -190,6 +193,7 @@ impl ScenarioSummary {
             run_count: rows.len() as u64,
             verdicts,
             unrecovered_count: rows.iter().filter(|row| !row.recovered).count() as u64,
+            worst_seed: rows.iter().max_by_key(|row| badness(row)).map_or(first.seed, |row| row.seed),
             outage: censored(|row| row.outage),
             failover_gap: TimeQuantiles::new(&Sample::new(
                 rows.iter()
@@ -213,6 +217,11 @@ impl ScenarioSummary {
         output.write_all(b"\n")?;
         Ok(())
     }
+}
+
+/// Larger is worse.
+fn badness(row: &RunRow) -> impl Ord + use<> {
+    (row.lost, row.outage.unwrap_or(SimDuration::MAX), std::cmp::Reverse(row.seed))
 }
 
 fn zero_upper(events: u64, runs: u64) -> Option<f64> {
@@ -286,7 +295,7 @@ mod tests {
         rows[3].verdict = "acked-write-lost".to_owned();
         let summary = ScenarioSummary::new(&rows, "0.1.0").unwrap();
         assert_eq!((summary.loss.run_count, summary.loss.lost_total, summary.loss.lost_max), (3, 23, 9));
-        assert_eq!(summary.loss.worst_seed, Some(Seed(2)));
+        assert_eq!((summary.loss.worst_seed, summary.worst_seed), (Some(Seed(2)), Seed(2)));
         assert_eq!(
             (summary.loss.zero_events_upper, summary.loss.lost_span_max),
             (None, SimDuration::from_millis(90))

@@ -1,4 +1,4 @@
-//! A whole cluster: etcd, members with their PostgreSQL servers, proxies and clients, placed on hosts.
+//! A whole cluster: etcd, members with their `PostgreSQL` servers, proxies and clients, placed on hosts.
 //!
 //! | what | names |
 //! |---|---|
@@ -198,7 +198,7 @@ impl PatroniCluster {
     /// timeline, from which an operator would rebuild.
     ///
     /// # Panics
-    /// Never: a cluster has at least one member.
+    /// If the world is not one of this cluster.
     pub fn surviving<C: FromIterator<u64>>(&self, world: &World<ClusterProcess>) -> C {
         use sim_core::Process as _;
         let plays =

@@ -6,8 +6,8 @@
 //!  Napping ─► AwaitingView ─► AwaitingStatus ─┬─ task runs ──────► renew the lock, if held
 //!                  │                          ├─ server starts ──► renew the lock, if held
 //!                  ▼                          ├─ server dead ────► recover
-//!              DCS error                      ├─ no leader ──────► Polling ─► Locking(Acquire) ─┐
-//!            (Demoting if primary)            └─ leader ─┬─ me ──► Locking(Renew) ─► lead ◄─────┘
+//!              DCS error                      ├─ no leader ──────► Polling ─► Claiming ─► Locking(Acquire) ─┐
+//!            (Demoting if primary)            └─ leader ─┬─ me ──► Locking(Renew) ─► lead ◄─────────────────┘
 //!                                                        └─ other ► follow
 //!                              then Locking(Member), and the nap
 //! ```
@@ -41,6 +41,8 @@ pub(crate) enum Cycle {
     Locking(Goal, LockStep),
     /// Waits for the reports of other members.
     Polling(RoundPurpose),
+    /// Is about to ask for the lock.
+    Claiming,
     /// Manages synchronous standbys.
     Synchronizing(SyncStep),
     /// The loop itself stops the server.

@@ -91,6 +91,8 @@ pub enum Timer {
     Round(RoundPurpose),
     /// A poll of this member took too long.
     Poll(RoundPurpose, MemberId),
+    /// The lock can be asked for.
+    Claim,
     /// The next step of the asynchronous task.
     Task,
     /// The pause in which a new synchronous standby catches up is over.
@@ -324,6 +326,7 @@ impl Process for Member {
             Timer::Cache => self.on_cache_timer(context),
             Timer::Round(purpose) => self.advance_round(context, purpose),
             Timer::Poll(purpose, member) => self.on_poll_timeout(context, purpose, member),
+            Timer::Claim => self.claim_lock(context),
             Timer::Task => self.on_task_timer(context),
             Timer::SyncSettled => self.on_sync_settled(context),
         }

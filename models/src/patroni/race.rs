@@ -12,7 +12,7 @@ use sim_core::Context;
 use super::cycle::Cycle;
 use super::local::position_of;
 use super::lock::Goal;
-use super::member::Member;
+use super::member::{Member, Timer};
 use super::packet::{MemberReport, MemberRole};
 use super::planted::Planted;
 use super::rest::RoundPurpose;
@@ -123,7 +123,11 @@ impl Member {
         let own = self.status.as_ref().map_or(Lsn(0), |status| position_of(status));
         let verdict = judge(own, self.old_view.leader(), self.synchronous(), reports);
         match verdict {
-            Verdict::Healthiest => self.lock(context, Goal::Acquire),
+            Verdict::Healthiest => {
+                self.cycle = Cycle::Claiming;
+                let delay = self.spec.inputs.lock_request.draw(context.random());
+                context.set_timer(Timer::Claim, delay);
+            }
             Verdict::PrimaryAlive(member) => {
                 let name = self.spec.name(member).to_owned();
                 context.note(|| format!("primary ({name}) is still alive"));
@@ -138,6 +142,13 @@ impl Member {
                 });
                 self.stand_back(context);
             }
+        }
+    }
+
+    /// The race is won in the eyes of this member: it asks for the lock.
+    pub(super) fn claim_lock(&mut self, context: &mut impl Context<Self>) {
+        if self.cycle == Cycle::Claiming {
+            self.lock(context, Goal::Acquire);
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 #![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes snapshots with them")]
 
+mod calibration;
 mod determinism;
 mod promises;
 mod published_raft;
