@@ -38,12 +38,16 @@ impl HostClock {
         WallTime::from_nanos(self.wall + self.passed(now))
     }
 
-    /// The real time in which the monotonic clock advances by `length`.
+    /// The real time in which the monotonic clock advances by `length`, rounded up: a timer never fires before its
+    /// time on the clock of its host. A process that waits for the last nanosecond would otherwise be woken in the same
+    /// instant for ever.
     pub(crate) fn real(&self, length: SimDuration) -> SimDuration {
         if self.drift_ppm == 0 {
             return length;
         }
-        length.scale(1_000_000, (1_000_000 + i64::from(self.drift_ppm)) as u64)
+        let rate = (1_000_000 + i128::from(self.drift_ppm)) as u128;
+        let nanos = (u128::from(length.as_nanos()) * 1_000_000).div_ceil(rate);
+        SimDuration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     fn settle(&mut self, now: SimTime) {
@@ -91,6 +95,22 @@ mod tests {
         clock.change_drift(secs(10), 100_000);
         assert_eq!(clock.monotonic(secs(20)).as_nanos(), 21_000_000_000);
         assert_eq!(clock.real(SimDuration::from_secs(11)), SimDuration::from_secs(10));
+    }
+
+    #[test]
+    fn a_timer_never_fires_before_its_time_on_a_drifting_clock() {
+        for ppm in [-900_000, -20_000, -1, 1, 20_000, 900_000] {
+            let mut clock = HostClock::new();
+            clock.change_drift(secs(10), ppm);
+            for set_at in (0..100).map(|nanos| SimTime::from_nanos(12_345_678_901 + nanos)) {
+                for length in [1, 2, 999, 1_000_000_007].map(SimDuration::from_nanos) {
+                    let due = clock.monotonic(set_at).as_nanos() + length.as_nanos();
+                    let fires = set_at + clock.real(length);
+                    assert!(fires > set_at);
+                    assert!(clock.monotonic(fires).as_nanos() >= due, "{ppm} ppm, {length}");
+                }
+            }
+        }
     }
 
     #[test]
