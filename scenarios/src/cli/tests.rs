@@ -115,10 +115,10 @@ fn the_table_says_what_its_numbers_rest_on() {
     let (exit, out, _) = hasim(&["check", &safe, &lossy, "--seeds", "100"]);
     assert_eq!(exit, Exit::Kept);
     expect![[r#"
-        scenario            verdict  runs      outage p50      outage p90    outage p99  never recovered      runs with loss  most lost  runs with two primaries
-        patroni/test/sync   kept      100  5.0 [5.0, 5.0]  5.0 [5.0, 5.0]  5.0 [5.0, -]                0         0 (< 2.95%)          0              0 (< 2.95%)
-        patroni/test/async  kept      100  5.0 [5.0, 5.0]  5.0 [5.0, 5.0]  5.0 [5.0, -]                0  79 (69.71..86.51%)          1              0 (< 2.95%)
-        hasim 0.1.0, seeds 0..100; outages in seconds with 95 % confidence intervals; a share of runs is the exact 95 % interval, or a 95 % upper bound if there was none
+        scenario            verdict  runs  outage p50 (s)  outage p90 (s)  outage p99 (s)  runs not recovered      runs with loss  most writes lost  runs with two primaries
+        patroni/test/sync   kept      100  5.0 [5.0, 5.0]  5.0 [5.0, 5.0]    5.0 [5.0, -]                   0         0 (< 2.95%)                 0              0 (< 2.95%)
+        patroni/test/async  kept      100  5.0 [5.0, 5.0]  5.0 [5.0, 5.0]    5.0 [5.0, -]                   0  79 (69.71..86.51%)                 1              0 (< 2.95%)
+        hasim 0.1.0, seeds 0..100; outage: the longest of a run, p50 [95 % confidence interval]; runs: count (exact 95 % interval of the share, or its 95 % upper bound if there was none)
     "#]].assert_eq(&out);
 }
 
@@ -192,10 +192,10 @@ fn the_catalogue_is_listed() {
     expect![[r#"
         patroni/switchover/async
             An operator asks for a switchover. Replication is asynchronous.
-            promises: no-acknowledged-write-lost, at-most-one-writable-primary, recovers-within 30s
+            promises: no-acknowledged-write-lost, at-most-one-writable-primary, recovers-within 20s
         patroni/switchover/sync
             An operator asks for a switchover. Replication is synchronous.
-            promises: no-acknowledged-write-lost, at-most-one-writable-primary, recovers-within 30s
+            promises: no-acknowledged-write-lost, at-most-one-writable-primary, recovers-within 20s
     "#]]
     .assert_eq(&out);
     assert!(hasim(&["list", "--keys"]).1.contains("`cluster.members`"));

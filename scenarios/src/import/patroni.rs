@@ -354,7 +354,7 @@ mod tests {
                  1 │ scope: a
                  2 │   ttl: [
                    ·      ▲
-                   ·      ╰── mapping values are not allowed in this context at line 2, column 6
+                   ·      ╰── mapping values are not allowed in this context
                    ╰────
             "#]],
         );

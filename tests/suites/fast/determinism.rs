@@ -75,8 +75,8 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
         combined.to_string()
     });
     expect![[r#"
-        175a9c59ba2d3f70
-        f2afc0378c2e86b1"#]]
+        c092202e1e4ea066
+        26ee853df7c1c530"#]]
     .assert_eq(&combined.join("\n"));
 }
 
