@@ -23,17 +23,22 @@ impl Family for Patroni {
     }
 
     fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError> {
-        let scenario = &case.scenario;
-        Ok(Box::new(PatroniSystem {
-            cluster: PatroniCluster::new(&plan(case)),
-            horizon: SimTime::ZERO + scenario.horizon,
-            clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
-            event_budget: scenario.event_budget,
-        }))
+        Ok(system(case, Planted::Nothing))
     }
 }
 
-fn plan(case: &Case) -> Plan {
+/// The system of a case, with a rule of Patroni switched off or not: tests do that to show that the judge notices.
+pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
+    let scenario = &case.scenario;
+    Box::new(PatroniSystem {
+        cluster: PatroniCluster::new(&plan(case, planted)),
+        horizon: SimTime::ZERO + scenario.horizon,
+        clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
+        event_budget: scenario.event_budget,
+    })
+}
+
+fn plan(case: &Case, planted: Planted) -> Plan {
     let scenario = &case.scenario;
     let (cluster, workload) = (&scenario.cluster, &scenario.workload);
     Plan {
@@ -63,7 +68,7 @@ fn plan(case: &Case) -> Plan {
             local_writers: workload.local_writers,
             stop_at: Some(clients_stop_after(scenario.horizon)),
         },
-        planted: Planted::Nothing,
+        planted,
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Demotion {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
+    /// The lock turned out to be somebody else's; the stop is on its way to the server.
+    Turning,
     Checkpointing,
     Stopping,
     Grace,
@@ -84,7 +86,11 @@ impl Member {
     /// Begins a demotion; another task is given up.
     pub(super) fn demote(&mut self, context: &mut impl Context<Self>, mode: DemoteMode) {
         let graceful = mode == DemoteMode::Graceful;
-        let stage = if graceful { Stage::Checkpointing } else { Stage::Stopping };
+        let stage = match mode {
+            DemoteMode::Graceful => Stage::Checkpointing,
+            DemoteMode::ImmediateNoLock => Stage::Turning,
+            DemoteMode::Offline | DemoteMode::Immediate => Stage::Stopping,
+        };
         self.task = Some(Task::Demote(Demotion { mode, stage, since: context.monotonic() }));
         if graceful {
             self.control(context, Control::Checkpoint);
@@ -92,7 +98,12 @@ impl Member {
             return;
         }
         self.cycle = Cycle::Demoting;
-        self.stop_server(context, mode);
+        if stage == Stage::Turning {
+            let delay = self.spec.inputs.lost_lock_stop.draw(context.random());
+            context.set_timer(Timer::Task, delay);
+        } else {
+            self.stop_server(context, mode);
+        }
     }
 
     pub(super) fn on_demotion_checkpoint(&mut self, context: &mut impl Context<Self>) {
@@ -117,6 +128,10 @@ impl Member {
     /// The next step of a demotion.
     pub(super) fn advance_demotion(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
         match demotion.stage {
+            Stage::Turning => {
+                self.enter(demotion, Stage::Stopping);
+                self.stop_server(context, demotion.mode);
+            }
             // The server died before it answered: there is nothing to checkpoint.
             Stage::Checkpointing => self.enter(demotion, Stage::Stopping),
             Stage::Stopping if self.is_stopping(context, demotion) => self.watch_stop(context, demotion),

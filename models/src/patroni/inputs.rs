@@ -20,6 +20,10 @@ pub struct Inputs {
     /// One `fdatasync` of a server or of etcd: median 0.25 ms for 2 kB (README of the calibration measurements); the
     /// spread is an assumption.
     pub disk_sync: Distribution,
+    /// From the refused renewal of a primary that has lost its lock until the immediate stop reaches its server: 0.4 to 1.0 s
+    /// from the resume of a paused host to its last acknowledgement (fidelity specification, sections 2.11 and 5.4: 3
+    /// pauses; the requests to etcd before it take milliseconds).
+    pub lost_lock_stop: Distribution,
     /// Redo rate of crash recovery in bytes a second; an assumption of the fidelity specification (section 4.4: 50 to
     /// 200 MB/s).
     pub redo_bytes_per_second: u64,
@@ -52,6 +56,7 @@ impl Default for Inputs {
             postmaster_spawn: Distribution::Uniform(millis(800), millis(1_500)),
             postmaster_start: Distribution::Uniform(millis(100), millis(300)),
             disk_sync: Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 },
+            lost_lock_stop: Distribution::Uniform(millis(400), millis(1_000)),
             redo_bytes_per_second: 100_000_000,
             patroni_start: Distribution::Uniform(millis(2_900), millis(7_300)),
             rewind: Distribution::Uniform(millis(2_000), millis(10_000)),
@@ -69,6 +74,8 @@ pub struct InputSamplers {
     pub postmaster_spawn: Sampler,
     /// [`Inputs::postmaster_start`].
     pub postmaster_start: Sampler,
+    /// [`Inputs::lost_lock_stop`].
+    pub lost_lock_stop: Sampler,
     /// [`Inputs::redo_bytes_per_second`].
     pub redo_bytes_per_second: u64,
     /// [`Inputs::patroni_start`].
@@ -88,6 +95,7 @@ impl From<&Inputs> for InputSamplers {
         Self {
             postmaster_spawn: inputs.postmaster_spawn.sampler(),
             postmaster_start: inputs.postmaster_start.sampler(),
+            lost_lock_stop: inputs.lost_lock_stop.sampler(),
             redo_bytes_per_second: inputs.redo_bytes_per_second,
             patroni_start: inputs.patroni_start.sampler(),
             rewind: inputs.rewind.sampler(),

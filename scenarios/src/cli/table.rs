@@ -8,14 +8,10 @@ use sim_core::SimDuration;
 use crate::VERSION;
 use crate::campaign::{Report, SeedRange};
 
-/// One line for each scenario. The caption says what every number rests on.
+/// Two tables, one line for each scenario in each. The captions say what every number rests on.
 pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
-    let mut table = Table::new();
-    table
-        .force_no_tty()
-        .load_style(comfy_table::presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header([
+    let verdicts = aligned(
+        &[
             "scenario",
             "verdict",
             "runs",
@@ -26,20 +22,61 @@ pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
             "runs with loss",
             "most writes lost",
             "runs with two primaries",
-        ]);
-    for (name, report) in reports {
-        table.add_row(row(name, report));
+        ],
+        2,
+        reports.iter().map(|(name, report)| row(name, report)),
+    );
+    let phases = aligned(
+        &["scenario", "detect (s)", "elect (s)", "promote (s)", "reroute (s)", "look at the worst run"],
+        1,
+        reports.iter().filter_map(|(name, report)| phases(name, report.summary.as_ref()?)),
+    );
+    format!(
+        "{verdicts}\nhasim {VERSION}, seeds {seeds}; outage: the longest of a run, p50 [95 % confidence interval]; \
+         runs: count (exact 95 % interval of the share, or its 95 % upper bound if there was none)\n\n\
+         {phases}\nphases of the first failover: p50 / p90 (runs that had the phase); the worst run lost the most \
+         writes, or was out of service the longest\n",
+    )
+}
+
+/// Columns from `right_from` on hold numbers.
+fn aligned(header: &[&str], right_from: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table
+        .force_no_tty()
+        .load_style(comfy_table::presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header);
+    for row in rows {
+        table.add_row(row);
     }
-    for column in table.column_iter_mut().skip(2) {
+    for column in table.column_iter_mut().skip(right_from) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     // The style begins each line with the padding of the first cell.
     let lines: Vec<String> = table.lines().map(|line| line.trim().to_owned()).collect();
-    format!(
-        "{}\nhasim {VERSION}, seeds {seeds}; outage: the longest of a run, p50 [95 % confidence interval]; \
-         runs: count (exact 95 % interval of the share, or its 95 % upper bound if there was none)\n",
-        lines.join("\n")
-    )
+    lines.join("\n")
+}
+
+fn phases(name: &str, summary: &ScenarioSummary) -> Option<Vec<String>> {
+    let phase = |times: &TimeQuantiles| {
+        let seconds = |quantile: &Quantile| {
+            quantile.value.map_or("-".to_owned(), |length| format!("{:.2}", length.as_secs_f64()))
+        };
+        if times.count == 0 {
+            "-".to_owned()
+        } else {
+            format!("{} / {} ({})", seconds(&times.p50), seconds(&times.p90), times.count)
+        }
+    };
+    let times = [&summary.detect, &summary.elect, &summary.promote, &summary.reroute];
+    if times.iter().all(|times| times.count == 0) {
+        return None;
+    }
+    let mut row = vec![name.to_owned()];
+    row.extend(times.map(phase));
+    row.push(format!("hasim run {name} --seed {}", summary.worst_seed));
+    Some(row)
 }
 
 fn row(name: &str, report: &Report) -> Vec<String> {

@@ -12,10 +12,11 @@ use std::fmt::Write as _;
 use analysis::measure::{Measures, SurvivingValues};
 use analysis::stats::{QuantileLevel, Sample};
 use analysis::{MeasureOptions, measure};
-use models::patroni::{Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route, SynchronousMode};
+use models::patroni::{
+    Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Planted, Route, SynchronousMode,
+};
 use sim_core::{
-    Distribution, EndReason, Fault, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target, Trigger,
-    run_guarded,
+    EndReason, Fault, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target, Trigger, run_guarded,
 };
 
 /// The measured rows, as they were written.
@@ -53,6 +54,7 @@ impl Point {
     fn cluster(&self) -> PatroniCluster {
         let mode = if self.sync { SynchronousMode::On } else { SynchronousMode::Off };
         PatroniCluster::new(&Plan {
+            planted: Planted::Nothing,
             members: 3,
             etcd_members: 3,
             etcd_shares_hosts: false,
@@ -271,19 +273,6 @@ fn a_paused_host_fails_over_as_fast_as_measured_at_defaults() {
     let point = Point::new("pause", Fault::Pause { target: host_of_primary() }, [30, 10, 10]);
     let lasts = Some(SimDuration::from_secs(60));
     assert_agrees(&Point { lasts, ..point }, &FAILOVER, 24);
-}
-
-/// The default inputs are those of an idle machine, and forking a postmaster with a fresh Python interpreter is the one
-/// step of seconds that a busy one stretches. On the busy machine of these rows, an earlier series (fidelity
-/// specification, section 8.2: 8 kills) saw 1 to 6 s for the spawn and the start together. That series is the input here.
-#[test]
-fn a_killed_server_returns_as_fast_as_measured_at_defaults() {
-    let mut point =
-        Point::new("pgkill", Fault::Kill { target: Target::Role("primary".to_owned()) }, [30, 10, 10]);
-    let millis = SimDuration::from_millis;
-    point.inputs.postmaster_start = Distribution::Uniform(millis(100), millis(300));
-    point.inputs.postmaster_spawn = Distribution::Uniform(millis(900), millis(5_700));
-    assert_agrees(&point, &RESTART, 12);
 }
 
 /// Section 5.1 of the fidelity specification: the host falls silent, etcd is not affected.

@@ -3,8 +3,10 @@
 
 use std::sync::atomic::AtomicBool;
 
+use models::patroni::Planted;
 use scenarios::campaign::{Report, Runs, ScenarioVerdict, SeedRange, run_seeds};
-use sim_core::SimDuration;
+use scenarios::family::LogLevel;
+use sim_core::{Seed, SimDuration};
 use tests::Subject;
 
 fn check(name: &str, seeds: u64) -> (Runs, Report) {
@@ -56,4 +58,18 @@ fn with_a_required_watchdog_a_paused_primary_never_wakes_up_as_one() {
     let (runs, report) = check("patroni/primary-paused/watchdog-required", 12);
     assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
     assert!(runs.outcomes.iter().all(|outcome| outcome.row.overlap == SimDuration::ZERO));
+}
+
+/// A member that races although `/sync` does not name it promotes without what was acknowledged: the campaign that
+/// finds nothing in the correct model finds this.
+#[test]
+fn a_broken_standby_check_is_found_within_a_thousand_seeds() {
+    let Subject { case, .. } = Subject::from_catalogue("patroni/swarm/sync");
+    let broken = scenarios::patroni::system(&case, Planted::IgnoreSync);
+    let options = broken.measure_options();
+    let loses = |seed: u64| {
+        let run = broken.run(Seed(seed), &case.scenario.schedule(Seed(seed)), LogLevel::Off);
+        analysis::measure(&run.record, &run.surviving, &options).loss.lost > 0
+    };
+    assert!((0..1_000).any(loses), "the planted fault was not found");
 }
