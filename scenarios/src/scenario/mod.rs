@@ -20,7 +20,7 @@
 //! | `cluster.patroni_yml` | a real `patroni.yml`, relative to the scenario file | none |
 //! | `cluster.patroni` | settings of Patroni by their real names, over those of the file | none |
 //! | `workload.writers` | clients that write | 2 |
-//! | `workload.write_interval` | from the end of a write to the next of the same client | `"100ms"` |
+//! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
 //! | `workload.readers` | clients that read everything back now and then | 0 |
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |

@@ -92,7 +92,7 @@ fn cluster(
 fn workload(raw: RawWorkload) -> Workload {
     Workload {
         writers: inner_or(raw.writers, 2),
-        write_interval: inner_or(raw.write_interval, SimDuration::from_millis(100)),
+        write_interval: inner_or(raw.write_interval, SimDuration::from_millis(200)),
         readers: raw.readers.unwrap_or(0),
         read_interval: inner_or(raw.read_interval, SimDuration::from_secs(1)),
         local_writers: inner_or(raw.local_writers, false),

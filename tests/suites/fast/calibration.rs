@@ -152,17 +152,6 @@ const FAILOVER: [Quantity; 8] = [
     OUTAGE,
 ];
 
-/// The quantities of a restart in place.
-const RESTART: [Quantity; 3] = [
-    Quantity {
-        name: "writable",
-        measured: |row| row.time("pg_restart_ready"),
-        simulated: |run| run.phases?.detect,
-    },
-    FIRST_ACKNOWLEDGEMENT,
-    OUTAGE,
-];
-
 const FIRST_ACKNOWLEDGEMENT: Quantity = Quantity {
     name: "first acknowledgement",
     measured: |row| row.time("client_first_ack"),
