@@ -75,8 +75,8 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
         combined.to_string()
     });
     expect![[r#"
-        c092202e1e4ea066
-        26ee853df7c1c530"#]]
+        481c8b54c0f49500
+        e6f4c1a60ff8e6a5"#]]
     .assert_eq(&combined.join("\n"));
 }
 
