@@ -1,5 +1,7 @@
 //! The table of a campaign, for people.
 
+use std::fmt::Write as _;
+
 use analysis::stats::Quantile;
 use analysis::{ScenarioSummary, TimeQuantiles};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
@@ -26,17 +28,22 @@ pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
         2,
         reports.iter().map(|(name, report)| row(name, report)),
     );
-    let phases = aligned(
-        &["scenario", "detect (s)", "elect (s)", "promote (s)", "reroute (s)", "look at the worst run"],
-        1,
-        reports.iter().filter_map(|(name, report)| phases(name, report.summary.as_ref()?)),
-    );
-    format!(
+    let mut text = format!(
         "{verdicts}\nhasim {VERSION}, seeds {seeds}; outage: the longest of a run, p50 [95 % confidence interval]; \
-         runs: count (exact 95 % interval of the share, or its 95 % upper bound if there was none)\n\n\
-         {phases}\nphases of the first failover: p50 / p90 (runs that had the phase); the worst run lost the most \
-         writes, or was out of service the longest\n",
-    )
+         runs: count (exact 95 % interval of the share, or its 95 % upper bound if there was none)\n"
+    );
+    let rows: Vec<_> =
+        reports.iter().filter_map(|(name, report)| phases(name, report.summary.as_ref()?)).collect();
+    if !rows.is_empty() {
+        let header = ["scenario", "detect (s)", "elect (s)", "promote (s)", "reroute (s)", "worst seed"];
+        let _ = writeln!(
+            text,
+            "\n{}\nphases of the first failover: p50 / p90 (runs that had the phase); the worst seed lost the most \
+             writes, or was out of service the longest: `hasim run SCENARIO --seed S` tells it",
+            aligned(&header, 1, rows.into_iter())
+        );
+    }
+    text
 }
 
 /// Columns from `right_from` on hold numbers.
@@ -75,7 +82,7 @@ fn phases(name: &str, summary: &ScenarioSummary) -> Option<Vec<String>> {
     }
     let mut row = vec![name.to_owned()];
     row.extend(times.map(phase));
-    row.push(format!("hasim run {name} --seed {}", summary.worst_seed));
+    row.push(summary.worst_seed.to_string());
     Some(row)
 }
 

@@ -120,10 +120,10 @@ fn the_table_says_what_its_numbers_rest_on() {
         patroni/test/async  kept      100  5.0 [5.0, 5.0]  5.0 [5.0, 5.0]    5.0 [5.0, -]                   0  79 (69.71..86.51%)                 1              0 (< 2.95%)
         hasim 0.1.0, seeds 0..100; outage: the longest of a run, p50 [95 % confidence interval]; runs: count (exact 95 % interval of the share, or its 95 % upper bound if there was none)
 
-        scenario                   detect (s)  elect (s)  promote (s)        reroute (s)                   look at the worst run
-        patroni/test/sync   5.00 / 5.00 (100)          -            -  0.02 / 0.02 (100)   hasim run patroni/test/sync --seed 96
-        patroni/test/async  5.00 / 5.00 (100)          -            -  0.01 / 0.02 (100)  hasim run patroni/test/async --seed 96
-        phases of the first failover: p50 / p90 (runs that had the phase); the worst run lost the most writes, or was out of service the longest
+        scenario                   detect (s)  elect (s)  promote (s)        reroute (s)  worst seed
+        patroni/test/sync   5.00 / 5.00 (100)          -            -  0.02 / 0.02 (100)          96
+        patroni/test/async  5.00 / 5.00 (100)          -            -  0.01 / 0.02 (100)          96
+        phases of the first failover: p50 / p90 (runs that had the phase); the worst seed lost the most writes, or was out of service the longest: `hasim run SCENARIO --seed S` tells it
     "#]].assert_eq(&out);
 }
 
