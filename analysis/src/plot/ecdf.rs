@@ -225,7 +225,7 @@ fn marker_outline(index: usize) -> Vec<(i32, i32)> {
 
 #[cfg(test)]
 mod tests {
-    use sim_core::{Seed, SimDuration};
+    use sim_core::SimDuration;
 
     use super::*;
 
@@ -268,30 +268,5 @@ mod tests {
         let short = shortened("patroni/primary-crash-during-switchover/synchronous-strict");
         assert_eq!(short, "patroni/prim…er/synchronous-strict");
         assert_eq!(shortened("patroni/primary-crash/async"), "patroni/primary-crash/async");
-    }
-
-    /// Twelve scenarios, two of them with runs that never recovered: for looking at, `cargo test -p analysis figure --
-    /// --ignored --nocapture > figure.svg` after dropping the lines of the test harness.
-    #[test]
-    #[ignore = "for looking at the figure"]
-    #[allow(clippy::print_stdout)]
-    fn figure() {
-        let all: Vec<EcdfSeries> = (0..12_u64)
-            .map(|index| {
-                let mut stream = Seed(5).stream("figure", index);
-                let label = match index {
-                    3 => "patroni/Network-partition-of-Minority/SYNCHRONOUS-MODE-STRICT".to_owned(),
-                    _ => format!("patroni/primary-crash/variant-{index}"),
-                };
-                series(
-                    &label,
-                    (0..400).map(|run| {
-                        (index % 5 != 1 || run % 9 != 0)
-                            .then(|| 1_000 + index * 2_500 + stream.below(4_000) + stream.below(9_000))
-                    }),
-                )
-            })
-            .collect();
-        println!("{}", ecdf(&all, "Failover times by scenario"));
     }
 }
