@@ -184,9 +184,11 @@ impl Member {
         self.follow_endpoint(context);
     }
 
-    /// Restarts the watch when the client uses another endpoint.
+    /// Restarts the watch when the client uses another endpoint, or found none.
     fn follow_endpoint(&mut self, context: &mut impl Context<Self>) {
-        if std::mem::take(&mut self.client.switched) {
+        let switched = std::mem::take(&mut self.client.switched);
+        let exhausted = std::mem::take(&mut self.client.exhausted);
+        if switched || (exhausted && self.spec.planted != Planted::KeepWatch) {
             self.cache.rebuild(context);
         }
     }

@@ -12,4 +12,7 @@ pub enum Planted {
     /// Members race for the lock in synchronous mode although `/sync` does not name them (invariant I4 of the fidelity
     /// specification).
     IgnoreSync,
+    /// A watch on etcd is not restarted when no endpoint answers, as in Patroni before 2.1.3 (#2180, mended by #2186):
+    /// the copy of the keys goes on to show the time before the outage.
+    KeepWatch,
 }

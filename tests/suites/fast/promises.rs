@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use models::patroni::Planted;
 use scenarios::campaign::{Report, Runs, ScenarioVerdict, SeedRange, run_seeds};
-use scenarios::family::LogLevel;
-use sim_core::{Seed, SimDuration};
+use scenarios::family::{LogLevel, System};
+use sim_core::{Schedule, Seed, SimDuration};
 use tests::Subject;
 
 fn check(name: &str, seeds: u64) -> (Runs, Report) {
@@ -72,4 +72,19 @@ fn a_broken_standby_check_is_found_within_a_thousand_seeds() {
         analysis::measure(&run.record, &run.surviving, &options).loss.lost > 0
     };
     assert!((0..1_000).any(loses), "the planted fault was not found");
+}
+
+/// A former leader that looks at its old copy of the keys takes the lock again while nobody holds it, and promotes
+/// without what its successor acknowledged. Patroni before 2.1.3 did that; a random schedule found it here.
+#[test]
+fn a_watch_that_outlives_the_outage_of_etcd_loses_writes() {
+    let schedule = serde_json::from_str(include_str!("../../data/schedules/stale-watch.json"));
+    let schedule: Schedule = schedule.expect("a schedule");
+    let Subject { case, system } = Subject::from_catalogue("patroni/swarm/sync");
+    let lost = |system: &dyn System| {
+        let run = system.run(Seed(56_490), &schedule, LogLevel::Off);
+        analysis::measure(&run.record, &run.surviving, &system.measure_options()).loss.lost
+    };
+    assert_eq!(lost(&*system), 0);
+    assert!(lost(&*scenarios::patroni::system(&case, Planted::KeepWatch)) > 0);
 }

@@ -2,8 +2,9 @@
 //! specification, 3.5).
 //!
 //! The HA loop never reads etcd; it reads this copy. The copy may be old: nothing but the watch keeps it fresh. It is
-//! built again when the watch breaks, when the client uses another endpoint, when a compare-and-swap failed that the
-//! copy said must succeed (#2783), and when it was read in an older Raft term than the client has seen (#3373).
+//! built again when the watch breaks, when the client uses another endpoint or found none (#2186), when a
+//! compare-and-swap failed that the copy said must succeed (#2783), and when it was read in an older Raft term than the
+//! client has seen (#3373).
 //!
 //! Simplified: after a failed attempt the real thread tries again at once; here it pauses [`REBUILD_PAUSE`], so that a
 //! refusing etcd does not fill the run with events.

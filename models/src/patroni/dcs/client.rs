@@ -65,6 +65,9 @@ pub(crate) struct Client<T> {
     discover_first: bool,
     /// The current endpoint changed since this was last cleared: the watch must be restarted.
     pub(crate) switched: bool,
+    /// None answered a retried call since this was last cleared: the watch must be restarted, because one that outlives
+    /// the outage goes on to show the past (#2186).
+    pub(crate) exhausted: bool,
     /// Calls that came to their end, oldest first.
     pub(crate) finished: VecDeque<Finished<T>>,
 }
@@ -121,6 +124,7 @@ impl<T: Clone> Client<T> {
             raft_term: 0,
             discover_first: false,
             switched: false,
+            exhausted: false,
             finished: VecDeque::new(),
         }
     }
@@ -307,6 +311,7 @@ impl<T: Clone> Client<T> {
         call.timeouts = Timeouts::divide(self.endpoints.len(), left);
         if call.timeouts.endpoints == 0 {
             self.discover_first = true;
+            self.exhausted = true;
             self.finish(context, index, None);
         } else {
             call.phase = Phase::Sleeping;
