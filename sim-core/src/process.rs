@@ -67,6 +67,13 @@ pub trait Process: Clone + Debug + Sized {
         false
     }
 
+    /// How many bytes a packet takes on the wire, headers included: what a limited bandwidth counts. Without one,
+    /// sizes do not matter. The default stands for a small request or answer.
+    fn packet_size(packet: &Self::Packet) -> u32 {
+        let _ = packet;
+        500
+    }
+
     /// True while this process plays a role that faults may be aimed at, such as `primary` or `etcd-leader`.
     fn plays(&self, role: &str) -> bool {
         let _ = role;

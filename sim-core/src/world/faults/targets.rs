@@ -1,6 +1,6 @@
 //! From targets to processes: names are checked before the run, roles are resolved when the fault fires.
 
-use crate::fault::{Fault, Target, Trigger};
+use crate::fault::{Direction, Fault, Target, Trigger};
 use crate::id::{HostId, ProcessId};
 use crate::process::Process;
 use crate::topology::Place;
@@ -11,6 +11,24 @@ use super::Effect;
 impl<P: Process> Kernel<P> {
     pub(super) fn processes_of(&self, hosts: &[HostId]) -> Vec<ProcessId> {
         hosts.iter().flat_map(|host| self.hosts[host.index()].processes.iter().copied()).collect()
+    }
+
+    /// Everybody who mounts a volume that one of these processes mounts.
+    fn neighbours_on_volumes(&self, processes: &[ProcessId]) -> Vec<ProcessId> {
+        let volume = |process: usize| self.processes[process].volume;
+        (0..self.processes.len())
+            .filter(|other| processes.iter().any(|process| volume(process.index()) == volume(*other)))
+            .map(ProcessId::from_index)
+            .collect()
+    }
+
+    /// Those of these processes that run, with the lives that they live.
+    pub(super) fn lives_of(&self, processes: &[ProcessId]) -> Vec<(ProcessId, u32)> {
+        let life = |process: &ProcessId| {
+            let slot = &self.processes[process.index()];
+            slot.running.then_some((*process, slot.incarnation))
+        };
+        processes.iter().filter_map(life).collect()
     }
 
     /// The hosts of these processes, each once, in order.
@@ -36,6 +54,7 @@ impl<P: Process> World<P> {
         if let Trigger::AfterFault { fault, .. } = trigger {
             earlier(*fault)?;
         }
+        fault.check()?;
         let topology = self.topology();
         let place = |kind: &str, name: &str, known: Vec<&str>| {
             if known.contains(&name) {
@@ -68,34 +87,70 @@ impl<P: Process> World<P> {
     pub(super) fn aim(&mut self, fault: &Fault) -> Effect {
         let mut effect = Effect::default();
         match fault {
-            Fault::Partition { from, to, .. } | Fault::Degrade { from, to, .. } => {
+            Fault::Flap { fault, .. } => return self.aim(fault),
+            Fault::Partition { from, to, direction } => {
                 let [from, to] = self.resolve_sides(from, to);
-                if !from.is_empty() && !to.is_empty() {
-                    effect.processes = [from.as_slice(), &to].concat();
-                    self.pair_up(fault, &from, &to, &mut effect);
-                }
+                self.pair_up(&mut effect, &from, &to, *direction);
             }
-            Fault::Kill { target } | Fault::Pause { target } | Fault::Command { target, .. } => {
+            Fault::Degrade { from, to, .. }
+            | Fault::Latency { from, to, .. }
+            | Fault::Duplicate { from, to, .. }
+            | Fault::Reorder { from, to, .. }
+            | Fault::Bandwidth { from, to, .. }
+            | Fault::ConnectionReset { from, to, .. }
+            | Fault::HalfOpen { from, to, .. } => {
+                let [from, to] = self.resolve_sides(from, to);
+                self.pair_up(&mut effect, &from, &to, Direction::Both);
+                effect.from = from;
+            }
+            Fault::Bridge { middle, among } => {
+                let [middle, among] = self.resolve_sides(middle, among);
+                self.aim_bridge(&mut effect, &middle, &among);
+            }
+            Fault::Ring { among } => {
+                let [among, _] = self.resolve_sides(among, &[]);
+                self.aim_ring(&mut effect, &among);
+            }
+            Fault::Isolate { target, direction } => {
+                let isolated = self.resolve(target, &[]);
+                self.aim_isolation(&mut effect, &isolated, *direction);
+            }
+            Fault::Split { along } => self.aim_split(&mut effect, *along),
+            Fault::Kill { target }
+            | Fault::Restart { target, .. }
+            | Fault::HangOnConnect { target, .. }
+            | Fault::Command { target, .. } => effect.processes = self.resolve(target, &[]),
+            Fault::Pause { target } => {
                 effect.processes = self.resolve(target, &[]);
+                // A signal to a process that does not run reaches nobody.
+                effect.processes.retain(|process| self.kernel.processes[process.index()].running);
             }
-            Fault::PowerOff { target }
+            Fault::Wipe { target, .. } => {
+                let processes = self.resolve(target, &[]);
+                effect.processes = self.kernel.neighbours_on_volumes(&processes);
+            }
+            Fault::Slow { target, .. }
+            | Fault::PowerOff { target }
             | Fault::Freeze { target }
             | Fault::DiskStall { target }
             | Fault::ClockStep { target, .. }
+            | Fault::ClockOffset { target, .. }
             | Fault::ClockDrift { target, .. } => {
                 let processes = self.resolve(target, &[]);
                 effect.hosts = self.kernel.hosts_of(&processes);
-                if matches!(fault, Fault::PowerOff { .. }) {
-                    effect.hosts.retain(|host| self.kernel.hosts[host.index()].powered);
-                }
                 effect.processes = self.kernel.processes_of(&effect.hosts);
             }
+        }
+        if matches!(fault, Fault::Ring { .. } | Fault::Isolate { .. } | Fault::Split { .. }) {
+            // They name each process once for every other side.
+            effect.processes.sort_unstable();
+            effect.processes.dedup();
         }
         effect
     }
 
     /// The processes a target means now; `named` are those of the other targets of the same fault.
-    fn resolve(&mut self, target: &Target, named: &[ProcessId]) -> Vec<ProcessId> {
+    pub(super) fn resolve(&mut self, target: &Target, named: &[ProcessId]) -> Vec<ProcessId> {
         let playing = |world: &Self, role: &str| -> Vec<ProcessId> {
             let plays = |process: &ProcessId| world.process(*process).is_some_and(|state| state.plays(role));
             world.process_ids().filter(plays).collect()
@@ -125,7 +180,7 @@ impl<P: Process> World<P> {
         }
     }
 
-    fn in_place(&self, wanted: &Place) -> Vec<ProcessId> {
+    pub(super) fn in_place(&self, wanted: &Place) -> Vec<ProcessId> {
         let hosts = self.topology().hosts_of(|place| place == wanted);
         self.kernel.processes_of(&hosts)
     }
