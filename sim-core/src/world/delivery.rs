@@ -322,7 +322,7 @@ impl<P: Process> World<P> {
 
     /// Hands over what happened on a connection. A process that hangs hears nothing of one that it has not accepted.
     #[inline]
-    pub(crate) fn give_from(&mut self, id: ConnectionId, process: ProcessId, input: Input<P>) {
+    pub(super) fn give_from(&mut self, id: ConnectionId, process: ProcessId, input: Input<P>) {
         let unaccepted = &mut self.kernel.processes[process.index()].listening.unaccepted;
         if !unaccepted.is_empty() && unaccepted.iter().any(|waiting| waiting.accepts(id)) {
             unaccepted.push_back(input);
