@@ -21,6 +21,7 @@ pub trait Storage: Clone + Debug + Default {
     fn apply(&mut self, record: &Self::Record);
 
     /// What is left of it when the volume is wiped: an empty volume of the same kind.
+    #[must_use]
     fn wiped(&self) -> Self {
         Self::default()
     }

@@ -127,7 +127,7 @@ pub enum Fault {
     /// come from a stream of their own.
     Flap {
         /// What comes and goes.
-        fault: Box<Fault>,
+        fault: Box<Self>,
         /// How long it stays each time.
         on: Dwell,
         /// How long it is gone each time.

@@ -139,7 +139,7 @@ impl Paths {
         shapes.duplicate(latency).map(|latency| latency + link.extra_latency)
     }
 
-    /// What faults add to the latency of a packet that is sent now, beyond that of `travel`; absent if they drop it.
+    /// What faults add to the latency of a packet that is sent now, beyond that of `draw`; absent if they drop it.
     pub(crate) fn squeeze(
         &mut self,
         now: SimTime,
@@ -169,6 +169,23 @@ impl Paths {
         size: impl FnOnce() -> u32,
     ) -> (SimDuration, bool) {
         let index = self.link_index(from, to);
+        let (latency, lost) = self.draw_on(index);
+        match &mut self.links[index].shapes {
+            None => (latency, lost),
+            Some(shapes) => match shapes.pass(now, size()) {
+                Some(extra) => (latency + extra, lost),
+                None => (latency, true),
+            },
+        }
+    }
+
+    /// The same without what faults add beyond latency and loss, see `squeeze`.
+    pub(crate) fn draw(&mut self, from: ProcessId, to: ProcessId) -> (SimDuration, bool) {
+        self.draw_on(self.link_index(from, to))
+    }
+
+    #[inline]
+    fn draw_on(&mut self, index: usize) -> (SimDuration, bool) {
         let (latency, loss) = self.table.quality(index);
         let link = &mut self.links[index];
         let stream = match &mut link.stream {
@@ -177,12 +194,6 @@ impl Paths {
         };
         let latency = latency.draw(stream) + link.extra_latency;
         let lost = stream.chance(Probability::from_ppm(loss.ppm() + link.extra_loss));
-        if let Some(shapes) = &mut link.shapes {
-            return match shapes.pass(now, size()) {
-                Some(extra) => (latency + extra, lost),
-                None => (latency, true),
-            };
-        }
         (latency, lost)
     }
 

@@ -139,6 +139,34 @@ impl<P: Process> Kernel<P> {
         self.queue.push(now + next, Event::Retransmit { connection: id, side: side as u8 });
     }
 
+    /// Puts what waits for a retransmission on the way, all at once; each segment needs its share of a narrow link.
+    fn send_again(&mut self, id: ConnectionId, side: usize, latency: SimDuration) -> Progress {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return Progress::None };
+        let [sender, receiver] = [side, 1 - side].map(|side| connection.ends[side].process);
+        let end = &mut connection.ends[side];
+        // While the connection is being asked for, only the request itself goes out.
+        let request_only = end.state == EndState::Opening;
+        let mut progress = Progress::None;
+        while let Some((number, segment)) = end.undelivered.pop_front() {
+            if request_only && !matches!(segment, Segment::Open) {
+                end.undelivered.push_front((number, segment));
+                break;
+            }
+            let size = || size_of::<P>(&segment);
+            let Some(extra) = self.paths.squeeze(now, sender, receiver, size) else {
+                end.undelivered.push_front((number, segment));
+                return progress;
+            };
+            let arrival = end.last_arrival.max(now + latency + extra);
+            end.last_arrival = arrival;
+            let event = Event::Segment { connection: id, to: 1 - side as u8, lost: false, number, segment };
+            self.queue.push(arrival, event);
+            progress = Progress::Some;
+        }
+        Progress::All
+    }
+
     /// Looks at idle connections of processes whose network is about to get worse: those with keep-alives will notice.
     /// To be called before the change, because probes were answered until then.
     pub(crate) fn watch_keep_alives(&mut self, matches: impl Fn(ProcessId) -> bool) {
@@ -352,9 +380,7 @@ impl<P: Process> World<P> {
             return;
         }
         let sender_frozen = kernel.hosts[kernel.paths.host_of(sender).index()].is_silent();
-        let first = end.undelivered.front().map(|(_, segment)| size_of::<P>(segment));
-        let size = || first.unwrap_or(HEADERS);
-        let (latency, lost) = kernel.paths.travel(now, sender, receiver, size);
+        let (latency, lost) = kernel.paths.draw(sender, receiver);
         let vanishes = connection.lost == Some(LostAnswer::Silence)
             || end.state == EndState::Opening && kernel.processes[receiver.index()].listening.drops > 0;
         let forward = !lost
@@ -362,42 +388,18 @@ impl<P: Process> World<P> {
             && !vanishes
             && !kernel.paths.is_cut(sender, receiver)
             && !kernel.hosts[kernel.paths.host_of(receiver).index()].is_silent();
-        if forward {
-            // While the connection is being asked for, only the request itself goes out.
-            let request_only = end.state == EndState::Opening;
-            let mut arrival = end.last_arrival.max(now + latency);
-            let mut is_first = true;
-            while let Some((number, segment)) = end.undelivered.pop_front() {
-                if request_only && !matches!(segment, Segment::Open) {
-                    end.undelivered.push_front((number, segment));
-                    break;
-                }
-                if !std::mem::take(&mut is_first) {
-                    // All go out together, but each needs its share of a narrow link.
-                    let size = || size_of::<P>(&segment);
-                    match kernel.paths.squeeze(now, sender, receiver, size) {
-                        Some(extra) => arrival = arrival.max(now + extra),
-                        None => {
-                            end.undelivered.push_front((number, segment));
-                            break;
-                        }
-                    }
-                }
-                let event =
-                    Event::Segment { connection: id, to: 1 - side as u8, lost: false, number, segment };
-                kernel.queue.push(arrival, event);
-                end.last_arrival = arrival;
-            }
-        }
-        let all_sent = end.state == EndState::Opening || end.undelivered.is_empty();
-        if forward && all_sent && !kernel.paths.is_cut(receiver, sender) {
+        let acknowledged = forward && !kernel.paths.is_cut(receiver, sender);
+        let progress = if forward { kernel.send_again(id, side, latency) } else { Progress::None };
+        let Some(connection) = kernel.connections.get_mut(id) else { return };
+        let end = &mut connection.ends[side];
+        if acknowledged && progress == Progress::All {
             end.unacknowledged_since = None;
             end.back_off = SimDuration::ZERO;
             return;
         }
         let mut since = since;
-        if forward && !all_sent {
-            // Part of it is acknowledged: the time-outs of the rest begin anew.
+        if acknowledged && progress == Progress::Some {
+            // The time-outs of the rest begin anew.
             since = now;
             end.unacknowledged_since = Some(now);
             end.back_off = RETRANSMIT_MIN + kernel.paths.round_trip(sender, receiver);
@@ -422,9 +424,8 @@ impl<P: Process> World<P> {
         let broken = kernel.is_broken(process, peer)
             || kernel.is_broken(peer, process)
             || connection.lost == Some(LostAnswer::Silence);
-        let event = if connection.lost == Some(LostAnswer::Reset) && !broken {
-            ConnectionEvent::Reset
-        } else if !broken && other.state == EndState::Done && other.undelivered.is_empty() {
+        let unknown_there = other.state == EndState::Done && other.undelivered.is_empty();
+        let event = if !broken && (unknown_there || connection.lost == Some(LostAnswer::Reset)) {
             ConnectionEvent::Reset
         } else if !broken {
             return;
@@ -446,6 +447,14 @@ fn size_of<P: Process>(segment: &Segment<P::Packet>) -> u32 {
         Segment::Data(packet) => P::packet_size(packet),
         Segment::Open | Segment::Accept | Segment::Close | Segment::Reset => HEADERS,
     }
+}
+
+/// How much of what was unacknowledged a retransmission brought through.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Progress {
+    None,
+    Some,
+    All,
 }
 
 /// How long sent data, or a request, may stay unacknowledged.

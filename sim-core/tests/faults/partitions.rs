@@ -138,7 +138,7 @@ fn silences(seed: u64, lasts: Option<SimDuration>) -> Vec<u64> {
     );
     let mut fault = at(SECOND, flap);
     fault.lasts = lasts;
-    world.schedule(&Schedule(vec![fault])).unwrap();
+    world.schedule(&Schedule(vec![fault])).expect("the targets exist");
     world.run(SimTime::ZERO + SECOND * 100, u64::MAX);
     let arrivals = when(&world, 1, "");
     assert!(arrivals.last() > Some(&95_000), "it never stays cut");
