@@ -53,7 +53,7 @@ fn plan(case: &Case, planted: Planted) -> Plan {
             TopologyPreset::ThreeRegions => Placement::ThreeRegions,
         },
         configuration: case.configuration.clone(),
-        inputs: Inputs::default(),
+        inputs: Inputs { links: cluster.links.clone(), ..Inputs::default() },
         load: Load {
             writers: workload.writers,
             write_interval: workload.write_interval,

@@ -12,7 +12,7 @@ use crate::random::Stream;
 use crate::time::SimDuration;
 
 /// A distribution of lengths of time, as written in scenario files.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Distribution {
     /// Always this length.

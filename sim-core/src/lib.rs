@@ -27,7 +27,9 @@ mod world;
 pub use digest::Digest;
 pub use distribution::{Distribution, Sampler};
 pub use embed::{Embedded, Embeds, Holds, unwrap_packet};
-pub use fault::{Direction, Fault, Schedule, ScheduledFault, Target, Trigger};
+pub use fault::{
+    Border, Direction, Dwell, Fault, HangAnswer, LostAnswer, Schedule, ScheduledFault, Target, Told, Trigger,
+};
 pub use guard::{PanicQuiet, run_guarded};
 pub use id::{ConnectionId, HostId, OperationId, ProcessId, SyncId, VolumeId};
 pub use network::{ConnectOptions, KeepAlive};

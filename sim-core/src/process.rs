@@ -5,7 +5,8 @@
 //! 1. The world takes the earliest event by (time, sequence number) and sets its clock to it.
 //! 2. The event folds into the digest.
 //! 3. If it is meant for a process that runs, exactly one handler of that process is called. A paused process gets
-//!    its events, in order, when it resumes; a stopped one never does.
+//!    its events, in order, when it resumes, one on a slow host one by one; a stopped one never does. A timer that waits
+//!    in line may still be cancelled or moved.
 //! 4. What the handler asks for through its [`Context`] takes effect in the order in which it asks. Packets, syncs
 //!    and timers come back as later events, never within the same call.
 //! 5. Probes see the marks that the handler left; a violation ends the run.
@@ -65,6 +66,13 @@ pub trait Process: Clone + Debug + Sized {
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
         let _ = (context, command);
         false
+    }
+
+    /// How many bytes a packet takes on the wire, headers included: what a limited bandwidth counts. Without one,
+    /// sizes do not matter. The default stands for a small request or answer.
+    fn packet_size(packet: &Self::Packet) -> u32 {
+        let _ = packet;
+        500
     }
 
     /// True while this process plays a role that faults may be aimed at, such as `primary` or `etcd-leader`.

@@ -19,6 +19,12 @@ pub trait Storage: Clone + Debug + Default {
     /// Carries out one change. Must depend on nothing but its arguments: it runs once for the page cache and once
     /// more when the record becomes durable.
     fn apply(&mut self, record: &Self::Record);
+
+    /// What is left of it when the volume is wiped: an empty volume of the same kind.
+    #[must_use]
+    fn wiped(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// Storage for processes that keep nothing.
@@ -87,6 +93,12 @@ impl<S: Storage> Volume<S> {
             self.durable.apply(&record);
             self.synced += 1;
         }
+    }
+
+    /// The volume is replaced by an empty one. Syncs under way never complete.
+    pub(crate) fn wipe(&mut self, now: SimTime) {
+        self.durable = self.durable.wiped();
+        self.lose_power(now);
     }
 
     /// The host lost power: only durable contents remain, and syncs under way never complete.

@@ -12,13 +12,13 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Distribution, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Topology, World, WorldBuilder,
-    ZoneRef,
+    Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, Topology, World,
+    WorldBuilder, ZoneRef,
 };
 
 use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
-use super::{Configuration, Inputs, Packet, Planted, RestPath};
+use super::{Configuration, Inputs, LinkInputs, Packet, Planted, RestPath};
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
     OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work,
@@ -74,6 +74,19 @@ impl Placement {
 
 fn zones<const N: usize>((topology, zones): (Topology, [ZoneRef; N])) -> (Topology, Vec<ZoneRef>) {
     (topology, zones.to_vec())
+}
+
+fn set_links(topology: &mut Topology, links: &LinkInputs) {
+    let recorded = |latency: &Option<Distribution>| latency.clone().map(LinkQuality::reliable);
+    if let Some(quality) = recorded(&links.same_zone) {
+        topology.set_same_zone(quality);
+    }
+    if let Some(quality) = recorded(&links.same_region) {
+        topology.set_same_region(quality);
+    }
+    if let Some(quality) = recorded(&links.between_regions) {
+        topology.set_between_regions(quality);
+    }
 }
 
 /// How clients find the primary.
@@ -149,6 +162,7 @@ impl PatroniCluster {
     pub fn new(plan: &Plan) -> Self {
         assert!(plan.members > 0 && plan.etcd_members > 0, "a cluster has members, and etcd has, too");
         let (mut topology, zones) = plan.placement.topology();
+        set_links(&mut topology, &plan.inputs.links);
         let mut hosts = |name: &str, count: u8| -> Vec<HostId> {
             (0..count)
                 .map(|index| {

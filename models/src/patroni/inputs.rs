@@ -46,6 +46,19 @@ pub struct Inputs {
     /// one (fidelity specification, section 8.2, first row): 2 s are the time-out of a poll, 10 to 30 ms
     /// [`Self::rest_poll`], some milliseconds etcd, and this is the rest.
     pub lock_request: Distribution,
+    /// One-way latencies between hosts that were recorded; without, those of [`sim_core::LinkQuality`].
+    pub links: LinkInputs,
+}
+
+/// One-way latencies between hosts, by what lies between them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LinkInputs {
+    /// Hosts of one zone.
+    pub same_zone: Option<Distribution>,
+    /// Zones of one region.
+    pub same_region: Option<Distribution>,
+    /// Regions.
+    pub between_regions: Option<Distribution>,
 }
 
 impl Default for Inputs {
@@ -63,6 +76,7 @@ impl Default for Inputs {
             base_backup: Distribution::Uniform(millis(20_000), millis(40_000)),
             rest_poll: Distribution::Uniform(millis(10), millis(30)),
             lock_request: Distribution::Uniform(millis(60), millis(90)),
+            links: LinkInputs::default(),
         }
     }
 }

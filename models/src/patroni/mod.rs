@@ -97,7 +97,7 @@ mod watchdog;
 
 pub use cluster::{ClusterProcess, ClusterSpec, ClusterTimer, Load, PatroniCluster, Placement, Plan, Route};
 pub use config::{Adjustment, Configuration, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode};
-pub use inputs::Inputs;
+pub use inputs::{Inputs, LinkInputs};
 pub use member::Peer;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use planted::Planted;

@@ -55,6 +55,14 @@ pub enum DiskRecord {
 impl Storage for Disk {
     type Record = DiskRecord;
 
+    fn wiped(&self) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Etcd(disk) => Self::Etcd(disk.wiped()),
+            Self::Data(data) => Self::Data(data.wiped()),
+        }
+    }
+
     fn apply(&mut self, record: &DiskRecord) {
         match (self, record) {
             (Self::Etcd(disk), DiskRecord::Etcd(record)) => disk.apply(record),

@@ -5,8 +5,10 @@
 
 mod known_keys;
 mod patroni;
+mod round_trips;
 mod settings;
 pub mod value;
 
 pub use patroni::{PatroniFile, read_patroni_yml};
+pub use round_trips::read_round_trips;
 pub use settings::{Setting, Settings, setting_from_flag, settings_from_table};

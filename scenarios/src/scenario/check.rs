@@ -31,6 +31,11 @@ pub const PATRONI_ROLES: &[&str] = &[
 /// The families that there are.
 const FAMILIES: &[&str] = &["patroni"];
 
+/// Clocks may be wrong from the start: a cluster forms on them as it is.
+const fn may_come_early(fault: &Fault) -> bool {
+    matches!(fault, Fault::ClockOffset { .. } | Fault::ClockDrift { .. })
+}
+
 /// Checks the parts of a file and collects remarks.
 pub(super) struct Checker<'a> {
     source: &'a Arc<Source>,
@@ -189,7 +194,7 @@ impl<'a> Checker<'a> {
         horizon: SimDuration,
     ) -> Result<(), UserError> {
         match fault.trigger.get_ref() {
-            RawTrigger::At(at) if at.low < warmup => {
+            RawTrigger::At(at) if at.low < warmup && !may_come_early(fault.fault.get_ref()) => {
                 return Err(self.wrong(
                     &fault.trigger,
                     format!("a fault at {at} fires while the cluster still forms"),
@@ -224,7 +229,20 @@ impl<'a> Checker<'a> {
                 "expected more than zero; leave `lasts` out for a fault that stays".to_owned(),
             ));
         }
+        self.lasting(fault.fault.get_ref(), fault.lasts.as_ref())?;
         self.targets(&fault.fault, Some(position))
+    }
+
+    /// A length for a fault that has no end of its own is a misunderstanding.
+    fn lasting<T>(&self, fault: &Fault, lasts: Option<&Spanned<T>>) -> Result<(), UserError> {
+        match lasts {
+            Some(lasts) if !fault.is_lasting() => Err(self.wrong(
+                lasts,
+                format!("a `{}` happens at one instant and does not last", fault.kind()),
+                "leave it out".to_owned(),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn swarm(&self, swarm: &RawSwarm, warmup: SimDuration, horizon: SimDuration) -> Result<(), UserError> {
@@ -257,6 +275,7 @@ impl<'a> Checker<'a> {
                 ));
             }
             let place = Spanned::new(mix.span(), mix.get_ref().fault.clone());
+            self.lasting(place.get_ref(), mix.get_ref().longest.map(|_| mix))?;
             self.targets(&place, None)?;
         }
         Ok(())
@@ -264,6 +283,7 @@ impl<'a> Checker<'a> {
 
     /// Roles are checked here, because the kernel takes any word for a role: a misspelt one would miss in silence.
     fn targets(&self, fault: &Spanned<Fault>, position: Option<usize>) -> Result<(), UserError> {
+        fault.get_ref().check().map_err(|message| self.wrong(fault, message, "this fault".to_owned()))?;
         for target in fault.get_ref().targets() {
             match target {
                 Target::Role(role) | Target::HostOf(role) | Target::Every(role)

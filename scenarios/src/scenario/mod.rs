@@ -17,6 +17,7 @@
 //! | `cluster.etcd_hosts` | where they run: `own`, or `shared` with the members of the cluster | `own` |
 //! | `cluster.topology` | `one-zone`, `three-zones`, `two-regions`, `three-regions` | `three-zones` |
 //! | `cluster.watchdog_device` | whether hosts have a usable `/dev/watchdog` | false |
+//! | `cluster.round_trips` | recorded round trips: `same_zone`, `same_region`, `between_regions`, each a file | presets |
 //! | `cluster.patroni_yml` | a real `patroni.yml`, relative to the scenario file | none |
 //! | `cluster.patroni` | settings of Patroni by their real names, over those of the file | none |
 //! | `workload.writers` | clients that write | 2 |
@@ -38,6 +39,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use models::patroni::LinkInputs;
 use serde::{Deserialize, Serialize};
 use sim_core::{Fault, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger};
 
@@ -119,6 +121,8 @@ pub struct Cluster {
     pub topology: TopologyPreset,
     /// Whether hosts have a usable watchdog device.
     pub watchdog_device: bool,
+    /// Recorded latencies that the scenario names, in place of those of the preset.
+    pub links: LinkInputs,
     /// The `patroni.yml` that the scenario names.
     pub file: Option<PatroniFile>,
     /// The scenario's own settings, over those of the file.
@@ -291,5 +295,7 @@ impl PlannedFault {
     }
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use models::patroni::LinkInputs;
 use sim_core::{SimDuration, SwarmConfig};
 use toml::Spanned;
 
@@ -11,7 +12,7 @@ use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTrigger, RawWor
 use super::{Cluster, FaultPlan, PlannedFault, PlannedTrigger, Scenario, Workload};
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
 use crate::import::value::{Reading, Toml};
-use crate::import::{Settings, read_patroni_yml, settings_from_table};
+use crate::import::{Settings, read_patroni_yml, read_round_trips, settings_from_table};
 
 /// Gives the text of a file that a scenario names.
 pub trait Companions {
@@ -60,20 +61,15 @@ fn cluster(
     companions: &dyn Companions,
     named: &mut BTreeMap<String, Arc<Source>>,
 ) -> Result<Cluster, UserError> {
-    let file = raw
-        .patroni_yml
-        .map(|name| {
-            let spot = Spot::new(source, name.span());
-            let name = name.into_inner();
-            let text = companions.read(&name).map_err(|reason| {
-                UserError::at(spot, format!("cannot read `{name}`: {reason}"), "named here")
-                    .help("the name is relative to the scenario file")
-            })?;
-            let companion = Source::new(name.clone(), text);
-            named.insert(name, Arc::clone(&companion));
-            read_patroni_yml(&companion)
-        })
-        .transpose()?;
+    let mut open = |name: Spanned<String>| companion(name, source, companions, named);
+    let file = raw.patroni_yml.map(|name| read_patroni_yml(&open(name)?)).transpose()?;
+    let mut recorded =
+        |name: Option<Spanned<String>>| name.map(|name| read_round_trips(&open(name)?)).transpose();
+    let links = LinkInputs {
+        same_zone: recorded(raw.round_trips.same_zone)?,
+        same_region: recorded(raw.round_trips.same_region)?,
+        between_regions: recorded(raw.round_trips.between_regions)?,
+    };
     let settings = match raw.patroni {
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
         None => Settings::default(),
@@ -84,9 +80,28 @@ fn cluster(
         etcd_hosts: raw.etcd_hosts.unwrap_or_default(),
         topology: raw.topology.unwrap_or_default(),
         watchdog_device: raw.watchdog_device.unwrap_or_default(),
+        links,
         file,
         settings,
     })
+}
+
+/// Another file that the scenario names.
+fn companion(
+    name: Spanned<String>,
+    source: &Arc<Source>,
+    companions: &dyn Companions,
+    named: &mut BTreeMap<String, Arc<Source>>,
+) -> Result<Arc<Source>, UserError> {
+    let spot = Spot::new(source, name.span());
+    let name = name.into_inner();
+    let text = companions.read(&name).map_err(|reason| {
+        UserError::at(spot, format!("cannot read `{name}`: {reason}"), "named here")
+            .help("the name is relative to the scenario file")
+    })?;
+    let companion = Source::new(name.clone(), text);
+    named.insert(name, Arc::clone(&companion));
+    Ok(companion)
 }
 
 fn workload(raw: RawWorkload) -> Workload {

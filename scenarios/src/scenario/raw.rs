@@ -36,8 +36,18 @@ pub(super) struct RawCluster {
     pub(super) etcd_hosts: Option<EtcdHosts>,
     pub(super) topology: Option<TopologyPreset>,
     pub(super) watchdog_device: Option<bool>,
+    #[serde(default)]
+    pub(super) round_trips: RawRoundTrips,
     pub(super) patroni_yml: Option<Spanned<String>>,
     pub(super) patroni: Option<Spanned<Reading<Toml>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRoundTrips {
+    pub(super) same_zone: Option<Spanned<String>>,
+    pub(super) same_region: Option<Spanned<String>>,
+    pub(super) between_regions: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]

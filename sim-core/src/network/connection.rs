@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::fault::LostAnswer;
 use crate::id::{ConnectionId, ProcessId};
 use crate::time::{SimDuration, SimTime};
 
@@ -118,6 +119,8 @@ impl<T> End<T> {
 #[derive(Clone, Debug)]
 pub(crate) struct Connection<T> {
     pub(crate) id: ConnectionId,
+    /// Something between the ends has forgotten it, and answers so.
+    pub(crate) lost: Option<LostAnswer>,
     pub(crate) ends: [End<T>; 2],
 }
 
@@ -153,11 +156,11 @@ impl<T> Connections<T> {
         if let Some(slot) = self.free.pop() {
             let generation = self.slots[slot as usize].id.generation + 1;
             let id = ConnectionId { slot, generation };
-            self.slots[slot as usize] = Connection { id, ends };
+            self.slots[slot as usize] = Connection { id, lost: None, ends };
             id
         } else {
             let id = ConnectionId { slot: self.slots.len() as u32, generation: 0 };
-            self.slots.push(Connection { id, ends });
+            self.slots.push(Connection { id, lost: None, ends });
             id
         }
     }
@@ -188,6 +191,15 @@ impl<T> Connections<T> {
             }
             self.free.push(id.slot);
         }
+    }
+
+    /// The connections that both ends hold for open, between processes that satisfy the condition.
+    pub(crate) fn established(&self, matches: impl Fn(ProcessId, ProcessId) -> bool) -> Vec<ConnectionId> {
+        let open = |connection: &&Connection<T>| {
+            let [a, b] = &connection.ends;
+            a.state == EndState::Open && b.state == EndState::Open && matches(a.process, b.process)
+        };
+        self.slots.iter().filter(open).map(|connection| connection.id).collect()
     }
 
     /// All live connections with an end at a process that satisfies the condition, with that side. An end

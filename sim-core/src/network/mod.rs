@@ -8,17 +8,24 @@
 //!   limit (Linux `tcp_retries2` = 15, about 15 minutes), the user time-out (`TCP_USER_TIMEOUT`) or keep-alives end the
 //!   connection. What was sent during a partition arrives when the next retransmission after it gets through.
 //! - An unanswered connection request is repeated after 1, 2, 4, ... seconds (`tcp_syn_retries` = 6, about 127 s).
-//! - Datagrams: may be lost; packets with random latency overtake each other.
+//! - Datagrams: may be lost, and duplicated under a fault; packets with random latency overtake each other.
+//! - Bandwidth, where a fault limits it: packets queue up, and what would wait too long is dropped.
+//! - Connections that something in between forgot, resets out of nowhere, listeners that hang.
 //!
 //! # Simplified
 //!
 //! - No congestion control, no windows, no fast retransmit: a lost packet always costs a time-out, where a real
 //!   connection under load would often repair the loss within a round trip. Loss therefore hurts more here.
-//! - Packets have no size, so bandwidth is not a limit.
+//! - Bandwidth is no limit without a fault. Under one, each packet has the size that its model declares, and
+//!   retransmissions take their share; acknowledgements and keep-alives take none. There being no congestion control, a
+//!   sender that offers more than passes loses packets to the full queue and waits for time-outs.
+//! - A connection hides duplicates completely; in reality they cost a little bandwidth.
 
 mod connection;
 mod path;
+mod shape;
 
 pub use connection::{ConnectOptions, KeepAlive};
 pub(crate) use connection::{Connections, EndState, Segment};
 pub(crate) use path::{LinkTable, Paths};
+pub(crate) use shape::Shape;

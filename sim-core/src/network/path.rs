@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::distribution::Sampler;
 use crate::id::{HostId, ProcessId};
 use crate::random::{Probability, Seed, Stream};
-use crate::time::SimDuration;
+use crate::time::{SimDuration, SimTime};
 use crate::topology::{LinkQuality, Topology};
+
+use super::shape::{Shape, Shapes};
 
 /// The qualities of all directed links between hosts, ready to be drawn from: the same for all seeds of a scenario.
 #[derive(Debug)]
@@ -65,6 +67,8 @@ struct Link {
     extra_loss: u32,
     /// Created at the first packet: most pairs of hosts never talk.
     stream: Option<Stream>,
+    /// What faults do to packets beyond that. Boxed, because it is rare and links are many.
+    shapes: Option<Box<Shapes>>,
 }
 
 impl Paths {
@@ -109,10 +113,79 @@ impl Paths {
         }
     }
 
-    /// The latency of the next packet, and whether it is lost on the way.
+    /// Treats packets of this link in another way until `unshape` with the same fault.
+    pub(crate) fn shape(&mut self, from: HostId, to: HostId, fault: usize, shape: Shape) {
+        let index = from.index() * self.table.hosts + to.index();
+        let seed = self.seed;
+        let shapes =
+            self.links[index].shapes.get_or_insert_with(|| Box::new(Shapes::new(seed, index as u64)));
+        shapes.add(fault, shape);
+    }
+
+    /// Ends what this fault does to packets of this link.
+    pub(crate) fn unshape(&mut self, from: HostId, to: HostId, fault: usize) {
+        let link = &mut self.links[from.index() * self.table.hosts + to.index()];
+        if let Some(shapes) = &mut link.shapes {
+            shapes.remove(fault);
+        }
+    }
+
+    /// If a datagram that is sent now arrives twice: the latency of the second copy.
+    pub(crate) fn duplicate(&mut self, from: ProcessId, to: ProcessId) -> Option<SimDuration> {
+        let index = self.link_index(from, to);
+        let link = &mut self.links[index];
+        let shapes = link.shapes.as_mut()?;
+        let (latency, _) = self.table.quality(index);
+        shapes.duplicate(latency).map(|latency| latency + link.extra_latency)
+    }
+
+    /// What faults add to the latency of a packet that is sent now, beyond that of `draw`; absent if they drop it.
+    pub(crate) fn squeeze(
+        &mut self,
+        now: SimTime,
+        from: ProcessId,
+        to: ProcessId,
+        size: impl FnOnce() -> u32,
+    ) -> Option<SimDuration> {
+        let index = self.link_index(from, to);
+        match &mut self.links[index].shapes {
+            None => Some(SimDuration::ZERO),
+            Some(shapes) => shapes.pass(now, size()),
+        }
+    }
+
+    fn link_index(&self, from: ProcessId, to: ProcessId) -> usize {
+        self.host_of(from).index() * self.table.hosts + self.host_of(to).index()
+    }
+
+    /// The latency of the next packet, and whether it is lost on the way. A packet of this size takes its share of a
+    /// limited bandwidth.
     #[inline]
-    pub(crate) fn travel(&mut self, from: ProcessId, to: ProcessId) -> (SimDuration, bool) {
-        let index = self.host_of(from).index() * self.table.hosts + self.host_of(to).index();
+    pub(crate) fn travel(
+        &mut self,
+        now: SimTime,
+        from: ProcessId,
+        to: ProcessId,
+        size: impl FnOnce() -> u32,
+    ) -> (SimDuration, bool) {
+        let index = self.link_index(from, to);
+        let (latency, lost) = self.draw_on(index);
+        match &mut self.links[index].shapes {
+            None => (latency, lost),
+            Some(shapes) => match shapes.pass(now, size()) {
+                Some(extra) => (latency + extra, lost),
+                None => (latency, true),
+            },
+        }
+    }
+
+    /// The same without what faults add beyond latency and loss, see `squeeze`.
+    pub(crate) fn draw(&mut self, from: ProcessId, to: ProcessId) -> (SimDuration, bool) {
+        self.draw_on(self.link_index(from, to))
+    }
+
+    #[inline]
+    fn draw_on(&mut self, index: usize) -> (SimDuration, bool) {
         let (latency, loss) = self.table.quality(index);
         let link = &mut self.links[index];
         let stream = match &mut link.stream {
@@ -131,7 +204,9 @@ impl Paths {
             .iter()
             .map(|(from, to)| {
                 let index = from * self.table.hosts + to;
-                self.table.quality(index).0.median() + self.links[index].extra_latency
+                let link = &self.links[index];
+                let extra = link.shapes.as_ref().map_or(SimDuration::ZERO, |shapes| shapes.median());
+                self.table.quality(index).0.median() + link.extra_latency + extra
             })
             .sum()
     }

@@ -19,7 +19,7 @@ use crate::trace::Trace;
 use super::clock::HostClock;
 use super::faults::FaultState;
 use super::timers::Timers;
-use super::{Event, Host, Kernel, ProcessSlot, World, process_stream};
+use super::{Event, Host, Kernel, Listening, ProcessSlot, World, process_stream};
 
 /// From a reset by the watchdog until the operating system starts services again, unless set otherwise.
 const REBOOT_TIME: SimDuration = SimDuration::from_secs(30);
@@ -107,8 +107,12 @@ impl<P: Process> WorldBuilder<P> {
         let mut hosts: Vec<Host> = (0..self.topology.host_count())
             .map(|_| Host {
                 powered: true,
+                outages: 0,
                 freezes: 0,
                 frozen_since: now,
+                deferred: Vec::new(),
+                service: SimDuration::ZERO,
+                hindered: false,
                 clock: HostClock::new(),
                 processes: Vec::new(),
                 volumes: Vec::new(),
@@ -143,7 +147,10 @@ impl<P: Process> WorldBuilder<P> {
                 running: false,
                 incarnation: 0,
                 pauses: 0,
+                kills: 0,
                 backlog: VecDeque::new(),
+                busy_until: None,
+                listening: Listening { drops: 0, hangs: 0, unaccepted: VecDeque::new() },
                 timers: Timers::new(),
                 next_sync: 0,
             });
@@ -163,7 +170,7 @@ impl<P: Process> WorldBuilder<P> {
                 volume_streams,
                 paths: Paths::new(Arc::clone(&self.links), host_of, seed),
                 connections: Connections::default(),
-                faults: FaultState::new(seed.stream("fault targets", 0)),
+                faults: FaultState::new(seed),
                 recorder: Recorder::default(),
                 probes: Vec::new(),
                 violation: None,

@@ -11,7 +11,8 @@ pub(crate) struct HostClock {
     since: SimTime,
     monotonic: u64,
     wall: u64,
-    /// Parts per million by which the clocks run fast.
+    /// Parts per million by which the clocks run fast: what faults ask for in all, and what is physical of it.
+    asked_ppm: i64,
     drift_ppm: i32,
     /// The guest's monotonic clock stands still while the machine is paused.
     frozen: bool,
@@ -19,7 +20,14 @@ pub(crate) struct HostClock {
 
 impl HostClock {
     pub(crate) fn new() -> Self {
-        Self { since: SimTime::ZERO, monotonic: 0, wall: WALL_START, drift_ppm: 0, frozen: false }
+        Self {
+            since: SimTime::ZERO,
+            monotonic: 0,
+            wall: WALL_START,
+            asked_ppm: 0,
+            drift_ppm: 0,
+            frozen: false,
+        }
     }
 
     fn passed(&self, now: SimTime) -> u64 {
@@ -59,7 +67,8 @@ impl HostClock {
     /// Changes the rate by this much: overlapping faults add up. Timers that are set already keep their real time.
     pub(crate) fn change_drift(&mut self, now: SimTime, ppm: i32) {
         self.settle(now);
-        self.drift_ppm = (self.drift_ppm + ppm).clamp(-900_000, 900_000);
+        self.asked_ppm += i64::from(ppm);
+        self.drift_ppm = self.asked_ppm.clamp(-900_000, 900_000) as i32;
     }
 
     pub(crate) fn step_wall(&mut self, now: SimTime, millis: i64) {

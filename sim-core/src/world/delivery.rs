@@ -1,6 +1,7 @@
 //! How packets travel: the rules of connections, retransmission and time-outs. See the `network` module's page for
 //! what is modelled.
 
+use crate::fault::LostAnswer;
 use crate::id::{ConnectionId, ProcessId};
 use crate::network::{ConnectOptions, EndState, Segment};
 use crate::process::{ConnectionEvent, Origin, Process};
@@ -18,6 +19,8 @@ const REQUEST_RETRANSMIT: SimDuration = SimDuration::from_secs(1);
 const REQUEST_LIMIT: SimDuration = SimDuration::from_secs(127);
 /// Linux `tcp_retries2` = 15 at the minimum time-out: 924.6 s.
 const RETRANSMIT_LIMIT: SimDuration = SimDuration::from_millis(924_600);
+/// Bytes of a segment without data: the headers of Ethernet, IP, and TCP with time stamps.
+const HEADERS: u32 = 66;
 
 impl<P: Process> Kernel<P> {
     pub(crate) fn connect(
@@ -83,8 +86,12 @@ impl<P: Process> Kernel<P> {
 
     #[inline]
     pub(crate) fn send_datagram(&mut self, from: ProcessId, to: ProcessId, packet: P::Packet) {
-        let (latency, lost) = self.paths.travel(from, to);
+        let (latency, lost) = self.paths.travel(self.now, from, to, || P::packet_size(&packet));
         if !lost && !self.paths.is_cut(from, to) {
+            if let Some(latency) = self.paths.duplicate(from, to) {
+                let packet = packet.clone();
+                self.queue.push(self.now + latency, Event::Datagram { from, to, packet });
+            }
             self.queue.push(self.now + latency, Event::Datagram { from, to, packet });
         }
     }
@@ -103,7 +110,7 @@ impl<P: Process> Kernel<P> {
     fn transmit_numbered(&mut self, id: ConnectionId, side: usize, number: u32, segment: Segment<P::Packet>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let [from, to] = [side, 1 - side].map(|side| connection.ends[side].process);
-        let (latency, lost) = self.paths.travel(from, to);
+        let (latency, lost) = self.paths.travel(self.now, from, to, || size_of::<P>(&segment));
         let lost = lost || self.paths.is_cut(from, to);
         let arrival = (self.now + latency).max(connection.ends[side].last_arrival);
         connection.ends[side].last_arrival = arrival;
@@ -130,6 +137,34 @@ impl<P: Process> Kernel<P> {
         };
         let next = end.back_off.min(limit_of(end.state, end.options));
         self.queue.push(now + next, Event::Retransmit { connection: id, side: side as u8 });
+    }
+
+    /// Puts what waits for a retransmission on the way, all at once; each segment needs its share of a narrow link.
+    fn send_again(&mut self, id: ConnectionId, side: usize, latency: SimDuration) -> Progress {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return Progress::None };
+        let [sender, receiver] = [side, 1 - side].map(|side| connection.ends[side].process);
+        let end = &mut connection.ends[side];
+        // While the connection is being asked for, only the request itself goes out.
+        let request_only = end.state == EndState::Opening;
+        let mut progress = Progress::None;
+        while let Some((number, segment)) = end.undelivered.pop_front() {
+            if request_only && !matches!(segment, Segment::Open) {
+                end.undelivered.push_front((number, segment));
+                break;
+            }
+            let size = || size_of::<P>(&segment);
+            let Some(extra) = self.paths.squeeze(now, sender, receiver, size) else {
+                end.undelivered.push_front((number, segment));
+                return progress;
+            };
+            let arrival = end.last_arrival.max(now + latency + extra);
+            end.last_arrival = arrival;
+            let event = Event::Segment { connection: id, to: 1 - side as u8, lost: false, number, segment };
+            self.queue.push(arrival, event);
+            progress = Progress::Some;
+        }
+        Progress::All
     }
 
     /// Looks at idle connections of processes whose network is about to get worse: those with keep-alives will notice.
@@ -161,6 +196,28 @@ impl<P: Process> Kernel<P> {
         }
     }
 
+    /// Something in between is about to forget this connection: ends with keep-alives will notice, though nobody sends.
+    pub(crate) fn watch_keep_alives_of(&mut self, id: ConnectionId, answer: LostAnswer) {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        for (side, end) in connection.ends.iter_mut().enumerate() {
+            let Some(keep_alive) = end.options.keep_alive.filter(|_| end.state == EndState::Open) else {
+                continue;
+            };
+            if keep_alive.idle > SimDuration::ZERO {
+                let answered = now.since(end.last_heard).as_nanos() / keep_alive.idle.as_nanos();
+                end.last_heard = end.last_heard + keep_alive.idle * answered;
+            }
+            let patience = match answer {
+                LostAnswer::Silence => keep_alive.limit(),
+                // The first probe is answered with the reset.
+                LostAnswer::Reset => keep_alive.idle,
+            };
+            let at = (end.last_heard + patience).max(now);
+            self.queue.push(at, Event::KeepAlive { connection: id, side: side as u8 });
+        }
+    }
+
     /// True when a packet sent now from one process to the other would not be received.
     fn is_broken(&self, from: ProcessId, to: ProcessId) -> bool {
         self.paths.is_cut(from, to) || self.host_is_silent(to) || self.host_is_silent(from)
@@ -183,11 +240,17 @@ impl<P: Process> World<P> {
         let from = 1 - to;
         let [sender, receiver] = [from, to].map(|side| connection.ends[side].process);
         let silent = kernel.hosts[kernel.paths.host_of(receiver).index()].is_silent();
-        if lost || silent || kernel.paths.is_cut(sender, receiver) {
+        let vanishes = connection.lost == Some(LostAnswer::Silence)
+            || matches!(segment, Segment::Open) && kernel.processes[receiver.index()].listening.drops > 0;
+        if lost || silent || vanishes || kernel.paths.is_cut(sender, receiver) {
             if !matches!(segment, Segment::Reset) {
                 connection.ends[from].hold_back(number, segment);
                 kernel.await_acknowledgement(id, from);
             }
+            return;
+        }
+        if connection.lost == Some(LostAnswer::Reset) && !matches!(segment, Segment::Reset) {
+            kernel.transmit(id, to, Segment::Reset);
             return;
         }
         let end = &mut connection.ends[to];
@@ -232,7 +295,7 @@ impl<P: Process> World<P> {
         let event = match (segment, state) {
             (Segment::Data(packet), EndState::Open) => {
                 debug_assert_eq!(incarnation, kernel.processes[receiver.index()].incarnation);
-                self.give(receiver, Input::Packet(Origin::Connection(id, sender), packet));
+                self.give_from(id, receiver, Input::Packet(Origin::Connection(id, sender), packet));
                 return;
             }
             (Segment::Open, EndState::Opening) => {
@@ -242,9 +305,15 @@ impl<P: Process> World<P> {
                     kernel.connections.finish(id, to);
                     return;
                 }
+                let hangs = slot.listening.hangs > 0;
                 end.incarnation = slot.incarnation;
                 end.state = EndState::Open;
                 kernel.transmit(id, to, Segment::Accept);
+                if hangs {
+                    let accepted = Input::Connection(id, sender, ConnectionEvent::Accepted);
+                    kernel.processes[receiver.index()].listening.unaccepted.push_back(accepted);
+                    return;
+                }
                 ConnectionEvent::Accepted
             }
             (Segment::Accept, EndState::Opening) => {
@@ -276,7 +345,18 @@ impl<P: Process> World<P> {
             (Segment::Close | Segment::Reset | Segment::Open, _) => return,
             (Segment::Data(_) | Segment::Accept, _) => unreachable!("data waits for the connection to open"),
         };
-        self.give(receiver, Input::Connection(id, sender, event));
+        self.give_from(id, receiver, Input::Connection(id, sender, event));
+    }
+
+    /// Hands over what happened on a connection. A process that hangs hears nothing of one that it has not accepted.
+    #[inline]
+    pub(super) fn give_from(&mut self, id: ConnectionId, process: ProcessId, input: Input<P>) {
+        let unaccepted = &mut self.kernel.processes[process.index()].listening.unaccepted;
+        if !unaccepted.is_empty() && unaccepted.iter().any(|waiting| waiting.accepts(id)) {
+            unaccepted.push_back(input);
+            return;
+        }
+        self.give(process, input);
     }
 
     pub(crate) fn on_retransmit(&mut self, id: ConnectionId, side: usize) {
@@ -295,37 +375,37 @@ impl<P: Process> World<P> {
             let state = end.state;
             kernel.forget_end(id, side);
             if state != EndState::Done {
-                self.give(sender, Input::Connection(id, receiver, ConnectionEvent::TimedOut));
+                self.give_from(id, sender, Input::Connection(id, receiver, ConnectionEvent::TimedOut));
             }
             return;
         }
         let sender_frozen = kernel.hosts[kernel.paths.host_of(sender).index()].is_silent();
-        let (latency, lost) = kernel.paths.travel(sender, receiver);
+        let (latency, lost) = kernel.paths.draw(sender, receiver);
+        let vanishes = connection.lost == Some(LostAnswer::Silence)
+            || end.state == EndState::Opening && kernel.processes[receiver.index()].listening.drops > 0;
         let forward = !lost
             && !sender_frozen
+            && !vanishes
             && !kernel.paths.is_cut(sender, receiver)
             && !kernel.hosts[kernel.paths.host_of(receiver).index()].is_silent();
-        if forward {
-            // While the connection is being asked for, only the request itself goes out.
-            let request_only = end.state == EndState::Opening;
-            let arrival = end.last_arrival.max(now + latency);
-            while let Some((number, segment)) = end.undelivered.pop_front() {
-                if request_only && !matches!(segment, Segment::Open) {
-                    end.undelivered.push_front((number, segment));
-                    break;
-                }
-                let event =
-                    Event::Segment { connection: id, to: 1 - side as u8, lost: false, number, segment };
-                kernel.queue.push(arrival, event);
-                end.last_arrival = arrival;
-            }
-        }
-        if forward && !kernel.paths.is_cut(receiver, sender) {
+        let acknowledged = forward && !kernel.paths.is_cut(receiver, sender);
+        let progress = if forward { kernel.send_again(id, side, latency) } else { Progress::None };
+        let Some(connection) = kernel.connections.get_mut(id) else { return };
+        let end = &mut connection.ends[side];
+        if acknowledged && progress == Progress::All {
             end.unacknowledged_since = None;
             end.back_off = SimDuration::ZERO;
             return;
         }
-        end.back_off = (end.back_off * 2).min(RETRANSMIT_MAX);
+        let mut since = since;
+        if acknowledged && progress == Progress::Some {
+            // The time-outs of the rest begin anew.
+            since = now;
+            end.unacknowledged_since = Some(now);
+            end.back_off = RETRANSMIT_MIN + kernel.paths.round_trip(sender, receiver);
+        } else {
+            end.back_off = (end.back_off * 2).min(RETRANSMIT_MAX);
+        }
         let next = (now + end.back_off).min(since + limit);
         kernel.queue.push(next, Event::Retransmit { connection: id, side: side as u8 });
     }
@@ -341,8 +421,11 @@ impl<P: Process> World<P> {
             return;
         };
         let (process, peer) = (end.process, other.process);
-        let broken = kernel.is_broken(process, peer) || kernel.is_broken(peer, process);
-        let event = if !broken && other.state == EndState::Done && other.undelivered.is_empty() {
+        let broken = kernel.is_broken(process, peer)
+            || kernel.is_broken(peer, process)
+            || connection.lost == Some(LostAnswer::Silence);
+        let unknown_there = other.state == EndState::Done && other.undelivered.is_empty();
+        let event = if !broken && (unknown_there || connection.lost == Some(LostAnswer::Reset)) {
             ConnectionEvent::Reset
         } else if !broken {
             return;
@@ -354,8 +437,24 @@ impl<P: Process> World<P> {
             return;
         };
         kernel.forget_end(id, side);
-        self.give(process, Input::Connection(id, peer, event));
+        self.give_from(id, process, Input::Connection(id, peer, event));
     }
+}
+
+/// Bytes of a segment on the wire.
+fn size_of<P: Process>(segment: &Segment<P::Packet>) -> u32 {
+    match segment {
+        Segment::Data(packet) => P::packet_size(packet),
+        Segment::Open | Segment::Accept | Segment::Close | Segment::Reset => HEADERS,
+    }
+}
+
+/// How much of what was unacknowledged a retransmission brought through.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Progress {
+    None,
+    Some,
+    All,
 }
 
 /// How long sent data, or a request, may stay unacknowledged.

@@ -6,14 +6,20 @@ use crate::record::MarkKind;
 use crate::storage::PendingSync;
 use crate::time::SimDuration;
 
-use super::{Event, Kernel, NativeContext, World};
+use super::{Deferred, Event, Input, Kernel, NativeContext, World};
 
 impl<P: Process> World<P> {
-    /// Boots a process from its specification and its volume, unless it runs or its host has no power.
+    /// Boots a process from its specification and its volume, unless it runs or its host has no power. On a frozen
+    /// machine it boots when that goes on.
     pub(crate) fn boot(&mut self, process: ProcessId) {
         let kernel = &mut self.kernel;
         let slot = &mut kernel.processes[process.index()];
-        if slot.running || !kernel.hosts[slot.host.index()].powered {
+        let host = &mut kernel.hosts[slot.host.index()];
+        if host.powered && host.freezes > 0 {
+            host.deferred.push(Deferred::Boot(process));
+            return;
+        }
+        if slot.running || !host.powered {
             return;
         }
         slot.running = true;
@@ -23,8 +29,15 @@ impl<P: Process> World<P> {
         self.states[process.index()] = Some(P::boot(&spec, &mut context));
     }
 
-    /// SIGKILL: the kernel of the host closes the connections of the process.
+    /// SIGKILL: the kernel of the host closes the connections of the process. On a frozen machine that happens when it
+    /// goes on.
     pub(crate) fn kill(&mut self, process: ProcessId) {
+        let slot = &self.kernel.processes[process.index()];
+        let host = &mut self.kernel.hosts[slot.host.index()];
+        if host.freezes > 0 {
+            host.deferred.push(Deferred::Kill(process, slot.incarnation));
+            return;
+        }
         if self.end_life(process) {
             for (id, side) in self.kernel.connections.ends_at(|other| other == process) {
                 self.kernel.close_end(id, side);
@@ -42,6 +55,9 @@ impl<P: Process> World<P> {
         slot.incarnation += 1;
         slot.pauses = 0;
         slot.backlog.clear();
+        slot.busy_until = None;
+        slot.listening.hangs = 0;
+        slot.listening.unaccepted.clear();
         slot.timers.clear();
         self.kernel.mark(Some(process), MarkKind::Stopped, 0);
         true
@@ -54,6 +70,7 @@ impl<P: Process> World<P> {
         let machine = &mut self.kernel.hosts[host.index()];
         machine.powered = false;
         machine.watchdog = None;
+        machine.deferred.clear();
         let volumes = machine.volumes.clone();
         for process in &processes {
             self.end_life(*process);
@@ -67,10 +84,15 @@ impl<P: Process> World<P> {
         }
     }
 
-    /// The host gets power and starts what is set to start with it.
+    /// The host gets power and starts what is set to start with it, unless a fault keeps it off. A frozen machine boots
+    /// when that goes on.
     pub(crate) fn power_on(&mut self, host: HostId) {
         let machine = &mut self.kernel.hosts[host.index()];
-        if machine.powered {
+        if machine.powered || machine.outages > 0 {
+            return;
+        }
+        if machine.freezes > 0 {
+            machine.deferred.push(Deferred::PowerOn);
             return;
         }
         machine.powered = true;
@@ -82,12 +104,31 @@ impl<P: Process> World<P> {
         }
     }
 
-    /// Gives a paused process everything that arrived meanwhile, in order.
+    /// Gives a process that was held up everything that arrived meanwhile, in order: at once, or one by one if its host
+    /// is slow. Does nothing while something else holds it up.
     pub(crate) fn drain_backlog(&mut self, process: ProcessId) {
-        let backlog = std::mem::take(&mut self.kernel.processes[process.index()].backlog);
-        for input in backlog {
-            self.give(process, input);
+        while !self.kernel.is_held_up(process) {
+            let Some(input) = self.kernel.next_in_line(process) else { return };
+            self.handle(process, input);
         }
+        self.kernel.serve_next(process);
+    }
+
+    /// A process on a slow host has worked long enough on its oldest input for it to take effect.
+    pub(crate) fn on_served(&mut self, process: ProcessId) {
+        let slot = &mut self.kernel.processes[process.index()];
+        if slot.busy_until != Some(self.kernel.now) {
+            return;
+        }
+        slot.busy_until = None;
+        if slot.pauses > 0 || self.kernel.hosts[slot.host.index()].freezes > 0 {
+            // Goes on when it resumes; the work on this input begins anew.
+            return;
+        }
+        if let Some(input) = self.kernel.next_in_line(process) {
+            self.handle(process, input);
+        }
+        self.kernel.serve_next(process);
     }
 
     pub(crate) fn on_watchdog(&mut self, host: HostId) {
@@ -110,6 +151,45 @@ impl<P: Process> World<P> {
 }
 
 impl<P: Process> Kernel<P> {
+    /// True while inputs do not reach this process at once: it is paused, or its host is frozen or slow.
+    fn is_held_up(&self, process: ProcessId) -> bool {
+        let slot = &self.processes[process.index()];
+        slot.pauses > 0 || self.hosts[slot.host.index()].hindered
+    }
+
+    /// Puts an input behind those that wait for this process.
+    #[cold]
+    pub(crate) fn line_up(&mut self, process: ProcessId, input: Input<P>) {
+        self.processes[process.index()].backlog.push_back(input);
+        self.serve_next(process);
+    }
+
+    /// On a slow host, lets the process begin to work on its oldest input, unless it is busy or stopped.
+    fn serve_next(&mut self, process: ProcessId) {
+        let slot = &mut self.processes[process.index()];
+        let host = &self.hosts[slot.host.index()];
+        let is_free = slot.pauses == 0 && slot.busy_until.is_none() && !slot.backlog.is_empty();
+        if is_free && host.freezes == 0 && host.service > SimDuration::ZERO {
+            let at = self.now + host.service;
+            slot.busy_until = Some(at);
+            self.queue.push(at, Event::Served { process });
+        }
+    }
+
+    /// The oldest input that waits for this process. Timers that were cancelled or moved meanwhile are left out.
+    fn next_in_line(&mut self, process: ProcessId) -> Option<Input<P>> {
+        loop {
+            match self.processes[process.index()].backlog.pop_front()? {
+                Input::DueTimer(slot, due) => {
+                    if let Some(timer) = self.take_due_timer(process, slot, due) {
+                        return Some(Input::Timer(timer));
+                    }
+                }
+                input => return Some(input),
+            }
+        }
+    }
+
     pub(crate) fn feed_watchdog(&mut self, host: HostId, timeout: SimDuration) {
         let machine = &mut self.hosts[host.index()];
         let deadline = self.now + machine.clock.real(timeout);

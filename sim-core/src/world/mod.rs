@@ -75,20 +75,44 @@ struct ProcessSlot<P: Process> {
     incarnation: u32,
     /// How many faults keep it stopped.
     pauses: u32,
-    /// What arrived while it was paused.
+    /// How many kills hold it down: the end of the last of them starts it again.
+    kills: u32,
+    /// What arrived while it was paused, or busy on a slow host.
     backlog: VecDeque<Input<P>>,
+    /// When the input that it works on is done; only on a slow host, where that takes time.
+    busy_until: Option<SimTime>,
+    listening: Listening<P>,
     timers: Timers<P::Timer>,
     random: Stream,
     next_sync: u64,
+}
+
+/// What faults do to new connections of a process.
+#[derive(Clone, Debug)]
+struct Listening<P: Process> {
+    /// How many faults drop requests.
+    drops: u32,
+    /// How many faults keep the process from accepting. Ends with its life.
+    hangs: u32,
+    /// What happened on connections that it has not accepted, in order.
+    unaccepted: VecDeque<Input<P>>,
 }
 
 /// One machine.
 #[derive(Clone, Debug)]
 struct Host {
     powered: bool,
+    /// How many faults keep it without power.
+    outages: u32,
     /// How many faults keep the whole machine paused, and since when.
     freezes: u32,
     frozen_since: SimTime,
+    /// What was asked for while it was paused, to be done when it goes on.
+    deferred: Vec<Deferred>,
+    /// CPU time that each input takes: the sum over faults, zero on a healthy machine.
+    service: SimDuration,
+    /// True while it is frozen or slow: inputs do not reach processes at once.
+    hindered: bool,
     clock: HostClock,
     processes: Vec<ProcessId>,
     volumes: Vec<VolumeId>,
@@ -97,6 +121,14 @@ struct Host {
     watchdog_pending: bool,
     /// From a reset by the watchdog until the host's processes start again.
     reboot_time: SimDuration,
+}
+
+/// What waits for a paused machine to go on.
+#[derive(Clone, Copy, Debug)]
+enum Deferred {
+    Boot(ProcessId),
+    Kill(ProcessId, u32),
+    PowerOn,
 }
 
 impl Host {
@@ -115,12 +147,15 @@ enum Event<P: Process> {
     Datagram { from: ProcessId, to: ProcessId, packet: P::Packet },
     Timer { process: ProcessId, slot: u32 },
     Synced { volume: VolumeId, process: ProcessId, incarnation: u32, sync: SyncId, position: u64 },
+    Served { process: ProcessId },
     Boot { process: ProcessId },
     Kill { process: ProcessId, incarnation: u32 },
     Watchdog { host: HostId },
     PowerOn { host: HostId },
     FaultFires { fault: u32 },
     FaultEnds { fault: u32 },
+    FaultFlaps { fault: u32 },
+    Restart { process: ProcessId, fault: u32 },
 }
 
 /// What a handler can be given.
@@ -128,9 +163,18 @@ enum Event<P: Process> {
 enum Input<P: Process> {
     Packet(Origin, P::Packet),
     Timer(P::Timer),
+    /// A timer that came due while the process could not take it: the slot and the order it was set for.
+    DueTimer(u32, Order),
     Connection(ConnectionId, ProcessId, ConnectionEvent),
     Synced(SyncId),
     Command(Arc<str>, u32),
+}
+
+impl<P: Process> Input<P> {
+    /// True if it tells the process that it has been asked for this connection.
+    fn accepts(&self, connection: ConnectionId) -> bool {
+        matches!(self, Self::Connection(id, _, ConnectionEvent::Accepted) if *id == connection)
+    }
 }
 
 impl<P: Process> World<P> {
@@ -298,6 +342,7 @@ impl<P: Process> World<P> {
             }
             Event::Retransmit { connection, side } => self.on_retransmit(connection, usize::from(side)),
             Event::KeepAlive { connection, side } => self.on_keep_alive(connection, usize::from(side)),
+            Event::Served { process } => self.on_served(process),
             Event::Boot { process } => self.boot(process),
             Event::Kill { process, incarnation } => {
                 if self.kernel.processes[process.index()].incarnation == incarnation {
@@ -308,25 +353,35 @@ impl<P: Process> World<P> {
             Event::PowerOn { host } => self.power_on(host),
             Event::FaultFires { fault } => self.fire_fault(fault as usize),
             Event::FaultEnds { fault } => self.end_fault(fault as usize),
+            Event::FaultFlaps { fault } => self.flap(fault as usize),
+            Event::Restart { process, fault } => self.restart(process, fault as usize),
         }
     }
 
-    /// Hands an input to a process: now if it runs, when it resumes if it is paused, never if it is stopped.
+    /// Hands an input to a process: now if it runs, when it resumes if it is paused, when it has worked off what came
+    /// before if its host is slow, never if it is stopped.
     fn give(&mut self, process: ProcessId, input: Input<P>) {
         let slot = &mut self.kernel.processes[process.index()];
         if !slot.running {
             return;
         }
-        if slot.pauses > 0 || self.kernel.hosts[slot.host.index()].freezes > 0 {
-            slot.backlog.push_back(input);
+        if slot.pauses > 0 || self.kernel.hosts[slot.host.index()].hindered {
+            self.kernel.line_up(process, input);
             return;
         }
+        self.handle(process, input);
+    }
+
+    /// Calls the handler of a process.
+    #[inline]
+    fn handle(&mut self, process: ProcessId, input: Input<P>) {
         let state = self.states[process.index()].as_mut().expect("a running process has a state");
         let kernel = &mut self.kernel;
         kernel.digest.fold(process.index() as u64);
         match &input {
             Input::Packet(_, packet) => kernel.digest.fold_hash(packet),
             Input::Timer(timer) => kernel.digest.fold_hash(timer),
+            Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
             Input::Connection(_, _, event) => kernel.digest.fold_hash(event),
             Input::Synced(sync) => kernel.digest.fold(sync.0),
             Input::Command(command, _) => kernel.digest.fold_hash(command),
@@ -339,6 +394,7 @@ impl<P: Process> World<P> {
         match input {
             Input::Packet(from, packet) => state.on_packet(&mut context, from, packet),
             Input::Timer(timer) => state.on_timer(&mut context, timer),
+            Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
             Input::Connection(connection, peer, event) => {
                 state.on_connection(&mut context, connection, peer, event);
             }

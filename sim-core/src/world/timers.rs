@@ -6,7 +6,7 @@ use crate::process::Process;
 use crate::queue::Order;
 use crate::time::SimDuration;
 
-use super::{Event, Kernel};
+use super::{Event, Input, Kernel};
 
 #[derive(Clone, Debug)]
 struct Entry<T> {
@@ -90,8 +90,22 @@ impl<P: Process> Kernel<P> {
             // The clock of the machine stands still: `postpone_timers` queues it again when it goes on.
             return None;
         }
+        if owner.pauses > 0 || self.hosts[owner.host.index()].hindered {
+            // It stays set while it waits in line: what the process does before may still cancel or move it.
+            self.line_up(process, Input::DueTimer(slot, due));
+            return None;
+        }
         entry.due = None;
         Some(entry.timer.clone())
+    }
+
+    /// A timer that waited in line, unless it was cancelled or moved meanwhile.
+    pub(crate) fn take_due_timer(&mut self, process: ProcessId, slot: u32, due: Order) -> Option<P::Timer> {
+        let entry = self.processes[process.index()].timers.0.get_mut(slot as usize)?;
+        (entry.due == Some(due)).then(|| {
+            entry.due = None;
+            entry.timer.clone()
+        })
     }
 
     /// The machine of this process stood still for `length`: its timers have as much left as before.
