@@ -146,6 +146,7 @@ impl<P: Process> WorldBuilder<P> {
                 backlog: VecDeque::new(),
                 timers: Timers::new(),
                 next_sync: 0,
+                disk_failed: false,
             });
         }
         let mut digest = Digest::default();

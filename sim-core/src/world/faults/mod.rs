@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::fault::{Fault, Trigger};
-use crate::id::{HostId, ProcessId};
+use crate::id::{HostId, ProcessId, VolumeId};
 use crate::process::Process;
 use crate::random::Stream;
 use crate::record::MarkKind;
@@ -61,6 +61,7 @@ struct Effect {
     /// The lives of the processes when the fault fired: a new life is not paused.
     incarnations: Vec<u32>,
     hosts: Vec<HostId>,
+    volumes: Vec<VolumeId>,
     /// Directed ways between processes.
     ways: Vec<(ProcessId, ProcessId)>,
     /// Directed ways between hosts.
@@ -150,7 +151,14 @@ impl<P: Process> World<P> {
             Fault::Freeze { .. } => self.freeze(effect),
             Fault::Partition { .. } => self.cut(effect),
             Fault::Degrade { latency, loss, .. } => self.degrade(effect, *latency, *loss, false),
-            Fault::DiskStall { .. } => self.stall_disks(&effect.hosts, true),
+            Fault::DiskStall { .. }
+            | Fault::DiskSlow { .. }
+            | Fault::DiskError { .. }
+            | Fault::DiskFull { .. }
+            | Fault::DiskTornWrite { .. }
+            | Fault::DiskLies { .. }
+            | Fault::DiskMisdirectedWrite { .. }
+            | Fault::DiskCorruption { .. } => self.begin_disk_fault(fault, effect),
             Fault::ClockStep { millis, .. } => self.step_clocks(&effect.hosts, *millis),
             Fault::ClockDrift { ppm, .. } => self.change_drifts(&effect.hosts, *ppm),
             Fault::Command { command, .. } => {
@@ -175,9 +183,15 @@ impl<P: Process> World<P> {
             Fault::Freeze { .. } => effect.hosts.iter().for_each(|host| self.thaw(*host)),
             Fault::Partition { .. } => self.mend(&effect),
             Fault::Degrade { latency, loss, .. } => self.degrade(&effect, *latency, *loss, true),
-            Fault::DiskStall { .. } => self.stall_disks(&effect.hosts, false),
+            Fault::DiskStall { .. }
+            | Fault::DiskSlow { .. }
+            | Fault::DiskError { .. }
+            | Fault::DiskFull { .. }
+            | Fault::DiskTornWrite { .. }
+            | Fault::DiskLies { .. }
+            | Fault::DiskMisdirectedWrite { .. } => self.end_disk_fault(&fault, &effect),
             Fault::ClockDrift { ppm, .. } => self.change_drifts(&effect.hosts, -*ppm),
-            Fault::ClockStep { .. } | Fault::Command { .. } => {}
+            Fault::ClockStep { .. } | Fault::Command { .. } | Fault::DiskCorruption { .. } => {}
         }
     }
 

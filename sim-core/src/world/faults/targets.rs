@@ -78,9 +78,23 @@ impl<P: Process> World<P> {
             Fault::Kill { target } | Fault::Pause { target } | Fault::Command { target, .. } => {
                 effect.processes = self.resolve(target, &[]);
             }
+            Fault::DiskStall { target }
+            | Fault::DiskSlow { target, .. }
+            | Fault::DiskError { target }
+            | Fault::DiskFull { target }
+            | Fault::DiskTornWrite { target }
+            | Fault::DiskLies { target }
+            | Fault::DiskMisdirectedWrite { target }
+            | Fault::DiskCorruption { target, .. } => {
+                let processes = self.resolve(target, &[]);
+                effect.volumes = self.kernel.volumes_of(&processes);
+                if matches!(fault, Fault::DiskCorruption { .. }) {
+                    effect.volumes.retain(|volume| self.kernel.volumes[volume.index()].durable_records() > 0);
+                }
+                effect.processes = self.kernel.users_of(&effect.volumes);
+            }
             Fault::PowerOff { target }
             | Fault::Freeze { target }
-            | Fault::DiskStall { target }
             | Fault::ClockStep { target, .. }
             | Fault::ClockDrift { target, .. } => {
                 let processes = self.resolve(target, &[]);
