@@ -289,6 +289,20 @@ macro_rules! system {
                 }
             }
 
+            fn on_storage_failed(
+                &mut self,
+                context: &mut impl $crate::Context<Self>,
+                failure: $crate::StorageFailure,
+            ) {
+                match self {
+                    $(Self::$role(process) => $crate::Process::on_storage_failed(
+                        process,
+                        &mut $crate::Embedded::<_, Self>::new(context),
+                        failure,
+                    ),)+
+                }
+            }
+
             fn on_command(&mut self, context: &mut impl $crate::Context<Self>, command: &str) -> bool {
                 match self {
                     $(Self::$role(process) => $crate::Process::on_command(

@@ -38,7 +38,7 @@ pub use random::{Probability, Seed, Stream};
 pub use record::{
     Completion, EndReason, Mark, MarkKind, Operation, OperationKind, Outcome, Record, Violation,
 };
-pub use storage::Storage;
+pub use storage::{Damage, DiskError, Storage, StorageFailure};
 pub use swarm::{FaultMix, SwarmConfig};
 pub use time::{HostTime, ParseDurationError, SimDuration, SimTime, WallTime};
 pub use topology::{LinkQuality, Place, RegionRef, Topology, ZoneRef};

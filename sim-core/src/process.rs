@@ -23,7 +23,7 @@ use crate::id::{ConnectionId, OperationId, ProcessId, SyncId};
 use crate::network::ConnectOptions;
 use crate::random::Stream;
 use crate::record::{Completion, MarkKind, OperationKind};
-use crate::storage::Storage;
+use crate::storage::{Storage, StorageFailure};
 use crate::time::{HostTime, SimDuration, WallTime};
 
 /// A role of a protocol: a value with handlers.
@@ -59,6 +59,17 @@ pub trait Process: Clone + Debug + Sized {
     /// A sync that was asked for completed: everything written before the request is durable.
     fn on_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
         let _ = (context, sync);
+    }
+
+    /// The disk of this process failed: a write was refused, or a sync did not make durable what it covered. The handler
+    /// runs as an event of its own, at the instant of the failure; until then the process may have gone on.
+    ///
+    /// Without a handler the process ends, as software does that takes an error of its disk for fatal. When the fault
+    /// ends, processes that start with their host and ended like this are started again.
+    fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
+        context.note(|| format!("ends: {failure}"));
+        let me = context.me();
+        context.kill(me);
     }
 
     /// An operator gave a command (a switchover, a reload). Unknown commands are a mistake in the scenario; report
@@ -157,10 +168,12 @@ pub trait Context<P: Process> {
     /// The volume of this process, with everything written so far.
     fn storage(&self) -> &P::Storage;
 
-    /// Changes the volume. Not durable before a later sync completes.
+    /// Changes the volume. Not durable before a later sync completes. Refused if the disk is full, which
+    /// [`Process::on_storage_failed`] reports later: who depends on the record waits for its sync or that report.
     fn write(&mut self, record: <P::Storage as Storage>::Record);
 
-    /// Asks for everything written so far to become durable. `Process::on_synced` follows.
+    /// Asks for everything written so far to become durable. `Process::on_synced` follows, or, on a failing disk,
+    /// `Process::on_storage_failed`.
     fn sync(&mut self) -> SyncId;
 
     /// Starts another process of this host, which boots at once. Ignored if it runs.

@@ -33,12 +33,31 @@
 //!   most 1 s plus an election timeout. A stream on which nothing gets through for 5 s is given up, so that what piles
 //!   up for a silent peer is bounded. What was sent before a partition of less than that arrives late.
 //!
+//! - *Disks* (`raftNode.start`, `storage/wal`): one loop ticks, sends and saves. While it waits for a sync, no heartbeat leaves and
+//!   nothing is answered, and of the ticks that come meanwhile all but one are lost. A leader whose syncs take longer than
+//!   an election timeout is replaced as soon as it has something to save, and hears of it from its successor (messages are
+//!   read by another goroutine, `node.run`). A write that is refused or a sync that fails is fatal ("failed to save Raft hard state and entries").
+//!   What a member makes of a damaged log is on the page of `raft/disk.rs`. Who died stays dead until the fault that
+//!   killed it ends: the supervisor that restarts it in vain meanwhile is left out.
+//!
+//! # What survives a bad disk
+//!
+//! | fault of the disks of a minority | the cluster | the member |
+//! |---|---|---|
+//! | stalled or slow | goes on with another leader; a slow leader below the election timeout slows all writes | catches up |
+//! | error, full | goes on | ends; starts again when the fault ends |
+//! | torn last record | goes on | loses nothing that it answered for |
+//! | record rotted, misdirected write | goes on | does not start again: to be wiped and added anew by an operator (not modelled) |
+//! | synced records lost (a lying disk, a write that went astray without a victim, a failed sync, each with a loss of power) | may elect who lacks committed entries, or elect twice in a term: Raft promises nothing here | may have voted twice; ends if the leader notices |
+//!
 //! # Simplified
 //!
 //! - One connection from each member to each other one instead of several streams and a pipeline; while it is down, messages
 //!   to that peer are dropped and the leader probes.
 //! - The volume holds the log, and the store is rebuilt from it at boot. No snapshots, compaction or quota.
 //! - The server itself takes no time: latency comes from the network and from syncs.
+//! - A full disk is noticed by the first record. etcd allocates its log in segments of 64 MB and would go on to the end of
+//!   the present one. Its quota on the size of the database (the `NOSPACE` alarm) is another matter and left out.
 //! - No authentication, no learners, no change of membership; transactions have no reads and no nested transactions.
 //! - Read-only transactions go through the log as well (etcd serves them like reads).
 //! - A request that the server gives up is answered `Unavailable` if the leader changed meanwhile, else

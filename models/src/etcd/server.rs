@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectionEvent, ConnectionId, Context, HostTime, Origin, Process, ProcessId, SimDuration, SyncId,
+    ConnectionEvent, ConnectionId, Context, HostTime, Origin, Process, ProcessId, SimDuration,
+    StorageFailure, SyncId,
 };
 
 use super::lessor::{Lessor, SCAN_INTERVAL};
@@ -12,7 +13,7 @@ use super::links::{Link, REDIAL_INTERVAL, STREAM_OPTIONS};
 use super::pending::{Pending, Stage, Work};
 use super::watch::Watch;
 use super::{Disk, DiskRecord, Packet, PeerMessage, Proposal, Spec, Store};
-use crate::raft::{Config, NodeId, Raft, Role, Term, Timing};
+use crate::raft::{Condition, Config, NodeId, Raft, Role, Term, Timing};
 
 /// What a member can be woken for.
 #[derive(Clone, Debug, Hash, PartialEq)]
@@ -54,6 +55,10 @@ pub struct Server {
     armed_election: HostTime,
     armed_heartbeat: HostTime,
     pub(super) armed_request_timeout: bool,
+    /// Since when the loop that ticks has been saving.
+    saving_since: Option<HostTime>,
+    /// Gone as soon as the kernel carries it out.
+    exited: bool,
 }
 
 impl Server {
@@ -74,6 +79,12 @@ impl Server {
 
     /// Carries out everything that the last input led to.
     pub(super) fn drive(&mut self, context: &mut impl Context<Self>) {
+        if self.raft.has_lost_log() {
+            self.exit(context, || {
+                "tocommit is out of range: was the raft log corrupted, truncated, or lost?".to_owned()
+            });
+            return;
+        }
         self.watch_leader(context);
         loop {
             if let Some(write) = self.raft.begin_write() {
@@ -81,6 +92,7 @@ impl Server {
                 context.write(record);
                 if must_sync {
                     context.sync();
+                    self.saving_since = Some(context.monotonic());
                 }
             }
             while let Some((to, message)) = self.raft.next_message() {
@@ -92,6 +104,33 @@ impl Server {
             }
         }
         self.arm_timers(context);
+    }
+
+    /// `Fatal` or a panic: the process ends.
+    fn exit(&mut self, context: &mut impl Context<Self>, why: impl FnOnce() -> String) {
+        context.note(why);
+        self.exited = true;
+        context.kill(context.me());
+    }
+
+    /// Whether a tick that is due now is lost: the loop that ticks is also the one that saves (`raftNode.start`), and
+    /// while it waits for the disk, one tick waits for it and the others never come. A wait of less than a tick
+    /// delays a tick by as much, which is left out.
+    fn loses_ticks(&self, now: HostTime) -> bool {
+        self.saving_since.is_some_and(|since| now.since(since) > self.spec.heartbeat_interval)
+    }
+
+    /// The save is complete: the loop ticks again.
+    fn saved(&mut self, now: HostTime) {
+        if self.loses_ticks(now)
+            && let Some(since) = self.saving_since
+        {
+            self.raft.skip_ticks(now, now.since(since));
+            // What is due now has to be armed anew: it was passed over when its timer fired.
+            self.armed_election = HostTime::NEVER;
+            self.armed_heartbeat = HostTime::NEVER;
+        }
+        self.saving_since = None;
     }
 
     fn arm_timers(&mut self, context: &mut impl Context<Self>) {
@@ -241,7 +280,22 @@ impl Process for Server {
             armed_election: HostTime::NEVER,
             armed_heartbeat: HostTime::NEVER,
             armed_request_timeout: false,
+            saving_since: None,
+            exited: false,
         };
+        match disk.condition {
+            Condition::Sound => {}
+            Condition::Ended => {
+                context.note(|| "repaired WAL: truncated where it ends".to_owned());
+                // The next save makes it durable; if the power fails before, it is only done again.
+                context.write(DiskRecord::repair(&disk));
+            }
+            Condition::Corrupt => {
+                let why = "failed to read WAL, cannot be repaired: walpb: crc mismatch";
+                server.exit(context, || why.to_owned());
+                return server;
+            }
+        }
         for peer in (0..spec.peers.len() as u8).filter(|peer| *peer != me.0) {
             server.dial(context, peer);
         }
@@ -250,6 +304,9 @@ impl Process for Server {
     }
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
+        if self.exited {
+            return;
+        }
         match (packet, from) {
             (Packet::Peer(message), from) => self.on_peer(context, from.process(), message),
             (Packet::Request { id, request }, Origin::Connection(connection, _)) => {
@@ -263,6 +320,8 @@ impl Process for Server {
     fn on_timer(&mut self, context: &mut impl Context<Self>, timer: Timer) {
         let now = context.monotonic();
         match timer {
+            _ if self.exited => return,
+            Timer::Election | Timer::Heartbeat if self.loses_ticks(now) => return,
             Timer::Election => {
                 self.armed_election = HostTime::NEVER;
                 self.raft.on_election_timer(now, context.random());
@@ -288,6 +347,9 @@ impl Process for Server {
         peer: ProcessId,
         event: ConnectionEvent,
     ) {
+        if self.exited {
+            return;
+        }
         let own = self.links.iter().position(|link| link.connection() == Some(connection));
         match (own, event) {
             (Some(position), event) => self.on_link(context, position as u8, event),
@@ -300,8 +362,17 @@ impl Process for Server {
     }
 
     fn on_synced(&mut self, context: &mut impl Context<Self>, _sync: SyncId) {
-        self.raft.on_persisted(context.monotonic(), context.random());
+        if self.exited {
+            return;
+        }
+        let now = context.monotonic();
+        self.saved(now);
+        self.raft.on_persisted(now, context.random());
         self.drive(context);
+    }
+
+    fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
+        self.exit(context, || format!("failed to save Raft hard state and entries: {failure}"));
     }
 
     fn plays(&self, role: &str) -> bool {

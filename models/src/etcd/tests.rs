@@ -1,5 +1,7 @@
 //! A cluster of three members, with clients that ask what a test tells them to.
 
+mod disks;
+
 use std::sync::Arc;
 
 use sim_core::{

@@ -223,6 +223,7 @@ impl PatroniCluster {
             (
                 writable && plays(peer.patroni, "patroni-leader"),
                 writable,
+                data.can_recover(),
                 data.history.current,
                 data.wal.end(),
                 // The first of equals, for a defined choice.
@@ -231,7 +232,12 @@ impl PatroniCluster {
         };
         let best = self.cluster.members.iter().max_by_key(rank).expect("a cluster has members");
         let Disk::Data(data) = world.storage(best.postgres) else { unreachable!("servers keep data") };
-        data.rows().collect()
+        if world.process(best.postgres).is_some() {
+            // What a server has replayed does not depend on what became of its log since.
+            data.rows().collect()
+        } else {
+            data.recoverable_rows().collect()
+        }
     }
 }
 

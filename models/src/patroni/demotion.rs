@@ -242,9 +242,11 @@ impl Member {
         context.note(|| "starting as a secondary".to_owned());
         self.start_standby(context, leader);
         match demotion.mode {
-            // The loop itself waits until the server runs.
-            DemoteMode::Offline => self.cycle = Cycle::Demoting,
-            DemoteMode::Immediate | DemoteMode::ImmediateNoLock => self.finish_cycle(context),
+            // The loop itself waits until the server runs, unless its start was given up.
+            DemoteMode::Offline if self.task.is_some() => self.cycle = Cycle::Demoting,
+            DemoteMode::Offline | DemoteMode::Immediate | DemoteMode::ImmediateNoLock => {
+                self.finish_cycle(context);
+            }
             DemoteMode::Graceful => {}
         }
     }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectionEvent, ConnectionId, Context, MarkKind, Origin, Process, ProcessId, SimDuration, WallTime,
+    ConnectionEvent, ConnectionId, Context, MarkKind, Origin, Process, ProcessId, SimDuration,
+    StorageFailure, WallTime,
 };
 
 use super::config::Configuration;
@@ -359,6 +360,13 @@ impl Process for Member {
                 self.on_report(context, connection, None);
             }
         }
+    }
+
+    /// Files of the data directory could not be written: an exception that ends the HA loop's cycle with a line in the log, or
+    /// a tool that fails. What was to be written is looked at again in a later cycle. Simplified: the cycle goes on.
+    fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
+        context.note(|| format!("unexpected exception: {failure}"));
+        self.check_divergence = true;
     }
 
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {

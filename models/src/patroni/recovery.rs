@@ -116,7 +116,21 @@ impl Member {
             settings.slots = slots;
             settings.synchronous_standbys = SynchronousStandbys::default();
         });
+        let written = &context.storage().settings;
+        if !written.standby || written.upstream != upstream {
+            return self.give_up_start(context);
+        }
         self.start(context, START_TIMEOUT);
+    }
+
+    /// The files could not be written (a full disk): the exception ends the task before the server is started, and a later
+    /// cycle tries again.
+    fn give_up_start(&mut self, context: &mut impl Context<Self>) {
+        context.note(|| {
+            "exception during execution of long running task: no configuration, no start".to_owned()
+        });
+        self.task = None;
+        context.cancel_timer(&Timer::Task);
     }
 
     fn start(&mut self, context: &mut impl Context<Self>, limit: SimDuration) {
@@ -193,12 +207,23 @@ impl Member {
     }
 
     pub(super) fn on_crash_recovered(&mut self, context: &mut impl Context<Self>) {
+        if !context.storage().can_recover() {
+            context.note(|| "crash recovery failed: could not locate a valid checkpoint record".to_owned());
+            return self.end_task(context);
+        }
+        for record in context.storage().recovery_records() {
+            context.write(record);
+        }
         let data = context.storage();
         let timeline = data.history.current;
         let kind = WalKind::Checkpoint { shutdown: true };
         let end = Lsn(data.wal.end().0 + kind.bytes());
         let record = WalEntry { end, timeline, kind };
         context.write(DataRecord::AppendOne(record));
+        if context.storage().wal.end() != end {
+            context.note(|| "crash recovery failed: no space for its checkpoint".to_owned());
+            return self.end_task(context);
+        }
         context.write(DataRecord::Control(ControlFile {
             state: ClusterState::ShutDown,
             checkpoint: end,

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use sim_core::{Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, Storage, WorldBuilder};
+use sim_core::{
+    Damage, Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, Storage, WorldBuilder,
+};
 
 use super::config::Configuration;
 use super::inputs::{InputSamplers, Inputs};
@@ -69,6 +71,36 @@ impl Storage for Disk {
             (Self::Data(data), DiskRecord::Data(record)) => data.apply(record),
             (Self::Nothing, DiskRecord::Nothing) => {}
             (disk, record) => unreachable!("{record:?} was written to {disk:?}"),
+        }
+    }
+
+    fn record_count(&self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Etcd(disk) => disk.record_count(),
+            Self::Data(data) => data.record_count(),
+        }
+    }
+
+    fn damage(&mut self, damage: Damage<'_, DiskRecord>) {
+        match self {
+            Self::Nothing => {}
+            Self::Etcd(disk) => disk.damage(damage.map(|record| match record {
+                DiskRecord::Etcd(record) => record,
+                other => unreachable!("{other:?} was written to the disk of an etcd member"),
+            })),
+            Self::Data(data) => data.damage(damage.map(|record| match record {
+                DiskRecord::Data(record) => record,
+                other => unreachable!("{other:?} was written to a data directory"),
+            })),
+        }
+    }
+
+    fn needs_space(record: &DiskRecord) -> bool {
+        match record {
+            DiskRecord::Nothing => false,
+            DiskRecord::Etcd(record) => etcd::Disk::needs_space(record),
+            DiskRecord::Data(record) => DataDirectory::needs_space(record),
         }
     }
 }

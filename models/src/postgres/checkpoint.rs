@@ -20,6 +20,17 @@ impl Checkpointing {
     pub(super) fn forget(&mut self, connection: ConnectionId) {
         self.requesters.retain(|requester| *requester != connection);
     }
+
+    /// Who still waits for a checkpoint that a crash cut off.
+    pub(super) fn after_crash(&mut self) -> Self {
+        Self { requesters: std::mem::take(&mut self.requesters), ..Self::default() }
+    }
+
+    pub(super) fn tell_requesters(&mut self, context: &mut impl Context<Server>) {
+        for requester in std::mem::take(&mut self.requesters) {
+            context.send(requester, Packet::CheckpointDone);
+        }
+    }
 }
 
 impl Server {
@@ -93,9 +104,7 @@ impl Server {
 
     pub(super) fn on_control_file_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
         if self.checkpoint.control.take_if(|awaited| *awaited == sync).is_some() {
-            for requester in std::mem::take(&mut self.checkpoint.requesters) {
-                context.send(requester, Packet::CheckpointDone);
-            }
+            self.checkpoint.tell_requesters(context);
         }
         self.shutdown_may_be_synced(context, sync);
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sim_core::{ProcessId, Storage};
+use sim_core::{Damage, ProcessId, Storage};
 
 /// A position in the write-ahead log, in bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -111,6 +111,12 @@ pub struct WalEntry {
     pub kind: WalKind,
 }
 
+impl WalEntry {
+    fn is_commit(&self) -> bool {
+        matches!(self.kind, WalKind::Commit { .. })
+    }
+}
+
 /// What a record says.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum WalKind {
@@ -133,12 +139,31 @@ pub enum WalKind {
 pub struct Wal {
     /// All records, in order of position.
     pub entries: Vec<WalEntry>,
+    /// The ends of those whose place holds something else by now, in order: a reader stops before them.
+    pub damaged: Vec<Lsn>,
 }
 
 impl Wal {
     /// The end of the last record.
     pub fn end(&self) -> Lsn {
         self.entries.last().map_or(Lsn(0), |entry| entry.end)
+    }
+
+    /// Where a reader that begins at `from` stops: before the first record whose checksum is wrong, or at the end.
+    pub fn readable_until(&self, from: Lsn) -> Lsn {
+        let Some(damaged) = self.damaged.iter().find(|end| **end > from) else {
+            return self.end();
+        };
+        match self.count_until(*damaged).checked_sub(2) {
+            Some(before) => self.entries[before].end,
+            None => Lsn(0),
+        }
+    }
+
+    fn mark_damaged(&mut self, end: Lsn) {
+        if let Err(position) = self.damaged.binary_search(&end) {
+            self.damaged.insert(position, end);
+        }
     }
 
     /// How many records end at or before this position.
@@ -239,6 +264,8 @@ pub struct DataDirectory {
     pub history: TimelineHistory,
     /// `pg_wal`, and with it the rows: every record is applied.
     pub wal: Wal,
+    /// A base backup or a rewind is not on the disk in full, though it seemed to be: no server starts from this.
+    pub incomplete: bool,
 }
 
 impl DataDirectory {
@@ -258,7 +285,8 @@ impl DataDirectory {
             },
             settings: Settings::default(),
             history: TimelineHistory::default(),
-            wal: Wal { entries: vec![checkpoint] },
+            wal: Wal { entries: vec![checkpoint], damaged: Vec::new() },
+            incomplete: false,
         }
     }
 
@@ -268,8 +296,24 @@ impl DataDirectory {
         Self {
             control: ControlFile { state: ClusterState::InArchiveRecovery, ..self.control },
             settings: Settings { standby: true, upstream, ..Settings::default() },
+            wal: Wal { entries: self.wal.entries.clone(), damaged: Vec::new() },
             ..self.clone()
         }
+    }
+
+    /// True if a recovery can begin: the record of the last checkpoint can be read.
+    pub fn can_recover(&self) -> bool {
+        !self.incomplete && self.wal.damaged.binary_search(&self.control.checkpoint).is_err()
+    }
+
+    /// What a recovery makes of a log that cannot be read to its end: it takes the first record with a wrong checksum for the
+    /// end, and new records will take the place of those behind it. Nothing for a log that can be read.
+    pub fn recovery_records(&self) -> Vec<DataRecord> {
+        let end = self.wal.readable_until(self.control.checkpoint);
+        if end == self.wal.end() {
+            return Vec::new();
+        }
+        vec![DataRecord::RewindTo(end), DataRecord::History(Arc::new(self.history.until(end)))]
     }
 
     /// What `pg_rewind` changes to make this data directory, up to a fork point, part of a leader's history again: the
@@ -287,6 +331,13 @@ impl DataDirectory {
             DataRecord::History(Arc::new(leader.until(fork_point))),
             DataRecord::Control(control),
         ]
+    }
+
+    /// The values of the rows that a recovery from here would find.
+    pub fn recoverable_rows(&self) -> impl Iterator<Item = u64> {
+        let end = if self.can_recover() { self.wal.readable_until(self.control.checkpoint) } else { Lsn(0) };
+        self.rows()
+            .take(self.wal.entries[..self.wal.count_until(end)].iter().filter(|e| e.is_commit()).count())
     }
 
     /// The values of all rows whose commit is in the log, in the order in which they were committed: what recovery from
@@ -363,9 +414,41 @@ impl Storage for DataDirectory {
             DataRecord::RewindTo(position) => {
                 let keep = self.wal.entries.partition_point(|entry| entry.end <= *position);
                 self.wal.entries.truncate(keep);
+                self.wal.damaged.retain(|end| end <= position);
             }
             DataRecord::Replace(contents) => *self = (**contents).clone(),
         }
+    }
+
+    fn record_count(&self) -> u64 {
+        self.wal.entries.len() as u64
+    }
+
+    fn damage(&mut self, damage: Damage<'_, DataRecord>) {
+        if let Some(victim) = damage.victim().and_then(|position| self.wal.entries.get(position as usize)) {
+            self.wal.mark_damaged(victim.end);
+        }
+        let entries = match damage.record() {
+            Some(DataRecord::AppendOne(entry)) => std::slice::from_ref(entry),
+            Some(DataRecord::Append(entries)) => entries,
+            Some(DataRecord::RewindTo(_) | DataRecord::Replace(_)) => {
+                // Many files: some of them are as before.
+                self.incomplete = true;
+                return;
+            }
+            // `pg_control` fits into a sector, the others are renamed into place: as before.
+            Some(DataRecord::Control(_) | DataRecord::Settings(_) | DataRecord::History(_)) | None => return,
+        };
+        let whole = if matches!(damage, Damage::Torn(_)) { entries.len() / 2 } else { 0 };
+        self.wal.entries.extend_from_slice(entries);
+        for entry in &entries[whole..] {
+            self.wal.mark_damaged(entry.end);
+        }
+    }
+
+    fn needs_space(record: &DataRecord) -> bool {
+        // `pg_control` is overwritten in place.
+        !matches!(record, DataRecord::Control(_) | DataRecord::RewindTo(_))
     }
 }
 
@@ -441,5 +524,82 @@ mod tests {
         assert_eq!(data.last_position(), fork);
         assert_eq!(data.history, history(&[]), "the leader's timeline 2 begins behind what is left");
         assert_eq!(data.control.checkpoint, start);
+    }
+
+    /// A log with the rows 0 to 3 behind its checkpoint.
+    fn four_rows() -> DataDirectory {
+        let mut data = DataDirectory::new_primary();
+        for value in 0..4 {
+            data.apply(&append(&data, &[value]));
+        }
+        data
+    }
+
+    fn append(data: &DataDirectory, values: &[u64]) -> DataRecord {
+        let end = data.last_position().0;
+        let entry = |(value, number): (&u64, u64)| WalEntry {
+            end: Lsn(end + number * INSERT_BYTES),
+            timeline: Timeline(1),
+            kind: WalKind::Commit { value: *value },
+        };
+        DataRecord::Append(values.iter().zip(1..).map(entry).collect())
+    }
+
+    fn recover(data: &mut DataDirectory) -> Vec<u64> {
+        let recoverable: Vec<u64> = data.recoverable_rows().collect();
+        for record in data.recovery_records() {
+            data.apply(&record);
+        }
+        assert_eq!(data.rows().collect::<Vec<_>>(), recoverable);
+        recoverable
+    }
+
+    #[test]
+    fn a_recovery_takes_a_bad_checksum_for_the_end_of_the_log() {
+        let mut data = four_rows();
+        data.damage(Damage::Rotten(3));
+        assert_eq!(recover(&mut data), [0, 1], "the checkpoint is record 0");
+        data.apply(&append(&data, &[9]));
+        assert_eq!(recover(&mut data), [0, 1, 9], "new records take the place of the bad ones");
+    }
+
+    #[test]
+    fn a_torn_write_keeps_its_first_records_and_a_lost_one_none() {
+        let mut torn = four_rows();
+        torn.damage(Damage::Torn(&append(&torn, &[4, 5])));
+        assert_eq!(recover(&mut torn), [0, 1, 2, 3, 4]);
+        let mut lost = four_rows();
+        lost.damage(Damage::Lost(&append(&lost, &[4, 5])));
+        lost.apply(&append(&lost, &[6]));
+        assert_eq!(recover(&mut lost), [0, 1, 2, 3], "what lies behind the hole is not reached");
+    }
+
+    #[test]
+    fn a_misdirected_write_is_missing_and_spoils_another() {
+        let mut data = four_rows();
+        data.damage(Damage::Misdirected { record: &append(&data, &[4]), over: Some(2) });
+        assert_eq!(recover(&mut data), [0]);
+    }
+
+    #[test]
+    fn damage_before_the_last_checkpoint_is_not_read_and_at_it_fatal() {
+        let mut data = four_rows();
+        data.control.checkpoint = data.wal.entries[2].end;
+        data.damage(Damage::Rotten(1));
+        assert!(data.can_recover());
+        assert_eq!(recover(&mut data), [0, 1, 2, 3]);
+        data.damage(Damage::Rotten(2));
+        assert!(!data.can_recover());
+        assert_eq!(data.recoverable_rows().count(), 0);
+    }
+
+    #[test]
+    fn an_unfinished_backup_cannot_be_started_from() {
+        let mut data = four_rows();
+        let backup = DataRecord::Replace(Arc::new(four_rows()));
+        data.damage(Damage::Lost(&backup));
+        assert!(!data.can_recover());
+        data.apply(&backup);
+        assert!(data.can_recover());
     }
 }

@@ -33,6 +33,22 @@
 //! | kill of the postmaster, immediate stop | lost | kept | kept |
 //! | power failure of the host | lost | lost | kept |
 //!
+//! # What a bad disk does
+//!
+//! A server finds out when it recovers; rules and sources are on the page of `crash.rs`.
+//!
+//! | damage | what the next start makes of it | acknowledged rows |
+//! |---|---|---|
+//! | torn last record | the end of the log | none lost: it was not flushed |
+//! | a record rotted, was lost or overwritten behind the last checkpoint | the end of the log: a standby streams the rest again, a primary goes on without it | on a primary, those behind it are lost without a word, though standbys may have them, who cannot follow any more |
+//! | the same before the last checkpoint | not read | none lost |
+//! | the record of the last checkpoint | "could not locate a valid checkpoint record": does not start before an operator acts (`patronictl reinit`, not modelled) | those that no other server has |
+//! | a base backup or a rewind whose files were not synced | as above | none lost: a standby's |
+//! | flushed rows lost by a lying disk with a loss of power | the end of the log | as with a rotten record |
+//!
+//! So no setting of a single server survives these; synchronous replication does, unless both copies are hit, or the primary
+//! that lost rows starts again and stays primary.
+//!
 //! # Sources
 //!
 //! The fidelity specification of Patroni, sections 1.3, 2.6 (step f), 2.10, 2.11 and 4, invariants I5 and I6. Beyond it, from
@@ -61,6 +77,9 @@
 //! - WAL is never recycled, so nobody is refused because WAL is gone; a slot matters in one way: while an earlier connection
 //!   holds it, its standby is refused. At [`INSERT_BYTES`] a write, `wal_keep_size` (128 MB) is 670,000 writes.
 //! - A standby that fell behind gets all it lacks in one packet: links have no bandwidth.
+//! - Data pages hold nothing that the log does not: a rotten log takes rows away that real pages could still hold (and that
+//!   would then disagree with the log). A walsender reads from memory and ships good records where a real one would ship the
+//!   bad ones; a base backup brings a readable log.
 //! - No archive and no `restore_command`, no `recovery_min_apply_delay`, no conflicts of queries with replay, no crash of a
 //!   single backend, no limit of connections, no minimum recovery point (so no start fails for want of it: fidelity
 //!   specification, Z28).
@@ -71,6 +90,7 @@
 
 mod checkpoint;
 mod commit;
+mod crash;
 mod data;
 mod packet;
 mod parameters;

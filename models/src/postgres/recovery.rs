@@ -27,6 +27,12 @@ impl Server {
             server.exit(context);
             return server;
         }
+        if !context.storage().can_recover() {
+            context.note(|| "PANIC: could not locate a valid checkpoint record".to_owned());
+            server.exit(context);
+            return server;
+        }
+        Self::end_log_where_it_is_readable(context);
         let data = context.storage();
         let control = data.control;
         let backlog = data.wal.end().0.saturating_sub(control.checkpoint.0);
@@ -45,6 +51,21 @@ impl Server {
         let start = server.spec.durations.postmaster_start.draw(context.random());
         context.set_timer(Timer::Started, start + server.spec.durations.redo(backlog));
         server
+    }
+
+    /// A record with a wrong checksum is taken for the end of the log (`ReadRecord`). A standby fetches what follows from its
+    /// upstream; a primary goes on without it.
+    fn end_log_where_it_is_readable(context: &mut impl Context<Self>) {
+        let records = context.storage().recovery_records();
+        if let Some(DataRecord::RewindTo(end)) = records.first() {
+            let (end, lost) = (*end, context.storage().wal.end().0 - end.0);
+            context.note(|| {
+                format!("incorrect resource manager data checksum in record at {end}: {lost} bytes follow")
+            });
+        }
+        for record in records {
+            context.write(record);
+        }
     }
 
     pub(super) fn replayed_own_wal(&mut self, context: &mut impl Context<Self>) {
@@ -67,6 +88,8 @@ impl Server {
 
     /// The server's own WAL is replayed, and durable.
     fn recovered(&mut self, context: &mut impl Context<Self>) {
+        // A recovery ends with a checkpoint: who asked for one before the crash has it.
+        self.checkpoint.tell_requesters(context);
         let data = context.storage();
         self.visible = data.rows().count() as u64;
         self.sending.flushed = data.wal.end();

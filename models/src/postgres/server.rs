@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use sim_core::{ConnectionEvent, ConnectionId, Context, MarkKind, Origin, Process, ProcessId, SyncId};
+use sim_core::{
+    ConnectionEvent, ConnectionId, Context, MarkKind, Origin, Process, ProcessId, StorageFailure, SyncId,
+};
 
 use super::commit::CommitPath;
 use super::parameters::Spec;
@@ -164,6 +166,10 @@ impl Process for Server {
         if !self.on_wal_flushed(context, sync) && !self.on_received_flushed(context, sync) {
             self.on_control_file_synced(context, sync);
         }
+    }
+
+    fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
+        self.storage_failed(context, failure);
     }
 
     fn plays(&self, role: &str) -> bool {

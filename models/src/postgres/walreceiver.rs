@@ -45,6 +45,10 @@ impl WalReceiving {
         self.receiver.as_ref().is_some_and(|receiver| receiver.connection == connection)
     }
 
+    pub(super) fn is_receiving(&self) -> bool {
+        self.receiver.is_some()
+    }
+
     pub(super) fn is_streaming(&self) -> bool {
         self.receiver.as_ref().is_some_and(|receiver| receiver.history.is_some())
     }

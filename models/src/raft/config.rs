@@ -162,6 +162,16 @@ impl Ticker {
         }
     }
 
+    /// The ticks that are lost while the process does not tick for this long: all but one. Without ticks, time passes.
+    pub(super) fn whole_ticks(&self, lasted: SimDuration) -> SimDuration {
+        match self.timing {
+            Timing::Ticks { tick, .. } => {
+                tick * (lasted.as_nanos() / tick.as_nanos().max(1)).saturating_sub(1)
+            }
+            Timing::Range { .. } => SimDuration::ZERO,
+        }
+    }
+
     /// The n-th tick after `now`.
     fn nth_tick(&self, now: HostTime, n: u64, tick: SimDuration) -> HostTime {
         if now < self.first_tick {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use sim_core::{HostTime, Stream};
+use sim_core::{HostTime, SimDuration, Stream};
 
 use super::config::Ticker;
 use super::replication::{PendingRead, Progress};
@@ -87,6 +87,8 @@ pub struct Raft<T> {
     pub(super) written: HardState,
     /// The last entry of the write under way.
     writing: Option<LogIndex>,
+    /// A leader counts on an entry that this node does not have.
+    lost_log: bool,
 }
 
 impl<T: Clone> Raft<T> {
@@ -126,6 +128,7 @@ impl<T: Clone> Raft<T> {
             stable: last,
             written: disk.hard_state,
             writing: None,
+            lost_log: false,
         }
     }
 
@@ -145,6 +148,8 @@ impl<T: Clone> Raft<T> {
             }
             Message::Heartbeat { commit, round, .. } => {
                 self.hear_leader(now, from, random);
+                // A leader names only what this node has acknowledged as durable.
+                self.lost_log |= commit > self.log.last_index();
                 self.commit_to(commit.min(self.log.last_index()));
                 let term = self.term;
                 self.send(from, Message::HeartbeatAnswer { term, round });
@@ -274,6 +279,23 @@ impl<T: Clone> Raft<T> {
     /// What it has handed out for application.
     pub fn applied(&self) -> LogIndex {
         self.applied
+    }
+
+    /// True if a leader counts on an entry that this node acknowledged and does not have: its disk has lost it. The real
+    /// software ends itself here; what this node says from now on is worth nothing.
+    pub fn has_lost_log(&self) -> bool {
+        self.lost_log
+    }
+
+    /// The process did not tick for this long, because it waited for its disk. A tick that came meanwhile is made up for
+    /// at once, the others are lost (Go's ticker keeps one): timeouts that are counted in ticks end later.
+    pub fn skip_ticks(&mut self, now: HostTime, lasted: SimDuration) {
+        let lost = self.ticker.whole_ticks(lasted);
+        self.waiting_since = self.waiting_since + lost;
+        self.election_deadline = (self.election_deadline + lost).max(now);
+        if self.role == Role::Leader {
+            self.heartbeat_due = now;
+        }
     }
 
     /// Its log.

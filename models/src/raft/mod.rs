@@ -64,7 +64,7 @@ mod tests;
 
 pub use config::{Config, Restart, Timing};
 pub use core::{HardState, Raft, Role, Write};
-pub use disk::{Disk, DiskRecord};
+pub use disk::{Condition, Disk, DiskRecord};
 pub use log::{Entry, Log, LogIndex};
 pub use message::{Append, Message, NodeId, Term};
 pub use node::{Node, NodeSpec, NodeTimer};

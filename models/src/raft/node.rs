@@ -7,7 +7,7 @@ use sim_core::{
     ConnectionEvent, ConnectionId, Context, MarkKind, Origin, Process, ProcessId, SimDuration, SyncId,
 };
 
-use super::{Config, Disk, DiskRecord, LogIndex, Message, NodeId, Raft, Role, Term};
+use super::{Condition, Config, Disk, DiskRecord, LogIndex, Message, NodeId, Raft, Role, Term};
 
 /// How a node of an experiment is set up.
 #[derive(Clone, Debug)]
@@ -61,6 +61,14 @@ impl Node {
     fn start(&mut self, context: &mut impl Context<Self>) {
         let now = context.monotonic();
         let disk = context.storage().clone();
+        match disk.condition {
+            Condition::Sound => {}
+            Condition::Ended => context.write(DiskRecord::repair(&disk)),
+            Condition::Corrupt => {
+                context.note(|| "cannot read its log: wrong checksum".to_owned());
+                return context.kill(context.me());
+            }
+        }
         self.raft = Some(Raft::new(self.spec.config.clone(), &disk, now, context.random()));
         self.drive(context);
     }
@@ -69,6 +77,10 @@ impl Node {
     fn drive(&mut self, context: &mut impl Context<Self>) {
         let Some(raft) = &mut self.raft else { return };
         let now = context.monotonic();
+        if raft.has_lost_log() {
+            context.note(|| "ends: its leader counts on entries that its disk has lost".to_owned());
+            return context.kill(context.me());
+        }
         if let Some(write) = raft.begin_write() {
             let record = DiskRecord::of(&write);
             let must_sync = write.must_sync;

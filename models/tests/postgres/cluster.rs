@@ -12,9 +12,9 @@ use models::postgres::{
     Upstream,
 };
 use sim_core::{
-    ConnectOptions, ConnectionEvent, ConnectionId, Context, Distribution, Fault, Holds, HostId, LinkQuality,
-    Origin, Process, ProcessId, ProcessOptions, Schedule, ScheduledFault, Seed, SimDuration, Storage, Target,
-    Topology, Trigger, World, WorldBuilder, system,
+    ConnectOptions, ConnectionEvent, ConnectionId, Context, Damage, Distribution, Fault, Holds, HostId,
+    LinkQuality, Origin, Process, ProcessId, ProcessOptions, Schedule, ScheduledFault, Seed, SimDuration,
+    Storage, StorageFailure, Target, Topology, Trigger, World, WorldBuilder, system,
 };
 
 /// The disk of a host. Integration tests cannot implement the kernel's traits for the models' types.
@@ -34,6 +34,18 @@ impl Storage for Disk {
     type Record = DiskRecord;
     fn apply(&mut self, record: &DiskRecord) {
         self.0.apply(&record.0);
+    }
+
+    fn record_count(&self) -> u64 {
+        self.0.record_count()
+    }
+
+    fn damage(&mut self, damage: Damage<'_, DiskRecord>) {
+        self.0.damage(damage.map(|record| &record.0));
+    }
+
+    fn needs_space(record: &DiskRecord) -> bool {
+        DataDirectory::needs_space(&record.0)
     }
 }
 
@@ -176,6 +188,9 @@ impl Process for Driver {
         }
     }
 
+    /// Configuration that could not be written is written again by who needs it.
+    fn on_storage_failed(&mut self, _context: &mut impl Context<Self>, _failure: StorageFailure) {}
+
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
         let words: Vec<&str> = command.split(' ').collect();
         match words[..] {
@@ -315,6 +330,11 @@ impl Cluster {
         let until = self.world.now() + length;
         let end = self.world.run(until, u64::MAX);
         assert!(matches!(end, sim_core::EndReason::Horizon | sim_core::EndReason::Quiescent), "{end:?}");
+    }
+
+    /// Damages the disk of a server from now on.
+    pub fn harm(&mut self, server: &str, fault: impl FnOnce(Target) -> Fault, lasts: Option<SimDuration>) {
+        self.inject(fault(Target::Process(server.into())), lasts);
     }
 
     fn inject(&mut self, fault: Fault, lasts: Option<SimDuration>) {

@@ -1,6 +1,7 @@
 //! The `PostgreSQL` model in a small world: what clients are promised, what survives, and who may follow whom.
 
 mod cluster;
+mod disks;
 mod hostile;
 
 use cluster::{Cluster, MS, server};

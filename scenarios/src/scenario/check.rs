@@ -11,6 +11,9 @@ use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 
+/// The largest `factor` of `disk-slow`: a sync of a millisecond takes a quarter of an hour.
+const MOST_TIMES_SLOWER: u32 = 1_000_000;
+
 /// The roles that a fault in a Patroni cluster may aim at.
 pub const PATRONI_ROLES: &[&str] = &[
     "primary",
@@ -230,6 +233,7 @@ impl<'a> Checker<'a> {
             ));
         }
         self.lasting(fault.fault.get_ref(), fault.lasts.as_ref())?;
+        self.effect(&fault.fault)?;
         self.targets(&fault.fault, Some(position))
     }
 
@@ -240,6 +244,28 @@ impl<'a> Checker<'a> {
                 lasts,
                 format!("a `{}` happens at one instant and does not last", fault.kind()),
                 "leave it out".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses faults that would do nothing, or nothing that can be told from something else.
+    fn effect(&self, fault: &Spanned<Fault>) -> Result<(), UserError> {
+        match fault.get_ref() {
+            Fault::DiskSlow { factor, .. } if !(1..=MOST_TIMES_SLOWER).contains(factor) => Err(self.wrong(
+                fault,
+                format!("a disk cannot be {factor} times as slow"),
+                format!("expected a `factor` from 1 to {MOST_TIMES_SLOWER}"),
+            )),
+            Fault::DiskSlow { latency, factor: 1, .. } if *latency == SimDuration::ZERO => Err(self.wrong(
+                fault,
+                "this disk is as fast as before".to_owned(),
+                "expected a `latency`, a `factor`, or both".to_owned(),
+            )),
+            Fault::DiskCorruption { newest: Some(0), .. } => Err(self.wrong(
+                fault,
+                "none of the newest 0 records can rot".to_owned(),
+                "expected `newest` of 1 or more; leave it out for all records".to_owned(),
             )),
             _ => Ok(()),
         }
@@ -276,6 +302,7 @@ impl<'a> Checker<'a> {
             }
             let place = Spanned::new(mix.span(), mix.get_ref().fault.clone());
             self.lasting(place.get_ref(), mix.get_ref().longest.map(|_| mix))?;
+            self.effect(&place)?;
             self.targets(&place, None)?;
         }
         Ok(())

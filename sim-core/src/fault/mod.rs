@@ -7,6 +7,25 @@
 //! Lasting faults count: two of them on one target may begin and end in any order, and the target is whole again when
 //! the last one has ended. What is bound to a process (a pause, a hung listener) ends with its life; what is bound to a
 //! host or a link (a slow CPU, a frozen machine, a partition) meets every new life.
+//!
+//! # Faults of disks
+//!
+//! They act on the volumes of the processes that the target names: `{ role = "primary" }` on the volume of that process
+//! (and on everybody who shares it), `{ host-of = "primary" }` on all volumes of its host. What a disk that fails looks like
+//! to a process is on the page of [`Storage`](crate::Storage). What survives which fault, if it hits one node:
+//!
+//! | fault | a single copy | copies that answer before the others have it | a majority has it, and trusts its disks | copies that check what they read and repair it from others |
+//! |---|---|---|---|---|
+//! | `disk-stall`, `disk-slow` | waits | waits, or fails over | goes on; waits if it hits the leader, until another leads | goes on |
+//! | `disk-error`, `disk-full` | down until it ends | fails over; may lose what the others lack | goes on | goes on |
+//! | `disk-torn-write` | survives: nothing acknowledged was unsynced | survives | survives | survives |
+//! | `disk-corruption`, found at boot | loses data, or does not start | as above; a copy that takes damage for the end of its log and then leads loses for all | goes on without the node, if it refuses to start | survives |
+//! | `disk-misdirected-write` | as corruption, twice | the same | the same; if it refuses to start | survives |
+//! | `disk-lies`, with a loss of power | loses what was acknowledged | the same, if it leads again | **may lose committed entries or elect two leaders in a term** | survives if it can tell an empty place from a lost one |
+//!
+//! `disk-error` belongs to the last row, too, if the power fails after a sync that failed: later syncs succeed, and what it
+//! covered is a hole in what they made durable. A check that must not fail keeps such faults to fewer nodes than the
+//! protocol has spare copies, or out of its schedules.
 
 mod schedule;
 mod shape;
@@ -222,10 +241,61 @@ pub enum Fault {
         #[serde(default)]
         answer: HangAnswer,
     },
-    /// Syncs of the volumes of these hosts do not complete.
+    /// Syncs do not complete. When the fault ends, they start again.
     DiskStall {
-        /// Which hosts.
+        /// Whose volumes.
         target: Target,
+    },
+    /// Syncs take longer: their latency is multiplied by `factor`, and `latency` is added. Overlapping faults add up.
+    DiskSlow {
+        /// Whose volumes.
+        target: Target,
+        /// Added to the latency of each sync.
+        #[serde(default)]
+        latency: SimDuration,
+        /// How many times as long a sync takes, 1 to 1,000,000; 1 for no change.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        factor: u32,
+    },
+    /// EIO: syncs that complete meanwhile fail, and what they covered never becomes durable. When the fault ends, who
+    /// ended because of it and starts with its host is started again.
+    DiskError {
+        /// Whose volumes.
+        target: Target,
+    },
+    /// ENOSPC: writes that need space are refused. When the fault ends, there is space again, and who ended because of
+    /// it and starts with its host is started again.
+    DiskFull {
+        /// Whose volumes.
+        target: Target,
+    },
+    /// If the power fails meanwhile, the disk is in the middle of writing: a beginning of the unsynced records is there,
+    /// and of the next one a part with a wrong checksum. Without a loss of power nothing happens.
+    DiskTornWrite {
+        /// Whose volumes.
+        target: Target,
+    },
+    /// The disk lies: it acknowledges syncs and keeps everything in its own volatile cache. If the power fails
+    /// meanwhile, what was acknowledged is lost; when the fault ends, it becomes durable.
+    DiskLies {
+        /// Whose volumes.
+        target: Target,
+    },
+    /// The next record that becomes durable is written to the place of another, chosen at random: its own place holds
+    /// what was there before. Readers see neither before the page cache is gone with the power. Once for each volume;
+    /// a fault that ends before anything is written does nothing.
+    DiskMisdirectedWrite {
+        /// Whose volumes.
+        target: Target,
+    },
+    /// A durable record rots: its checksum is wrong from now on. One of each volume, chosen at random. Who runs does not
+    /// notice; the next boot does. Does not end.
+    DiskCorruption {
+        /// Whose volumes. Those without records of their own are missed.
+        target: Target,
+        /// Only among so many of the newest records; absent: among all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<u32>,
     },
     /// The wall clocks of these hosts step forward by this many milliseconds, or back if negative. Stays.
     ClockStep {
@@ -257,6 +327,15 @@ pub enum Fault {
     },
 }
 
+const fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_one(factor: &u32) -> bool {
+    *factor == 1
+}
+
 impl Fault {
     /// The kind in one word, for tables of delivered faults.
     pub const fn kind(&self) -> &'static str {
@@ -283,6 +362,13 @@ impl Fault {
             Self::HalfOpen { .. } => "half-open",
             Self::HangOnConnect { .. } => "hang-on-connect",
             Self::DiskStall { .. } => "disk-stall",
+            Self::DiskSlow { .. } => "disk-slow",
+            Self::DiskError { .. } => "disk-error",
+            Self::DiskFull { .. } => "disk-full",
+            Self::DiskTornWrite { .. } => "disk-torn-write",
+            Self::DiskLies { .. } => "disk-lies",
+            Self::DiskMisdirectedWrite { .. } => "disk-misdirected-write",
+            Self::DiskCorruption { .. } => "disk-corruption",
             Self::ClockStep { .. } => "clock-step",
             Self::ClockOffset { .. } => "clock-offset",
             Self::ClockDrift { .. } => "clock-drift",
@@ -303,6 +389,13 @@ impl Fault {
             | Self::Isolate { target, .. }
             | Self::HangOnConnect { target, .. }
             | Self::DiskStall { target }
+            | Self::DiskSlow { target, .. }
+            | Self::DiskError { target }
+            | Self::DiskFull { target }
+            | Self::DiskTornWrite { target }
+            | Self::DiskLies { target }
+            | Self::DiskMisdirectedWrite { target }
+            | Self::DiskCorruption { target, .. }
             | Self::ClockStep { target, .. }
             | Self::ClockOffset { target, .. }
             | Self::ClockDrift { target, .. }
@@ -330,6 +423,7 @@ impl Fault {
                 | Self::Wipe { .. }
                 | Self::ConnectionReset { .. }
                 | Self::HalfOpen { .. }
+                | Self::DiskCorruption { .. }
                 | Self::ClockStep { .. }
                 | Self::Command { .. }
         )

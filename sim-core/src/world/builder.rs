@@ -153,6 +153,7 @@ impl<P: Process> WorldBuilder<P> {
                 listening: Listening { drops: 0, hangs: 0, unaccepted: VecDeque::new() },
                 timers: Timers::new(),
                 next_sync: 0,
+                disk_failed: false,
             });
         }
         let mut digest = Digest::default();

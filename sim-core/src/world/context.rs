@@ -94,7 +94,9 @@ impl<P: Process> Context<P> for NativeContext<'_, P> {
 
     fn write(&mut self, record: <P::Storage as Storage>::Record) {
         let volume = self.slot().volume;
-        self.kernel.volumes[volume.index()].write(record);
+        if let Err(error) = self.kernel.volumes[volume.index()].write(record) {
+            self.kernel.refuse_write(self.me, error);
+        }
     }
 
     fn sync(&mut self) -> SyncId {

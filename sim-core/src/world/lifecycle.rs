@@ -1,9 +1,8 @@
-//! Births and deaths: processes, hosts, volumes and watchdogs.
+//! Births and deaths: processes, hosts and watchdogs.
 
-use crate::id::{HostId, ProcessId, SyncId, VolumeId};
+use crate::id::{HostId, ProcessId};
 use crate::process::Process;
 use crate::record::MarkKind;
-use crate::storage::PendingSync;
 use crate::time::SimDuration;
 
 use super::{Deferred, Event, Input, Kernel, NativeContext, World};
@@ -23,6 +22,7 @@ impl<P: Process> World<P> {
             return;
         }
         slot.running = true;
+        slot.disk_failed = false;
         kernel.mark(Some(process), MarkKind::Started, 0);
         let spec = kernel.processes[process.index()].spec.clone();
         let mut context = NativeContext { kernel, me: process };
@@ -77,7 +77,7 @@ impl<P: Process> World<P> {
         }
         let kernel = &mut self.kernel;
         for volume in volumes {
-            kernel.volumes[volume.index()].lose_power(kernel.now);
+            kernel.lose_unsynced(volume);
         }
         for (id, side) in kernel.connections.ends_at(|process| processes.contains(&process)) {
             kernel.forget_end(id, side);
@@ -198,46 +198,5 @@ impl<P: Process> Kernel<P> {
             machine.watchdog_pending = true;
             self.queue.push(deadline, Event::Watchdog { host });
         }
-    }
-
-    pub(crate) fn sync(&mut self, process: ProcessId) -> SyncId {
-        let slot = &mut self.processes[process.index()];
-        let sync = SyncId(slot.next_sync);
-        slot.next_sync += 1;
-        let (volume, incarnation) = (slot.volume, slot.incarnation);
-        let position = self.volumes[volume.index()].position();
-        self.start_sync(volume, PendingSync { process, incarnation, sync, position });
-        sync
-    }
-
-    pub(crate) fn start_sync(&mut self, id: VolumeId, pending: PendingSync) {
-        let volume = &mut self.volumes[id.index()];
-        if volume.stalled {
-            volume.waiting.push(pending);
-            return;
-        }
-        let latency = volume.sync_latency.draw(&mut self.volume_streams[id.index()]);
-        volume.busy_until = volume.busy_until.max(self.now) + latency;
-        let PendingSync { process, incarnation, sync, position } = pending;
-        let at = volume.busy_until;
-        self.queue.push(at, Event::Synced { volume: id, process, incarnation, sync, position });
-    }
-
-    /// True when the process that asked for it still lives and must hear of it.
-    pub(crate) fn sync_completed(
-        &mut self,
-        id: VolumeId,
-        process: ProcessId,
-        incarnation: u32,
-        sync: SyncId,
-        position: u64,
-    ) -> bool {
-        let volume = &mut self.volumes[id.index()];
-        if volume.stalled {
-            volume.waiting.push(PendingSync { process, incarnation, sync, position });
-            return false;
-        }
-        volume.make_durable(position);
-        self.processes[process.index()].incarnation == incarnation
     }
 }

@@ -6,6 +6,7 @@ mod context;
 mod delivery;
 mod faults;
 mod lifecycle;
+mod storage;
 mod timers;
 
 use std::collections::VecDeque;
@@ -19,7 +20,7 @@ use crate::process::{ConnectionEvent, Origin, Probe, Process};
 use crate::queue::{Order, Queue};
 use crate::random::{Seed, Stream};
 use crate::record::{EndReason, Mark, MarkKind, Record, Recorder, Violation};
-use crate::storage::Volume;
+use crate::storage::{DiskError, PendingSync, StorageFailure, Volume};
 use crate::time::{SimDuration, SimTime};
 use crate::topology::Topology;
 use crate::trace::{Trace, TraceEntry, TraceKind, TraceLevel};
@@ -85,6 +86,8 @@ struct ProcessSlot<P: Process> {
     timers: Timers<P::Timer>,
     random: Stream,
     next_sync: u64,
+    /// It was told in this life that its disk fails: if it ends, it starts again when the disk is sound.
+    disk_failed: bool,
 }
 
 /// What faults do to new connections of a process.
@@ -148,6 +151,7 @@ enum Event<P: Process> {
     Timer { process: ProcessId, slot: u32 },
     Synced { volume: VolumeId, process: ProcessId, incarnation: u32, sync: SyncId, position: u64 },
     Served { process: ProcessId },
+    WriteRefused { process: ProcessId, incarnation: u32, error: DiskError },
     Boot { process: ProcessId },
     Kill { process: ProcessId, incarnation: u32 },
     Watchdog { host: HostId },
@@ -167,6 +171,7 @@ enum Input<P: Process> {
     DueTimer(u32, Order),
     Connection(ConnectionId, ProcessId, ConnectionEvent),
     Synced(SyncId),
+    StorageFailed(StorageFailure),
     Command(Arc<str>, u32),
 }
 
@@ -329,9 +334,10 @@ impl<P: Process> World<P> {
                 }
             }
             Event::Synced { volume, process, incarnation, sync, position } => {
-                if self.kernel.sync_completed(volume, process, incarnation, sync, position) {
-                    self.give(process, Input::Synced(sync));
-                }
+                self.on_synced(volume, PendingSync { process, incarnation, sync, position });
+            }
+            Event::WriteRefused { process, incarnation, error } => {
+                self.on_write_refused(process, incarnation, error);
             }
             Event::Datagram { from, to, packet } => {
                 if !self.kernel.hosts[self.kernel.paths.host_of(to).index()].is_silent()
@@ -384,6 +390,7 @@ impl<P: Process> World<P> {
             Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
             Input::Connection(_, _, event) => kernel.digest.fold_hash(event),
             Input::Synced(sync) => kernel.digest.fold(sync.0),
+            Input::StorageFailed(failure) => kernel.digest.fold_hash(failure),
             Input::Command(command, _) => kernel.digest.fold_hash(command),
         }
         if kernel.trace.level == TraceLevel::Everything {
@@ -399,6 +406,7 @@ impl<P: Process> World<P> {
                 state.on_connection(&mut context, connection, peer, event);
             }
             Input::Synced(sync) => state.on_synced(&mut context, sync),
+            Input::StorageFailed(failure) => state.on_storage_failed(&mut context, failure),
             Input::Command(command, fault) => {
                 if !state.on_command(&mut context, &command) {
                     self.kernel.faults.command_refused(fault);

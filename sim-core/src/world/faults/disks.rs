@@ -1,21 +1,132 @@
 //! Disk faults taking effect and ending.
+//!
+//! They act on the volumes of the processes that the target names: a process means its volume, a host all of its volumes,
+//! and whoever shares a volume is hit as well.
 
-use crate::id::HostId;
+use crate::fault::Fault;
+use crate::id::{ProcessId, VolumeId};
 use crate::process::Process;
-use crate::world::World;
+use crate::storage::DiskTrouble;
+use crate::world::{Kernel, World};
+
+use super::Effect;
 
 impl<P: Process> World<P> {
-    /// Syncs of all volumes of these hosts wait, or go on.
-    pub(super) fn stall_disks(&mut self, hosts: &[HostId], stalled: bool) {
-        for host in hosts {
-            for volume in self.kernel.hosts[host.index()].volumes.clone() {
-                self.kernel.volumes[volume.index()].stalled = stalled;
-                if !stalled {
-                    for pending in std::mem::take(&mut self.kernel.volumes[volume.index()].waiting) {
-                        self.kernel.start_sync(volume, pending);
-                    }
-                }
+    pub(super) fn begin_disk_fault(&mut self, fault: &Fault, effect: &Effect) {
+        for volume in &effect.volumes {
+            if let Fault::DiskCorruption { newest, .. } = fault {
+                self.kernel.rot(*volume, *newest);
+            } else {
+                let trouble = &mut self.kernel.volumes[volume.index()].trouble;
+                add_trouble(trouble, fault);
             }
         }
+    }
+
+    pub(super) fn end_disk_fault(&mut self, fault: &Fault, effect: &Effect) {
+        for volume in &effect.volumes {
+            let trouble = &mut self.kernel.volumes[volume.index()].trouble;
+            remove_trouble(trouble, fault);
+            self.kernel.go_on(*volume);
+        }
+        if matches!(fault, Fault::DiskError { .. } | Fault::DiskFull { .. }) {
+            self.restart_failed(&effect.processes);
+        }
+    }
+
+    /// The disk is sound again: whoever ended because of it is started by its supervisor.
+    fn restart_failed(&mut self, processes: &[ProcessId]) {
+        for process in processes {
+            let slot = &self.kernel.processes[process.index()];
+            let trouble = &self.kernel.volumes[slot.volume.index()].trouble;
+            if slot.disk_failed && slot.starts_with_host && trouble.errors == 0 && trouble.full == 0 {
+                self.boot(*process);
+            }
+        }
+    }
+}
+
+impl<P: Process> Kernel<P> {
+    /// The volumes of these processes, each once, in order.
+    pub(super) fn volumes_of(&self, processes: &[ProcessId]) -> Vec<VolumeId> {
+        let mut volumes: Vec<VolumeId> =
+            processes.iter().map(|process| self.processes[process.index()].volume).collect();
+        volumes.sort_unstable();
+        volumes.dedup();
+        volumes
+    }
+
+    /// Everybody who uses one of these volumes, in order.
+    pub(super) fn users_of(&self, volumes: &[VolumeId]) -> Vec<ProcessId> {
+        let uses = |index: &usize| volumes.contains(&self.processes[*index].volume);
+        (0..self.processes.len()).filter(uses).map(ProcessId::from_index).collect()
+    }
+
+    /// One of the newest records of a volume rots, or one of all.
+    fn rot(&mut self, id: VolumeId, newest: Option<u32>) {
+        let volume = &mut self.volumes[id.index()];
+        let count = volume.durable_records();
+        let candidates = newest.map_or(count, |newest| count.min(u64::from(newest)));
+        if candidates == 0 {
+            return;
+        }
+        let record = count - 1 - self.faults.stream.below(candidates);
+        volume.rot(record);
+        self.tell_of_volume(id, || format!("number {} of {count} rotted", record + 1));
+    }
+
+    /// Carries out what waited for the end of a fault.
+    fn go_on(&mut self, id: VolumeId) {
+        let volume = &mut self.volumes[id.index()];
+        if volume.trouble.lies == 0 {
+            volume.come_clean(&mut self.volume_streams[id.index()]);
+        }
+        if volume.trouble.stalls == 0 {
+            for pending in std::mem::take(&mut volume.waiting) {
+                self.start_sync(id, pending);
+            }
+        }
+    }
+}
+
+fn add_trouble(trouble: &mut DiskTrouble, fault: &Fault) {
+    match fault {
+        Fault::DiskSlow { latency, factor, .. } => {
+            trouble.latency += *latency;
+            trouble.factor = trouble.factor.saturating_mul(u64::from(*factor).max(1));
+        }
+        fault => {
+            if let Some(count) = count_of(trouble, fault) {
+                *count += 1;
+            }
+        }
+    }
+}
+
+fn remove_trouble(trouble: &mut DiskTrouble, fault: &Fault) {
+    match fault {
+        Fault::DiskSlow { latency, factor, .. } => {
+            trouble.latency = trouble.latency.saturating_sub(*latency);
+            trouble.factor = (trouble.factor / u64::from(*factor).max(1)).max(1);
+        }
+        fault => {
+            if let Some(count) = count_of(trouble, fault) {
+                // A misdirection may have happened, and ended with it.
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+}
+
+/// What counts the faults of this kind.
+fn count_of<'t>(trouble: &'t mut DiskTrouble, fault: &Fault) -> Option<&'t mut u32> {
+    match fault {
+        Fault::DiskStall { .. } => Some(&mut trouble.stalls),
+        Fault::DiskError { .. } => Some(&mut trouble.errors),
+        Fault::DiskFull { .. } => Some(&mut trouble.full),
+        Fault::DiskTornWrite { .. } => Some(&mut trouble.tears),
+        Fault::DiskLies { .. } => Some(&mut trouble.lies),
+        Fault::DiskMisdirectedWrite { .. } => Some(&mut trouble.misdirections),
+        _ => None,
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::fault::{Dwell, Fault, Trigger};
-use crate::id::{HostId, ProcessId};
+use crate::id::{HostId, ProcessId, VolumeId};
 use crate::process::Process;
 use crate::random::{Seed, Stream};
 use crate::record::MarkKind;
@@ -65,6 +65,7 @@ struct Effect {
     from: Vec<ProcessId>,
     /// For what is bound to a life: those that were hit. A new life is not paused.
     lives: Vec<(ProcessId, u32)>,
+    volumes: Vec<VolumeId>,
     /// Directed ways between processes.
     ways: Vec<(ProcessId, ProcessId)>,
     /// Directed ways between hosts.
@@ -181,7 +182,14 @@ impl<P: Process> World<P> {
             Fault::ConnectionReset { told, .. } => self.reset_connections(effect, *told),
             Fault::HalfOpen { answer, .. } => self.lose_connections(effect, *answer),
             Fault::HangOnConnect { answer, .. } => self.hang(effect, *answer),
-            Fault::DiskStall { .. } => self.stall_disks(&effect.hosts, true),
+            Fault::DiskStall { .. }
+            | Fault::DiskSlow { .. }
+            | Fault::DiskError { .. }
+            | Fault::DiskFull { .. }
+            | Fault::DiskTornWrite { .. }
+            | Fault::DiskLies { .. }
+            | Fault::DiskMisdirectedWrite { .. }
+            | Fault::DiskCorruption { .. } => self.begin_disk_fault(fault, effect),
             Fault::ClockStep { millis, .. } | Fault::ClockOffset { millis, .. } => {
                 self.step_clocks(&effect.hosts, *millis);
             }
@@ -226,7 +234,13 @@ impl<P: Process> World<P> {
             | Fault::Reorder { .. }
             | Fault::Bandwidth { .. } => self.end_shaping(index, effect),
             Fault::HangOnConnect { answer, .. } => self.end_hang(effect, *answer),
-            Fault::DiskStall { .. } => self.stall_disks(&effect.hosts, false),
+            Fault::DiskStall { .. }
+            | Fault::DiskSlow { .. }
+            | Fault::DiskError { .. }
+            | Fault::DiskFull { .. }
+            | Fault::DiskTornWrite { .. }
+            | Fault::DiskLies { .. }
+            | Fault::DiskMisdirectedWrite { .. } => self.end_disk_fault(fault, effect),
             Fault::ClockOffset { millis, .. } => self.step_clocks(&effect.hosts, millis.saturating_neg()),
             Fault::ClockDrift { ppm, .. } => self.change_drifts(&effect.hosts, ppm.saturating_neg()),
             Fault::Restart { .. }
@@ -234,6 +248,7 @@ impl<P: Process> World<P> {
             | Fault::ConnectionReset { .. }
             | Fault::HalfOpen { .. }
             | Fault::ClockStep { .. }
+            | Fault::DiskCorruption { .. }
             | Fault::Command { .. } => {}
         }
     }

@@ -125,6 +125,21 @@ impl<P: Process> World<P> {
                 // A signal to a process that does not run reaches nobody.
                 effect.processes.retain(|process| self.kernel.processes[process.index()].running);
             }
+            Fault::DiskStall { target }
+            | Fault::DiskSlow { target, .. }
+            | Fault::DiskError { target }
+            | Fault::DiskFull { target }
+            | Fault::DiskTornWrite { target }
+            | Fault::DiskLies { target }
+            | Fault::DiskMisdirectedWrite { target }
+            | Fault::DiskCorruption { target, .. } => {
+                let processes = self.resolve(target, &[]);
+                effect.volumes = self.kernel.volumes_of(&processes);
+                if matches!(fault, Fault::DiskCorruption { .. }) {
+                    effect.volumes.retain(|volume| self.kernel.volumes[volume.index()].durable_records() > 0);
+                }
+                effect.processes = self.kernel.users_of(&effect.volumes);
+            }
             Fault::Wipe { target, .. } => {
                 let processes = self.resolve(target, &[]);
                 effect.processes = self.kernel.neighbours_on_volumes(&processes);
@@ -132,7 +147,6 @@ impl<P: Process> World<P> {
             Fault::Slow { target, .. }
             | Fault::PowerOff { target }
             | Fault::Freeze { target }
-            | Fault::DiskStall { target }
             | Fault::ClockStep { target, .. }
             | Fault::ClockOffset { target, .. }
             | Fault::ClockDrift { target, .. } => {
