@@ -25,6 +25,9 @@ pub struct DeliveredFault {
     pub kind: &'static str,
     /// Whom it hit. Empty when nobody matched its target: the fault missed.
     pub processes: Vec<ProcessId>,
+    /// What they played when it hit them, see [`Process::role`]: each word once, in order. Of a fault between two
+    /// sides, the first side's. Processes that did not run play nothing.
+    pub roles: Vec<&'static str>,
     /// False for a command that the process does not know.
     pub accepted: bool,
 }
@@ -51,6 +54,8 @@ struct Planned {
 #[derive(Clone, Debug, Default)]
 struct Effect {
     processes: Vec<ProcessId>,
+    /// How many of them, from the first, are the first side of a fault between two sides; zero for other faults.
+    first_side: usize,
     /// The lives of the processes when the fault fired: a new life is not paused.
     incarnations: Vec<u32>,
     hosts: Vec<HostId>,
@@ -222,6 +227,7 @@ impl<P: Process> World<P> {
                 let [from, to] = self.resolve_sides(from, to);
                 if !from.is_empty() && !to.is_empty() {
                     effect.processes = [from.as_slice(), &to].concat();
+                    effect.first_side = from.len();
                     self.pair_up(&fault, &from, &to, &mut effect);
                 }
             }
@@ -248,6 +254,7 @@ impl<P: Process> World<P> {
             at: now,
             kind: fault.kind(),
             processes: effect.processes.clone(),
+            roles: self.roles_hit(&effect),
             accepted: true,
         });
         self.tell(&fault, &effect, "begins");
@@ -266,6 +273,14 @@ impl<P: Process> World<P> {
         for (fault, delay) in followers {
             self.kernel.queue.push(now + delay, Event::FaultFires { fault });
         }
+    }
+
+    /// What the processes that a fault was aimed at play now.
+    fn roles_hit(&self, effect: &Effect) -> Vec<&'static str> {
+        let aimed_at = if effect.first_side > 0 { effect.first_side } else { effect.processes.len() };
+        let states = effect.processes[..aimed_at].iter().filter_map(|process| self.process(*process));
+        let roles: BTreeSet<&str> = states.map(P::role).filter(|role| !role.is_empty()).collect();
+        roles.into_iter().collect()
     }
 
     fn pair_up(&self, fault: &Fault, from: &[ProcessId], to: &[ProcessId], effect: &mut Effect) {
