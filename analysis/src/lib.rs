@@ -20,4 +20,4 @@ pub use summary::{
     LossSummary, OverlapSummary, SUMMARY_FORMAT_VERSION, ScenarioSummary, SummaryBuilder, SummaryError,
     TimeQuantiles,
 };
-pub use table::{RUN_COLUMNS, RunRow, TableError, write_csv, write_json_lines};
+pub use table::{CsvRows, RUN_COLUMNS, RunRow, TableError, write_csv, write_json_lines};

@@ -49,9 +49,8 @@ pub fn run_guarded<P: Process>(world: &mut World<P>, horizon: SimTime, event_bud
     PanicQuiet::install();
     IN_RUN.set(true);
     let result = catch_unwind(AssertUnwindSafe(|| world.run(horizon, event_budget)));
-    let stuck = matches!(result, Ok(EndReason::EventBudget)) && is_livelock(world, horizon);
     IN_RUN.set(false);
-    if stuck {
+    if matches!(result, Ok(EndReason::EventBudget)) && is_livelock(world, horizon) {
         return world.record(EndReason::Livelock);
     }
     let end = result.unwrap_or_else(|payload| {
@@ -65,11 +64,13 @@ pub fn run_guarded<P: Process>(world: &mut World<P>, horizon: SimTime, event_bud
     world.record(end)
 }
 
-/// True if, at the pace of the next events, the horizon would take longer than anybody can wait. The events are tried
-/// on a copy, so the run keeps its digest.
-fn is_livelock<P: Process>(world: &World<P>, horizon: SimTime) -> bool {
+/// True if, at the pace of the next events, the horizon would take longer than anybody can wait: for a world whose event
+/// budget is spent. The events are tried on a copy, so the run keeps its digest.
+pub fn is_livelock<P: Process>(world: &World<P>, horizon: SimTime) -> bool {
     let mut copy = world.clone();
     let left = horizon.since(world.now());
+    PanicQuiet::install();
+    IN_RUN.set(true);
     let tried = catch_unwind(AssertUnwindSafe(|| {
         let goes_on = (0..PACE_EVENTS).all(|_| copy.step() && copy.now() <= horizon);
         goes_on && {
@@ -77,6 +78,7 @@ fn is_livelock<P: Process>(world: &World<P>, horizon: SimTime) -> bool {
             u128::from(left.as_nanos()) * u128::from(PACE_EVENTS) > ENDLESS * pace
         }
     }));
+    IN_RUN.set(false);
     // A panic would have come after the end of the run: it is not this run's.
     tried.unwrap_or(false)
 }

@@ -45,7 +45,6 @@ fn hasim(arguments: &[&str]) -> (Exit, String, String) {
 
 #[test]
 fn the_definition_of_the_command_is_sound() {
-    use clap::CommandFactory as _;
     Arguments::command().debug_assert();
 }
 

@@ -6,6 +6,7 @@ mod context;
 mod delivery;
 mod faults;
 mod lifecycle;
+mod pending;
 mod timers;
 
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ use clock::HostClock;
 use context::NativeContext;
 pub use faults::DeliveredFault;
 use faults::FaultState;
+pub use pending::NextEvent;
 use timers::Timers;
 
 /// A world of processes of type `P`, at some instant of virtual time.
