@@ -11,6 +11,7 @@ pub mod case;
 pub mod catalogue;
 pub mod cli;
 pub mod diagnostic;
+pub mod execution;
 pub mod exit;
 pub mod family;
 pub mod import;
