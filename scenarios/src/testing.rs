@@ -1,6 +1,8 @@
 //! A small family for the tests of this crate: one server, one client. With `synchronous_mode: on` the server
 //! acknowledges what is durable; without, it acknowledges at once and loses the last writes with its power.
 
+pub(crate) mod unruly;
+
 use std::sync::Arc;
 
 use analysis::MeasureOptions;
@@ -119,7 +121,7 @@ impl System for SmallSystem {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Values(Vec<u64>);
+pub(crate) struct Values(Vec<u64>);
 
 impl Storage for Values {
     type Record = u64;

@@ -32,7 +32,7 @@ pub const PATRONI_ROLES: &[&str] = &[
 
 /// What a process of a Patroni cluster can be found to play when a fault hits it ([`sim_core::Process::role`]), and
 /// `none`.
-pub const PATRONI_PLAYED_ROLES: &[&str] = &[
+pub(super) const PATRONI_PLAYED_ROLES: &[&str] = &[
     "primary",
     "standby",
     "postgres",
