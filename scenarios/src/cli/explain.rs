@@ -50,6 +50,10 @@ const FORMAT_VERSION: u32 = 1;
 /// How wide a bar is that stands for all futures.
 const BAR: usize = 20;
 
+/// The most lines and the longest line that are told of the steepest step.
+const MOST_LINES: usize = 12;
+const WIDEST: usize = 160;
+
 #[derive(Serialize)]
 struct Document<'a> {
     format_version: u32,
@@ -146,12 +150,25 @@ fn steepest(text: &mut String, explanation: &Explanation, position: usize) {
         "\nthe steepest step: from {} to {} of {} futures between {} and {}",
         before.share.failed, after.share.failed, after.share.futures, before.at, after.at
     );
-    if after.happened.is_empty() {
-        text.push_str("    no fault and no mark lies between: see `hasim replay FILE --log` for this time\n");
+    // A fault or a mark says more than the packets around it.
+    let told = if after.happened.is_empty() { &explanation.steepest_log } else { &after.happened };
+    for line in told.iter().take(MOST_LINES) {
+        let _ = writeln!(text, "    {}", shorten(line));
     }
-    for line in &after.happened {
-        let _ = writeln!(text, "    {line}");
+    if told.len() > MOST_LINES {
+        let _ =
+            writeln!(text, "    and {} more lines: `hasim replay FILE --packets`", told.len() - MOST_LINES);
     }
+    if told.is_empty() {
+        text.push_str("    nothing was delivered in between: a packet that others got was lost here\n");
+    }
+}
+
+fn shorten(line: &str) -> String {
+    if line.chars().count() <= WIDEST {
+        return line.to_owned();
+    }
+    line.chars().take(WIDEST - 3).chain("...".chars()).collect()
 }
 
 /// `37/50 (59.7..85.4%)`.

@@ -9,7 +9,7 @@ mod explain;
 mod list;
 mod replay;
 mod run;
-mod select;
+pub(crate) mod select;
 mod shrink;
 mod table;
 mod terminal;

@@ -33,7 +33,7 @@ impl SettingOptions {
 }
 
 /// Reads a text file.
-pub(super) fn read_file(path: &Path) -> Result<Arc<Source>, UserError> {
+pub(crate) fn read_file(path: &Path) -> Result<Arc<Source>, UserError> {
     let name = path.display().to_string();
     let bytes = fs::read(path).map_err(|error| UserError::new(format!("cannot read `{name}`: {error}")))?;
     match String::from_utf8(bytes) {
@@ -72,7 +72,7 @@ impl Companions for Beside {
 
 /// The scenarios that these words mean: names of the catalogue, the beginnings of names up to a slash, and files.
 /// Without a word, the whole catalogue.
-pub(super) fn scenarios(words: &[String]) -> Result<Vec<Arc<Scenario>>, UserError> {
+pub(crate) fn scenarios(words: &[String]) -> Result<Vec<Arc<Scenario>>, UserError> {
     let catalogue = catalogue::scenarios()?;
     if words.is_empty() {
         return Ok(catalogue);

@@ -10,7 +10,7 @@ use super::{Failure, Terminal, select};
 use crate::campaign::Outcome;
 use crate::case::Case;
 use crate::exit::Exit;
-use crate::family::{Family, System, build};
+use crate::family::{Family, System};
 use crate::repro::Repro;
 use crate::shrink::{self, Ending, Limits, Shrunk};
 

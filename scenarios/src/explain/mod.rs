@@ -24,7 +24,7 @@ mod tests;
 use analysis::stats::{ProportionInterval, clopper_pearson};
 use rayon::prelude::*;
 use serde::Serialize;
-use sim_core::{Mark, MarkKind, Schedule, Seed, SimDuration, SimTime};
+use sim_core::{Mark, MarkKind, Schedule, Seed, SimDuration, SimTime, TraceEntry};
 
 use crate::campaign::{Finding, judge_run};
 use crate::case::Case;
@@ -110,6 +110,8 @@ pub struct Explanation {
     pub curve: Vec<Point>,
     /// The position in the curve of the instant up to which the share rose most; none if it rose nowhere.
     pub steepest: Option<usize>,
+    /// The log of the run in that step: what processes noted and received.
+    pub steepest_log: Vec<String>,
     /// One for each fault of the schedule.
     pub faults: Vec<Counterfactual>,
 }
@@ -132,6 +134,8 @@ pub fn explain(
     Explanation {
         finding: explainer.finding.to_string(),
         faults: (0..schedule.0.len()).map(|position| explainer.counterfactual(position)).collect(),
+        steepest_log: steepest
+            .map_or_else(Vec::new, |position| explainer.log(curve[position - 1].at, curve[position].at)),
         curve,
         steepest,
     }
@@ -186,7 +190,8 @@ impl Explainer<'_> {
             run.advance(at);
             points.insert(position, (at, self.futures(&*run, &|_| ())));
         }
-        let mut before = SimTime::ZERO;
+        // What led to the first instant is the whole ordinary life of the cluster.
+        let mut before = points.first().map_or(SimTime::ZERO, |(at, _)| *at);
         let mut point = |(at, share)| {
             let happened = self.happened(before, at);
             before = at;
@@ -257,6 +262,16 @@ impl Explainer<'_> {
         self.result.record.marks.iter().filter(between).map(tell).collect()
     }
 
+    /// The log after one instant and up to another, line by line.
+    fn log(&self, after: SimTime, until: SimTime) -> Vec<String> {
+        let log = self.system.run(self.seed, self.schedule, LogLevel::Packets).log;
+        let tell = |entry: &TraceEntry| {
+            let name = entry.process.map_or("", |process| &self.names[process.index()]);
+            format!("{}: {name} {}", exact(entry.at), entry.text)
+        };
+        log.iter().filter(|entry| entry.at > after && entry.at <= until).map(tell).collect()
+    }
+
     fn counterfactual(&self, position: usize) -> Counterfactual {
         let delivered = self.result.faults.iter().find(|fault| fault.index == position);
         let mut answer = Counterfactual {
@@ -283,6 +298,12 @@ impl Explainer<'_> {
         }));
         answer
     }
+}
+
+/// Seconds with microseconds: steps are short.
+fn exact(at: SimTime) -> String {
+    let micros = at.as_nanos() / 1_000;
+    format!("{}.{:06}s", micros / 1_000_000, micros % 1_000_000)
 }
 
 /// The last instant before this one.

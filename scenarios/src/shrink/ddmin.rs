@@ -64,8 +64,8 @@ mod tests {
             }
         }
         assert_eq!(shrink(9, &[0, 4, 8]).0, [0, 4, 8]);
-        assert_eq!(shrink(8, &[]).0, []);
-        assert_eq!(shrink(0, &[]).0, []);
+        assert!(shrink(8, &[]).0.is_empty());
+        assert!(shrink(0, &[]).0.is_empty());
         let all: Vec<u32> = (0..7).collect();
         assert_eq!(shrink(7, &all).0, all);
     }

@@ -25,7 +25,7 @@
 
 mod ddmin;
 mod reduce;
-mod weaken;
+pub(crate) mod weaken;
 
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Serialize;
-use sim_core::{Schedule, SimDuration};
+use sim_core::{Schedule, ScheduledFault, SimDuration};
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::case::Case;
@@ -24,11 +23,6 @@ pub(super) struct Reduction {
     pub(super) writers: Option<u16>,
     pub(super) no_readers: bool,
     pub(super) no_local_writers: bool,
-}
-
-#[derive(Serialize)]
-struct Faults<'a> {
-    fault: &'a Schedule,
 }
 
 /// The case with a reduced scenario; none if that is no scenario, or does not go with the settings of the person.
@@ -62,22 +56,22 @@ fn text(text: &str, reduction: &Reduction, schedule: &Schedule) -> Option<String
     }
     document.remove("swarm");
     document.remove("fault");
-    if !schedule.0.is_empty() {
-        let written: DocumentMut = toml::to_string(&Faults { fault: schedule }).ok()?.parse().ok()?;
-        let mut written = written["fault"].clone().into_array_of_tables().ok()?;
-        for fault in written.iter_mut() {
-            // Subtables as inline tables: that is how people write faults.
-            for (_, item) in fault.iter_mut() {
-                if let Item::Table(table) = item {
-                    *item = value(std::mem::take(table).into_inline_table());
-                }
-            }
-            // After everything that the file has.
-            fault.set_position(None);
-        }
-        document.insert("fault", Item::ArrayOfTables(written));
+    let faults: Vec<String> = schedule.0.iter().map(fault_entry).collect::<Option<_>>()?;
+    Some([vec![document.to_string().trim_end().to_owned() + "\n"], faults].concat().join("\n"))
+}
+
+/// A fault as people write it into a scenario file.
+fn fault_entry(fault: &ScheduledFault) -> Option<String> {
+    let inline = |value: Result<toml::Value, toml::ser::Error>| value.ok().map(|value| value.to_string());
+    let mut entry = format!(
+        "[[fault]]\ntrigger = {}\nfault = {}\n",
+        inline(toml::Value::try_from(&fault.trigger))?,
+        inline(toml::Value::try_from(&fault.fault))?
+    );
+    if let Some(lasts) = fault.lasts {
+        entry += &format!("lasts = \"{lasts}\"\n");
     }
-    Some(document.to_string())
+    Some(entry)
 }
 
 fn table<'a>(document: &'a mut DocumentMut, name: &str) -> Option<&'a mut Table> {
