@@ -208,3 +208,79 @@ impl<P: Process, S> std::fmt::Debug for WorldExecution<P, S> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sim_core::SimDuration;
+
+    use super::*;
+    use crate::case::Case;
+    use crate::family::{System, build};
+    use crate::testing::{Small, case, scenario_text};
+
+    fn subject() -> (Case, Box<dyn System>, Schedule) {
+        let case = case(&scenario_text("async"));
+        let system = build(&[&Small], &case).unwrap();
+        let schedule = case.scenario.schedule(Seed(4));
+        (case, system, schedule)
+    }
+
+    fn at(seconds: u64) -> SimTime {
+        SimTime::ZERO + SimDuration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_run_in_steps_is_the_run_in_one_go() {
+        let (_, system, schedule) = subject();
+        let whole = system.run(Seed(4), &schedule, LogLevel::Story);
+        let mut steps = system.start(Seed(4), &schedule, LogLevel::Story);
+        assert_eq!(steps.advance_events(10), None);
+        assert_eq!(steps.events(), 10);
+        for seconds in [1, 25, 59] {
+            assert_eq!(steps.advance(at(seconds)), None);
+            assert_eq!(steps.now(), at(seconds));
+        }
+        assert!(!steps.marks().is_empty() && !steps.delivered_faults().is_empty());
+        let fork = steps.fork();
+        assert_eq!(steps.advance(at(1_000)), Some(EndReason::Horizon));
+        assert_eq!((steps.now(), steps.digest()), (steps.horizon(), whole.record.digest));
+        assert_eq!(steps.finish(), whole);
+        assert_eq!(fork.finish(), whole, "a fork has the history of the run that it was taken from");
+    }
+
+    #[test]
+    fn a_fork_goes_another_way_and_its_origin_does_not() {
+        let (_, system, schedule) = subject();
+        let whole = system.run(Seed(4), &schedule, LogLevel::Off);
+        let mut run = system.start(Seed(4), &schedule, LogLevel::Off);
+        run.advance(at(10));
+        let futures = [1, 2, 1].map(|seed| {
+            let mut fork = run.fork();
+            fork.reseed(Seed(seed));
+            fork.finish().record.digest
+        });
+        assert_eq!(futures[0], futures[2]);
+        assert_ne!(futures[0], futures[1]);
+        let mut spared = run.fork();
+        assert!(spared.cancel_fault(0));
+        assert!(!spared.cancel_fault(0), "it is cancelled already");
+        assert!(spared.finish().faults.is_empty());
+        let mut cancelled = run.fork();
+        cancelled.cancel_faults();
+        cancelled.add_faults(&schedule).unwrap();
+        assert_eq!(cancelled.finish().faults.len(), 1, "the added one");
+        assert_eq!(run.finish(), whole);
+    }
+
+    #[test]
+    fn a_run_out_of_its_budget_goes_no_further() {
+        let text = scenario_text("async").replace("horizon", "event_budget = 1000\nhorizon");
+        let case = case(&text);
+        let system = build(&[&Small], &case).unwrap();
+        let mut run = system.start(Seed(4), &case.scenario.schedule(Seed(4)), LogLevel::Off);
+        assert_eq!(run.advance_events(999), None);
+        assert_eq!(run.advance_events(2_000), Some(EndReason::EventBudget));
+        assert_eq!(run.advance(at(60)), Some(EndReason::EventBudget));
+        assert_eq!(run.finish().record.events, 1_000);
+    }
+}

@@ -11,6 +11,7 @@
 //! A share of the seeds is run twice ([`Campaign::recheck`]): determinism is not believed but watched.
 
 mod coverage;
+mod finding;
 mod journal;
 mod judge;
 mod recheck;
@@ -28,6 +29,7 @@ use rayon::prelude::*;
 use sim_core::{DeliveredFault, Probability, Schedule, Seed, SimTime};
 
 pub use coverage::{Coverage, FaultCell, PromisedCell, phases};
+pub use finding::Finding;
 pub use journal::{Identity, Journal};
 pub(crate) use judge::seconds;
 pub use judge::{Judgement, Verdict, judge};
@@ -190,6 +192,11 @@ pub fn run_schedule(
     log: LogLevel,
 ) -> (Outcome, RunResult) {
     let result = system.run(seed, schedule, log);
+    (judge_run(case, system, seed, &result), result)
+}
+
+/// Measures and judges what a run left.
+pub fn judge_run(case: &Case, system: &dyn System, seed: Seed, result: &RunResult) -> Outcome {
     let mut options = system.measure_options();
     options.fault = options.fault.or_else(|| timed_fault(&result.faults));
     let measures = measure(&result.record, &result.surviving, &options);
@@ -197,9 +204,8 @@ pub fn run_schedule(
     let row =
         RunRow::new(case.scenario.name.as_str(), seed, judgement.verdict.name(), &result.record, &measures);
     let missed_faults = result.faults.iter().filter(|fault| fault.processes.is_empty()).count() as u32;
-    let cells = coverage::cells(&result, &options);
-    let outcome = Outcome { row, judgement, missed_faults, cells, rechecked: false };
-    (outcome, result)
+    let cells = coverage::cells(result, &options);
+    Outcome { row, judgement, missed_faults, cells, rechecked: false }
 }
 
 /// The fault from which a failover is timed: the first that hit somebody and is more than a slow link, which scenarios

@@ -6,11 +6,13 @@
 mod campaign_options;
 mod check;
 mod completions;
+mod explain;
 mod list;
 mod replay;
 mod run;
-mod select;
+pub(crate) mod select;
 mod selfcheck;
+mod shrink;
 mod table;
 mod terminal;
 mod timeline;
@@ -45,6 +47,8 @@ Examples:
   hasim check --config patroni.yml --set ttl=20 --csv runs.csv --plot outage.svg
   hasim run patroni/switchover/sync --seed 7 --log
   hasim replay hasim-failure-patroni-swarm-sync-seed-17.json
+  hasim shrink hasim-failure-patroni-swarm-sync-seed-17.json
+  hasim explain hasim-failure-patroni-swarm-sync-seed-17-small.json
 
 Environment, for those who cannot change the command line (a flag wins): HASIM_SEEDS (--seeds), HASIM_SEED (--seed of \
 `run`), HASIM_JOBS (--jobs), HASIM_BUDGET (--budget).
@@ -64,6 +68,10 @@ enum Command {
     Replay(replay::Options),
     /// Runs seeds twice and looks for the first event that differs.
     Selfcheck(selfcheck::Options),
+    /// Makes a failing run smaller and writes a smaller repro file.
+    Shrink(shrink::Options),
+    /// Shows when a failing run was decided, and which of its faults it needed.
+    Explain(explain::Options),
     /// Prints a completion script for a shell.
     Completions(completions::Options),
 }
@@ -108,6 +116,8 @@ pub fn run(
         Command::Run(options) => run::run(options, families, terminal),
         Command::Replay(options) => replay::run(options, families, terminal),
         Command::Selfcheck(options) => selfcheck::run(options, families, terminal),
+        Command::Shrink(options) => shrink::run(options, families, terminal),
+        Command::Explain(options) => explain::run(options, families, terminal),
         Command::Completions(options) => completions::run(options, terminal),
     };
     let exit = match result {
