@@ -165,8 +165,26 @@ fn overlaps(summary: &ScenarioSummary) -> String {
 }
 
 fn share(count: u64, low: f64, high: f64, upper: Option<f64>) -> String {
+    let digits = decimals(upper.unwrap_or(high) * 100.0);
     match upper {
-        Some(upper) => format!("0 (< {:.2}%)", upper * 100.0),
-        None => format!("{count} ({:.2}..{:.2}%)", low * 100.0, high * 100.0),
+        Some(upper) => format!("0 (< {:.digits$}%)", upper * 100.0),
+        None => format!("{count} ({:.digits$}..{:.digits$}%)", low * 100.0, high * 100.0),
+    }
+}
+
+/// Two decimals, and more where they would round a small bound to nothing.
+fn decimals(percent: f64) -> usize {
+    (2..8).find(|digits| percent >= 10_f64.powi(1 - *digits)).map_or(8, |digits| digits as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn a_small_bound_keeps_two_figures() {
+        assert_eq!(share(0, 0.0, 0.0, Some(0.003)), "0 (< 0.30%)");
+        assert_eq!(share(0, 0.0, 0.0, Some(0.000_03)), "0 (< 0.0030%)");
+        assert_eq!(share(67, 0.0663, 0.0694, None), "67 (6.63..6.94%)");
     }
 }
