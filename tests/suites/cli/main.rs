@@ -142,6 +142,7 @@ fn a_killed_campaign_goes_on_where_it_was() {
         "--recheck",
         "20%",
         "--coverage",
+        "--no-shrink",
         "--csv",
         "runs.csv",
         "--json",
