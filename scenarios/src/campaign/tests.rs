@@ -152,10 +152,10 @@ fn rechecked(seeds: SeedRange, recheck: Probability, journal: Option<&mut Journa
 
 #[test]
 fn models_that_go_wrong_are_findings_and_the_campaign_goes_on() {
+    use Verdict::{Kept, Livelock, ModelPanicked, Undecided};
     let (case, runs) = runs_of(&Unruly, UNRULY, SeedRange::first(7), 2);
     let found = |seed: u64| &runs.outcomes[seed as usize].judgement;
     let verdicts: Vec<Verdict> = (0..7).map(|seed| found(seed).verdict).collect();
-    use Verdict::{Kept, Livelock, ModelPanicked, Undecided};
     assert_eq!(verdicts, [Kept, ModelPanicked, Livelock, Undecided, Kept, Kept, Kept]);
     let evidence = &found(PANICS).evidence;
     assert!(evidence.contains("the client has had enough") && evidence.contains("at 30"), "{evidence}");

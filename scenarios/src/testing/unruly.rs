@@ -105,7 +105,7 @@ struct Client {
 #[derive(Clone, Debug, Hash, PartialEq)]
 struct Tick;
 
-/// What no model may have.
+/// What no model may have. It never gives a number twice, whatever runs beside it.
 static LEAK: AtomicU64 = AtomicU64::new(0);
 
 impl Process for Client {
@@ -133,7 +133,7 @@ impl Process for Client {
             PANICS => panic!("the client\nhas had enough"),
             LIVELOCKS => SimDuration::ZERO,
             TOILS => SimDuration::from_nanos(10_000),
-            LEAKS => SimDuration::from_millis(100 + LEAK.fetch_add(1, Ordering::Relaxed) % 7),
+            LEAKS => SimDuration::from_nanos(100_000_000 + LEAK.fetch_add(1, Ordering::Relaxed)),
             _ => SimDuration::from_millis(100),
         };
         context.set_timer(Tick, delay);
