@@ -15,8 +15,9 @@ pub mod stats;
 mod summary;
 mod table;
 
-pub use measure::{MeasureOptions, Measures, SurvivingValues, measure};
+pub use measure::{ClusterPhase, MeasureOptions, Measures, SurvivingValues, measure, phases_at_faults};
 pub use summary::{
-    LossSummary, OverlapSummary, SUMMARY_FORMAT_VERSION, ScenarioSummary, SummaryError, TimeQuantiles,
+    LossSummary, OverlapSummary, SUMMARY_FORMAT_VERSION, ScenarioSummary, SummaryBuilder, SummaryError,
+    TimeQuantiles,
 };
-pub use table::{RUN_COLUMNS, RunRow, TableError, write_csv, write_json_lines};
+pub use table::{CsvRows, RUN_COLUMNS, RunRow, TableError, write_csv, write_json_lines};

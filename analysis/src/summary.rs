@@ -155,6 +155,14 @@ pub enum SummaryError {
         /// The seed.
         seed: Seed,
     },
+    /// A builder was given rows out of order.
+    #[error("seed {seed} came after seed {last}: add runs in the order of their seeds")]
+    Disordered {
+        /// The seed.
+        seed: Seed,
+        /// The one before.
+        last: Seed,
+    },
 }
 
 impl ScenarioSummary {
@@ -162,51 +170,168 @@ impl ScenarioSummary {
     pub fn new(rows: &[RunRow], version: impl Into<String>) -> Result<Self, SummaryError> {
         let mut rows: Vec<&RunRow> = rows.iter().collect();
         rows.sort_by_key(|row| row.seed);
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+        let mut sum = SummaryBuilder::default();
+        for row in rows {
+            sum.add(row)?;
+        }
+        sum.finish(version).map(|(summary, _)| summary)
+    }
+}
+
+/// Sums up rows as they come, in the order of their seeds. It keeps six times of each run, of 8 bytes each (exact quantiles
+/// need them all), and nothing else that grows with the number of runs.
+#[derive(Clone, Debug, Default)]
+pub struct SummaryBuilder {
+    scenario: Option<String>,
+    first_seed: Option<Seed>,
+    last_seed: Option<Seed>,
+    run_count: u64,
+    verdicts: BTreeMap<String, u64>,
+    unrecovered_count: u64,
+    worst: Option<(Badness, Seed)>,
+    outage: Observations,
+    failover_gap: Observations,
+    detect: Observations,
+    elect: Observations,
+    promote: Observations,
+    reroute: Observations,
+    loss: LossSums,
+    overlap: OverlapSums,
+}
+
+/// Larger is worse.
+type Badness = (u64, SimDuration);
+
+/// Times in the order of the runs.
+#[derive(Clone, Debug, Default)]
+struct Observations {
+    finite: Vec<SimDuration>,
+    censored: u64,
+}
+
+impl Observations {
+    fn censored(&mut self, time: Option<SimDuration>) {
+        match time {
+            Some(time) => self.finite.push(time),
+            None => self.censored += 1,
+        }
+    }
+
+    fn happened(&mut self, time: Option<SimDuration>) {
+        self.finite.extend(time);
+    }
+
+    fn sample(self) -> Sample {
+        Sample::from_parts(self.finite, self.censored as usize)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct LossSums {
+    run_count: u64,
+    acknowledged_total: u64,
+    lost_total: u64,
+    lost_max: u64,
+    lost_span_max: SimDuration,
+    worst_seed: Option<Seed>,
+    warned_lost_total: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct OverlapSums {
+    run_count: u64,
+    total: SimDuration,
+    max: SimDuration,
+    write_total: u64,
+}
+
+impl SummaryBuilder {
+    /// Adds a run.
+    ///
+    /// # Errors
+    /// It belongs to another scenario than the runs before, or does not come after them in the order of seeds.
+    pub fn add(&mut self, row: &RunRow) -> Result<(), SummaryError> {
+        let scenario = self.scenario.get_or_insert_with(|| row.scenario.clone());
+        if *scenario != row.scenario {
+            return Err(SummaryError::Mixed { first: scenario.clone(), second: row.scenario.clone() });
+        }
+        match self.last_seed {
+            Some(last) if last == row.seed => return Err(SummaryError::Repeated { seed: row.seed }),
+            Some(last) if last > row.seed => return Err(SummaryError::Disordered { seed: row.seed, last }),
+            _ => {}
+        }
+        self.first_seed.get_or_insert(row.seed);
+        self.last_seed = Some(row.seed);
+        self.run_count += 1;
+        match self.verdicts.get_mut(&row.verdict) {
+            Some(count) => *count += 1,
+            None => drop(self.verdicts.insert(row.verdict.clone(), 1)),
+        }
+        self.unrecovered_count += u64::from(!row.recovered);
+        let badness = (row.lost, row.outage.unwrap_or(SimDuration::MAX));
+        if self.worst.is_none_or(|(worst, _)| badness > worst) {
+            self.worst = Some((badness, row.seed));
+        }
+        self.outage.censored(row.outage);
+        if !row.recovered || row.failover_gap.is_some() {
+            self.failover_gap.censored(row.failover_gap);
+        }
+        self.detect.happened(row.detect);
+        self.elect.happened(row.elect);
+        self.promote.happened(row.promote);
+        self.reroute.happened(row.reroute);
+        self.loss.add(row);
+        self.overlap.add(row);
+        Ok(())
+    }
+
+    /// How many runs were added.
+    pub fn run_count(&self) -> u64 {
+        self.run_count
+    }
+
+    /// How many of them lost an acknowledged write.
+    pub fn runs_with_loss(&self) -> u64 {
+        self.loss.run_count
+    }
+
+    /// In how many of them two or more processes accepted writes at one instant.
+    pub fn runs_with_overlap(&self) -> u64 {
+        self.overlap.run_count
+    }
+
+    /// The summary, and all outages for a figure. `version` is that of the hasim that ran them.
+    ///
+    /// # Errors
+    /// No run was added.
+    pub fn finish(self, version: impl Into<String>) -> Result<(ScenarioSummary, Sample), SummaryError> {
+        let (Some(scenario), Some(first_seed), Some(last_seed), Some((_, worst_seed))) =
+            (self.scenario, self.first_seed, self.last_seed, self.worst)
+        else {
             return Err(SummaryError::Empty);
         };
-        if let Some(other) = rows.iter().find(|row| row.scenario != first.scenario) {
-            return Err(SummaryError::Mixed {
-                first: first.scenario.clone(),
-                second: other.scenario.clone(),
-            });
-        }
-        if let Some(pair) = rows.windows(2).find(|pair| pair[0].seed == pair[1].seed) {
-            return Err(SummaryError::Repeated { seed: pair[0].seed });
-        }
-        let mut verdicts = BTreeMap::new();
-        for row in &rows {
-            *verdicts.entry(row.verdict.clone()).or_insert(0) += 1;
-        }
-        let censored = |time: fn(&RunRow) -> Option<SimDuration>| {
-            TimeQuantiles::new(&Sample::new(rows.iter().map(|row| time(row))))
-        };
-        let happened = |time: fn(&RunRow) -> Option<SimDuration>| {
-            TimeQuantiles::new(&Sample::new(rows.iter().filter_map(|row| time(row)).map(Some)))
-        };
-        Ok(Self {
+        let outage = self.outage.sample();
+        let quantiles = |times: Observations| TimeQuantiles::new(&times.sample());
+        let summary = ScenarioSummary {
             format_version: SUMMARY_FORMAT_VERSION,
             version: version.into(),
-            scenario: first.scenario.clone(),
-            first_seed: first.seed,
-            last_seed: last.seed,
-            run_count: rows.len() as u64,
-            verdicts,
-            unrecovered_count: rows.iter().filter(|row| !row.recovered).count() as u64,
-            worst_seed: rows.iter().max_by_key(|row| badness(row)).map_or(first.seed, |row| row.seed),
-            outage: censored(|row| row.outage),
-            failover_gap: TimeQuantiles::new(&Sample::new(
-                rows.iter()
-                    .filter(|row| !row.recovered || row.failover_gap.is_some())
-                    .map(|row| row.failover_gap),
-            )),
-            detect: happened(|row| row.detect),
-            elect: happened(|row| row.elect),
-            promote: happened(|row| row.promote),
-            reroute: happened(|row| row.reroute),
-            loss: LossSummary::new(&rows),
-            overlap: OverlapSummary::new(&rows),
-        })
+            scenario,
+            first_seed,
+            last_seed,
+            run_count: self.run_count,
+            verdicts: self.verdicts,
+            unrecovered_count: self.unrecovered_count,
+            worst_seed,
+            outage: TimeQuantiles::new(&outage),
+            failover_gap: quantiles(self.failover_gap),
+            detect: quantiles(self.detect),
+            elect: quantiles(self.elect),
+            promote: quantiles(self.promote),
+            reroute: quantiles(self.reroute),
+            loss: self.loss.summary(self.run_count),
+            overlap: self.overlap.summary(self.run_count),
+        };
+        Ok((summary, outage))
     }
 }
 
@@ -219,45 +344,53 @@ impl ScenarioSummary {
     }
 }
 
-/// Larger is worse.
-fn badness(row: &RunRow) -> impl Ord + use<> {
-    (row.lost, row.outage.unwrap_or(SimDuration::MAX), std::cmp::Reverse(row.seed))
-}
-
 fn zero_upper(events: u64, runs: u64) -> Option<f64> {
     (events == 0).then(|| zero_events_upper(runs))
 }
 
-impl LossSummary {
-    fn new(rows: &[&RunRow]) -> Self {
-        let runs = rows.len() as u64;
-        let run_count = rows.iter().filter(|row| row.lost > 0).count() as u64;
-        let lost_max = rows.iter().map(|row| row.lost).max().unwrap_or(0);
-        Self {
-            run_count,
-            run_probability: clopper_pearson(run_count, runs),
-            zero_events_upper: zero_upper(run_count, runs),
-            acknowledged_total: rows.iter().map(|row| row.acknowledged).sum(),
-            lost_total: rows.iter().map(|row| row.lost).sum(),
-            lost_max,
-            lost_span_max: rows.iter().filter_map(|row| row.lost_span).max().unwrap_or_default(),
-            worst_seed: rows.iter().find(|row| lost_max > 0 && row.lost == lost_max).map(|row| row.seed),
-            warned_lost_total: rows.iter().map(|row| row.warned_lost).sum(),
+impl LossSums {
+    fn add(&mut self, row: &RunRow) {
+        self.run_count += u64::from(row.lost > 0);
+        self.acknowledged_total += row.acknowledged;
+        self.lost_total += row.lost;
+        if row.lost > self.lost_max {
+            (self.lost_max, self.worst_seed) = (row.lost, Some(row.seed));
+        }
+        self.lost_span_max = self.lost_span_max.max(row.lost_span.unwrap_or_default());
+        self.warned_lost_total += row.warned_lost;
+    }
+
+    fn summary(self, runs: u64) -> LossSummary {
+        LossSummary {
+            run_count: self.run_count,
+            run_probability: clopper_pearson(self.run_count, runs),
+            zero_events_upper: zero_upper(self.run_count, runs),
+            acknowledged_total: self.acknowledged_total,
+            lost_total: self.lost_total,
+            lost_max: self.lost_max,
+            lost_span_max: self.lost_span_max,
+            worst_seed: self.worst_seed,
+            warned_lost_total: self.warned_lost_total,
         }
     }
 }
 
-impl OverlapSummary {
-    fn new(rows: &[&RunRow]) -> Self {
-        let runs = rows.len() as u64;
-        let run_count = rows.iter().filter(|row| row.overlap > SimDuration::ZERO).count() as u64;
-        Self {
-            run_count,
-            run_probability: clopper_pearson(run_count, runs),
-            zero_events_upper: zero_upper(run_count, runs),
-            total: rows.iter().map(|row| row.overlap).sum(),
-            max: rows.iter().map(|row| row.overlap).max().unwrap_or_default(),
-            write_total: rows.iter().map(|row| row.overlap_writes).sum(),
+impl OverlapSums {
+    fn add(&mut self, row: &RunRow) {
+        self.run_count += u64::from(row.overlap > SimDuration::ZERO);
+        self.total += row.overlap;
+        self.max = self.max.max(row.overlap);
+        self.write_total += row.overlap_writes;
+    }
+
+    fn summary(self, runs: u64) -> OverlapSummary {
+        OverlapSummary {
+            run_count: self.run_count,
+            run_probability: clopper_pearson(self.run_count, runs),
+            zero_events_upper: zero_upper(self.run_count, runs),
+            total: self.total,
+            max: self.max,
+            write_total: self.write_total,
         }
     }
 }

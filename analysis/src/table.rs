@@ -187,17 +187,37 @@ pub enum TableError {
     Output(#[from] std::io::Error),
 }
 
+/// Writes rows as they come, after a header.
+#[derive(Debug)]
+pub struct CsvRows<W: Write>(csv::Writer<W>);
+
+impl<W: Write> CsvRows<W> {
+    /// Writes the header.
+    pub fn new(output: W) -> Result<Self, TableError> {
+        let mut writer = csv::Writer::from_writer(output);
+        writer.write_record(RUN_COLUMNS.map(|(name, _)| name))?;
+        Ok(Self(writer))
+    }
+
+    /// Writes one line.
+    pub fn write(&mut self, row: &RunRow) -> Result<(), TableError> {
+        Ok(self.0.write_record(row.fields())?)
+    }
+
+    /// Gives the output back when everything is in it.
+    pub fn finish(self) -> Result<W, TableError> {
+        self.0.into_inner().map_err(|error| TableError::Output(error.into_error()))
+    }
+}
+
 /// Writes the header and one line per row, in the order given.
 pub fn write_csv<'a>(
     output: impl Write,
     rows: impl IntoIterator<Item = &'a RunRow>,
 ) -> Result<(), TableError> {
-    let mut writer = csv::Writer::from_writer(output);
-    writer.write_record(RUN_COLUMNS.map(|(name, _)| name))?;
-    for row in rows {
-        writer.write_record(row.fields())?;
-    }
-    writer.flush()?;
+    let mut writer = CsvRows::new(output)?;
+    rows.into_iter().try_for_each(|row| writer.write(row))?;
+    writer.finish()?.flush()?;
     Ok(())
 }
 

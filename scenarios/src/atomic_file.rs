@@ -1,7 +1,7 @@
 //! Files that are there as a whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::UserError;
@@ -13,6 +13,14 @@ use crate::diagnostic::UserError;
 /// # Errors
 /// The system refuses; the error names the file.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), UserError> {
+    copy(path, &mut { content })
+}
+
+/// As [`write()`], with the content from a reader.
+///
+/// # Errors
+/// The system refuses; the error names the file.
+pub fn copy(path: &Path, content: &mut impl Read) -> Result<(), UserError> {
     try_write(path, content).map_err(|error| refused(path, &error))
 }
 
@@ -60,13 +68,15 @@ fn place(path: &Path) -> io::Result<Place> {
     Ok(Place::Beside(path.with_file_name(temporary)))
 }
 
-fn try_write(path: &Path, content: &[u8]) -> io::Result<()> {
+fn try_write(path: &Path, content: &mut impl Read) -> io::Result<()> {
     let temporary = match place(path)? {
-        Place::Direct => return File::options().write(true).open(path)?.write_all(content),
+        Place::Direct => {
+            return io::copy(content, &mut File::options().write(true).open(path)?).map(drop);
+        }
         Place::Beside(temporary) => temporary,
     };
     let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(content)?;
+        io::copy(content, &mut file)?;
         file.sync_all()
     });
     let renamed = written.and_then(|()| fs::rename(&temporary, path));

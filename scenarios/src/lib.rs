@@ -5,20 +5,28 @@
 //! [`case::Case`]; a [`family::Family`] builds a [`family::System`] from it; [`campaign::run_seeds`] runs it; and a
 //! [`campaign::Report`] says what came of it. A failed run becomes a [`repro::Repro`], which replays it anywhere.
 
+pub mod assertion;
 pub mod atomic_file;
 pub mod campaign;
 pub mod case;
 pub mod catalogue;
 pub mod cli;
 pub mod diagnostic;
+pub mod execution;
 pub mod exit;
+pub mod explain;
 pub mod family;
 pub mod import;
 pub mod patroni;
 pub mod repro;
 pub mod scenario;
+pub mod shrink;
+#[cfg(feature = "proptest")]
+pub mod strategy;
 #[cfg(test)]
 mod testing;
+
+pub use assertion::assert_kept;
 
 /// The version of hasim, which belongs to every result.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -318,6 +318,12 @@ macro_rules! system {
                     $(Self::$role(process) => $crate::Process::plays(process, role),)+
                 }
             }
+
+            fn role(&self) -> &'static str {
+                match self {
+                    $(Self::$role(process) => $crate::Process::role(process),)+
+                }
+            }
         }
     };
 }

@@ -36,20 +36,55 @@ impl PanicQuiet {
     }
 }
 
+/// How many more events a spent budget is given, on a copy of the world, to see how fast virtual time goes on.
+const PACE_EVENTS: u32 = 10_000;
+
+/// More events than any honest run has: ten thousand million take hours.
+const ENDLESS: u128 = 10_000_000_000;
+
 /// Runs a world to its horizon or its event budget. A panic of a model ends the run as a finding
-/// ([`EndReason::Panicked`]) and never reaches the caller.
+/// ([`EndReason::Panicked`]) and never reaches the caller. A spent budget is told apart from a livelock
+/// ([`EndReason::Livelock`]) by the pace of virtual time after it.
 pub fn run_guarded<P: Process>(world: &mut World<P>, horizon: SimTime, event_budget: u64) -> Record {
+    let end = match advance_guarded(world, horizon, event_budget) {
+        EndReason::EventBudget if is_livelock(world, horizon) => EndReason::Livelock,
+        end => end,
+    };
+    world.record(end)
+}
+
+/// As [`run_guarded`], but leaves the world as it is at the end, so that it can be forked or go on. A world whose model
+/// panicked must not go on: the handler that panicked left its work half done.
+pub fn advance_guarded<P: Process>(world: &mut World<P>, until: SimTime, event_budget: u64) -> EndReason {
     PanicQuiet::install();
     IN_RUN.set(true);
-    let result = catch_unwind(AssertUnwindSafe(|| world.run(horizon, event_budget)));
+    let result = catch_unwind(AssertUnwindSafe(|| world.run(until, event_budget)));
     IN_RUN.set(false);
-    let end = result.unwrap_or_else(|payload| {
+    result.unwrap_or_else(|payload| {
         let message = LAST_PANIC.take().unwrap_or_else(|| {
             let text = payload.downcast_ref::<&str>().map(ToString::to_string);
             text.or_else(|| payload.downcast_ref::<String>().cloned())
                 .unwrap_or_else(|| "no message".to_owned())
         });
         EndReason::Panicked(message.replace('\n', " "))
-    });
-    world.record(end)
+    })
+}
+
+/// True if, at the pace of the next events, the horizon would take longer than anybody can wait: for a world whose event
+/// budget is spent. The events are tried on a copy, so the run keeps its digest.
+pub fn is_livelock<P: Process>(world: &World<P>, horizon: SimTime) -> bool {
+    let mut copy = world.clone();
+    let left = horizon.since(world.now());
+    PanicQuiet::install();
+    IN_RUN.set(true);
+    let tried = catch_unwind(AssertUnwindSafe(|| {
+        let goes_on = (0..PACE_EVENTS).all(|_| copy.step() && copy.now() <= horizon);
+        goes_on && {
+            let pace = u128::from(copy.now().since(world.now()).as_nanos());
+            u128::from(left.as_nanos()) * u128::from(PACE_EVENTS) > ENDLESS * pace
+        }
+    }));
+    IN_RUN.set(false);
+    // A panic would have come after the end of the run: it is not this run's.
+    tried.unwrap_or(false)
 }

@@ -30,7 +30,7 @@ pub use embed::{Embedded, Embeds, Holds, unwrap_packet};
 pub use fault::{
     Border, Direction, Dwell, Fault, HangAnswer, LostAnswer, Schedule, ScheduledFault, Target, Told, Trigger,
 };
-pub use guard::{PanicQuiet, run_guarded};
+pub use guard::{PanicQuiet, advance_guarded, is_livelock, run_guarded};
 pub use id::{ConnectionId, HostId, OperationId, ProcessId, SyncId, VolumeId};
 pub use network::{ConnectOptions, KeepAlive};
 pub use process::{ConnectionEvent, Context, Origin, Probe, Process};
@@ -43,4 +43,4 @@ pub use swarm::{FaultMix, SwarmConfig};
 pub use time::{HostTime, ParseDurationError, SimDuration, SimTime, WallTime};
 pub use topology::{LinkQuality, Place, RegionRef, Topology, ZoneRef};
 pub use trace::{TraceEntry, TraceKind};
-pub use world::{DeliveredFault, ProcessOptions, World, WorldBuilder};
+pub use world::{DeliveredFault, NextEvent, ProcessOptions, World, WorldBuilder};

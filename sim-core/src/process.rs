@@ -91,6 +91,12 @@ pub trait Process: Clone + Debug + Sized {
         let _ = role;
         false
     }
+
+    /// What it plays now, in one of the words that [`Self::plays`] knows: the most particular one, for tables of what
+    /// faults hit. Empty if it has no word for it.
+    fn role(&self) -> &'static str {
+        ""
+    }
 }
 
 /// Where a packet came from.

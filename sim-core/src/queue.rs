@@ -86,6 +86,15 @@ impl<T> Queue<T> {
         self.heap.peek().map(|Reverse(key)| SimTime::from_nanos((key >> 64) as u64))
     }
 
+    /// What [`Self::pop`] would give.
+    pub(crate) fn peek(&self) -> Option<(Order, &T)> {
+        let Reverse(both) = self.heap.peek()?;
+        let (at, key) = ((both >> 64) as u64, *both as u64);
+        let slot = (key & ((1 << SLOT_BITS) - 1)) as usize;
+        let Slot::Used(event) = &self.slab[slot] else { unreachable!("the heap points to used slots only") };
+        Some((Order { at: SimTime::from_nanos(at), sequence: key >> SLOT_BITS }, event))
+    }
+
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Order, T)> {
         let Reverse(both) = self.heap.pop()?;
@@ -114,7 +123,13 @@ mod tests {
             }
             let mut expected: Vec<usize> = (0..times.len()).collect();
             expected.sort_by_key(|index| times[*index]);
-            let popped: Vec<usize> = std::iter::from_fn(|| queue.pop().map(|(_, index)| index)).collect();
+            let popped: Vec<usize> = std::iter::from_fn(|| {
+                let seen = queue.peek().map(|(order, index)| (order, *index));
+                let popped = queue.pop();
+                assert_eq!(seen, popped);
+                popped.map(|(_, index)| index)
+            })
+            .collect();
             prop_assert_eq!(popped, expected);
         }
 

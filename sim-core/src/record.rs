@@ -160,8 +160,11 @@ pub enum EndReason {
     Horizon,
     /// Nothing was left to happen.
     Quiescent,
-    /// It used up its events before its horizon: a livelock, or a budget set too low.
+    /// It used up its events before its horizon while virtual time went on: the budget was set too low.
     EventBudget,
+    /// It used up its events before its horizon, and virtual time all but stood still: the models keep each other busy
+    /// without getting anywhere.
+    Livelock,
     /// A probe found a violated condition.
     Violated,
     /// A model panicked with this message: a bug in the model, or an assertion of it that found one.

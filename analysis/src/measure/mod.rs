@@ -2,9 +2,10 @@
 //!
 //! Each file here answers one question and defines its terms: [`loss`] (what was promised and is gone), [`writable`]
 //! (who accepted writes, and when two did), [`availability`] (what the clients felt), [`phases`] (where the time of a
-//! failover went). [`measure()`] asks them all.
+//! failover went). [`measure()`] asks them all. [`cluster_phase`] says what each fault interrupted.
 
 pub mod availability;
+pub mod cluster_phase;
 pub mod loss;
 pub mod phases;
 pub mod writable;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use sim_core::{MarkKind, ProcessId, Record, SimDuration, SimTime};
 
 pub use availability::Availability;
+pub use cluster_phase::{ClusterPhase, phases_at_faults};
 pub use loss::{Loss, SurvivingValues};
 pub use phases::Phases;
 pub use writable::{Overlap, WritableInterval};

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use sim_core::{MarkKind, OperationKind, ProcessId, Record, SimDuration, SimTime};
+use sim_core::{Mark, MarkKind, OperationKind, ProcessId, Record, SimDuration, SimTime};
 
 use super::MeasureOptions;
 
@@ -49,8 +49,9 @@ pub struct Overlap {
     pub writes_by_older: u64,
 }
 
-#[derive(Clone, Copy, Default)]
-struct State {
+/// Whether one process accepts writes, mark by mark.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WritableState {
     /// Term and start of the interval that is open, if one is.
     open: Option<(u64, SimTime)>,
     /// Term under which the process will accept writes again when it resumes.
@@ -58,50 +59,58 @@ struct State {
     paused: bool,
 }
 
+impl WritableState {
+    /// True while it accepts writes.
+    pub(super) fn is_writable(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Takes a mark of this process. Returns the term and the start of the interval that it ends, if it ends one.
+    pub(super) fn take(&mut self, mark: &Mark) -> Option<(u64, SimTime)> {
+        match mark.kind {
+            MarkKind::Writable => {
+                let ended = self.open.take();
+                if self.paused {
+                    self.suspended = Some(mark.value);
+                } else {
+                    self.open = Some((mark.value, mark.at));
+                }
+                ended
+            }
+            MarkKind::ReadOnly => {
+                self.suspended = None;
+                self.open.take()
+            }
+            MarkKind::Stopped | MarkKind::Started => std::mem::take(self).open,
+            MarkKind::Paused => {
+                self.paused = true;
+                let ended = self.open.take();
+                self.suspended = ended.map(|(value, _)| value).or(self.suspended);
+                ended
+            }
+            MarkKind::Resumed => {
+                self.paused = false;
+                let open = self.suspended.take().map(|value| (value, mark.at));
+                self.open = open.or(self.open);
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
 /// All intervals, in the order in which they began (then by process).
 pub fn intervals(record: &Record, options: &MeasureOptions) -> Vec<WritableInterval> {
-    let mut states: BTreeMap<ProcessId, State> = BTreeMap::new();
+    let mut states: BTreeMap<ProcessId, WritableState> = BTreeMap::new();
     let mut intervals = Vec::new();
     for mark in &record.marks {
         let Some(process) = mark.process.filter(|process| options.includes(*process)) else {
             continue;
         };
-        let state = states.entry(process).or_default();
-        let mut close = |state: &mut State| {
-            let (value, from) = state.open.take()?;
-            if from < mark.at {
-                intervals.push(WritableInterval { process, value, from, to: mark.at });
-            }
-            Some(value)
-        };
-        match mark.kind {
-            MarkKind::Writable => {
-                close(state);
-                if state.paused {
-                    state.suspended = Some(mark.value);
-                } else {
-                    state.open = Some((mark.value, mark.at));
-                }
-            }
-            MarkKind::ReadOnly => {
-                close(state);
-                state.suspended = None;
-            }
-            MarkKind::Stopped | MarkKind::Started => {
-                close(state);
-                *state = State::default();
-            }
-            MarkKind::Paused => {
-                state.paused = true;
-                state.suspended = close(state).or(state.suspended);
-            }
-            MarkKind::Resumed => {
-                state.paused = false;
-                if let Some(value) = state.suspended.take() {
-                    state.open = Some((value, mark.at));
-                }
-            }
-            _ => {}
+        if let Some((value, from)) = states.entry(process).or_default().take(mark)
+            && from < mark.at
+        {
+            intervals.push(WritableInterval { process, value, from, to: mark.at });
         }
     }
     for (process, state) in states {

@@ -72,8 +72,13 @@ impl Sample {
                 None => sample.censored_count += 1,
             }
         }
-        sample.finite.sort_unstable();
-        sample
+        Self::from_parts(sample.finite, sample.censored_count)
+    }
+
+    /// A sample from the lengths that ended, in any order, and the number of those that never did.
+    pub fn from_parts(mut finite: Vec<SimDuration>, censored_count: usize) -> Self {
+        finite.sort_unstable();
+        Self { finite, censored_count }
     }
 
     /// The number of observations, censored ones included.

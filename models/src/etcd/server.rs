@@ -383,4 +383,8 @@ impl Process for Server {
             _ => false,
         }
     }
+
+    fn role(&self) -> &'static str {
+        if self.is_leader() { "etcd-leader" } else { "etcd-follower" }
+    }
 }

@@ -388,4 +388,12 @@ impl Process for Member {
             _ => false,
         }
     }
+
+    fn role(&self) -> &'static str {
+        match (self.started, self.holds_lock()) {
+            (_, true) => "patroni-leader",
+            (true, false) => "patroni-replica",
+            (false, false) => "patroni",
+        }
+    }
 }

@@ -180,6 +180,14 @@ impl Process for Server {
             _ => false,
         }
     }
+
+    fn role(&self) -> &'static str {
+        match self.phase {
+            Phase::Primary => "primary",
+            Phase::Standby | Phase::Promoting => "standby",
+            _ => "postgres",
+        }
+    }
 }
 
 impl Server {

@@ -193,4 +193,12 @@ impl Process for Node {
             _ => false,
         }
     }
+
+    fn role(&self) -> &'static str {
+        match &self.raft {
+            Some(raft) if raft.role() == Role::Leader => "raft-leader",
+            Some(_) => "raft-follower",
+            None => "",
+        }
+    }
 }

@@ -266,4 +266,8 @@ impl Process for Application {
     fn plays(&self, role: &str) -> bool {
         role == "client"
     }
+
+    fn role(&self) -> &'static str {
+        "client"
+    }
 }

@@ -431,4 +431,8 @@ impl Process for HaProxy {
     fn plays(&self, role: &str) -> bool {
         role == "haproxy"
     }
+
+    fn role(&self) -> &'static str {
+        "haproxy"
+    }
 }

@@ -224,4 +224,8 @@ impl Process for MultiHostClient {
     fn plays(&self, role: &str) -> bool {
         role == "client"
     }
+
+    fn role(&self) -> &'static str {
+        "client"
+    }
 }

@@ -516,6 +516,10 @@ impl Process for PgBouncer {
     fn plays(&self, role: &str) -> bool {
         role == "pgbouncer"
     }
+
+    fn role(&self) -> &'static str {
+        "pgbouncer"
+    }
 }
 
 /// A query of `PgBouncer`'s own.

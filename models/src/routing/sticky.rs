@@ -130,4 +130,8 @@ impl Process for StickyClient {
     fn plays(&self, role: &str) -> bool {
         role == "client"
     }
+
+    fn role(&self) -> &'static str {
+        "client"
+    }
 }

@@ -13,7 +13,7 @@ use crate::scenario::Promise;
 pub enum Verdict {
     /// Every promise that is judged run by run was kept.
     Kept,
-    /// The event budget was spent before the horizon: a livelock, or a budget set too low.
+    /// The event budget was spent before the horizon while virtual time went on: the budget is set too low.
     Undecided,
     /// The longest outage was longer than promised.
     RecoveryTooSlow,
@@ -27,11 +27,30 @@ pub enum Verdict {
     AckedWriteLost,
     /// A condition that always holds did not.
     ConditionViolated,
+    /// The models kept each other busy and virtual time all but stood still.
+    Livelock,
     /// A model panicked.
     ModelPanicked,
+    /// The run was not the same when it was run again: hasim or a model is not deterministic.
+    NotRepeated,
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Kept,
+        Self::Undecided,
+        Self::RecoveryTooSlow,
+        Self::NotRecovered,
+        Self::NothingAcknowledged,
+        Self::TwoWritablePrimaries,
+        Self::AckedWriteLost,
+        Self::ConditionViolated,
+        Self::Livelock,
+        Self::ModelPanicked,
+        Self::NotRepeated,
+    ];
+
     /// The name in kebab case.
     pub const fn name(self) -> &'static str {
         match self {
@@ -43,7 +62,9 @@ impl Verdict {
             Self::TwoWritablePrimaries => "two-writable-primaries",
             Self::AckedWriteLost => "acked-write-lost",
             Self::ConditionViolated => "condition-violated",
+            Self::Livelock => "livelock",
             Self::ModelPanicked => "model-panicked",
+            Self::NotRepeated => "not-repeated",
         }
     }
 
@@ -52,6 +73,7 @@ impl Verdict {
         match self {
             Self::Kept => Exit::Kept,
             Self::Undecided => Exit::Undecided,
+            Self::NotRepeated => Exit::Internal,
             _ => Exit::Violated,
         }
     }
@@ -94,11 +116,21 @@ pub fn judge(promises: &[Promise], record: &Record, measures: &Measures) -> Judg
             format!("{} at {}: {}", violation.name, violation.at, violation.detail),
         );
     }
+    if record.end == EndReason::Livelock {
+        return Judgement::new(
+            Verdict::Livelock,
+            format!(
+                "virtual time all but stood still at {} when all {} events of the budget were spent",
+                record.ended_at, record.events
+            ),
+        );
+    }
     if record.end == EndReason::EventBudget {
         return Judgement::new(
             Verdict::Undecided,
             format!(
-                "all {} events of the budget were spent at {}, before the end",
+                "all {} events of the budget were spent at {}, before the end; virtual time went on, so a larger \
+                 `event_budget` would get there",
                 record.events, record.ended_at
             ),
         );

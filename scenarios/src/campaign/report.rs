@@ -1,13 +1,17 @@
 //! What a campaign says about one scenario.
 
-use analysis::ScenarioSummary;
+use analysis::stats::Sample;
+use analysis::{ScenarioSummary, SummaryBuilder};
 use serde::{Serialize, Serializer};
-use sim_core::{Seed, SimDuration};
+use sim_core::Seed;
 
-use super::{Outcome, Runs, Verdict};
+use super::{Coverage, Outcome, PromisedCell, Runs, SeedRange, StopReason, Verdict};
 use crate::VERSION;
 use crate::exit::Exit;
 use crate::scenario::{Promise, Scenario};
+
+/// The most failures that a campaign keeps with their evidence: those of the lowest seeds.
+pub const MOST_FAILURES: usize = 5;
 
 /// The verdict over all runs of a scenario.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -19,8 +23,12 @@ pub enum ScenarioVerdict {
     Violated,
     /// The campaign is complete and a demanded finding was not made.
     NotFound,
+    /// The campaign is complete, and no fault fell into a cell that the scenario promises to cover.
+    NotCovered,
     /// Nothing is known to be broken, and not all was judged.
     Undecided,
+    /// Some run was not the same when it was run again: nothing that was measured can be relied on.
+    NotRepeated,
 }
 
 impl ScenarioVerdict {
@@ -30,7 +38,9 @@ impl ScenarioVerdict {
             Self::Kept => "kept",
             Self::Violated => "violated",
             Self::NotFound => "not-found",
+            Self::NotCovered => "not-covered",
             Self::Undecided => "undecided",
+            Self::NotRepeated => "not-repeated",
         }
     }
 
@@ -38,8 +48,9 @@ impl ScenarioVerdict {
     pub const fn exit(self) -> Exit {
         match self {
             Self::Kept => Exit::Kept,
-            Self::Violated | Self::NotFound => Exit::Violated,
+            Self::Violated | Self::NotFound | Self::NotCovered => Exit::Violated,
             Self::Undecided => Exit::Undecided,
+            Self::NotRepeated => Exit::Internal,
         }
     }
 }
@@ -53,15 +64,25 @@ pub struct Report {
     pub promises: Vec<Promise>,
     /// The seeds that were asked for.
     #[serde(serialize_with = "as_text")]
-    pub seeds: super::SeedRange,
-    /// False if the campaign was interrupted.
+    pub seeds: SeedRange,
+    /// False if not all of them were run.
     pub complete: bool,
+    /// Why not. How many were run depends on luck then.
+    pub stopped_by: Option<StopReason>,
     /// Promises about the campaign that it did not make true.
     pub not_found: Vec<Promise>,
+    /// Cells of faults that were promised and that no run filled.
+    pub not_covered: Vec<PromisedCell>,
     /// The seeds whose run broke a promise.
     pub failed_seeds: Vec<Seed>,
+    /// The seeds whose run was not the same when it was run again.
+    pub not_repeated_seeds: Vec<Seed>,
+    /// How many runs were run twice and compared.
+    pub rechecked_count: u64,
     /// Runs in which some fault hit nobody.
     pub runs_with_missed_faults: u64,
+    /// What the faults hit: how many of each kind on each role in each phase.
+    pub coverage: Coverage,
     /// The numbers; none if no run was finished.
     pub summary: Option<ScenarioSummary>,
 }
@@ -70,45 +91,132 @@ fn as_text<S: Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok,
     serializer.serialize_str(&value.to_string())
 }
 
-impl Report {
-    /// Sums up the runs of a scenario.
-    pub fn new(scenario: &Scenario, runs: &Runs) -> Self {
-        let outcomes = &runs.outcomes;
-        let rows: Vec<_> = outcomes.iter().map(|outcome| outcome.row.clone()).collect();
-        let failed = |outcome: &&Outcome| outcome.judgement.verdict.exit() == Exit::Violated;
-        let failed_seeds: Vec<Seed> =
-            outcomes.iter().filter(failed).map(|outcome| outcome.row.seed).collect();
-        let not_found: Vec<Promise> = scenario
-            .promises
-            .iter()
-            .copied()
-            .filter(|promise| match promise {
-                Promise::LossIsFound => rows.iter().all(|row| row.lost == 0),
-                Promise::OverlapIsFound => rows.iter().all(|row| row.overlap == SimDuration::ZERO),
-                _ => false,
-            })
-            .collect();
-        let complete = runs.is_complete();
-        let undecided = |outcome: &Outcome| outcome.judgement.verdict == Verdict::Undecided;
-        let verdict = if !failed_seeds.is_empty() {
+/// Sums up runs as they come, in the order of their seeds, and forgets them.
+#[derive(Clone, Debug)]
+pub struct ReportBuilder<'a> {
+    scenario: &'a Scenario,
+    summary: SummaryBuilder,
+    failed_seeds: Vec<Seed>,
+    not_repeated_seeds: Vec<Seed>,
+    undecided_count: u64,
+    rechecked_count: u64,
+    runs_with_missed_faults: u64,
+    coverage: Coverage,
+    failures: Vec<Outcome>,
+}
+
+/// What a [`ReportBuilder`] makes of its runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summed {
+    /// The report.
+    pub report: Report,
+    /// The first [`MOST_FAILURES`] runs that were not kept.
+    pub failures: Vec<Outcome>,
+    /// How many runs were not kept in all.
+    pub failure_count: u64,
+    /// All outages, for a figure.
+    pub outages: Sample,
+}
+
+impl<'a> ReportBuilder<'a> {
+    /// Nothing was run yet.
+    pub fn new(scenario: &'a Scenario) -> Self {
+        Self {
+            scenario,
+            summary: SummaryBuilder::default(),
+            failed_seeds: Vec::new(),
+            not_repeated_seeds: Vec::new(),
+            undecided_count: 0,
+            rechecked_count: 0,
+            runs_with_missed_faults: 0,
+            coverage: Coverage::default(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Adds the run with the next seed.
+    ///
+    /// # Panics
+    /// If it does not come after those before it.
+    pub fn add(&mut self, outcome: &Outcome) {
+        self.summary.add(&outcome.row).expect("runs come in the order of their seeds");
+        let (seed, verdict) = (outcome.row.seed, outcome.judgement.verdict);
+        match verdict {
+            Verdict::Kept => {}
+            Verdict::Undecided => self.undecided_count += 1,
+            Verdict::NotRepeated => self.not_repeated_seeds.push(seed),
+            _ => self.failed_seeds.push(seed),
+        }
+        if verdict != Verdict::Kept && self.failures.len() < MOST_FAILURES {
+            self.failures.push(outcome.clone());
+        }
+        self.rechecked_count += u64::from(outcome.rechecked);
+        self.runs_with_missed_faults += u64::from(outcome.missed_faults > 0);
+        self.coverage.add(&outcome.cells);
+    }
+
+    /// The report.
+    pub fn finish(self, seeds: SeedRange, stopped_by: Option<StopReason>) -> Summed {
+        let (runs_with_loss, runs_with_overlap) =
+            (self.summary.runs_with_loss(), self.summary.runs_with_overlap());
+        let unfound = |promise: &Promise| match promise {
+            Promise::LossIsFound => runs_with_loss == 0,
+            Promise::OverlapIsFound => runs_with_overlap == 0,
+            _ => false,
+        };
+        let not_found: Vec<Promise> = self.scenario.promises.iter().copied().filter(unfound).collect();
+        let promised = self.scenario.promised_cells.iter();
+        let not_covered: Vec<PromisedCell> =
+            promised.filter(|cell| !self.coverage.fills(cell)).cloned().collect();
+        let failure_count =
+            (self.failed_seeds.len() + self.not_repeated_seeds.len()) as u64 + self.undecided_count;
+        let undecided = match stopped_by {
+            None => self.undecided_count > 0,
+            Some(StopReason::Interrupt) => true,
+            // Who gives a campaign a time takes the seeds it gets to; but what was not found may be in the others.
+            Some(StopReason::Budget) => {
+                let nothing = self.summary.run_count() == 0;
+                nothing || self.undecided_count > 0 || !not_found.is_empty() || !not_covered.is_empty()
+            }
+        };
+        let verdict = if !self.not_repeated_seeds.is_empty() {
+            ScenarioVerdict::NotRepeated
+        } else if !self.failed_seeds.is_empty() {
             ScenarioVerdict::Violated
-        } else if !complete || outcomes.iter().any(undecided) {
+        } else if undecided {
             ScenarioVerdict::Undecided
         } else if !not_found.is_empty() {
             ScenarioVerdict::NotFound
+        } else if !not_covered.is_empty() {
+            ScenarioVerdict::NotCovered
         } else {
             ScenarioVerdict::Kept
         };
-        Self {
+        let (summary, outages) = self.summary.finish(VERSION).ok().unzip();
+        let report = Report {
             verdict,
-            promises: scenario.promises.clone(),
-            seeds: runs.seeds,
-            complete,
+            promises: self.scenario.promises.clone(),
+            seeds,
+            complete: stopped_by.is_none(),
+            stopped_by,
             not_found,
-            failed_seeds,
-            runs_with_missed_faults: outcomes.iter().filter(|outcome| outcome.missed_faults > 0).count()
-                as u64,
-            summary: ScenarioSummary::new(&rows, VERSION).ok(),
-        }
+            not_covered,
+            failed_seeds: self.failed_seeds,
+            not_repeated_seeds: self.not_repeated_seeds,
+            rechecked_count: self.rechecked_count,
+            runs_with_missed_faults: self.runs_with_missed_faults,
+            coverage: self.coverage,
+            summary,
+        };
+        Summed { report, failures: self.failures, failure_count, outages: outages.unwrap_or_default() }
+    }
+}
+
+impl Report {
+    /// Sums up the runs of a scenario.
+    pub fn new(scenario: &Scenario, runs: &Runs) -> Self {
+        let mut builder = ReportBuilder::new(scenario);
+        runs.outcomes.iter().for_each(|outcome| builder.add(outcome));
+        builder.finish(runs.seeds, runs.stopped).report
     }
 }

@@ -18,6 +18,19 @@ impl SeedRange {
         Self { first: 0, end: count }
     }
 
+    /// Only this seed.
+    ///
+    /// # Panics
+    /// If it is the greatest there is, which no range reaches.
+    pub fn one(seed: Seed) -> Self {
+        Self { first: seed.0, end: seed.0.checked_add(1).expect("ranges end below the greatest seed") }
+    }
+
+    /// The first one.
+    pub const fn first_seed(self) -> Seed {
+        Seed(self.first)
+    }
+
     /// How many.
     pub const fn len(self) -> u64 {
         self.end - self.first
@@ -26,6 +39,23 @@ impl SeedRange {
     /// Never: a range without seeds cannot be written.
     pub const fn is_empty(self) -> bool {
         self.first == self.end
+    }
+
+    /// The range in pieces of at most `length` seeds, in order.
+    ///
+    /// # Panics
+    /// If `length` is zero.
+    pub fn windows(self, length: u64) -> impl Iterator<Item = Self> {
+        assert!(length > 0, "windows hold seeds");
+        let starts = std::iter::successors(Some(self.first), move |first| first.checked_add(length));
+        starts
+            .take_while(move |first| *first < self.end)
+            .map(move |first| Self { first, end: first.saturating_add(length).min(self.end) })
+    }
+
+    /// True if this seed is one of them.
+    pub const fn contains(self, seed: Seed) -> bool {
+        self.first <= seed.0 && seed.0 < self.end
     }
 
     /// All of them, in order.
@@ -61,6 +91,15 @@ impl FromStr for SeedRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_are_the_range_in_pieces() {
+        let texts = |range: SeedRange| range.windows(4).map(|window| window.to_string()).collect::<Vec<_>>();
+        assert_eq!(texts("3..12".parse().unwrap()), ["3..7", "7..11", "11..12"]);
+        assert_eq!(texts(SeedRange::first(4)), ["0..4"]);
+        let last = SeedRange { first: u64::MAX - 1, end: u64::MAX };
+        assert_eq!(last.windows(1_024).collect::<Vec<_>>(), [last]);
+    }
 
     #[test]
     fn ranges_read_as_people_write_them() {

@@ -1,13 +1,20 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use sim_core::SimDuration;
+
 use super::*;
 use crate::campaign::report::ScenarioVerdict;
-use crate::family::build;
+use crate::family::{Family, build};
+use crate::testing::unruly::{LEAKS, LIVELOCKS, PANICS, TOILS, UNRULY, Unruly};
 use crate::testing::{Small, case, scenario_text};
 
 fn runs(text: &str, seeds: SeedRange, jobs: usize) -> (Case, Runs) {
+    runs_of(&Small, text, seeds, jobs)
+}
+
+fn runs_of(family: &dyn Family, text: &str, seeds: SeedRange, jobs: usize) -> (Case, Runs) {
     let case = case(text);
-    let system = build(&[&Small], &case).unwrap();
+    let system = build(&[family], &case).unwrap();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(jobs).build().unwrap();
     let stop = AtomicBool::new(false);
     let runs = pool.install(|| run_seeds(&case, &*system, seeds, &stop, &|_| ()));
@@ -120,10 +127,157 @@ fn a_failover_is_timed_from_the_first_fault_that_is_more_than_a_slow_link() {
         at: SimTime::from_nanos(at),
         kind,
         processes: hit.then_some(sim_core::ProcessId::from_index(0)).into_iter().collect(),
+        roles: Vec::new(),
         accepted: true,
     };
     let stage = [fault(1, "degrade", true), fault(2, "kill", false)];
     assert_eq!(timed_fault(&stage), None);
     let all = [&stage[..], &[fault(3, "power-off", true), fault(4, "kill", true)]].concat();
     assert_eq!(timed_fault(&all), Some(SimTime::from_nanos(3)));
+}
+
+/// The runs of a campaign that are run twice with this share.
+fn rechecked(seeds: SeedRange, recheck: Probability, journal: Option<&mut Journal>, stop: &Stop<'_>) -> Runs {
+    let case = case(UNRULY);
+    let system = build(&[&Unruly], &case).unwrap();
+    let campaign = Campaign { case: &case, system: &*system, seeds, recheck };
+    let mut outcomes = Vec::new();
+    let mut keep = |outcome| {
+        outcomes.push(outcome);
+        Ok(())
+    };
+    let stopped = campaign.run(stop, journal, &|_| (), &mut keep).unwrap();
+    Runs { outcomes, seeds, stopped }
+}
+
+#[test]
+fn models_that_go_wrong_are_findings_and_the_campaign_goes_on() {
+    use Verdict::{Kept, Livelock, ModelPanicked, Undecided};
+    let (case, runs) = runs_of(&Unruly, UNRULY, SeedRange::first(7), 2);
+    let found = |seed: u64| &runs.outcomes[seed as usize].judgement;
+    let verdicts: Vec<Verdict> = (0..7).map(|seed| found(seed).verdict).collect();
+    assert_eq!(verdicts, [Kept, ModelPanicked, Livelock, Undecided, Kept, Kept, Kept]);
+    let evidence = &found(PANICS).evidence;
+    assert!(evidence.contains("the client has had enough") && evidence.contains("at 30"), "{evidence}");
+    let evidence = &found(LIVELOCKS).evidence;
+    assert!(evidence.starts_with("virtual time all but stood still at 30"), "{evidence}");
+    let evidence = &found(TOILS).evidence;
+    assert!(evidence.contains("virtual time went on"), "{evidence}");
+    let report = Report::new(&case.scenario, &runs);
+    assert_eq!(report.verdict, ScenarioVerdict::Violated);
+    assert_eq!(report.failed_seeds, [Seed(PANICS), Seed(LIVELOCKS)]);
+}
+
+#[test]
+fn a_run_that_does_not_repeat_is_caught_and_located() {
+    let stop = AtomicBool::new(false);
+    let runs = rechecked(SeedRange::first(7), Probability::ALWAYS, None, &Stop::on(&stop));
+    let leaking = &runs.outcomes[LEAKS as usize];
+    assert_eq!(leaking.judgement.verdict, Verdict::NotRepeated);
+    assert_eq!(leaking.row.verdict, "not-repeated");
+    let evidence = &leaking.judgement.evidence;
+    // The boot, and 301 ticks that are the same; the next comes at another time.
+    assert!(evidence.contains("event 303 is the first that differs: 30."), "{evidence}");
+    assert!(evidence.contains("client-1: timer Tick; and again: 30."), "{evidence}");
+    let report = Report::new(&case(UNRULY).scenario, &runs);
+    assert_eq!(report.verdict, ScenarioVerdict::NotRepeated);
+    assert_eq!(report.verdict.exit(), crate::exit::Exit::Internal);
+    assert_eq!((report.not_repeated_seeds, report.rechecked_count), (vec![Seed(LEAKS)], 7));
+    // A panic, a livelock and a spent budget repeat themselves.
+    assert_eq!(report.failed_seeds, [Seed(PANICS), Seed(LIVELOCKS)]);
+}
+
+#[test]
+fn about_the_share_that_was_asked_for_is_run_twice() {
+    let stop = AtomicBool::new(false);
+    let share: Probability = "5%".parse().unwrap();
+    let runs = rechecked("1000..3000".parse().unwrap(), share, None, &Stop::on(&stop));
+    let count = runs.outcomes.iter().filter(|outcome| outcome.rechecked).count();
+    // 100 expected, with a standard deviation of 10.
+    assert!((60..140).contains(&count), "{count}");
+    let again = rechecked("1000..3000".parse().unwrap(), share, None, &Stop::on(&stop));
+    assert_eq!(runs, again);
+}
+
+#[test]
+fn a_campaign_goes_on_from_its_journal() {
+    let folder = std::env::temp_dir().join(format!("hasim-journal-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("runs.jsonl");
+    let (seeds, share) = ("10..2100".parse().unwrap(), "5%".parse().unwrap());
+    let identity = Identity::new(&[case(UNRULY)], seeds, share);
+    let never = AtomicBool::new(false);
+    let whole = rechecked(seeds, share, None, &Stop::on(&never));
+
+    // Nothing is run when the time is spent already, and that is written down as such.
+    let mut journal = Journal::open(&path, &identity).unwrap();
+    let spent = Stop::on(&never).at(TimeBudget::start(Some(SimDuration::from_nanos(1))).share(1));
+    let none = rechecked(seeds, share, Some(&mut journal), &spent);
+    assert_eq!((none.outcomes.len(), none.stopped), (0, Some(StopReason::Budget)));
+    // A second campaign cannot write to the same file meanwhile.
+    let error = Journal::open(&path, &identity).unwrap_err();
+    assert!(error.message().contains("another hasim writes"), "{}", error.message());
+    rechecked(seeds, share, Some(&mut journal), &Stop::on(&never));
+    drop(journal);
+
+    // Whatever is cut off the end, and whatever is missing in between, the campaign ends as if nothing had happened.
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    assert_eq!(lines.len() as u64, 1 + seeds.len());
+    let holes: String =
+        lines.iter().enumerate().filter(|(at, _)| at % 3 == 0).map(|(_, line)| *line).collect();
+    for kept in [&text[..text.len() - 20], &text[..40], &text[..lines[0].len()], "", &holes, &text] {
+        std::fs::write(&path, kept).unwrap();
+        let mut journal = Journal::open(&path, &identity).unwrap();
+        let before = journal.finished_count();
+        assert_eq!(
+            before,
+            kept.matches("\"seed\"").count() as u64 - u64::from(!kept.ends_with('\n') && kept.len() > 200)
+        );
+        assert_eq!(rechecked(seeds, share, Some(&mut journal), &Stop::on(&never)), whole);
+        drop(journal);
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count() as u64, 1 + seeds.len());
+    }
+
+    for (other, said) in [
+        (
+            Identity::new(&[case(UNRULY)], SeedRange::first(5), share),
+            "of the seeds 10..2100; this campaign is of 0..5",
+        ),
+        (Identity::new(&[case(UNRULY)], seeds, Probability::NEVER), "has `--recheck 5%`"),
+        (
+            Identity::new(&[case(&UNRULY.replace("60s", "61s"))], seeds, share),
+            "the text of `patroni/test/unruly` has changed",
+        ),
+        (
+            Identity::new(&[case(&scenario_text("sync"))], seeds, share),
+            "is of patroni/test/unruly; this campaign is of patroni/test/sync",
+        ),
+    ] {
+        let error = Journal::open(&path, &other).unwrap_err();
+        assert!(error.message().contains(said), "{}", error.message());
+    }
+    let newer = text.replace("\"hasim_version\":\"", "\"hasim_version\":\"9.");
+    std::fs::write(&path, &newer).unwrap();
+    assert!(Journal::open(&path, &identity).unwrap_err().message().contains("it is from hasim 9."));
+    std::fs::write(&path, "my notes\n").unwrap();
+    assert!(Journal::open(&path, &identity).unwrap_err().message().contains("is not a journal of hasim"));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "my notes\n");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_promised_cell_that_stays_empty_fails_the_check() {
+    let text = scenario_text("sync");
+    let promise = |cell: &str| format!("{text}\n[coverage]\npromised = [{cell}]\n");
+    let report = |text: &str| {
+        let (case, runs) = runs(text, SeedRange::first(3), 1);
+        Report::new(&case.scenario, &runs)
+    };
+    let filled = report(&promise("{ fault = \"power-off\", phase = \"steady\" }"));
+    assert_eq!(filled.verdict, ScenarioVerdict::Kept, "{filled:?}");
+    assert_eq!(serde_json::to_value(&filled.coverage).unwrap()[0]["fault_count"], 3);
+    let empty = report(&promise("{ fault = \"power-off\", role = \"primary\", phase = \"electing\" }"));
+    assert_eq!(empty.verdict, ScenarioVerdict::NotCovered);
+    assert_eq!(empty.not_covered[0].to_string(), "power-off of primary while electing");
 }

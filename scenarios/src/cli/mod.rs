@@ -3,12 +3,16 @@
 //! Data goes to the standard output, talk (progress, warnings, errors) to the standard error. Exit codes are those of
 //! [`Exit`].
 
+mod campaign_options;
 mod check;
 mod completions;
+mod explain;
 mod list;
 mod replay;
 mod run;
-mod select;
+pub(crate) mod select;
+mod selfcheck;
+mod shrink;
 mod table;
 mod terminal;
 mod timeline;
@@ -16,7 +20,8 @@ mod timeline;
 use std::ffi::OsString;
 use std::io;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use terminal::Terminal;
 
@@ -42,6 +47,11 @@ Examples:
   hasim check --config patroni.yml --set ttl=20 --csv runs.csv --plot outage.svg
   hasim run patroni/switchover/sync --seed 7 --log
   hasim replay hasim-failure-patroni-swarm-sync-seed-17.json
+  hasim shrink hasim-failure-patroni-swarm-sync-seed-17.json
+  hasim explain hasim-failure-patroni-swarm-sync-seed-17-small.json
+
+Environment, for those who cannot change the command line (a flag wins): HASIM_SEEDS (--seeds), HASIM_SEED (--seed of \
+`run`), HASIM_JOBS (--jobs), HASIM_BUDGET (--budget).
 
 Exit codes: 0 every promise kept, 1 a promise broken, 2 undecided or interrupted, 64 wrong usage or input, \
 70 internal error or a run that did not repeat.";
@@ -56,6 +66,12 @@ enum Command {
     Run(run::Options),
     /// Repeats a run from a repro file and compares.
     Replay(replay::Options),
+    /// Runs seeds twice and looks for the first event that differs.
+    Selfcheck(selfcheck::Options),
+    /// Makes a failing run smaller and writes a smaller repro file.
+    Shrink(shrink::Options),
+    /// Shows when a failing run was decided, and which of its faults it needed.
+    Explain(explain::Options),
     /// Prints a completion script for a shell.
     Completions(completions::Options),
 }
@@ -89,15 +105,19 @@ pub fn run(
     families: &[&dyn Family],
     terminal: &mut Terminal<'_>,
 ) -> Exit {
-    let parsed = match Arguments::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = match Arguments::try_parse_from(&arguments) {
         Ok(parsed) => parsed,
-        Err(error) => return usage(&error, terminal),
+        Err(error) => return usage(&error, &arguments, terminal),
     };
     let result = match &parsed.command {
         Command::List(options) => list::run(options, terminal),
         Command::Check(options) => check::run(options, families, terminal),
         Command::Run(options) => run::run(options, families, terminal),
         Command::Replay(options) => replay::run(options, families, terminal),
+        Command::Selfcheck(options) => selfcheck::run(options, families, terminal),
+        Command::Shrink(options) => shrink::run(options, families, terminal),
+        Command::Explain(options) => explain::run(options, families, terminal),
         Command::Completions(options) => completions::run(options, terminal),
     };
     let exit = match result {
@@ -127,16 +147,38 @@ pub fn log_level(arguments: impl IntoIterator<Item = OsString>) -> Option<tracin
 }
 
 /// Help and version are no errors; everything else that clap reports is one of usage.
-fn usage(error: &clap::Error, terminal: &mut Terminal<'_>) -> Exit {
+fn usage(error: &clap::Error, arguments: &[OsString], terminal: &mut Terminal<'_>) -> Exit {
     let text = if terminal.colours { error.render().ansi().to_string() } else { error.render().to_string() };
     if error.use_stderr() {
         terminal.say(text.trim_end());
+        if let Some(variable) = guilty_variable(error, arguments) {
+            terminal.say(&format!("The value is that of the environment variable {variable}."));
+        }
         return Exit::Usage;
     }
     if terminal.print(&text).and_then(|()| terminal.flush()).is_err() {
         return Exit::Internal;
     }
     Exit::Kept
+}
+
+/// The environment variable whose value clap refused, which its message does not name.
+fn guilty_variable(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
+    // It is written as in a usage line: `--seeds <N|A..B>`.
+    let flag = argument.split([' ', '=']).next()?;
+    let written = |word: &OsString| {
+        let word = word.to_string_lossy();
+        word == flag || word.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='))
+    };
+    if arguments.iter().any(written) {
+        return None;
+    }
+    let command = Arguments::command();
+    let mut known = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let named =
+        known.find(|known| known.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)))?;
+    named.get_env().map(|variable| variable.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

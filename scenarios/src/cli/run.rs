@@ -14,7 +14,7 @@ pub(super) struct Options {
     /// The name of a scenario, or a file of your own.
     scenario: String,
     /// The seed, decimal or 0x...
-    #[arg(long, default_value = "0")]
+    #[arg(long, default_value = "0", env = "HASIM_SEED", hide_env_values = true)]
     seed: Seed,
     #[command(flatten)]
     settings: select::SettingOptions,

@@ -1,17 +1,18 @@
 //! The table of a campaign, for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use analysis::stats::Quantile;
-use analysis::{ScenarioSummary, TimeQuantiles};
+use analysis::{ClusterPhase, ScenarioSummary, TimeQuantiles};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use sim_core::SimDuration;
 
 use crate::VERSION;
-use crate::campaign::{Report, SeedRange};
+use crate::campaign::{self, Report, SeedRange};
 
 /// Two tables, one line for each scenario in each. The captions say what every number rests on.
-pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
+pub(super) fn table(reports: &[(&str, &Report)], seeds: SeedRange) -> String {
     let verdicts = aligned(
         &[
             "scenario",
@@ -41,6 +42,37 @@ pub(super) fn table(reports: &[(String, Report)], seeds: SeedRange) -> String {
             "\n{}\nphases of the first failover: p50 / p90 (runs that had the phase); the worst seed lost the most \
              writes, or was out of service the longest: `hasim run SCENARIO --seed S` tells it",
             aligned(&header, 1, rows.into_iter())
+        );
+    }
+    text
+}
+
+/// One table for each scenario whose faults hit something: kinds and roles down, phases across.
+pub(super) fn coverage(reports: &[(&str, &Report)]) -> String {
+    let mut text = String::new();
+    for (name, report) in reports {
+        let phases = campaign::phases(&report.coverage);
+        let mut rows: BTreeMap<(&str, &str), BTreeMap<ClusterPhase, u64>> = BTreeMap::new();
+        for (cell, count) in report.coverage.iter() {
+            rows.entry((&cell.fault, &cell.role)).or_default().insert(cell.phase, count);
+        }
+        if rows.is_empty() {
+            let _ = writeln!(text, "\n{name}: no fault hit anything");
+            continue;
+        }
+        let header: Vec<&str> = ["fault", "hit while it was"]
+            .into_iter()
+            .chain(phases.iter().map(|phase| phase.name()))
+            .collect();
+        let lines = rows.into_iter().map(|((fault, role), counts)| {
+            let count = |phase| counts.get(phase).map_or("-".to_owned(), u64::to_string);
+            [fault.to_owned(), role.to_owned()].into_iter().chain(phases.iter().map(count)).collect()
+        });
+        let _ = writeln!(
+            text,
+            "\n{}\n{name}: faults that took effect, by what the process that they hit played (a fault on a host counts \
+             for each role there) and what the cluster was in the middle of",
+            aligned(&header, 2, lines)
         );
     }
     text

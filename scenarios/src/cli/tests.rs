@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use expect_test::expect;
 
 use super::*;
+use crate::testing::unruly::{UNRULY, Unruly};
 use crate::testing::{Small, scenario_text};
 
 /// A folder of its own for each test; removed when the test has passed.
@@ -36,16 +37,19 @@ impl Drop for Folder {
 }
 
 fn hasim(arguments: &[&str]) -> (Exit, String, String) {
+    hasim_with(&Small, arguments)
+}
+
+fn hasim_with(family: &dyn Family, arguments: &[&str]) -> (Exit, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut terminal = Terminal { out: &mut out, err: &mut err, interactive: false, colours: false };
     let arguments = std::iter::once("hasim").chain(arguments.iter().copied()).map(OsString::from);
-    let exit = run(arguments, &[&Small], &mut terminal);
+    let exit = run(arguments, &[family], &mut terminal);
     (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 
 #[test]
 fn the_definition_of_the_command_is_sound() {
-    use clap::CommandFactory as _;
     Arguments::command().debug_assert();
 }
 
@@ -205,4 +209,89 @@ fn the_catalogue_is_listed() {
     .assert_eq(&out);
     assert!(hasim(&["list", "--keys"]).1.contains("`cluster.members`"));
     assert!(hasim(&["completions", "bash"]).1.contains("hasim"));
+}
+
+#[test]
+fn findings_of_every_kind_have_a_line_that_repeats_them() {
+    let folder = Folder::new("unruly");
+    let scenario = folder.write("unruly.toml", UNRULY);
+    let repro = folder.path("repro");
+    let check = ["check", &scenario, "--seeds", "7", "--recheck", "0", "--repro", &repro];
+    let (exit, out, _) = hasim_with(&Unruly, &check);
+    assert_eq!(exit, Exit::Violated, "{out}");
+    for (verdict, exit) in
+        [("model-panicked", Exit::Violated), ("livelock", Exit::Violated), ("undecided", Exit::Undecided)]
+    {
+        let mut lines = out.lines().skip_while(|line| !line.contains(&format!(": {verdict}: ")));
+        let line = lines.nth(1).unwrap_or_else(|| panic!("no {verdict} in {out}"));
+        let file = line.trim().strip_prefix("hasim replay ").unwrap();
+        let (replayed, told, err) = hasim_with(&Unruly, &["replay", file]);
+        assert_eq!(replayed, exit, "{told}{err}");
+        assert!(told.ends_with("replayed: the same digest and verdict as in the file\n"), "{told}");
+    }
+}
+
+#[test]
+fn what_does_not_repeat_itself_is_told_with_its_first_event() {
+    let folder = Folder::new("selfcheck");
+    let scenario = folder.write("unruly.toml", UNRULY);
+    let (exit, out, _) = hasim_with(&Unruly, &["selfcheck", &scenario, "--seeds", "0..4"]);
+    assert_eq!(
+        (exit, out.as_str()),
+        (Exit::Kept, "patroni/test/unruly: 4 seeds, each run twice, and no difference\n")
+    );
+    let (exit, out, _) = hasim_with(&Unruly, &["selfcheck", &scenario, "--seeds", "7"]);
+    assert_eq!(exit, Exit::Internal);
+    assert!(out.starts_with("patroni/test/unruly: 1 of 7 seeds were not the same when run again\n"), "{out}");
+    assert!(
+        out.contains("event 303 is the first that differs") && out.contains("client-1: timer Tick"),
+        "{out}"
+    );
+
+    let (exit, out, _) = hasim_with(&Unruly, &["check", &scenario, "--seeds", "4..5", "--recheck", "100%"]);
+    assert_eq!(exit, Exit::Internal, "{out}");
+    assert!(out.contains("seed 4: not-repeated: digest ") && out.contains("  hasim selfcheck "), "{out}");
+    let (exit, _, _) = hasim_with(&Unruly, &["check", &scenario, "--seeds", "4..5", "--recheck", "0"]);
+    assert_eq!(exit, Exit::Kept, "nobody looked");
+}
+
+#[test]
+fn a_campaign_whose_time_is_spent_says_so() {
+    let folder = Folder::new("budget");
+    let scenario = folder.write("mine.toml", &scenario_text("sync"));
+    let json = folder.path("a.json");
+    let (exit, out, _) = hasim(&["check", &scenario, "--seeds", "9", "--budget", "1ns", "--json", &json]);
+    assert_eq!(exit, Exit::Undecided, "nothing was run");
+    assert!(out.contains("patroni/test/sync: the time was spent after 0 of 9 seeds"), "{out}");
+    assert!(fs::read_to_string(json).unwrap().contains("\"stopped_by\": \"budget\""));
+    let (exit, out, _) = hasim(&["check", &scenario, "--seeds", "2", "--budget", "1h"]);
+    assert_eq!(exit, Exit::Kept, "{out}");
+    let (exit, _, err) = hasim(&["check", &scenario, "--budget", "0s"]);
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains("write one as `60s`"), "{err}");
+}
+
+#[test]
+fn coverage_is_a_table_of_kinds_roles_and_phases() {
+    let folder = Folder::new("coverage");
+    let scenario = folder.write("mine.toml", &scenario_text("sync"));
+    let (exit, out, _) = hasim(&["check", &scenario, "--seeds", "5", "--coverage"]);
+    assert_eq!(exit, Exit::Kept);
+    let table: Vec<&str> = out.lines().skip_while(|line| !line.starts_with("fault ")).collect();
+    assert_eq!(table[..2], ["fault      hit while it was  steady", "power-off  none                   5"]);
+    let promised = "\n[coverage]\npromised = [{ fault = \"kill\" }]\n";
+    let wrong = folder.write("wrong.toml", &(scenario_text("sync") + promised));
+    let (exit, _, err) = hasim(&["check", &wrong, "--seeds", "5"]);
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains("no fault of this scenario is of the kind `kill`"), "{err}");
+    let promised = promised.replace("\"kill\"", "\"power-off\", phase = \"electing\"");
+    let empty = folder.write("empty.toml", &(scenario_text("sync") + &promised));
+    let (exit, out, _) = hasim(&["check", &empty, "--seeds", "5"]);
+    assert_eq!(exit, Exit::Violated);
+    assert!(
+        out.contains(
+            "coverage of `power-off while electing` was promised, and no fault of 5 runs (of the seeds 0..5)"
+        ),
+        "{out}"
+    );
 }

@@ -68,6 +68,7 @@ fn ending(end: &EndReason) -> &'static str {
         EndReason::Horizon => "at its horizon,",
         EndReason::Quiescent => "with nothing left to happen,",
         EndReason::EventBudget => "with its event budget spent,",
+        EndReason::Livelock => "in a livelock,",
         EndReason::Violated => "with a violated condition,",
         EndReason::Panicked(_) => "with a panic of a model,",
     }

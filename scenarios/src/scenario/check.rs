@@ -1,5 +1,6 @@
 //! What the values of a scenario file must be. Each error names the value, what was expected, and why.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sim_core::{Fault, SimDuration, Target};
@@ -7,6 +8,7 @@ use toml::Spanned;
 
 use super::Promise;
 use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTrigger, RawWorkload};
+use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
@@ -29,6 +31,23 @@ pub const PATRONI_ROLES: &[&str] = &[
     "client",
     "haproxy",
     "pgbouncer",
+];
+
+/// What a process of a Patroni cluster can be found to play when a fault hits it ([`sim_core::Process::role`]), and
+/// `none`.
+pub(super) const PATRONI_PLAYED_ROLES: &[&str] = &[
+    "primary",
+    "standby",
+    "postgres",
+    "patroni-leader",
+    "patroni-replica",
+    "patroni",
+    "etcd-leader",
+    "etcd-follower",
+    "client",
+    "haproxy",
+    "pgbouncer",
+    "none",
 ];
 
 /// The families that there are.
@@ -78,7 +97,35 @@ impl<'a> Checker<'a> {
         for (position, fault) in raw.fault.iter().enumerate() {
             self.fault(fault.get_ref(), position, warmup, horizon)?;
         }
-        Ok(())
+        raw.coverage.promised.iter().try_for_each(|cell| self.promised_cell(raw, cell))
+    }
+
+    /// A cell that can never be filled would fail every campaign.
+    fn promised_cell(&self, raw: &RawScenario, cell: &Spanned<PromisedCell>) -> Result<(), UserError> {
+        let written = raw.fault.iter().map(|fault| fault.get_ref().fault.get_ref().kind());
+        let mix = raw.swarm.iter().flat_map(|swarm| &swarm.get_ref().mix);
+        let kinds: BTreeSet<&str> = written.chain(mix.map(|mix| mix.get_ref().fault.kind())).collect();
+        let wanted = cell.get_ref();
+        if !kinds.contains(wanted.fault.as_str()) {
+            let known: Vec<&str> = kinds.iter().copied().collect();
+            let error = self.wrong(
+                cell,
+                format!("no fault of this scenario is of the kind `{}`", wanted.fault),
+                format!("expected one of: {}", known.join(", ")),
+            );
+            return Err(error.maybe_help(did_you_mean(&wanted.fault, known)));
+        }
+        match &wanted.role {
+            Some(role) if !PATRONI_PLAYED_ROLES.contains(&role.as_str()) => {
+                let error = self.wrong(
+                    cell,
+                    format!("nobody is ever found to play `{role}`"),
+                    format!("expected one of: {}", PATRONI_PLAYED_ROLES.join(", ")),
+                );
+                Err(error.maybe_help(did_you_mean(role, PATRONI_PLAYED_ROLES.iter().copied())))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn names(&self, raw: &RawScenario) -> Result<(), UserError> {

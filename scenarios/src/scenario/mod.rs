@@ -29,6 +29,7 @@
 //! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"` |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds`, `mix` as in [`sim_core::SwarmConfig`] | none |
+//! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
 
 mod check;
 mod parse;
@@ -47,6 +48,7 @@ pub use check::PATRONI_ROLES;
 pub use parse::Companions;
 pub use time_range::TimeRange;
 
+use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError};
 use crate::import::{PatroniFile, Settings};
 
@@ -71,6 +73,8 @@ pub struct Scenario {
     pub workload: Workload,
     /// Where the faults come from.
     pub faults: FaultPlan,
+    /// Which faults have to hit whom in the middle of what, in some seed of a whole campaign.
+    pub promised_cells: Vec<PromisedCell>,
     /// Remarks about the file.
     pub remarks: Vec<Remark>,
     /// The file.

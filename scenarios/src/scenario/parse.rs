@@ -49,6 +49,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
         cluster,
         workload: workload(raw.workload),
         faults,
+        promised_cells: raw.coverage.promised.into_iter().map(Spanned::into_inner).collect(),
         remarks: checker.remarks,
         source: Arc::clone(source),
         companions: named,

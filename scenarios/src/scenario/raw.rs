@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::time_range::TimeRange;
 use super::{EtcdHosts, Promise, Routing, TopologyPreset};
+use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
 
 #[derive(Deserialize)]
@@ -26,6 +27,15 @@ pub(super) struct RawScenario {
     #[serde(default)]
     pub(super) fault: Vec<Spanned<RawFault>>,
     pub(super) swarm: Option<Spanned<RawSwarm>>,
+    #[serde(default)]
+    pub(super) coverage: RawCoverage,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCoverage {
+    #[serde(default)]
+    pub(super) promised: Vec<Spanned<PromisedCell>>,
 }
 
 #[derive(Default, Deserialize)]

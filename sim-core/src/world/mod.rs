@@ -5,7 +5,9 @@ mod clock;
 mod context;
 mod delivery;
 mod faults;
+mod fork;
 mod lifecycle;
+mod pending;
 mod storage;
 mod timers;
 
@@ -30,6 +32,7 @@ use clock::HostClock;
 use context::NativeContext;
 pub use faults::DeliveredFault;
 use faults::FaultState;
+pub use pending::NextEvent;
 use timers::Timers;
 
 /// A world of processes of type `P`, at some instant of virtual time.
@@ -357,6 +360,7 @@ impl<P: Process> World<P> {
             }
             Event::Watchdog { host } => self.on_watchdog(host),
             Event::PowerOn { host } => self.power_on(host),
+            Event::FaultFires { fault } if self.kernel.faults.is_cancelled(fault as usize) => {}
             Event::FaultFires { fault } => self.fire_fault(fault as usize),
             Event::FaultEnds { fault } => self.end_fault(fault as usize),
             Event::FaultFlaps { fault } => self.flap(fault as usize),

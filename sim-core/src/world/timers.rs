@@ -31,6 +31,13 @@ impl<T> Timers<T> {
     }
 }
 
+impl<T: std::fmt::Debug> Timers<T> {
+    /// The timer in this slot, for people; none if the process that set it ended.
+    pub(crate) fn name(&self, slot: u32) -> Option<String> {
+        self.0.get(slot as usize).map(|entry| format!("{:?}", entry.timer))
+    }
+}
+
 impl<T: Clone + PartialEq> Timers<T> {
     /// Sets or moves a timer. Returns what must be pushed to the queue, if anything.
     fn set(&mut self, timer: T, due: Order) -> Option<u32> {

@@ -7,7 +7,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 const HASIM: &str = env!("CARGO_BIN_EXE_hasim-under-test");
 
@@ -30,8 +31,17 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
+fn command(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(HASIM);
+    command.args(words).current_dir(folder).env("RUST_LOG", "off");
+    for variable in ["HASIM_SEED", "HASIM_SEEDS", "HASIM_JOBS", "HASIM_BUDGET"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
 fn hasim(folder: &Path, words: &[&str]) -> Output {
-    Command::new(HASIM).args(words).current_dir(folder).env("RUST_LOG", "off").output().unwrap()
+    command(folder, words).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -115,4 +125,111 @@ fn mistakes_leave_no_files() {
         assert_eq!(ended.status.code(), Some(64), "{words:?}: {}", text(&ended.stderr));
         assert_eq!(names(&folder), before, "{words:?}");
     }
+}
+
+/// A campaign that was killed and goes on leaves what one leaves that was not: the same table, CSV, JSON and repro files,
+/// byte for byte.
+#[test]
+fn a_killed_campaign_goes_on_where_it_was() {
+    let words = [
+        "check",
+        "loses.toml",
+        "keeps.toml",
+        "--seeds",
+        "24",
+        "--jobs",
+        "2",
+        "--recheck",
+        "20%",
+        "--coverage",
+        "--no-shrink",
+        "--csv",
+        "runs.csv",
+        "--json",
+        "summary.json",
+        "--plot",
+        "outages.svg",
+    ];
+    let files = || {
+        let folder = folder(if cfg!(debug_assertions) { "killed-debug" } else { "killed" });
+        fs::write(folder.join("loses.toml"), VIOLATED).unwrap();
+        fs::write(folder.join("keeps.toml"), include_str!("check.in/keeps.toml")).unwrap();
+        folder
+    };
+    let left = |folder: &Path| -> Vec<(String, Vec<u8>)> {
+        let kept = names(folder).into_iter().filter(|name| !name.ends_with("jsonl"));
+        kept.map(|name| (name.clone(), fs::read(folder.join(name)).unwrap())).collect()
+    };
+    let place = files();
+    let whole = hasim(&place, &words);
+    assert_eq!(whole.status.code(), Some(1), "{}", text(&whole.stderr));
+    let expected = left(&place);
+
+    let place = files();
+    let journaled = [&words[..], &["--journal", "runs.jsonl"]].concat();
+    let journal = place.join("runs.jsonl");
+    let lines = || fs::read_to_string(&journal).map_or(0, |text| text.lines().count());
+    let mut kills = 0;
+    // Twice in the first scenario, once in the second.
+    for enough in [4, 14, 34] {
+        let mut child =
+            command(&place, &journaled).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while lines() < enough && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // SIGKILL: the process cannot do anything about it.
+        child.kill().unwrap();
+        kills += usize::from(child.wait().unwrap().code().is_none());
+        assert!(!place.join("runs.csv").exists(), "it was not over");
+        // And as if the last line had been half written.
+        let mut torn = fs::read_to_string(&journal).unwrap();
+        torn.push_str("{\"scenario\":0,\"seed\":\"");
+        fs::write(&journal, torn).unwrap();
+    }
+    assert_eq!(kills, 3);
+    let ended = hasim(&place, &journaled);
+    assert_eq!(ended.status.code(), Some(1), "{}", text(&ended.stderr));
+    assert!(text(&ended.stderr).contains("going on after"), "{}", text(&ended.stderr));
+    assert_eq!(text(&ended.stdout), text(&whole.stdout));
+    assert_eq!(left(&place), expected);
+
+    let other = hasim(&place, &[&journaled[..], &["--set", "ttl=20"]].concat());
+    assert_eq!(other.status.code(), Some(64));
+    let said = text(&other.stderr);
+    assert!(
+        said.contains("journal of another campaign") && said.contains("--set ttl=20")
+            || said.contains("ttl=20"),
+        "{said}"
+    );
+}
+
+/// Each variable stands for its flag, the flag wins, and a wrong value is blamed on the variable.
+#[test]
+fn the_environment_stands_for_flags() {
+    let folder = folder("environment");
+    fs::write(folder.join("keeps.toml"), include_str!("check.in/keeps.toml")).unwrap();
+    let with = |variable: &str, value: &str, words: &[&str]| {
+        let output = command(&folder, words).env(variable, value).output().unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, out, err) = with("HASIM_SEEDS", "3..5", &["check", "keeps.toml"]);
+    assert!(out.contains("seeds 3..5;"), "{out}{err}");
+    assert_ne!(code, Some(64));
+    let (_, out, err) = with("HASIM_SEEDS", "3..5", &["check", "keeps.toml", "--seeds", "1"]);
+    assert!(out.contains("seeds 0..1;"), "{out}{err}");
+    let (_, out, err) = with("HASIM_SEED", "0x7", &["run", "keeps.toml"]);
+    assert!(out.contains("seed 7 "), "{out}{err}");
+    for (variable, value, command) in [
+        ("HASIM_SEEDS", "many", "check"),
+        ("HASIM_SEEDS", "0", "selfcheck"),
+        ("HASIM_JOBS", "0", "check"),
+        ("HASIM_BUDGET", "soon", "check"),
+        ("HASIM_SEED", "-", "run"),
+    ] {
+        let (code, _, err) = with(variable, value, &[command, "keeps.toml"]);
+        assert_eq!(code, Some(64), "{variable}={value}: {err}");
+        assert!(err.contains(&format!("environment variable {variable}")), "{variable}={value}: {err}");
+    }
+    let (_, _, err) = with("HASIM_SEEDS", "5", &["check", "keeps.toml", "--seeds=x"]);
+    assert!(!err.contains("HASIM_SEEDS.") && !err.contains("environment"), "{err}");
 }

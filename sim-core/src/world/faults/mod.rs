@@ -32,6 +32,9 @@ pub struct DeliveredFault {
     pub kind: &'static str,
     /// Whom it hit. Empty when nobody matched its target: the fault missed.
     pub processes: Vec<ProcessId>,
+    /// What they played when it hit them, see [`Process::role`]: each word once, in order. Of a fault between two
+    /// sides, the first side's. Processes that did not run play nothing.
+    pub roles: Vec<&'static str>,
     /// False for a command that the process does not know.
     pub accepted: bool,
 }
@@ -43,6 +46,8 @@ pub(crate) struct FaultState {
     pub(crate) delivered: Vec<DeliveredFault>,
     stream: Stream,
     seed: Seed,
+    /// Positions of faults that shall not fire any more, in no order.
+    cancelled: Vec<usize>,
     /// How often each kind of mark was left since the first fault fired.
     mark_counts: Vec<(MarkKind, u32)>,
 }
@@ -82,10 +87,41 @@ struct Flapping {
     on: bool,
 }
 
+impl Effect {
+    /// Those whom the fault was meant for: of two sides, the first.
+    fn aimed_at(&self) -> &[ProcessId] {
+        if self.from.is_empty() { &self.processes } else { &self.from }
+    }
+}
+
 impl FaultState {
     pub(crate) fn new(seed: Seed) -> Self {
         let stream = seed.stream("fault targets", 0);
-        Self { faults: Vec::new(), delivered: Vec::new(), stream, seed, mark_counts: Vec::new() }
+        Self {
+            faults: Vec::new(),
+            delivered: Vec::new(),
+            stream,
+            seed,
+            cancelled: Vec::new(),
+            mark_counts: Vec::new(),
+        }
+    }
+
+    pub(crate) fn reseed(&mut self, seed: Seed) {
+        self.stream = seed.stream("fault targets", 0);
+        self.seed = seed;
+    }
+
+    pub(crate) fn is_cancelled(&self, index: usize) -> bool {
+        self.cancelled.contains(&index)
+    }
+
+    pub(crate) fn cancel(&mut self, index: usize) {
+        self.cancelled.push(index);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.faults.len()
     }
 
     pub(crate) fn command_refused(&mut self, fault: u32) {
@@ -136,6 +172,7 @@ impl<P: Process> World<P> {
             at: now,
             kind: fault.kind(),
             processes: effect.processes.clone(),
+            roles: self.roles_hit(&effect),
             accepted: true,
         });
         self.tell(&fault, &effect, "begins");
@@ -154,6 +191,13 @@ impl<P: Process> World<P> {
         for (fault, delay) in followers {
             self.kernel.queue.push(now + delay, Event::FaultFires { fault });
         }
+    }
+
+    /// What the processes that a fault was aimed at play now.
+    fn roles_hit(&self, effect: &Effect) -> Vec<&'static str> {
+        let states = effect.aimed_at().iter().filter_map(|process| self.process(*process));
+        let roles: BTreeSet<&str> = states.map(P::role).filter(|role| !role.is_empty()).collect();
+        roles.into_iter().collect()
     }
 
     /// Lets a fault take effect; a fault that comes and goes does so each time it comes.

@@ -91,6 +91,7 @@ impl<P: Process> World<P> {
             Fault::Partition { from, to, direction } => {
                 let [from, to] = self.resolve_sides(from, to);
                 self.pair_up(&mut effect, &from, &to, *direction);
+                effect.from = from;
             }
             Fault::Degrade { from, to, .. }
             | Fault::Latency { from, to, .. }
@@ -114,6 +115,7 @@ impl<P: Process> World<P> {
             Fault::Isolate { target, direction } => {
                 let isolated = self.resolve(target, &[]);
                 self.aim_isolation(&mut effect, &isolated, *direction);
+                effect.from = isolated;
             }
             Fault::Split { along } => self.aim_split(&mut effect, *along),
             Fault::Kill { target }
@@ -154,6 +156,9 @@ impl<P: Process> World<P> {
                 effect.hosts = self.kernel.hosts_of(&processes);
                 effect.processes = self.kernel.processes_of(&effect.hosts);
             }
+        }
+        if effect.processes.is_empty() {
+            effect.from.clear();
         }
         if matches!(fault, Fault::Ring { .. } | Fault::Isolate { .. } | Fault::Split { .. }) {
             // They name each process once for every other side.

@@ -1,0 +1,286 @@
+//! A run that is under way: it can be stopped at any instant, looked at, forked and treated differently.
+//!
+//! [`crate::family::System::run`] is the whole of it in one call. What needs more goes step by step: `hasim explain`
+//! forks a failing run at many instants and gives each fork another future, a comparison of two runs steps both to the
+//! first event that differs, an enumeration of crash points forks at each event.
+//!
+//! There is one dynamic call for each advance, and none for each event.
+
+use analysis::SurvivingValues;
+use sim_core::{
+    DeliveredFault, Digest, EndReason, Mark, NextEvent, Process, Schedule, Seed, SimTime, World,
+    advance_guarded, is_livelock,
+};
+
+use crate::family::{FaultError, LogLevel, RunResult, add_faults};
+
+/// A run at some instant of its virtual time.
+pub trait Execution: Send {
+    /// The instant up to which everything has happened.
+    fn now(&self) -> SimTime;
+
+    /// When the run ends at the latest.
+    fn horizon(&self) -> SimTime;
+
+    /// How many events have been processed.
+    fn events(&self) -> u64;
+
+    /// The digest of these events.
+    fn digest(&self) -> Digest;
+
+    /// The event that is processed next, for people; none if none is left. Looking changes nothing.
+    fn next_event(&self) -> Option<NextEvent>;
+
+    /// The marks so far.
+    fn marks(&self) -> &[Mark];
+
+    /// What became of the faults that have fired, in the order in which they fired.
+    fn delivered_faults(&self) -> &[DeliveredFault];
+
+    /// Processes every event up to and including this instant, or the horizon if that is earlier. Says why the run
+    /// ended, if it did; an ended run does not go on. Panics of models end the run, not the caller.
+    fn advance(&mut self, until: SimTime) -> Option<EndReason>;
+
+    /// Processes single events until so many were processed in all. Says why the run ended, if it did before.
+    fn advance_events(&mut self, total: u64) -> Option<EndReason>;
+
+    /// A copy that goes on by itself, from this instant, identically until it is treated differently.
+    fn fork(&self) -> Box<dyn Execution>;
+
+    /// Gives the run another future; see [`World::reseed`].
+    fn reseed(&mut self, seed: Seed);
+
+    /// Cancels the fault with this position, unless it has fired; see [`World::cancel_fault`].
+    fn cancel_fault(&mut self, position: usize) -> bool;
+
+    /// Cancels every fault that has not fired.
+    fn cancel_faults(&mut self);
+
+    /// Adds faults. Positions count on from those that were added before, also in what refers to other faults.
+    ///
+    /// # Errors
+    /// The first fault whose target does not exist.
+    fn add_faults(&mut self, schedule: &Schedule) -> Result<(), FaultError>;
+
+    /// Goes on to the end, and says what the run leaves.
+    fn finish(self: Box<Self>) -> RunResult;
+}
+
+/// The execution of a world. `S` reads from the final world what outlived the run.
+pub struct WorldExecution<P: Process, S> {
+    world: World<P>,
+    horizon: SimTime,
+    event_budget: u64,
+    surviving: S,
+    ended: Option<EndReason>,
+}
+
+impl<P, S> WorldExecution<P, S>
+where
+    P: Process,
+    S: Fn(&World<P>) -> SurvivingValues,
+{
+    /// The run of this world under a schedule.
+    ///
+    /// # Panics
+    /// If the schedule names what the world does not have; systems check schedules before.
+    pub fn new(
+        mut world: World<P>,
+        schedule: &Schedule,
+        log: LogLevel,
+        horizon: SimTime,
+        event_budget: u64,
+        surviving: S,
+    ) -> Self {
+        if log > LogLevel::Off {
+            world.log(log == LogLevel::Packets);
+        }
+        add_faults(&mut world, schedule).expect("the schedule was checked");
+        Self { world, horizon, event_budget, surviving, ended: None }
+    }
+
+    fn go(&mut self, until: SimTime, events: u64) -> Option<EndReason> {
+        if self.ended.is_none() {
+            let until = until.min(self.horizon);
+            let reason = advance_guarded(&mut self.world, until, events.min(self.event_budget));
+            let paused = match reason {
+                EndReason::Horizon => until < self.horizon,
+                EndReason::EventBudget => self.world.events() < self.event_budget,
+                EndReason::Quiescent | EndReason::Livelock | EndReason::Violated | EndReason::Panicked(_) => {
+                    false
+                }
+            };
+            self.ended = (!paused).then(|| match reason {
+                EndReason::EventBudget if is_livelock(&self.world, self.horizon) => EndReason::Livelock,
+                reason => reason,
+            });
+        }
+        self.ended.clone()
+    }
+}
+
+impl<P, S> Execution for WorldExecution<P, S>
+where
+    P: Process,
+    World<P>: Send + 'static,
+    S: Fn(&World<P>) -> SurvivingValues + Clone + Send + 'static,
+{
+    fn now(&self) -> SimTime {
+        self.world.now()
+    }
+
+    fn horizon(&self) -> SimTime {
+        self.horizon
+    }
+
+    fn events(&self) -> u64 {
+        self.world.events()
+    }
+
+    fn digest(&self) -> Digest {
+        self.world.digest()
+    }
+
+    fn next_event(&self) -> Option<NextEvent> {
+        self.world.next_event()
+    }
+
+    fn marks(&self) -> &[Mark] {
+        self.world.marks()
+    }
+
+    fn delivered_faults(&self) -> &[DeliveredFault] {
+        self.world.delivered_faults()
+    }
+
+    fn advance(&mut self, until: SimTime) -> Option<EndReason> {
+        self.go(until, u64::MAX)
+    }
+
+    fn advance_events(&mut self, total: u64) -> Option<EndReason> {
+        self.go(self.horizon, total)
+    }
+
+    fn fork(&self) -> Box<dyn Execution> {
+        Box::new(Self {
+            world: self.world.clone(),
+            horizon: self.horizon,
+            event_budget: self.event_budget,
+            surviving: self.surviving.clone(),
+            ended: self.ended.clone(),
+        })
+    }
+
+    fn reseed(&mut self, seed: Seed) {
+        self.world.reseed(seed);
+    }
+
+    fn cancel_fault(&mut self, position: usize) -> bool {
+        self.world.cancel_fault(position)
+    }
+
+    fn cancel_faults(&mut self) {
+        self.world.cancel_faults();
+    }
+
+    fn add_faults(&mut self, schedule: &Schedule) -> Result<(), FaultError> {
+        add_faults(&mut self.world, schedule)
+    }
+
+    fn finish(mut self: Box<Self>) -> RunResult {
+        let end = self.go(self.horizon, u64::MAX).expect("a run ends at its horizon at the latest");
+        RunResult {
+            surviving: (self.surviving)(&self.world),
+            faults: self.world.delivered_faults().to_vec(),
+            log: self.world.log_entries().to_vec(),
+            record: self.world.record(end),
+        }
+    }
+}
+
+impl<P: Process, S> std::fmt::Debug for WorldExecution<P, S> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("WorldExecution")
+            .field("now", &self.world.now())
+            .field("events", &self.world.events())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sim_core::SimDuration;
+
+    use super::*;
+    use crate::case::Case;
+    use crate::family::{System, build};
+    use crate::testing::{Small, case, scenario_text};
+
+    fn subject() -> (Case, Box<dyn System>, Schedule) {
+        let case = case(&scenario_text("async"));
+        let system = build(&[&Small], &case).unwrap();
+        let schedule = case.scenario.schedule(Seed(4));
+        (case, system, schedule)
+    }
+
+    fn at(seconds: u64) -> SimTime {
+        SimTime::ZERO + SimDuration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_run_in_steps_is_the_run_in_one_go() {
+        let (_, system, schedule) = subject();
+        let whole = system.run(Seed(4), &schedule, LogLevel::Story);
+        let mut steps = system.start(Seed(4), &schedule, LogLevel::Story);
+        assert_eq!(steps.advance_events(10), None);
+        assert_eq!(steps.events(), 10);
+        for seconds in [1, 25, 59] {
+            assert_eq!(steps.advance(at(seconds)), None);
+            assert_eq!(steps.now(), at(seconds));
+        }
+        assert!(!steps.marks().is_empty() && !steps.delivered_faults().is_empty());
+        let fork = steps.fork();
+        assert_eq!(steps.advance(at(1_000)), Some(EndReason::Horizon));
+        assert_eq!((steps.now(), steps.digest()), (steps.horizon(), whole.record.digest));
+        assert_eq!(steps.finish(), whole);
+        assert_eq!(fork.finish(), whole, "a fork has the history of the run that it was taken from");
+    }
+
+    #[test]
+    fn a_fork_goes_another_way_and_its_origin_does_not() {
+        let (_, system, schedule) = subject();
+        let whole = system.run(Seed(4), &schedule, LogLevel::Off);
+        let mut run = system.start(Seed(4), &schedule, LogLevel::Off);
+        run.advance(at(10));
+        let futures = [1, 2, 1].map(|seed| {
+            let mut fork = run.fork();
+            fork.reseed(Seed(seed));
+            fork.finish().record.digest
+        });
+        assert_eq!(futures[0], futures[2]);
+        assert_ne!(futures[0], futures[1]);
+        let mut spared = run.fork();
+        assert!(spared.cancel_fault(0));
+        assert!(!spared.cancel_fault(0), "it is cancelled already");
+        assert!(spared.finish().faults.is_empty());
+        let mut cancelled = run.fork();
+        cancelled.cancel_faults();
+        cancelled.add_faults(&schedule).unwrap();
+        assert_eq!(cancelled.finish().faults.len(), 1, "the added one");
+        assert_eq!(run.finish(), whole);
+    }
+
+    #[test]
+    fn a_run_out_of_its_budget_goes_no_further() {
+        let text = scenario_text("async").replace("horizon", "event_budget = 1000\nhorizon");
+        let case = case(&text);
+        let system = build(&[&Small], &case).unwrap();
+        let mut run = system.start(Seed(4), &case.scenario.schedule(Seed(4)), LogLevel::Off);
+        assert_eq!(run.advance_events(999), None);
+        assert_eq!(run.advance_events(2_000), Some(EndReason::EventBudget));
+        assert_eq!(run.advance(at(60)), Some(EndReason::EventBudget));
+        assert_eq!(run.finish().record.events, 1_000);
+    }
+}
