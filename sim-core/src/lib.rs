@@ -31,7 +31,7 @@ pub use fault::{Direction, Fault, Schedule, ScheduledFault, Target, Trigger};
 pub use guard::{PanicQuiet, run_guarded};
 pub use id::{ConnectionId, HostId, OperationId, ProcessId, SyncId, VolumeId};
 pub use network::{ConnectOptions, KeepAlive};
-pub use process::{ConnectionEvent, Context, Origin, Probe, Process};
+pub use process::{ConnectionEvent, Context, Origin, Probe, Process, StateProbe};
 pub use random::{Probability, Seed, Stream};
 pub use record::{
     Completion, EndReason, Mark, MarkKind, Operation, OperationKind, Outcome, Record, Violation,

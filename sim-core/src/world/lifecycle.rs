@@ -21,6 +21,9 @@ impl<P: Process> World<P> {
         let spec = kernel.processes[process.index()].spec.clone();
         let mut context = NativeContext { kernel, me: process };
         self.states[process.index()] = Some(P::boot(&spec, &mut context));
+        if self.kernel.processes[process.index()].observed {
+            self.observe(process);
+        }
     }
 
     /// SIGKILL: the kernel of the host closes the connections of the process.
@@ -43,7 +46,13 @@ impl<P: Process> World<P> {
         slot.pauses = 0;
         slot.backlog.clear();
         slot.timers.clear();
+        let observed = slot.observed;
         self.kernel.mark(Some(process), MarkKind::Stopped, 0);
+        if observed {
+            for probe in &mut self.kernel.state_probes {
+                probe.on_end(self.kernel.now, process);
+            }
+        }
         true
     }
 
