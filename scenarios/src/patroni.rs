@@ -1,6 +1,7 @@
 //! The Patroni family: from a case to a cluster, and from a seed to a run.
 
-use models::patroni::{Inputs, Load, PatroniCluster, Placement, Plan, Planted, Route};
+use models::Planted;
+use models::patroni::{Inputs, Load, PatroniCluster, Placement, Plan, Route};
 use sim_core::{Schedule, Seed, SimDuration, SimTime, run_guarded};
 
 use analysis::MeasureOptions;
@@ -8,7 +9,7 @@ use analysis::MeasureOptions;
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::family::{Family, FaultError, LogLevel, RunResult, System, add_faults};
-use crate::scenario::{EtcdHosts, Routing, TopologyPreset};
+use crate::scenario::{EtcdHosts, FaultPlan, Routing, TopologyPreset};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
 const QUIET_TAIL: SimDuration = SimDuration::from_secs(5);
@@ -35,6 +36,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
         horizon: SimTime::ZERO + scenario.horizon,
         clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
         event_budget: scenario.event_budget,
+        quiet_from: quiet_from(case),
     })
 }
 
@@ -72,6 +74,18 @@ fn plan(case: &Case, planted: Planted) -> Plan {
     }
 }
 
+/// How long after the last fault of a swarm the cluster has come to rest: two cycles longer than the slowest way down, by
+/// `primary_stop_timeout`, crash recovery or a base backup, takes.
+const SETTLING: SimDuration = SimDuration::from_secs(60);
+
+/// When the faults of a swarm are over and what they led to as well. Faults that were written by hand may last for ever.
+fn quiet_from(case: &Case) -> Option<SimTime> {
+    match &case.scenario.faults {
+        FaultPlan::Swarm(swarm, _) => Some(SimTime::ZERO + swarm.until + SETTLING),
+        FaultPlan::Written(_) => None,
+    }
+}
+
 const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
     horizon.saturating_sub(QUIET_TAIL)
 }
@@ -81,6 +95,7 @@ struct PatroniSystem {
     horizon: SimTime,
     clients_stop_at: SimTime,
     event_budget: u64,
+    quiet_from: Option<SimTime>,
 }
 
 impl System for PatroniSystem {
@@ -109,6 +124,7 @@ impl System for PatroniSystem {
             LogLevel::Story => world.log(false),
             LogLevel::Packets => world.log(true),
         }
+        self.cluster.add_conditions(&mut world, self.quiet_from);
         add_faults(&mut world, schedule).expect("the schedule was checked");
         let record = run_guarded(&mut world, self.horizon, self.event_budget);
         RunResult {

@@ -7,6 +7,7 @@ use sim_core::{HostTime, Stream};
 use super::config::Ticker;
 use super::replication::{PendingRead, Progress};
 use super::{Config, Disk, Entry, Log, LogIndex, Message, NodeId, Term};
+use crate::planted::Planted;
 
 /// What a node is at the moment.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -103,11 +104,11 @@ impl<T: Clone> Raft<T> {
             election_deadline: ticker.timeout_from(now),
             heartbeat_due: HostTime::NEVER,
             progress: vec![Progress::default(); usize::from(config.nodes)],
+            vote: if config.lacks(Planted::ForgetVote) { None } else { disk.hard_state.vote },
             config,
             ticker,
             role: Role::Follower,
             term: disk.hard_state.term,
-            vote: disk.hard_state.vote,
             leader: None,
             log,
             commit: disk.hard_state.commit.min(last),
@@ -185,7 +186,8 @@ impl<T: Clone> Raft<T> {
         let last = self.log.last_index();
         let must_sync = first_index <= last
             || (hard_state.term, hard_state.vote) != (self.written.term, self.written.vote);
-        if !must_sync || self.role == Role::Leader {
+        let answers_early = self.config.lacks(Planted::AnswerBeforeSync);
+        if !must_sync || self.role == Role::Leader || answers_early {
             self.released.extend(self.outbox.drain(..));
         } else {
             self.hold_back();
