@@ -11,6 +11,7 @@ pub mod case;
 pub mod catalogue;
 pub mod cli;
 pub mod diagnostic;
+pub mod etcd;
 pub mod exit;
 pub mod family;
 pub mod import;
@@ -25,5 +26,5 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The families whose models are part of this build.
 pub fn families() -> Vec<&'static dyn family::Family> {
-    vec![&patroni::Patroni]
+    vec![&patroni::Patroni, &etcd::Etcd]
 }

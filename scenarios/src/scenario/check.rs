@@ -28,18 +28,23 @@ pub const PATRONI_ROLES: &[&str] = &[
     "pgbouncer",
 ];
 
-/// The families that there are.
-const FAMILIES: &[&str] = &["patroni"];
+/// The roles that a fault in a cluster of etcd may aim at.
+pub const ETCD_ROLES: &[&str] = &["etcd-leader", "etcd-follower", "etcd", "client", "lock-holder"];
+
+/// The families that there are, with the roles in their systems.
+const FAMILIES: &[(&str, &[&str])] = &[("patroni", PATRONI_ROLES), ("etcd", ETCD_ROLES)];
 
 /// Checks the parts of a file and collects remarks.
 pub(super) struct Checker<'a> {
     source: &'a Arc<Source>,
     pub(super) remarks: Vec<Remark>,
+    /// The roles of the scenario's family.
+    roles: &'static [&'static str],
 }
 
 impl<'a> Checker<'a> {
     pub(super) const fn new(source: &'a Arc<Source>) -> Self {
-        Self { source, remarks: Vec::new() }
+        Self { source, remarks: Vec::new(), roles: PATRONI_ROLES }
     }
 
     pub(super) fn scenario(&mut self, raw: &RawScenario) -> Result<(), UserError> {
@@ -53,6 +58,9 @@ impl<'a> Checker<'a> {
                 format!("a horizon of {horizon} leaves nothing after the warm-up of {warmup}"),
                 format!("expected more than {warmup}"),
             ));
+        }
+        if raw.family.get_ref() == "etcd" {
+            self.nothing_of_patroni(raw)?;
         }
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;
@@ -73,15 +81,43 @@ impl<'a> Checker<'a> {
         Ok(())
     }
 
-    fn names(&self, raw: &RawScenario) -> Result<(), UserError> {
+    /// A scenario of etcd alone has no members of Patroni, no proxies and no files of theirs.
+    fn nothing_of_patroni(&self, raw: &RawScenario) -> Result<(), UserError> {
+        let (cluster, workload) = (&raw.cluster, &raw.workload);
+        let spans = [
+            ("cluster.members", cluster.members.as_ref().map(Spanned::span)),
+            ("cluster.patroni_yml", cluster.patroni_yml.as_ref().map(Spanned::span)),
+            ("cluster.patroni", cluster.patroni.as_ref().map(Spanned::span)),
+            ("workload.read_interval", workload.read_interval.as_ref().map(Spanned::span)),
+            ("workload.local_writers", workload.local_writers.as_ref().map(Spanned::span)),
+        ];
+        let flags = [
+            ("cluster.watchdog_device", cluster.watchdog_device.is_some()),
+            ("cluster.etcd_hosts", cluster.etcd_hosts.is_some()),
+            ("workload.readers", workload.readers.is_some()),
+            ("workload.routing", workload.routing.is_some()),
+        ];
+        let with_span = spans.into_iter().find_map(|(key, span)| Some((key, span?)));
+        let without = flags.into_iter().find(|(_, is_set)| *is_set).map(|(key, _)| (key, raw.family.span()));
+        let Some((key, span)) = with_span.or(without) else { return Ok(()) };
+        let message =
+            format!("`{key}` has no meaning in the family `etcd`, which has no Patroni and no proxies");
+        Err(UserError::at(Spot::new(self.source, span), message, "leave it out".to_owned()))
+    }
+
+    fn names(&mut self, raw: &RawScenario) -> Result<(), UserError> {
         let family = raw.family.get_ref().as_str();
-        if !FAMILIES.contains(&family) {
+        let known = FAMILIES.iter().find(|(name, _)| *name == family);
+        if let Some((_, roles)) = known {
+            self.roles = roles;
+        } else {
+            let names: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).collect();
             let error = self.wrong(
                 &raw.family,
                 format!("there is no family `{family}`"),
-                format!("expected one of: {}", FAMILIES.join(", ")),
+                format!("expected one of: {}", names.join(", ")),
             );
-            return Err(error.maybe_help(did_you_mean(family, FAMILIES.iter().copied())));
+            return Err(error.maybe_help(did_you_mean(family, names.iter().copied())));
         }
         let name = raw.name.get_ref();
         let parts: Vec<&str> = name.split('/').collect();
@@ -267,14 +303,14 @@ impl<'a> Checker<'a> {
         for target in fault.get_ref().targets() {
             match target {
                 Target::Role(role) | Target::HostOf(role) | Target::Every(role)
-                    if !PATRONI_ROLES.contains(&role.as_str()) =>
+                    if !self.roles.contains(&role.as_str()) =>
                 {
                     let error = self.wrong(
                         fault,
                         format!("nobody ever plays the role `{role}`"),
-                        format!("expected one of: {}", PATRONI_ROLES.join(", ")),
+                        format!("expected one of: {}", self.roles.join(", ")),
                     );
-                    return Err(error.maybe_help(did_you_mean(role, PATRONI_ROLES.iter().copied())));
+                    return Err(error.maybe_help(did_you_mean(role, self.roles.iter().copied())));
                 }
                 Target::SameAs(other) => match position {
                     Some(position) => self.comes_before(fault, *other, position)?,
