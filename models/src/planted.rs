@@ -52,8 +52,8 @@ planted! {
     /// Raft: a leader commits what it has, whether or not its own part is durable, counting itself at once. Breaks Leader
     /// Completeness when it loses power (thesis, 10.2.1 allows writing in parallel, not counting before).
     CountUnsyncedEntries = "count-unsynced-entries",
-    /// Raft: a leader commits entries of an older term as soon as a majority holds them. Breaks Leader Completeness
-    /// (thesis, figure 3.7; figure 8 of the paper).
+    /// Raft: a leader does not begin its term with an empty entry, and commits entries of an older term as soon as a
+    /// majority holds them. Breaks Leader Completeness (thesis, figure 3.7; figure 8 of the paper).
     CommitOlderTerms = "commit-older-terms",
     /// Raft: a voter does not compare logs. Breaks Leader Completeness (thesis, 3.6.1).
     VoteWithoutLogCheck = "vote-without-log-check",

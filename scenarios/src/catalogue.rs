@@ -17,6 +17,7 @@ macro_rules! embed {
 /// File names, relative to the catalogue, and texts; sorted by the names of the scenarios.
 const SCENARIOS: &[(&str, &str)] = embed![
     "etcd/swarm.toml",
+    "etcd/swarm-regions.toml",
     "patroni/cut-from-replicas-then-crash-async.toml",
     "patroni/cut-from-replicas-then-crash-sync.toml",
     "patroni/etcd-leader-crash-async.toml",

@@ -88,6 +88,8 @@ pub struct Raft<T> {
     pub(super) written: HardState,
     /// The last entry of the write under way.
     writing: Option<LogIndex>,
+    /// Term and vote that are known to be durable.
+    durable: (Term, Option<NodeId>),
 }
 
 impl<T: Clone> Raft<T> {
@@ -127,6 +129,7 @@ impl<T: Clone> Raft<T> {
             stable: last,
             written: disk.hard_state,
             writing: None,
+            durable: (disk.hard_state.term, disk.hard_state.vote),
         }
     }
 
@@ -209,6 +212,8 @@ impl<T: Clone> Raft<T> {
             return;
         };
         self.stable = self.stable.max(last);
+        // Only one write is under way at a time, and what needs no sync changes neither of the two.
+        self.durable = (self.written.term, self.written.vote);
         self.released.extend(self.held.drain(..));
         self.count_own_vote(now, random);
         if self.role == Role::Leader {
@@ -281,6 +286,11 @@ impl<T: Clone> Raft<T> {
     /// Its log.
     pub fn log(&self) -> &Log<T> {
         &self.log
+    }
+
+    /// Term and vote that are known to be durable: what it has promised to others.
+    pub fn durable(&self) -> (Term, Option<NodeId>) {
+        self.durable
     }
 
     /// Term, vote and commit index.

@@ -192,7 +192,9 @@ impl<T: Clone> Raft<T> {
         self.forget_reads();
         let next = self.log.last_index() + 1;
         self.progress.fill(Progress::from(next));
-        self.log.push(Entry { term: self.term, payload: None });
+        if !self.config.lacks(Planted::CommitOlderTerms) {
+            self.log.push(Entry { term: self.term, payload: None });
+        }
         self.broadcast_append();
     }
 

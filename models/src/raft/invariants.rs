@@ -4,13 +4,15 @@
 //! | condition | property |
 //! |---|---|
 //! | `voted-twice` | a node gives one vote in a term (3.4) |
+//! | `promise-forgotten` | term and vote, once durable, outlive a restart (3.8) |
+//! | `older-term-committed` | a leader counts replicas of entries of its own term only (3.6.2) |
 //! | `two-leaders-in-one-term` | Election Safety |
 //! | `committed-entries-differ` | State Machine Safety |
 //! | `leader-lacks-committed-entry` | Leader Completeness |
 //!
 //! Log Matching is not compared entry by entry, which would cost a pass over all logs; where it is broken, entries that
 //! are committed differ. Nor is it an error here that a node holds less after a restart than before: what it had not
-//! synced it may lose, and what it had promised before shows as one of the four.
+//! synced it may lose, and what it had promised before shows as one of these.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +24,8 @@ use super::{Entry, LogIndex, NodeId, Raft, Role, Term};
 #[derive(Clone, Debug, Default)]
 pub struct RaftSafety {
     nodes: BTreeMap<NodeId, Seen>,
+    /// Term and vote that were durable at the last look, whether the node still runs or not.
+    promises: BTreeMap<NodeId, (Term, Option<NodeId>)>,
     leaders: BTreeMap<Term, NodeId>,
     /// Everything that some node has held for committed, by index from 1.
     committed: Vec<Committed>,
@@ -35,6 +39,7 @@ struct Seen {
     vote: Option<NodeId>,
     role: Role,
     commit: LogIndex,
+    durable: (Term, Option<NodeId>),
 }
 
 /// An entry that some node has held for committed.
@@ -61,6 +66,7 @@ impl RaftSafety {
             vote: hard_state.vote,
             role: raft.role(),
             commit: hard_state.commit,
+            durable: raft.durable(),
         };
         let before = self.nodes.insert(raft.me(), now);
         if before == Some(now) {
@@ -68,6 +74,23 @@ impl RaftSafety {
         }
         self.newest = self.newest.max(now.term);
         let me = raft.me();
+        let promised = self.promises.insert(me, now.durable);
+        if before.is_none()
+            && let Some((term, vote)) = promised
+            && (now.term < term || (now.term == term && now.vote != vote))
+        {
+            let detail = format!("{me:?} had voted for {vote:?} in term {term}, and starts in {}", now.term);
+            return Some(Violation { at, name: "promise-forgotten", detail });
+        }
+        let commits = |before: Seen| before.role == Role::Leader && before.commit < now.commit;
+        if now.role == Role::Leader
+            && before.is_some_and(commits)
+            && raft.log().term_at(now.commit) != Some(now.term)
+        {
+            let detail =
+                format!("{me:?} leads in term {} and commits entry {} of another", now.term, now.commit);
+            return Some(Violation { at, name: "older-term-committed", detail });
+        }
         if let Some(before) = before
             && before.term == now.term
             && let (Some(first), Some(second)) = (before.vote, now.vote)
