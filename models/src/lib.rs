@@ -7,11 +7,15 @@
 //! | [`postgres`] | PostgreSQL with streaming replication | `patroni` |
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
 //! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
+//! | [`planted`] | bugs that tests switch on in any of them | tests |
 //!
 //! Nothing here opens a file, knows a scenario or computes a statistic.
 
 pub mod etcd;
 pub mod patroni;
+pub mod planted;
 pub mod postgres;
 pub mod raft;
 pub mod routing;
+
+pub use planted::Planted;

@@ -16,6 +16,8 @@ macro_rules! embed {
 
 /// File names, relative to the catalogue, and texts; sorted by the names of the scenarios.
 const SCENARIOS: &[(&str, &str)] = embed![
+    "etcd/swarm.toml",
+    "etcd/swarm-regions.toml",
     "patroni/cut-from-replicas-then-crash-async.toml",
     "patroni/cut-from-replicas-then-crash-sync.toml",
     "patroni/etcd-leader-crash-async.toml",
@@ -24,6 +26,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/etcd-leader-disk-slow-sync.toml",
     "patroni/etcd-quorum-lost-async.toml",
     "patroni/etcd-quorum-lost-sync.toml",
+    "patroni/former-primary-wakes-sync.toml",
+    "patroni/lagging-replica-async.toml",
     "patroni/patroni-killed-async.toml",
     "patroni/patroni-killed-sync.toml",
     "patroni/postgres-crash-async.toml",
@@ -47,6 +51,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/seed-003-primary-host-crash.toml",
     "patroni/standby-wal-rot-sync.toml",
     "patroni/swarm-async.toml",
+    "patroni/swarm-etcd-outages.toml",
+    "patroni/swarm-one-primary.toml",
     "patroni/swarm-sync.toml",
     "patroni/switchover-async.toml",
     "patroni/switchover-sync.toml",

@@ -12,6 +12,7 @@ pub mod case;
 pub mod catalogue;
 pub mod cli;
 pub mod diagnostic;
+pub mod etcd;
 pub mod execution;
 pub mod exit;
 pub mod explain;
@@ -33,5 +34,5 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The families whose models are part of this build.
 pub fn families() -> Vec<&'static dyn family::Family> {
-    vec![&patroni::Patroni]
+    vec![&patroni::Patroni, &etcd::Etcd]
 }

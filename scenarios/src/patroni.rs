@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use models::patroni::{ClusterProcess, Inputs, Load, PatroniCluster, Placement, Plan, Planted, Route};
+use models::Planted;
+use models::patroni::{ClusterProcess, Inputs, Load, PatroniCluster, Placement, Plan, Route};
 use sim_core::{Schedule, Seed, SimDuration, SimTime, World};
 
 use analysis::MeasureOptions;
@@ -11,7 +12,7 @@ use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::execution::{Execution, WorldExecution};
 use crate::family::{Family, FaultError, LogLevel, System, add_faults};
-use crate::scenario::{EtcdHosts, Routing, TopologyPreset};
+use crate::scenario::{EtcdHosts, FaultPlan, Routing, TopologyPreset};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
 const QUIET_TAIL: SimDuration = SimDuration::from_secs(5);
@@ -38,6 +39,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
         horizon: SimTime::ZERO + scenario.horizon,
         clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
         event_budget: scenario.event_budget,
+        quiet_from: quiet_from(case),
     })
 }
 
@@ -75,6 +77,18 @@ fn plan(case: &Case, planted: Planted) -> Plan {
     }
 }
 
+/// How long after the last fault of a swarm the cluster has come to rest: two cycles longer than the slowest way down, by
+/// `primary_stop_timeout`, crash recovery or a base backup, takes.
+const SETTLING: SimDuration = SimDuration::from_secs(60);
+
+/// When the faults of a swarm are over and what they led to as well. Faults that were written by hand may last for ever.
+fn quiet_from(case: &Case) -> Option<SimTime> {
+    match &case.scenario.faults {
+        FaultPlan::Swarm(swarm, _) => Some(SimTime::ZERO + swarm.until + SETTLING),
+        FaultPlan::Written(_) => None,
+    }
+}
+
 const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
     horizon.saturating_sub(QUIET_TAIL)
 }
@@ -84,6 +98,7 @@ struct PatroniSystem {
     horizon: SimTime,
     clients_stop_at: SimTime,
     event_budget: u64,
+    quiet_from: Option<SimTime>,
 }
 
 impl System for PatroniSystem {
@@ -108,7 +123,8 @@ impl System for PatroniSystem {
     fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
         let cluster = Arc::clone(&self.cluster);
         let surviving = move |world: &World<ClusterProcess>| cluster.surviving(world);
-        let world = self.cluster.world(seed);
+        let mut world = self.cluster.world(seed);
+        self.cluster.add_conditions(&mut world, self.quiet_from);
         Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
     }
 }

@@ -33,7 +33,7 @@ pub use fault::{
 pub use guard::{PanicQuiet, advance_guarded, is_livelock, run_guarded};
 pub use id::{ConnectionId, HostId, OperationId, ProcessId, SyncId, VolumeId};
 pub use network::{ConnectOptions, KeepAlive};
-pub use process::{ConnectionEvent, Context, Origin, Probe, Process};
+pub use process::{ConnectionEvent, Context, Origin, Probe, Process, StateProbe};
 pub use random::{Probability, Seed, Stream};
 pub use record::{
     Completion, EndReason, Mark, MarkKind, Operation, OperationKind, Outcome, Record, Violation,

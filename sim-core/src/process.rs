@@ -9,7 +9,7 @@
 //!    in line may still be cancelled or moved.
 //! 4. What the handler asks for through its [`Context`] takes effect in the order in which it asks. Packets, syncs
 //!    and timers come back as later events, never within the same call.
-//! 5. Probes see the marks that the handler left; a violation ends the run.
+//! 5. Probes see the marks that the handler left, and state probes the state of the process; a violation ends the run.
 //!
 //! A handler takes no time. Where the real software takes time to do something, the model says so with a timer.
 //! Apart from the context, a handler has its own state and its argument: no clock, no thread, no file, no global.
@@ -22,9 +22,9 @@ use std::hash::Hash;
 use crate::id::{ConnectionId, OperationId, ProcessId, SyncId};
 use crate::network::ConnectOptions;
 use crate::random::Stream;
-use crate::record::{Completion, MarkKind, OperationKind};
+use crate::record::{Completion, MarkKind, OperationKind, Violation};
 use crate::storage::{Storage, StorageFailure};
-use crate::time::{HostTime, SimDuration, WallTime};
+use crate::time::{HostTime, SimDuration, SimTime, WallTime};
 
 /// A role of a protocol: a value with handlers.
 pub trait Process: Clone + Debug + Sized {
@@ -218,13 +218,42 @@ pub trait Context<P: Process> {
 /// A condition over marks that must hold at every instant of a run.
 pub trait Probe: Debug + Send + Sync {
     /// Looks at the next mark. Returns the violation, if it completes one.
-    fn on_mark(&mut self, mark: &crate::record::Mark) -> Option<crate::record::Violation>;
+    fn on_mark(&mut self, mark: &crate::record::Mark) -> Option<Violation>;
 
     /// A copy with the same state: worlds are cloned with their probes.
     fn clone_box(&self) -> Box<dyn Probe>;
 }
 
 impl Clone for Box<dyn Probe> {
+    fn clone(&self) -> Self {
+        self.clone_box()
+    }
+}
+
+/// A condition over the states of processes that must hold at every instant of a run.
+///
+/// It is told of a process after each of its handlers. That is once an event, so an implementation leaves at once when
+/// nothing changed that it is about. It sees everything and changes nothing: no digest knows whether it was there.
+pub trait StateProbe<P: Process>: Debug + Send + Sync {
+    /// Looks at a process whose handler has just returned, and at its volume. Returns the violation, if there is one.
+    fn on_state(
+        &mut self,
+        at: SimTime,
+        process: ProcessId,
+        state: &P,
+        storage: &P::Storage,
+    ) -> Option<Violation>;
+
+    /// The process ended: it was killed, or its host lost power.
+    fn on_end(&mut self, at: SimTime, process: ProcessId) {
+        let _ = (at, process);
+    }
+
+    /// A copy with the same state: worlds are cloned with their probes.
+    fn clone_box(&self) -> Box<dyn StateProbe<P>>;
+}
+
+impl<P: Process> Clone for Box<dyn StateProbe<P>> {
     fn clone(&self) -> Self {
         self.clone_box()
     }

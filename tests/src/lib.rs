@@ -1,5 +1,7 @@
 //! What the suites share: scenarios from files and from the catalogue, the command in this process, and folders.
 
+pub mod planted;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -7,6 +7,7 @@ use sim_core::Context;
 use super::pending::{Asker, Pending, Stage, Work};
 use super::server::{Server, Timer};
 use super::{Answer, Command, Failure, LeaseId, Mutation, Packet, Proposal, Request};
+use crate::planted::Planted;
 
 impl Server {
     /// Applies what is committed and durable here. True if that was anything.
@@ -18,6 +19,13 @@ impl Server {
             match payload {
                 Some(proposal) => self.apply(context, &proposal),
                 None if self.is_leader() && term == self.raft.term() => {
+                    self.lessor.promote(context.monotonic(), self.spec.election_timeout);
+                    if self.spec.lacks(Planted::LeaseNotExtended) {
+                        self.lessor.expire_all(context.monotonic());
+                    }
+                    self.arm_lease_scan(context);
+                }
+                None if self.spec.lacks(Planted::FollowerExpiresLeases) => {
                     self.lessor.promote(context.monotonic(), self.spec.election_timeout);
                     self.arm_lease_scan(context);
                 }
@@ -60,7 +68,8 @@ impl Server {
         let Request::Txn { compare, then, otherwise } = request else {
             unreachable!("only transactions are proposed as such");
         };
-        let succeeded = compare.iter().all(|compare| self.store.holds(compare));
+        let succeeded = compare.iter().all(|compare| self.store.holds(compare))
+            || self.spec.lacks(Planted::CompareIgnored);
         let mutations = if succeeded { then } else { otherwise };
         let lease_exists = |mutation: &Mutation| match mutation {
             Mutation::Put { lease: Some(lease), .. } => self.lessor.exists(*lease),
@@ -71,7 +80,9 @@ impl Server {
         }
         for mutation in mutations {
             let (Mutation::Put { key, .. } | Mutation::Delete { key }) = mutation;
-            if let Some(lease) = self.store.lease_of(key) {
+            if let Some(lease) = self.store.lease_of(key)
+                && !self.spec.lacks(Planted::KeepOldLease)
+            {
                 self.lessor.detach(lease, key);
             }
             if let Mutation::Put { key, lease: Some(lease), .. } = mutation {
@@ -126,11 +137,12 @@ impl Server {
 
     /// Revokes what has expired, if this member is sure that it leads.
     pub(super) fn scan_leases(&mut self, context: &mut impl Context<Self>) {
-        if !self.is_leader() {
+        let any_member = self.spec.lacks(Planted::FollowerExpiresLeases);
+        if !self.is_leader() && !any_member {
             return;
         }
         let now = context.monotonic();
-        if self.doubts_leadership(now) {
+        if self.doubts_leadership(now) && !any_member {
             let number = self.take_number();
             let deadline = now + self.spec.request_timeout();
             let pending = Pending {
@@ -150,7 +162,7 @@ impl Server {
                 command: Command::Revoke { lease },
             };
             // If it is lost with the leadership, the next leader counts anew.
-            let _ = self.raft.propose(Arc::new(proposal));
+            let _ = self.propose(context, &Arc::new(proposal));
         }
         self.arm_lease_scan(context);
     }

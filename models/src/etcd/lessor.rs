@@ -49,6 +49,19 @@ impl Lessor {
         self.leases.contains_key(&lease)
     }
 
+    /// The time to live of a lease, zero if there is none.
+    pub(super) fn ttl(&self, lease: LeaseId) -> SimDuration {
+        self.leases.get(&lease).map_or(SimDuration::ZERO, |lease| lease.ttl)
+    }
+
+    /// All leases have expired (a planted bug).
+    pub(super) fn expire_all(&mut self, now: HostTime) {
+        for lease in self.leases.values_mut() {
+            lease.expires_at = now;
+            lease.revoke_at = now;
+        }
+    }
+
     pub(super) fn grant(&mut self, lease: LeaseId, ttl: SimDuration, now: HostTime) {
         let expires_at = if self.is_primary { now + ttl } else { HostTime::NEVER };
         let granted = Lease { ttl, expires_at, revoke_at: expires_at, keys: BTreeSet::new() };

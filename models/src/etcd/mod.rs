@@ -63,12 +63,20 @@
 //! - A request that the server gives up is answered `Unavailable` if the leader changed meanwhile, else
 //!   `DeadlineExceeded`.
 //!
+//! # Clients
+//!
+//! [`Client`] puts etcd to the test alone, without Patroni; [`EtcdCluster`] is a cluster with such clients, and
+//! [`invariants`] says what must always hold in it.
+//!
 //! # Roles for faults
 //!
 //! `etcd` (any member), `etcd-leader` (a member that believes it leads: during a partition there may be two),
 //! `etcd-follower` (the others).
 
 mod apply;
+mod client;
+mod cluster;
+pub mod invariants;
 mod lessor;
 mod links;
 mod packet;
@@ -83,6 +91,8 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+pub use client::{Ask, Client, ClientSpec, ClientTimer, Done, Watched, Work};
+pub use cluster::{EtcdCluster, EtcdPlan, EtcdProcess, EtcdProcessSpec, EtcdProcessTimer};
 pub use packet::{
     Answer, Compare, Event, Failure, Key, KeyValue, LeaseId, Mutation, Packet, Request, Response, Value,
 };

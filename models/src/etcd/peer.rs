@@ -18,6 +18,13 @@ pub struct Proposal {
     pub command: Command,
 }
 
+impl Proposal {
+    /// What tells it apart from all others: numbers are random at each boot of a member and count on from there.
+    pub fn identity(&self) -> u64 {
+        self.number ^ (self.origin.index() as u64).rotate_right(8)
+    }
+}
+
 /// What an entry of the log changes.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Command {

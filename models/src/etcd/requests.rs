@@ -9,6 +9,7 @@ use super::pending::{Asker, Pending, Stage, Work};
 use super::server::{Server, Timer};
 use super::watch::Watch;
 use super::{Answer, Command, Failure, Key, LeaseId, PeerMessage, Proposal, Renewal, Request};
+use crate::planted::Planted;
 use crate::raft::NodeId;
 
 /// A failed renewal at the leader is tried again after this (`v3_server.go: LeaseRenew`).
@@ -40,7 +41,9 @@ impl Server {
             Request::KeepAlive { lease } => {
                 self.begin_keep_alive(context, asker, *lease);
             }
-            Request::Range { prefix, linearizable: true } => self.begin_read(context, asker, prefix),
+            Request::Range { prefix, linearizable: true } if !self.spec.lacks(Planted::ReadLocally) => {
+                self.begin_read(context, asker, prefix);
+            }
             Request::Range { prefix, .. } => {
                 let entries = self.store.range(prefix).collect();
                 self.respond(context, connection, id, Ok(Answer::Range { entries }));
@@ -49,6 +52,7 @@ impl Server {
                 self.respond(context, connection, id, Ok(Answer::Watching));
                 let next_revision = match *from_revision {
                     0 => self.store.revision() + 1,
+                    _ if self.spec.lacks(Planted::WatchFromNow) => self.store.revision() + 1,
                     from => from,
                 };
                 let mut watch = Watch { connection, id, prefix: Arc::clone(prefix), next_revision };
@@ -96,7 +100,7 @@ impl Server {
     }
 
     /// Hands a proposal to the leader. False if there is none: then it waits for one.
-    fn propose(&mut self, context: &mut impl Context<Self>, proposal: &Arc<Proposal>) -> bool {
+    pub(super) fn propose(&mut self, context: &mut impl Context<Self>, proposal: &Arc<Proposal>) -> bool {
         match self.raft.leader() {
             None => false,
             Some(leader) if leader == self.raft.me() => self.raft.propose(Arc::clone(proposal)).is_ok(),
@@ -164,7 +168,8 @@ impl Server {
                 self.set_stage(number, stage);
                 return;
             }
-            if self.doubts_leadership(now) && !was_confirming {
+            let confirms = !self.spec.lacks(Planted::RenewUnconfirmed);
+            if self.doubts_leadership(now) && !was_confirming && confirms {
                 self.set_stage(number, Stage::Confirming);
                 self.raft.request_read(number);
                 context.set_timer(Timer::ReadRetry, READ_RETRY);
@@ -175,6 +180,10 @@ impl Server {
                     self.retry_keep_alive(context, number);
                 }
                 Renew::Done(renewal) => self.finish_keep_alive(context, number, renewal),
+                Renew::AwaitRevocation if self.spec.lacks(Planted::RenewExpiredLease) => {
+                    let ttl = self.lessor.ttl(lease);
+                    self.finish_keep_alive(context, number, Renewal::Renewed(ttl));
+                }
                 Renew::AwaitRevocation => self.set_stage(number, Stage::AwaitingRevocation),
             }
             return;

@@ -259,7 +259,8 @@ impl Process for Server {
         let position = spec.peers.iter().position(|peer| *peer == me);
         let me = NodeId(position.expect("a member is listed among its peers") as u8);
         let timing = Timing::Ticks { tick: spec.heartbeat_interval, election_ticks: spec.election_ticks() };
-        let config = Config::etcd(me, spec.peers.len() as u8, timing, spec.pre_vote);
+        let mut config = Config::etcd(me, spec.peers.len() as u8, timing, spec.pre_vote);
+        config.planted = spec.planted;
         let disk = context.storage().clone();
         let raft = Raft::new(config, &disk, now, context.random());
         let phase = SimDuration::from_nanos(context.random().below(SCAN_INTERVAL.as_nanos()));

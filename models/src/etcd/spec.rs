@@ -2,6 +2,8 @@
 
 use sim_core::{ProcessId, SimDuration};
 
+use crate::planted::Planted;
+
 /// The command line of a member.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -13,6 +15,8 @@ pub struct Spec {
     pub election_timeout: SimDuration,
     /// `--pre-vote`: true since 3.5, false in 3.4.
     pub pre_vote: bool,
+    /// A rule that a test switches off.
+    pub planted: Planted,
 }
 
 impl Spec {
@@ -23,7 +27,13 @@ impl Spec {
             heartbeat_interval: SimDuration::from_millis(100),
             election_timeout: SimDuration::from_millis(1_000),
             pre_vote: true,
+            planted: Planted::Nothing,
         }
+    }
+
+    /// True if this rule is switched off.
+    pub(super) fn lacks(&self, rule: Planted) -> bool {
+        self.planted == rule
     }
 
     /// `--election-timeout` in ticks.

@@ -50,7 +50,7 @@ impl Store {
     }
 
     /// Every change from a revision on, with its revision.
-    pub(super) fn history_from(&self, revision: u64) -> &[(u64, Event)] {
+    pub fn history_from(&self, revision: u64) -> &[(u64, Event)] {
         let start = self.history.partition_point(|(at, _)| *at < revision);
         &self.history[start..]
     }

@@ -12,13 +12,15 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, Topology, World,
-    WorldBuilder, ZoneRef,
+    Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology,
+    World, WorldBuilder, ZoneRef,
 };
 
+use super::invariants::Watched;
 use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
-use super::{Configuration, Inputs, LinkInputs, Packet, Planted, RestPath};
+use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode};
+use crate::planted::Planted;
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
     OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work,
@@ -152,6 +154,8 @@ pub struct PatroniCluster {
     builder: WorldBuilder<ClusterProcess>,
     cluster: Cluster,
     clients: Vec<ProcessId>,
+    scope: String,
+    synchronous: bool,
 }
 
 impl PatroniCluster {
@@ -189,12 +193,31 @@ impl PatroniCluster {
         let cluster = add_cluster(&mut builder, &etcd_hosts, &member_hosts, &plan.inputs.disk_sync, &options);
         let clients = Clients { builder: &mut builder, plan, members: &cluster.members, app, number: 0 }
             .add(&member_hosts);
-        Self { builder, cluster, clients }
+        Self {
+            builder,
+            cluster,
+            clients,
+            scope: plan.configuration.scope.clone(),
+            synchronous: plan.configuration.synchronous_mode == SynchronousMode::On,
+        }
     }
 
     /// The world of a seed at its first instant.
     pub fn world(&self, seed: Seed) -> World<ClusterProcess> {
         self.builder.build(seed)
+    }
+
+    /// Adds to a world of this cluster what must always hold in it ([`super::invariants`]). From `quiet_from` on nothing
+    /// is wrong any more, and has not been for long enough to recover; none if that never comes.
+    pub fn add_conditions(&self, world: &mut World<ClusterProcess>, quiet_from: Option<SimTime>) {
+        Watched {
+            etcd: Arc::clone(&self.cluster.etcd),
+            members: Arc::clone(&self.cluster.members),
+            scope: self.scope.clone(),
+            synchronous: self.synchronous,
+            quiet_from,
+        }
+        .add_to(world);
     }
 
     /// The processes whose marks tell about the cluster: members and their servers.

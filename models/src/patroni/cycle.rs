@@ -26,6 +26,7 @@ use super::rest::RoundPurpose;
 use super::synchronous::SyncStep;
 use super::task::Task;
 use crate::etcd::Mutation;
+use crate::planted::Planted;
 use crate::postgres::{Lsn, Status, Timeline};
 
 /// Where the HA loop is.
@@ -169,7 +170,8 @@ impl Member {
     /// etcd did not answer (`_handle_dcs_error`).
     pub(super) fn on_dcs_error(&mut self, context: &mut impl Context<Self>) {
         // The status may be of an earlier cycle; the role has not changed without the loop.
-        if self.is_primary(context) && !matches!(self.task, Some(Task::Demote(_))) {
+        let goes_on = self.spec.lacks(Planted::StayWithoutDcs);
+        if self.is_primary(context) && !matches!(self.task, Some(Task::Demote(_))) && !goes_on {
             context.note(|| "demoting self because DCS is not accessible and I was a leader".to_owned());
             self.demote(context, DemoteMode::Offline);
         } else {

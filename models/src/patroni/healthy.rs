@@ -13,6 +13,7 @@ use super::packet::MemberReport;
 use super::rest::RoundPurpose;
 use super::task::Task;
 use crate::etcd::Mutation;
+use crate::planted::Planted;
 use crate::postgres::{Control, MemberId};
 
 impl Member {
@@ -158,6 +159,9 @@ impl Member {
     /// Somebody else leads: follows it.
     pub(super) fn follow(&mut self, context: &mut impl Context<Self>) {
         self.switchover_requested = false;
+        if self.is_primary(context) && self.spec.lacks(Planted::StayWithoutLock) {
+            return self.finish_cycle(context);
+        }
         if self.is_primary(context) {
             context.note(|| "demoting self because I do not have the lock and I was a leader".to_owned());
             return self.demote(context, DemoteMode::ImmediateNoLock);

@@ -23,6 +23,7 @@ use super::cycle::Cycle;
 use super::dcs::{Effort, Finished, LeaderKey};
 use super::member::Member;
 use crate::etcd::{Answer, Compare, Failure, Mutation, Request, Response, Value};
+use crate::planted::Planted;
 
 /// What a call to etcd is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -105,7 +106,7 @@ impl Member {
             _ => Compare::CreateRevision(leader.clone(), 0),
         };
         let request = Request::Txn {
-            compare: vec![compare],
+            compare: if self.spec.lacks(Planted::BlindPut) { Vec::new() } else { vec![compare] },
             then: vec![Mutation::Put { key: leader, value: name, lease: self.lease }],
             otherwise: Vec::new(),
         };
@@ -158,6 +159,11 @@ impl Member {
         step: LockStep,
         response: Option<&Response>,
     ) {
+        if let Goal::Renew(after) = goal
+            && self.spec.lacks(Planted::SkipLeaseCheck)
+        {
+            return self.on_renewed(context, after);
+        }
         let Some(response) = response else {
             context.note(|| "Error communicating with DCS".to_owned());
             if goal == Goal::Member {
@@ -210,12 +216,17 @@ impl Member {
 
     /// Gives the lock back, if it is still this member's.
     pub(super) fn release_lock(&mut self, context: &mut impl Context<Self>) {
+        let request = self.release_request();
+        self.client.call(context, Purpose::Release, request, Effort::Retried);
+    }
+
+    /// The request that gives the lock back.
+    pub(super) fn release_request(&self) -> Request {
         let leader = Arc::clone(&self.keys.leader);
-        let request = Request::Txn {
+        Request::Txn {
             compare: vec![Compare::Value(leader.clone(), self.name().into())],
             then: vec![Mutation::Delete { key: leader }],
             otherwise: Vec::new(),
-        };
-        self.client.call(context, Purpose::Release, request, Effort::Retried);
+        }
     }
 }

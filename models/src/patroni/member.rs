@@ -14,12 +14,12 @@ use super::inputs::InputSamplers;
 use super::local::Local;
 use super::lock::Purpose;
 use super::packet::{Packet, Rest};
-use super::planted::Planted;
 use super::rest::{Round, RoundPurpose};
 use super::schedule::Schedule;
 use super::synchronous::Bookkeeping;
 use super::task::Task;
 use crate::etcd::{self, LeaseId};
+use crate::planted::Planted;
 use crate::postgres::{DataDirectory, Lsn, MemberId, Status};
 
 /// What a member is started with.
@@ -65,6 +65,11 @@ impl Spec {
             .iter()
             .find(|peer| peer.member == member)
             .expect("peers holds every member that names holds")
+    }
+
+    /// True if this rule is switched off.
+    pub(super) fn lacks(&self, rule: Planted) -> bool {
+        self.planted == rule
     }
 
     /// The name of a member.
@@ -189,7 +194,7 @@ impl Member {
     fn follow_endpoint(&mut self, context: &mut impl Context<Self>) {
         let switched = std::mem::take(&mut self.client.switched);
         let exhausted = std::mem::take(&mut self.client.exhausted);
-        if switched || (exhausted && self.spec.planted != Planted::KeepWatch) {
+        if switched || (exhausted && !self.spec.lacks(Planted::KeepWatch)) {
             self.cache.rebuild(context);
         }
     }

@@ -11,6 +11,7 @@ use sim_core::{Context, SimDuration};
 use super::member::{Member, Timer};
 use super::synchronous::SyncStep;
 use super::task::Task;
+use crate::planted::Planted;
 use crate::postgres::{ClusterState, Control, Status, SyncMethod, SynchronousStandbys};
 
 /// How often the end of the promotion is looked for.
@@ -19,7 +20,7 @@ const POLL: SimDuration = SimDuration::from_secs(1);
 impl Member {
     /// Begins the promotion, if the server is a standby that answers.
     pub(super) fn promote(&mut self, context: &mut impl Context<Self>) {
-        if self.synchronous() {
+        if self.synchronous() && !self.spec.lacks(Planted::PromoteWithoutSync) {
             self.write_sync(context, SyncStep::Promoting, &[]);
         } else {
             self.promote_server(context, SynchronousStandbys::default());

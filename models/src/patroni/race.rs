@@ -7,15 +7,15 @@
 
 use std::sync::Arc;
 
-use sim_core::Context;
+use sim_core::{Context, SimDuration};
 
 use super::cycle::Cycle;
 use super::local::position_of;
 use super::lock::Goal;
 use super::member::{Member, Timer};
 use super::packet::{MemberReport, MemberRole};
-use super::planted::Planted;
 use super::rest::RoundPurpose;
+use crate::planted::Planted;
 use crate::postgres::{Lsn, MemberId};
 
 /// What the reports of the others mean for a race.
@@ -72,7 +72,8 @@ impl Member {
     /// timeline (#2787).
     fn race_as_primary(&mut self, context: &mut impl Context<Self>) {
         let timeline = self.status.as_ref().map(|status| status.timeline);
-        if timeline.is_some_and(|timeline| timeline < self.view.history.current) {
+        let is_behind = timeline.is_some_and(|timeline| timeline < self.view.history.current);
+        if is_behind && !self.spec.lacks(Planted::TakeLockBack) {
             context.note(|| "my timeline is behind the cluster's; demoting self".to_owned());
             return self.demote(context, super::demotion::DemoteMode::ImmediateNoLock);
         }
@@ -106,7 +107,7 @@ impl Member {
 
     /// `/sync` names a leader and synchronous mode is on: only those named may lead.
     pub(super) fn sync_restricts(&self) -> bool {
-        self.synchronous() && self.view.sync.leader.is_some() && self.spec.planted != Planted::IgnoreSync
+        self.synchronous() && self.view.sync.leader.is_some() && !self.spec.lacks(Planted::IgnoreSync)
     }
 
     /// All members known from the view with the last leader and from this one: also the dead leader.
@@ -123,6 +124,10 @@ impl Member {
         let own = self.status.as_ref().map_or(Lsn(0), |status| position_of(status));
         let verdict = judge(own, self.old_view.leader(), self.synchronous(), reports);
         match verdict {
+            _ if self.spec.lacks(Planted::PromoteLagging) => {
+                context.set_timer(Timer::Claim, SimDuration::ZERO);
+                self.cycle = Cycle::Claiming;
+            }
             Verdict::Healthiest => {
                 self.cycle = Cycle::Claiming;
                 let delay = self.spec.inputs.lock_request.draw(context.random());

@@ -9,6 +9,7 @@ use super::lock::{After, Goal};
 use super::member::{Member, Timer};
 use super::rest::RoundPurpose;
 use super::task::Task;
+use crate::planted::Planted;
 use crate::postgres::{
     ClusterState, ControlFile, DataRecord, Lsn, MemberId, Status, SynchronousStandbys, WalEntry, WalKind,
 };
@@ -50,7 +51,8 @@ impl Member {
             state,
             ClusterState::InProduction | ClusterState::InCrashRecovery | ClusterState::ShutDown
         );
-        if holds_lock && self.was_primary && primary {
+        let crashed = Self::crashed_as_primary(context) && self.spec.lacks(Planted::RestartAsPrimary);
+        if (holds_lock && self.was_primary && primary) || crashed {
             if self.spec.configuration.primary_start_timeout == SimDuration::ZERO {
                 self.cycle = Cycle::Polling(RoundPurpose::Candidates);
                 let candidates = self.candidates();

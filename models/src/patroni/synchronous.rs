@@ -18,6 +18,7 @@ use super::local::Waiter;
 use super::lock::Purpose;
 use super::member::{Member, Timer};
 use crate::etcd::{Answer, Compare, Mutation, Request, Response};
+use crate::planted::Planted;
 use crate::postgres::{
     Lsn, MemberId, ReplicationStatus, Status, SyncMethod, SyncState, SynchronousCommit, SynchronousStandbys,
 };
@@ -142,7 +143,10 @@ impl Member {
         let Some(status) = self.status.clone() else {
             return self.finish_cycle(context);
         };
-        let decision = decide(&status, &self.view, &self.spec.configuration, self.sync.changed_at);
+        let mut decision = decide(&status, &self.view, &self.spec.configuration, self.sync.changed_at);
+        if self.spec.lacks(Planted::ConfirmAtOnce) {
+            decision.confirmed.clone_from(&decision.picked);
+        }
         let kept: Vec<MemberId> = self
             .view
             .sync
@@ -156,6 +160,10 @@ impl Member {
             self.change_names(context, status.flushed);
         } else {
             context.note(|| "Updating synchronous privilege: removing unconfirmed standbys".to_owned());
+            if self.spec.lacks(Planted::ShrinkNamesFirst) {
+                let strict = self.spec.configuration.synchronous_mode_strict;
+                self.set_synchronous_standbys(context, standby_names(&self.sync.decision.picked, strict));
+            }
             self.write_sync(context, SyncStep::Removing, &kept);
         }
     }

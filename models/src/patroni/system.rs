@@ -14,8 +14,8 @@ use super::config::Configuration;
 use super::inputs::{InputSamplers, Inputs};
 use super::member::{Member, Peer};
 use super::packet::Packet;
-use super::planted::Planted;
 use crate::etcd;
+use crate::planted::Planted;
 use crate::postgres::{self, DataDirectory, DataRecord, MemberId};
 
 sim_core::system! {
@@ -196,6 +196,7 @@ where
     let etcd: Arc<[ProcessId]> = (0..etcd_hosts.len()).map(process).collect();
     let mut etcd_spec = etcd::Spec::new(etcd.to_vec());
     etcd_spec.pre_vote = options.etcd_pre_vote.unwrap_or(etcd_spec.pre_vote);
+    etcd_spec.planted = options.planted;
     for (index, host) in etcd_hosts.iter().enumerate() {
         let volume = builder.add_volume(*host, Disk::Etcd(etcd::Disk::default()).into(), sync_latency);
         builder.add_process(ProcessOptions {
@@ -233,6 +234,7 @@ where
                 member: peer.member,
                 parameters: Arc::clone(&parameters),
                 durations: Arc::clone(&durations),
+                planted: options.planted,
             })
             .into(),
         });

@@ -18,6 +18,7 @@ use super::{
     Answer, DataDirectory, DataRecord, Lsn, SyncMethod, SynchronousCommit, SynchronousStandbys, Timeline,
     WalEntry, WalKind, synchronous,
 };
+use crate::planted::Planted;
 
 /// The state of the commit path.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +34,8 @@ pub(super) struct CommitPath {
     pending: VecDeque<Commit>,
     /// Commits that wait for standbys: one queue for each level (written, flushed, replayed), in order of position.
     waiting: [VecDeque<Commit>; 3],
+    /// The last position that was acknowledged without reservation to a session that waits for its flush.
+    pub(super) acknowledged: Lsn,
     /// `synchronous_standby_names` as last loaded.
     pub(super) synchronous: SynchronousStandbys,
 }
@@ -52,6 +55,7 @@ impl CommitPath {
     pub(super) fn begin(&mut self, data: &DataDirectory) {
         self.timeline = data.history.current;
         self.inserted = data.wal.end();
+        self.acknowledged = Lsn(0);
     }
 
     /// Nobody gets an answer any more: sessions are terminated. Their commits stay.
@@ -91,7 +95,12 @@ impl Server {
             }
             return;
         }
-        self.commits.pending.push_back(Commit { end, connection, query, level, cancelled: false });
+        let commit = Commit { end, connection, query, level, cancelled: false };
+        if self.spec.lacks(Planted::AcknowledgeBeforeFlush) {
+            self.complete(context, commit);
+        } else {
+            self.commits.pending.push_back(commit);
+        }
         self.flush(context);
     }
 
@@ -159,7 +168,9 @@ impl Server {
         if self.commits.waiting.iter().all(VecDeque::is_empty) {
             return;
         }
-        let Some(reached) = synchronous::released(self.sending.standbys(), &self.commits.synchronous) else {
+        let any = SynchronousStandbys { method: SyncMethod::Wildcard, members: Vec::new() };
+        let rule = if self.spec.lacks(Planted::AnyStandbyCounts) { &any } else { &self.commits.synchronous };
+        let Some(reached) = synchronous::released(self.sending.standbys(), rule) else {
             return;
         };
         for queue in 0..self.commits.waiting.len() {
@@ -175,6 +186,7 @@ impl Server {
 
     /// Makes a commit visible and answers it.
     fn complete(&mut self, context: &mut impl Context<Self>, commit: Commit) {
+        self.commits.acknowledged = self.commits.acknowledged.max(commit.end);
         self.visible += 1;
         Self::answer(context, commit.connection, commit.query, Answer::Committed);
     }
@@ -210,7 +222,8 @@ impl Server {
     /// Loads `synchronous_standby_names`. When it became empty, everybody who waits is released.
     pub(super) fn apply_synchronous_standbys(&mut self, context: &mut impl Context<Self>) {
         let rule = &context.storage().settings.synchronous_standbys;
-        if *rule == self.commits.synchronous {
+        let reads_once = self.phase == Phase::Primary && self.spec.lacks(Planted::IgnoreReload);
+        if *rule == self.commits.synchronous || reads_once {
             return;
         }
         self.commits.synchronous = rule.clone();

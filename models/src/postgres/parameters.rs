@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sim_core::{Sampler, SimDuration};
 
 use super::MemberId;
+use crate::planted::Planted;
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -15,6 +16,15 @@ pub struct Spec {
     pub parameters: Arc<Parameters>,
     /// How long things take that are not modelled further, the same for all members.
     pub durations: Arc<Durations>,
+    /// A rule that a test switches off.
+    pub planted: Planted,
+}
+
+impl Spec {
+    /// True if this rule is switched off.
+    pub(super) fn lacks(&self, rule: Planted) -> bool {
+        self.planted == rule
+    }
 }
 
 /// Parameters of `postgresql.conf` that do not change while a cluster lives. The defaults are those of `PostgreSQL` 15.

@@ -6,7 +6,8 @@ use sim_core::{Context, SyncId};
 
 use super::parameters::Spec;
 use super::server::{Phase, Server, Timer};
-use super::{ClusterState, ControlFile, DataDirectory, DataRecord, Settings, WalEntry, WalKind};
+use super::{ClusterState, ControlFile, DataDirectory, DataRecord, Lsn, Settings, WalEntry, WalKind};
+use crate::planted::Planted;
 
 impl Server {
     /// The postmaster starts: the state of the data directory decides what comes.
@@ -142,9 +143,17 @@ impl Server {
         if self.phase != Phase::Promoting {
             return;
         }
+        if self.spec.lacks(Planted::EndRecoveryEarly) {
+            let end = Lsn(context.storage().wal.end().0.saturating_sub(1));
+            context.write(DataRecord::RewindTo(end));
+        }
         let data: &DataDirectory = context.storage();
         self.visible = data.rows().count() as u64;
-        let history = Arc::new(data.history.branch(data.wal.end()));
+        let history = if self.spec.lacks(Planted::SameTimeline) {
+            Arc::new(data.history.clone())
+        } else {
+            Arc::new(data.history.branch(data.wal.end()))
+        };
         let settings = Settings { standby: false, upstream: None, ..data.settings.clone() };
         // `pg_control` keeps the last checkpoint, which is on the old timeline: the reason why Patroni waits for a
         // checkpoint before it lets others rewind to this server.
@@ -160,9 +169,9 @@ impl Server {
     }
 
     /// Writes a record of the startup process, which does not go through the buffers.
-    fn append_directly(context: &mut impl Context<Self>, kind: WalKind) -> super::Lsn {
+    fn append_directly(context: &mut impl Context<Self>, kind: WalKind) -> Lsn {
         let data = context.storage();
-        let end = super::Lsn(data.wal.end().0 + kind.bytes());
+        let end = Lsn(data.wal.end().0 + kind.bytes());
         let timeline = data.history.current;
         context.write(DataRecord::AppendOne(WalEntry { end, timeline, kind }));
         end

@@ -11,9 +11,10 @@ use super::parameters::Spec;
 use super::walreceiver::WalReceiving;
 use super::walsender::WalSending;
 use super::{
-    Answer, Control, DataDirectory, Packet, Replication, ReplicationStatus, Statement, Status, StopMode,
+    Answer, Control, DataDirectory, Lsn, Packet, Replication, ReplicationStatus, Statement, Status, StopMode,
     SynchronousCommit, synchronous,
 };
+use crate::planted::Planted;
 
 /// A `PostgreSQL` server: the postmaster with all its children.
 #[derive(Clone, Debug)]
@@ -191,6 +192,17 @@ impl Process for Server {
 }
 
 impl Server {
+    /// What a primary has acknowledged to sessions that wait for its flush: the last position. None unless it accepts
+    /// writes.
+    pub fn acknowledged(&self) -> Option<Lsn> {
+        (self.phase == Phase::Primary).then_some(self.commits.acknowledged)
+    }
+
+    /// How far its WAL is durable, as far as it knows.
+    pub fn flushed(&self) -> Lsn {
+        self.sending.flushed
+    }
+
     fn on_query(
         &mut self,
         context: &mut impl Context<Self>,
@@ -246,6 +258,8 @@ impl Server {
                 self.on_start_replication(context, connection, member, timeline, from);
             }
             Replication::Reply { written, flushed, replayed } => {
+                let written_is_enough = self.spec.lacks(Planted::AcknowledgeWritten);
+                let flushed = if written_is_enough { written } else { flushed };
                 let positions = synchronous::Positions { written, flushed, replayed };
                 self.on_reply(context, connection, positions);
             }
@@ -282,7 +296,11 @@ impl Server {
             Phase::Starting { .. } => storage.settings.standby,
             Phase::Standby | Phase::Promoting | Phase::Opening { .. } | Phase::Exited => true,
         };
-        let rule = &self.commits.synchronous;
+        let rule = if self.spec.lacks(Planted::IgnoreReload) {
+            &storage.settings.synchronous_standbys
+        } else {
+            &self.commits.synchronous
+        };
         let row = |standby: &synchronous::Standby| {
             let positions = standby.positions.unwrap_or_default();
             ReplicationStatus {

@@ -7,6 +7,7 @@ use sim_core::{ConnectOptions, ConnectionId, Context, HostTime, SimDuration, Syn
 
 use super::server::{Phase, Server, Timer};
 use super::{DataRecord, Lsn, Packet, Replication, TimelineHistory, Upstream, WalEntry, WalKind};
+use crate::planted::Planted;
 
 /// A replay that takes less is part of the same instant as the flush: a row takes some 2 µs, and an event of its own for
 /// each would cost more than it tells.
@@ -201,7 +202,8 @@ impl Server {
         } else {
             context.write(DataRecord::Append(entries));
         }
-        if self.spec.parameters.reports_written {
+        let claims = self.spec.lacks(Planted::ClaimFlush) || self.spec.lacks(Planted::AcknowledgeWritten);
+        if self.spec.parameters.reports_written || claims {
             self.reply(context);
         }
         self.flush_received(context);
@@ -285,7 +287,11 @@ impl Server {
         receiver.last_reply = context.monotonic();
         let message = Replication::Reply {
             written: context.storage().wal.end(),
-            flushed: self.sending.flushed,
+            flushed: if self.spec.lacks(Planted::ClaimFlush) {
+                context.storage().wal.end()
+            } else {
+                self.sending.flushed
+            },
             replayed: self.receiving.replayed,
         };
         context.send(receiver.connection, Packet::Replication(message));

@@ -3,6 +3,7 @@
 use sim_core::{HostTime, SimDuration, Stream};
 
 use super::NodeId;
+use crate::planted::Planted;
 
 /// The settings of one node.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Config {
     /// Whether a candidate asks for votes while its own is still being synced. Its own vote counts when it is durable
     /// either way. etcd asks afterwards.
     pub asks_while_syncing: bool,
+    /// A rule that a test switches off.
+    pub planted: Planted,
 }
 
 impl Config {
@@ -35,6 +38,7 @@ impl Config {
             check_quorum: true,
             restart: Restart::AtNewTerm,
             asks_while_syncing: false,
+            planted: Planted::Nothing,
         }
     }
 
@@ -48,12 +52,18 @@ impl Config {
             check_quorum: false,
             restart: Restart::AtContact,
             asks_while_syncing: true,
+            planted: Planted::Nothing,
         }
     }
 
     /// How many nodes are a majority.
     pub const fn majority(&self) -> u32 {
         self.nodes as u32 / 2 + 1
+    }
+
+    /// True if this rule is switched off.
+    pub(super) fn lacks(&self, rule: Planted) -> bool {
+        self.planted == rule
     }
 }
 

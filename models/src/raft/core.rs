@@ -7,6 +7,7 @@ use sim_core::{HostTime, SimDuration, Stream};
 use super::config::Ticker;
 use super::replication::{PendingRead, Progress};
 use super::{Config, Disk, Entry, Log, LogIndex, Message, NodeId, Term};
+use crate::planted::Planted;
 
 /// What a node is at the moment.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -89,6 +90,8 @@ pub struct Raft<T> {
     writing: Option<LogIndex>,
     /// A leader counts on an entry that this node does not have.
     lost_log: bool,
+    /// Term and vote that are known to be durable.
+    durable: (Term, Option<NodeId>),
 }
 
 impl<T: Clone> Raft<T> {
@@ -105,11 +108,11 @@ impl<T: Clone> Raft<T> {
             election_deadline: ticker.timeout_from(now),
             heartbeat_due: HostTime::NEVER,
             progress: vec![Progress::default(); usize::from(config.nodes)],
+            vote: if config.lacks(Planted::ForgetVote) { None } else { disk.hard_state.vote },
             config,
             ticker,
             role: Role::Follower,
             term: disk.hard_state.term,
-            vote: disk.hard_state.vote,
             leader: None,
             log,
             commit: disk.hard_state.commit.min(last),
@@ -129,6 +132,7 @@ impl<T: Clone> Raft<T> {
             written: disk.hard_state,
             writing: None,
             lost_log: false,
+            durable: (disk.hard_state.term, disk.hard_state.vote),
         }
     }
 
@@ -190,7 +194,8 @@ impl<T: Clone> Raft<T> {
         let last = self.log.last_index();
         let must_sync = first_index <= last
             || (hard_state.term, hard_state.vote) != (self.written.term, self.written.vote);
-        if !must_sync || self.role == Role::Leader {
+        let answers_early = self.config.lacks(Planted::AnswerBeforeSync);
+        if !must_sync || self.role == Role::Leader || answers_early {
             self.released.extend(self.outbox.drain(..));
         } else {
             self.hold_back();
@@ -212,6 +217,8 @@ impl<T: Clone> Raft<T> {
             return;
         };
         self.stable = self.stable.max(last);
+        // Only one write is under way at a time, and what needs no sync changes neither of the two.
+        self.durable = (self.written.term, self.written.vote);
         self.released.extend(self.held.drain(..));
         self.count_own_vote(now, random);
         if self.role == Role::Leader {
@@ -301,6 +308,11 @@ impl<T: Clone> Raft<T> {
     /// Its log.
     pub fn log(&self) -> &Log<T> {
         &self.log
+    }
+
+    /// Term and vote that are known to be durable: what it has promised to others.
+    pub fn durable(&self) -> (Term, Option<NodeId>) {
+        self.durable
     }
 
     /// Term, vote and commit index.

@@ -4,6 +4,7 @@ use sim_core::{HostTime, Stream};
 
 use super::replication::Progress;
 use super::{Entry, LogIndex, Message, NodeId, Raft, Restart, Role, Term};
+use crate::planted::Planted;
 
 impl<T: Clone> Raft<T> {
     /// The election timer fired: campaigns, if the timeout really is over.
@@ -100,8 +101,11 @@ impl<T: Clone> Raft<T> {
     ) {
         let may_vote = self.vote == Some(from)
             || (self.vote.is_none() && self.leader.is_none())
-            || (pre && term > self.term);
-        let granted = may_vote && last >= (self.log.last_term(), self.log.last_index());
+            || (pre && term > self.term)
+            || self.config.lacks(Planted::VoteTwice);
+        let is_long_enough = last >= (self.log.last_term(), self.log.last_index())
+            || self.config.lacks(Planted::VoteWithoutLogCheck);
+        let granted = may_vote && is_long_enough;
         if granted && !pre {
             self.vote = Some(from);
             self.hear_from(now, random);
@@ -133,7 +137,8 @@ impl<T: Clone> Raft<T> {
 
     fn count_votes(&mut self, now: HostTime, random: &mut Stream) {
         let majority = self.config.majority();
-        if self.granted.count_ones() >= majority {
+        let needed = majority - u32::from(self.config.lacks(Planted::ElectByMinority));
+        if self.granted.count_ones() >= needed {
             if self.role == Role::PreCandidate {
                 self.become_candidate(now, random);
             } else {
@@ -187,7 +192,9 @@ impl<T: Clone> Raft<T> {
         self.forget_reads();
         let next = self.log.last_index() + 1;
         self.progress.fill(Progress::from(next));
-        self.log.push(Entry { term: self.term, payload: None });
+        if !self.config.lacks(Planted::CommitOlderTerms) {
+            self.log.push(Entry { term: self.term, payload: None });
+        }
         self.broadcast_append();
     }
 

@@ -54,6 +54,7 @@ mod config;
 mod core;
 mod disk;
 mod election;
+pub mod invariants;
 mod log;
 mod message;
 mod node;

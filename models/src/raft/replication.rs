@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Append, LogIndex, Message, NodeId, Raft, Role};
+use crate::planted::Planted;
 
 /// What a leader knows of one node.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,6 +75,9 @@ impl<T: Clone> Raft<T> {
         for node in self.others() {
             self.send_append(node, true);
         }
+        if self.config.lacks(Planted::CountUnsyncedEntries) {
+            self.progress[self.config.me.index()].matched = self.log.last_index();
+        }
         if self.config.nodes == 1 {
             self.advance_commit();
         }
@@ -121,7 +125,10 @@ impl<T: Clone> Raft<T> {
             self.send(from, Message::Appended { term, index });
             return;
         }
-        if self.log.term_at(index) != Some(append.previous_term) {
+        let own = self.log.term_at(index);
+        let fits = own == Some(append.previous_term)
+            || (own.is_some() && self.config.lacks(Planted::SkipLogMatching));
+        if !fits {
             let last_index = self.log.last_index();
             self.send(from, Message::AppendRefused { term, rejected: index, last_index });
             return;
@@ -217,8 +224,11 @@ impl<T: Clone> Raft<T> {
             *slot = progress.matched;
         }
         matched.sort_unstable();
-        let index = matched[matched.len() - majority];
-        if index <= self.commit || self.log.term_at(index) != Some(self.term) {
+        let needed = majority - usize::from(self.config.lacks(Planted::CommitMinority));
+        let index = matched[matched.len() - needed.max(1)];
+        let is_of_this_term =
+            self.log.term_at(index) == Some(self.term) || self.config.lacks(Planted::CommitOlderTerms);
+        if index <= self.commit || !is_of_this_term {
             return false;
         }
         self.commit_to(index);
@@ -237,7 +247,8 @@ impl<T: Clone> Raft<T> {
     /// Starts a round of confirmation for reads that have none, once an entry of this term is committed.
     fn start_waiting_reads(&mut self) {
         if self.reads.back().is_none_or(|read| read.round.is_some())
-            || self.log.term_at(self.commit) != Some(self.term)
+            || (self.log.term_at(self.commit) != Some(self.term)
+                && !self.config.lacks(Planted::ReadBeforeFirstCommit))
         {
             return;
         }
@@ -257,7 +268,9 @@ impl<T: Clone> Raft<T> {
                 let progress = self.progress[node.index()];
                 progress.read_round >= round
             });
-            if 1 + (confirmations.count() as u32) < self.config.majority() {
+            if 1 + (confirmations.count() as u32) < self.config.majority()
+                && !self.config.lacks(Planted::ReadWithoutQuorum)
+            {
                 return;
             }
             let Some(read) = self.reads.pop_front() else {

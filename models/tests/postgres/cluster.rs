@@ -302,6 +302,7 @@ impl Cluster {
                 volume: volumes[index],
                 starts_with_host: false,
                 spec: NodeSpec::Server(Spec {
+                    planted: models::Planted::Nothing,
                     member: MemberId(index as u8 + 1),
                     parameters: Arc::clone(&parameters),
                     durations: Arc::clone(&durations),

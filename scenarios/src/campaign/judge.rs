@@ -148,6 +148,17 @@ pub fn judge(promises: &[Promise], record: &Record, measures: &Measures) -> Judg
 fn judge_promise(promise: Promise, measures: &Measures) -> Judgement {
     let availability = &measures.availability;
     match promise {
+        Promise::LosesAtMost(limit) if measures.loss.lost_span.is_some_and(|span| span > limit) => {
+            Judgement::new(
+                Verdict::AckedWriteLost,
+                format!(
+                    "lost {} of {} acknowledged writes, acknowledged within {} of each other, promised at most {limit}",
+                    measures.loss.lost,
+                    measures.loss.acknowledged,
+                    seconds(measures.loss.lost_span.unwrap_or_default())
+                ),
+            )
+        }
         Promise::NoAcknowledgedWriteLost if measures.loss.lost > 0 => Judgement::new(
             Verdict::AckedWriteLost,
             format!(

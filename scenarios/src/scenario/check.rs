@@ -50,8 +50,26 @@ pub(super) const PATRONI_PLAYED_ROLES: &[&str] = &[
     "none",
 ];
 
+/// The roles that a fault in a cluster of etcd may aim at.
+pub const ETCD_ROLES: &[&str] = &["etcd-leader", "etcd-follower", "etcd", "client", "lock-holder"];
+
+/// As [`PATRONI_PLAYED_ROLES`], in a cluster of etcd.
+const ETCD_PLAYED_ROLES: &[&str] = &["etcd-leader", "etcd-follower", "client", "none"];
+
+/// The words of a family.
+struct FamilyWords {
+    name: &'static str,
+    /// The roles that a fault may aim at.
+    roles: &'static [&'static str],
+    /// The roles that a fault may be found to have hit.
+    played: &'static [&'static str],
+}
+
 /// The families that there are.
-const FAMILIES: &[&str] = &["patroni"];
+const FAMILIES: &[FamilyWords] = &[PATRONI, ETCD];
+const PATRONI: FamilyWords =
+    FamilyWords { name: "patroni", roles: PATRONI_ROLES, played: PATRONI_PLAYED_ROLES };
+const ETCD: FamilyWords = FamilyWords { name: "etcd", roles: ETCD_ROLES, played: ETCD_PLAYED_ROLES };
 
 /// Clocks may be wrong from the start: a cluster forms on them as it is.
 const fn may_come_early(fault: &Fault) -> bool {
@@ -62,11 +80,13 @@ const fn may_come_early(fault: &Fault) -> bool {
 pub(super) struct Checker<'a> {
     source: &'a Arc<Source>,
     pub(super) remarks: Vec<Remark>,
+    /// The words of the scenario's family.
+    family: &'static FamilyWords,
 }
 
 impl<'a> Checker<'a> {
     pub(super) const fn new(source: &'a Arc<Source>) -> Self {
-        Self { source, remarks: Vec::new() }
+        Self { source, remarks: Vec::new(), family: &PATRONI }
     }
 
     pub(super) fn scenario(&mut self, raw: &RawScenario) -> Result<(), UserError> {
@@ -80,6 +100,9 @@ impl<'a> Checker<'a> {
                 format!("a horizon of {horizon} leaves nothing after the warm-up of {warmup}"),
                 format!("expected more than {warmup}"),
             ));
+        }
+        if raw.family.get_ref() == "etcd" {
+            self.nothing_of_patroni(raw)?;
         }
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;
@@ -116,27 +139,55 @@ impl<'a> Checker<'a> {
             return Err(error.maybe_help(did_you_mean(&wanted.fault, known)));
         }
         match &wanted.role {
-            Some(role) if !PATRONI_PLAYED_ROLES.contains(&role.as_str()) => {
+            Some(role) if !self.family.played.contains(&role.as_str()) => {
                 let error = self.wrong(
                     cell,
                     format!("nobody is ever found to play `{role}`"),
-                    format!("expected one of: {}", PATRONI_PLAYED_ROLES.join(", ")),
+                    format!("expected one of: {}", self.family.played.join(", ")),
                 );
-                Err(error.maybe_help(did_you_mean(role, PATRONI_PLAYED_ROLES.iter().copied())))
+                Err(error.maybe_help(did_you_mean(role, self.family.played.iter().copied())))
             }
             _ => Ok(()),
         }
     }
 
-    fn names(&self, raw: &RawScenario) -> Result<(), UserError> {
+    /// A scenario of etcd alone has no members of Patroni, no proxies and no files of theirs.
+    fn nothing_of_patroni(&self, raw: &RawScenario) -> Result<(), UserError> {
+        let (cluster, workload) = (&raw.cluster, &raw.workload);
+        let spans = [
+            ("cluster.members", cluster.members.as_ref().map(Spanned::span)),
+            ("cluster.patroni_yml", cluster.patroni_yml.as_ref().map(Spanned::span)),
+            ("cluster.patroni", cluster.patroni.as_ref().map(Spanned::span)),
+            ("workload.read_interval", workload.read_interval.as_ref().map(Spanned::span)),
+            ("workload.local_writers", workload.local_writers.as_ref().map(Spanned::span)),
+        ];
+        let flags = [
+            ("cluster.watchdog_device", cluster.watchdog_device.is_some()),
+            ("cluster.etcd_hosts", cluster.etcd_hosts.is_some()),
+            ("workload.readers", workload.readers.is_some()),
+            ("workload.routing", workload.routing.is_some()),
+        ];
+        let with_span = spans.into_iter().find_map(|(key, span)| Some((key, span?)));
+        let without = flags.into_iter().find(|(_, is_set)| *is_set).map(|(key, _)| (key, raw.family.span()));
+        let Some((key, span)) = with_span.or(without) else { return Ok(()) };
+        let message =
+            format!("`{key}` has no meaning in the family `etcd`, which has no Patroni and no proxies");
+        Err(UserError::at(Spot::new(self.source, span), message, "leave it out".to_owned()))
+    }
+
+    fn names(&mut self, raw: &RawScenario) -> Result<(), UserError> {
         let family = raw.family.get_ref().as_str();
-        if !FAMILIES.contains(&family) {
+        let known = FAMILIES.iter().find(|words| words.name == family);
+        if let Some(words) = known {
+            self.family = words;
+        } else {
+            let names: Vec<&str> = FAMILIES.iter().map(|words| words.name).collect();
             let error = self.wrong(
                 &raw.family,
                 format!("there is no family `{family}`"),
-                format!("expected one of: {}", FAMILIES.join(", ")),
+                format!("expected one of: {}", names.join(", ")),
             );
-            return Err(error.maybe_help(did_you_mean(family, FAMILIES.iter().copied())));
+            return Err(error.maybe_help(did_you_mean(family, names.iter().copied())));
         }
         let name = raw.name.get_ref();
         let parts: Vec<&str> = name.split('/').collect();
@@ -361,14 +412,14 @@ impl<'a> Checker<'a> {
         for target in fault.get_ref().targets() {
             match target {
                 Target::Role(role) | Target::HostOf(role) | Target::Every(role)
-                    if !PATRONI_ROLES.contains(&role.as_str()) =>
+                    if !self.family.roles.contains(&role.as_str()) =>
                 {
                     let error = self.wrong(
                         fault,
                         format!("nobody ever plays the role `{role}`"),
-                        format!("expected one of: {}", PATRONI_ROLES.join(", ")),
+                        format!("expected one of: {}", self.family.roles.join(", ")),
                     );
-                    return Err(error.maybe_help(did_you_mean(role, PATRONI_ROLES.iter().copied())));
+                    return Err(error.maybe_help(did_you_mean(role, self.family.roles.iter().copied())));
                 }
                 Target::SameAs(other) => match position {
                     Some(position) => self.comes_before(fault, *other, position)?,

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `name` | `family/situation` or `family/situation/variant`, in kebab case | required |
 //! | `summary` | one sentence | required |
-//! | `family` | which models: `patroni` | required |
+//! | `family` | which models: `patroni`, `etcd` | required |
 //! | `promises` | what must hold, see [`Promise`] | required |
 //! | `horizon` | when a run ends | required |
 //! | `warmup` | how long the cluster has to form; no fault fires before | `"20s"` |
@@ -44,7 +44,7 @@ use models::patroni::LinkInputs;
 use serde::{Deserialize, Serialize};
 use sim_core::{Fault, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger};
 
-pub use check::PATRONI_ROLES;
+pub use check::{ETCD_ROLES, PATRONI_ROLES};
 pub use parse::Companions;
 pub use time_range::TimeRange;
 
@@ -83,7 +83,7 @@ pub struct Scenario {
     pub companions: BTreeMap<String, Arc<Source>>,
 }
 
-/// What a scenario promises. The first three are judged run by run; the last two over the whole campaign: they say
+/// What a scenario promises. The first four are judged run by run; the last two over the whole campaign: they say
 /// that the faults do break something, and that hasim finds it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -92,6 +92,9 @@ pub enum Promise {
     NoAcknowledgedWriteLost,
     /// At no instant do two processes accept writes.
     AtMostOneWritablePrimary,
+    /// Acknowledged writes may be missing, but only from a stretch of time that is not longer than this: from the
+    /// acknowledgement of the oldest that is missing to that of the newest.
+    LosesAtMost(SimDuration),
     /// After each outage, a client writes again within this time.
     RecoversWithin(SimDuration),
     /// Some seed of the campaign loses an acknowledged write.
@@ -105,6 +108,7 @@ impl std::fmt::Display for Promise {
         match self {
             Self::NoAcknowledgedWriteLost => formatter.pad("no-acknowledged-write-lost"),
             Self::AtMostOneWritablePrimary => formatter.pad("at-most-one-writable-primary"),
+            Self::LosesAtMost(limit) => formatter.pad(&format!("loses-at-most {limit}")),
             Self::RecoversWithin(limit) => formatter.pad(&format!("recovers-within {limit}")),
             Self::LossIsFound => formatter.pad("loss-is-found"),
             Self::OverlapIsFound => formatter.pad("overlap-is-found"),

@@ -18,7 +18,7 @@ use crate::digest::Digest;
 use crate::fault::{Schedule, ScheduledFault};
 use crate::id::{ConnectionId, HostId, ProcessId, SyncId, VolumeId};
 use crate::network::{Connections, Paths, Segment};
-use crate::process::{ConnectionEvent, Origin, Probe, Process};
+use crate::process::{ConnectionEvent, Origin, Probe, Process, StateProbe};
 use crate::queue::{Order, Queue};
 use crate::random::{Seed, Stream};
 use crate::record::{EndReason, Mark, MarkKind, Record, Recorder, Violation};
@@ -61,6 +61,7 @@ struct Kernel<P: Process> {
     faults: FaultState,
     recorder: Recorder,
     probes: Vec<Box<dyn Probe>>,
+    state_probes: Vec<Box<dyn StateProbe<P>>>,
     violation: Option<Violation>,
     trace: Trace,
     topology: Arc<Topology>,
@@ -75,6 +76,8 @@ struct ProcessSlot<P: Process> {
     starts_with_host: bool,
     spec: P::Spec,
     running: bool,
+    /// State probes look at it.
+    observed: bool,
     /// Counts lives, so that what was meant for an earlier one is recognised.
     incarnation: u32,
     /// How many faults keep it stopped.
@@ -325,6 +328,28 @@ impl<P: Process> World<P> {
         self.kernel.probes.push(probe);
     }
 
+    /// Adds a condition that is checked after each handler of these processes from now on. Processes that another
+    /// state probe looks at are shown to this one as well.
+    pub fn add_state_probe(&mut self, processes: &[ProcessId], probe: Box<dyn StateProbe<P>>) {
+        for process in processes {
+            self.kernel.processes[process.index()].observed = true;
+        }
+        self.kernel.state_probes.push(probe);
+    }
+
+    /// Shows the state of a process to the state probes.
+    fn observe(&mut self, process: ProcessId) {
+        let kernel = &mut self.kernel;
+        let Some(state) = &self.states[process.index()] else { return };
+        let storage = &kernel.volumes[kernel.processes[process.index()].volume.index()].current;
+        for probe in &mut kernel.state_probes {
+            let found = probe.on_state(kernel.now, process, state, storage);
+            if kernel.violation.is_none() {
+                kernel.violation = found;
+            }
+        }
+    }
+
     fn dispatch(&mut self, order: Order, event: Event<P>) {
         self.kernel.digest.fold(order.at.as_nanos());
         match event {
@@ -416,6 +441,9 @@ impl<P: Process> World<P> {
                     self.kernel.faults.command_refused(fault);
                 }
             }
+        }
+        if self.kernel.processes[process.index()].observed {
+            self.observe(process);
         }
     }
 }

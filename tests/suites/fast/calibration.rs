@@ -12,9 +12,8 @@ use std::fmt::Write as _;
 use analysis::measure::{Measures, SurvivingValues};
 use analysis::stats::{QuantileLevel, Sample};
 use analysis::{MeasureOptions, measure};
-use models::patroni::{
-    Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Planted, Route, SynchronousMode,
-};
+use models::Planted;
+use models::patroni::{Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route, SynchronousMode};
 use sim_core::{
     EndReason, Fault, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target, Trigger, run_guarded,
 };

@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 
 use analysis::RUN_COLUMNS;
 use expect_test::expect;
-use models::patroni::{Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Planted, Route};
+use models::Planted;
+use models::patroni::{Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route};
 use scenarios::campaign::{run_schedule, run_seed};
 use scenarios::exit::Exit;
 use scenarios::family::LogLevel;

@@ -4,6 +4,7 @@
 #![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes snapshots with them")]
 
 mod calibration;
+mod canary;
 mod determinism;
 mod promises;
 mod published_raft;

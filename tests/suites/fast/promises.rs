@@ -3,7 +3,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use models::patroni::Planted;
+use models::Planted;
 use scenarios::campaign::{Report, Runs, ScenarioVerdict, SeedRange, run_seeds};
 use scenarios::family::{LogLevel, System};
 use sim_core::{Schedule, Seed, SimDuration};

@@ -1,0 +1,171 @@
+//! What always holds in a Patroni cluster, whatever its settings promise: conditions on the states of its processes,
+//! checked while a run goes.
+//!
+//! | condition | file | holds |
+//! |---|---|---|
+//! | those of Raft | [`crate::raft::invariants`] | always |
+//! | `lock-overwritten` | `lock` | always |
+//! | `standby-lacks-acknowledged` | `standby` | with `synchronous_mode` |
+//! | `timeline-chosen-twice` | `timeline` | with `synchronous_mode`: without, it is a published failure (Z5) |
+//! | `two-primaries-in-quiet` | `quiet` | when nothing has gone wrong for long enough |
+//!
+//! They see more than any member does: how far a standby's WAL is durable, say, and not what it reports. So they find
+//! the instant at which a rule is broken, where the clients' history shows its consequence, and that only if the next
+//! fault comes at the right time.
+
+mod lock;
+mod quiet;
+mod standby;
+mod timeline;
+
+use std::sync::Arc;
+
+use sim_core::{ProcessId, SimTime, StateProbe, Violation, World};
+
+use super::cluster::ClusterProcess;
+use super::dcs::Keys;
+use super::member::Peer;
+use super::system::{Disk, Node};
+use crate::etcd::{self, Proposal};
+use crate::postgres::{self, DataDirectory, MemberId};
+use crate::raft::NodeId;
+use crate::raft::invariants::RaftSafety;
+
+/// What the conditions have to know about a cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    pub(super) etcd: Arc<[ProcessId]>,
+    pub(super) members: Arc<[Peer]>,
+    pub(super) scope: String,
+    pub(super) synchronous: bool,
+    /// From when on all is quiet, if ever.
+    pub(super) quiet_from: Option<SimTime>,
+}
+
+impl Watched {
+    /// Adds the conditions to a world of the cluster.
+    pub(super) fn add_to(self, world: &mut World<ClusterProcess>) {
+        let servers = self.members.iter().map(|peer| peer.postgres);
+        let processes: Vec<ProcessId> = self.etcd.iter().copied().chain(servers).collect();
+        world.add_state_probe(&processes, Box::new(Conditions::new(self)));
+    }
+}
+
+/// All conditions of one cluster.
+#[derive(Clone, Debug)]
+struct Conditions {
+    watched: Watched,
+    keys: Keys,
+    names: Vec<String>,
+    raft: RaftSafety,
+    /// The last change of the keys that was looked at.
+    revision: u64,
+    lock: lock::Lock,
+    standby: standby::Standbys,
+    timeline: timeline::Timelines,
+    quiet: quiet::Quiet,
+}
+
+impl Conditions {
+    fn new(watched: Watched) -> Self {
+        let names: Vec<String> =
+            (1..=watched.members.len()).map(|number| format!("patroni-{number}")).collect();
+        let members = watched.members.len();
+        Self {
+            keys: Keys::new(&watched.scope, &names),
+            names,
+            raft: RaftSafety::default(),
+            revision: 0,
+            lock: lock::Lock::default(),
+            standby: standby::Standbys::new(members),
+            timeline: timeline::Timelines::default(),
+            quiet: quiet::Quiet::new(members, watched.quiet_from),
+            watched,
+        }
+    }
+
+    fn on_etcd(&mut self, at: SimTime, server: &etcd::Server) -> Option<Violation> {
+        let identity = |proposal: &Arc<Proposal>| proposal.identity();
+        if let Some(violation) = self.raft.check(at, server.raft(), identity) {
+            return Some(violation);
+        }
+        // Whoever applies a change first shows it; that all apply the same is a condition of its own.
+        let store = server.store();
+        if store.revision() <= self.revision {
+            return None;
+        }
+        let from = self.revision + 1;
+        self.revision = store.revision();
+        for (_, event) in store.history_from(from) {
+            if *event.key() == self.keys.leader
+                && let Some(violation) = self.lock.on_event(at, event)
+            {
+                return Some(violation);
+            }
+            if *event.key() == self.keys.sync
+                && self.watched.synchronous
+                && let Some(violation) = self.standby.on_sync_key(at, event, &self.names)
+            {
+                return Some(violation);
+            }
+        }
+        None
+    }
+
+    fn on_server(
+        &mut self,
+        at: SimTime,
+        member: MemberId,
+        server: &postgres::Server,
+        data: &DataDirectory,
+    ) -> Option<Violation> {
+        let writable = server.acknowledged().is_some();
+        let opened = self.quiet.set_writable(member, writable);
+        let synchronous = self.watched.synchronous;
+        if opened && synchronous {
+            let timeline = data.history.current;
+            if let Some(violation) = self.timeline.on_opened(at, member, timeline) {
+                return Some(violation);
+            }
+        }
+        if synchronous && let Some(violation) = self.standby.on_server(at, member, server) {
+            return Some(violation);
+        }
+        self.quiet.check(at)
+    }
+
+    fn member_of(&self, server: ProcessId) -> Option<MemberId> {
+        self.watched.members.iter().find(|peer| peer.postgres == server).map(|peer| peer.member)
+    }
+}
+
+impl StateProbe<ClusterProcess> for Conditions {
+    fn on_state(
+        &mut self,
+        at: SimTime,
+        process: ProcessId,
+        state: &ClusterProcess,
+        storage: &Disk,
+    ) -> Option<Violation> {
+        match (state, storage) {
+            (ClusterProcess::Node(Node::Etcd(server)), _) => self.on_etcd(at, server),
+            (ClusterProcess::Node(Node::Postgres(server)), Disk::Data(data)) => {
+                let member = self.member_of(process)?;
+                self.on_server(at, member, server, data)
+            }
+            _ => None,
+        }
+    }
+
+    fn on_end(&mut self, _at: SimTime, process: ProcessId) {
+        if let Some(position) = self.watched.etcd.iter().position(|etcd| *etcd == process) {
+            self.raft.forget(NodeId(position as u8));
+        } else if let Some(member) = self.member_of(process) {
+            self.quiet.set_writable(member, false);
+        }
+    }
+
+    fn clone_box(&self) -> Box<dyn StateProbe<ClusterProcess>> {
+        Box::new(self.clone())
+    }
+}

@@ -1,0 +1,154 @@
+//! Planted bugs: rules that a test switches off on purpose, to show that the search and the judge notice.
+//!
+//! They are no settings of the real software. No file and no flag reaches them; only code that builds a
+//! [`crate::patroni::Plan`], an [`crate::etcd::EtcdPlan`] or a [`crate::patroni::ClusterOptions`] by hand does. Each
+//! model carries the switch in its specification and asks for it where the rule is, with one comparison.
+//!
+//! Most are mistakes that were made: in the software that is modelled, in its relatives, or in the first version of an
+//! implementation of the same paper. Each variant says which rule it breaks and, where there is one, the published
+//! failure; "Z8" and the like are the entries of the fidelity specification's section 7.
+//!
+//! A model that is right and a judge that never complains look the same from outside. `tests/suites/planted` hunts each
+//! of these bugs with the shipped scenarios, and the fast suite hunts one of them in every build.
+
+use std::fmt;
+
+/// Makes the enumeration, the list of all its variants, and their names in kebab case.
+macro_rules! planted {
+    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
+        /// A rule that does not hold.
+        #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum Planted {
+            /// All rules hold.
+            #[default]
+            Nothing,
+            $($(#[doc = $doc])* $variant,)*
+        }
+
+        impl Planted {
+            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in kebab case.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    Self::Nothing => "nothing",
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+planted! {
+    /// Raft: a voter grants a vote to every candidate of a term. Breaks Election Safety (thesis, 3.4).
+    VoteTwice = "vote-twice",
+    /// Raft: at boot the vote of the term is forgotten, so that it can be given again. Breaks Election Safety; an early
+    /// mistake of several implementations that kept only the term (raft-rs, hashicorp/raft issue trackers).
+    ForgetVote = "forget-vote",
+    /// Raft: votes and acknowledgements leave before the write that they rest on is durable. Breaks Leader Completeness
+    /// after a power failure (thesis, 3.8).
+    AnswerBeforeSync = "answer-before-sync",
+    /// Raft: a leader commits what it has, whether or not its own part is durable, counting itself at once. Breaks Leader
+    /// Completeness when it loses power (thesis, 10.2.1 allows writing in parallel, not counting before).
+    CountUnsyncedEntries = "count-unsynced-entries",
+    /// Raft: a leader does not begin its term with an empty entry, and commits entries of an older term as soon as a
+    /// majority holds them. Breaks Leader Completeness (thesis, figure 3.7; figure 8 of the paper).
+    CommitOlderTerms = "commit-older-terms",
+    /// Raft: a voter does not compare logs. Breaks Leader Completeness (thesis, 3.6.1).
+    VoteWithoutLogCheck = "vote-without-log-check",
+    /// Raft: a leader confirms reads before it has committed an entry of its term, so that it does not know yet what was
+    /// committed before it. Breaks linearizability of reads (thesis, 6.4).
+    ReadBeforeFirstCommit = "read-before-first-commit",
+    /// Raft: one node less than a majority commits. Breaks Leader Completeness.
+    CommitMinority = "commit-minority",
+    /// Raft: a follower accepts entries although the one before them is of another term. Breaks Log Matching (thesis,
+    /// 3.5).
+    SkipLogMatching = "skip-log-matching",
+    /// Raft: a candidate wins with the votes of half the nodes, itself included and rounded down. Breaks Election Safety.
+    ElectByMinority = "elect-by-minority",
+
+    /// etcd: a leader answers linearizable reads without asking whether it still leads. Breaks linearizability (etcd 0.4,
+    /// <https://aphyr.com/posts/316-jepsen-etcd-and-consul>).
+    ReadWithoutQuorum = "read-without-quorum",
+    /// etcd: linearizable reads are served from whatever the member has applied. Breaks linearizability.
+    ReadLocally = "read-locally",
+    /// etcd: a new leader does not begin the leases anew but takes them for expired. Breaks the promise that a lease lasts
+    /// its time to live after a keep-alive.
+    LeaseNotExtended = "lease-not-extended",
+    /// etcd: every member decides by its own clock when leases expire, although keep-alives reach the leader only. Breaks
+    /// the same promise.
+    FollowerExpiresLeases = "follower-expires-leases",
+    /// etcd: the comparisons of a transaction always hold. Breaks mutual exclusion.
+    CompareIgnored = "compare-ignored",
+    /// etcd: a keep-alive of an expired lease is answered as if it lived on, while its revocation is on its way. Breaks
+    /// mutual exclusion.
+    RenewExpiredLease = "renew-expired-lease",
+    /// etcd: a leader that has not ticked for long renews leases without making sure that it still leads (Z9,
+    /// etcd-io/etcd#15247, before 3.4.31 and 3.5.13). Breaks mutual exclusion.
+    RenewUnconfirmed = "renew-unconfirmed",
+    /// etcd: a key that is put with a new lease stays attached to the old one as well and vanishes with it. Breaks mutual
+    /// exclusion.
+    KeepOldLease = "keep-old-lease",
+    /// etcd: a watch begins with what comes next, whatever revision was asked for. Breaks the promise that a watch misses
+    /// nothing (compare etcd-io/etcd#18667, fixed in 3.5.17).
+    WatchFromNow = "watch-from-now",
+
+    /// PostgreSQL: a commit is acknowledged when it is in the WAL buffers. Breaks durability (as `synchronous_commit =
+    /// off` does, where it is documented).
+    AcknowledgeBeforeFlush = "acknowledge-before-flush",
+    /// PostgreSQL: `synchronous_commit = on` is satisfied by what the standby has written and not flushed, as
+    /// `remote_write` would be. Breaks the promise of `on`.
+    AcknowledgeWritten = "acknowledge-written",
+    /// PostgreSQL: a standby reports as flushed what it has only written (compare fsyncgate, 2018). Breaks the same.
+    ClaimFlush = "claim-flush",
+    /// PostgreSQL: `synchronous_standby_names` is read once, when the server opens for writes; a reload changes nothing.
+    /// Breaks the promise of synchronous replication.
+    IgnoreReload = "ignore-reload",
+    /// PostgreSQL: any standby's flush releases a commit, whether or not `synchronous_standby_names` lists it. Breaks the
+    /// same.
+    AnyStandbyCounts = "any-standby-counts",
+    /// PostgreSQL: a promotion does not begin a new timeline. Breaks "one timeline, one history" (compare Z5).
+    SameTimeline = "same-timeline",
+    /// PostgreSQL: recovery ends before the last record and not after it, as with `recovery_target_inclusive = off`. Breaks
+    /// durability on the standby.
+    EndRecoveryEarly = "end-recovery-early",
+
+    /// Patroni: members race for the lock in synchronous mode although `/sync` does not name them. Breaks invariant I4
+    /// of the fidelity specification.
+    IgnoreSync = "ignore-sync",
+    /// Patroni: a watch on etcd is not restarted when no endpoint answers, as before 2.1.3 (Z11, #2180, mended by
+    /// #2186): the copy of the keys goes on to show the time before the outage.
+    KeepWatch = "keep-watch",
+    /// Patroni: a primary that cannot reach etcd goes on (Z32, #308, before 1.2.3). Breaks "one writable primary".
+    StayWithoutDcs = "stay-without-dcs",
+    /// Patroni: a primary that sees another member's name in the leader key goes on. Breaks "one writable primary".
+    StayWithoutLock = "stay-without-lock",
+    /// Patroni: whatever becomes of the lease, the holder of the lock takes it for renewed. Breaks "one writable primary".
+    SkipLeaseCheck = "skip-lease-check",
+    /// Patroni: the leader key is put without a condition (Z8, #2689, before 3.0.3). Breaks mutual exclusion.
+    BlindPut = "blind-put",
+    /// Patroni: a former primary takes the free lock back without looking at the timelines (Z7, #2779, before 3.1.0).
+    /// Breaks durability.
+    TakeLockBack = "take-lock-back",
+    /// Patroni: a member promotes without asking the others how much they have. Loses more than the lag of the best.
+    PromoteLagging = "promote-lagging",
+    /// Patroni: a standby is put into `/sync` together with `synchronous_standby_names`, before it has caught up (Z25, #2524,
+    /// before 3.0.0). Breaks invariant I3.
+    ConfirmAtOnce = "confirm-at-once",
+    /// Patroni: a standby is taken out of `synchronous_standby_names` before it is taken out of `/sync`. Breaks invariant
+    /// I3.
+    ShrinkNamesFirst = "shrink-names-first",
+    /// Patroni: a promotion leaves `/sync` as it is. Breaks invariant I3.
+    PromoteWithoutSync = "promote-without-sync",
+    /// Patroni: a switchover gives the lock back before it stops the server. Breaks "one writable primary".
+    ReleaseBeforeStop = "release-before-stop",
+    /// Patroni: a crashed primary is started as a primary again, whoever holds the lock. Breaks "one writable primary".
+    RestartAsPrimary = "restart-as-primary",
+}
+
+impl fmt::Display for Planted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}

@@ -1,0 +1,110 @@
+//! The etcd family: etcd alone, with clients that put it to the test.
+//!
+//! `cluster.etcd` is the number of members, `cluster.topology` where they are; `workload.writers` clients work with rows
+//! and registers, [`LOCKERS`] more contend for a lock, and one watches. `workload.write_interval` and
+//! `workload.statement_timeout` are the most that a client rests between two operations and waits for an answer.
+
+use std::sync::Arc;
+
+use analysis::MeasureOptions;
+use models::Planted;
+use models::etcd::{EtcdCluster, EtcdPlan, EtcdProcess};
+use models::patroni::Inputs;
+use sim_core::{Schedule, Seed, SimDuration, SimTime, Topology, World, ZoneRef};
+
+use crate::case::Case;
+use crate::diagnostic::UserError;
+use crate::execution::{Execution, WorldExecution};
+use crate::family::{Family, FaultError, LogLevel, System, add_faults};
+use crate::scenario::TopologyPreset;
+
+/// Clients that contend for the lock: two would do, three make the races more varied.
+const LOCKERS: u16 = 3;
+/// How long before the horizon clients stop asking, so that what they asked last is answered.
+const QUIET_TAIL: SimDuration = SimDuration::from_secs(10);
+
+/// etcd alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Etcd;
+
+impl Family for Etcd {
+    fn name(&self) -> &'static str {
+        "etcd"
+    }
+
+    fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError> {
+        Ok(system(case, Planted::Nothing))
+    }
+}
+
+/// The system of a case, with a rule switched off or not: tests do that to show that the judge notices.
+pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
+    let scenario = &case.scenario;
+    let stop_at = scenario.horizon.saturating_sub(QUIET_TAIL);
+    let plan = EtcdPlan {
+        members: case.etcd_members,
+        writers: scenario.workload.writers,
+        write_interval: scenario.workload.write_interval,
+        lockers: LOCKERS,
+        watchers: 1,
+        request_timeout: scenario.workload.statement_timeout,
+        stop_at,
+        disk_sync: Inputs::default().disk_sync,
+        planted,
+    };
+    Box::new(EtcdSystem {
+        cluster: Arc::new(EtcdCluster::new(&plan, topology(scenario.cluster.topology))),
+        horizon: SimTime::ZERO + scenario.horizon,
+        clients_stop_at: SimTime::ZERO + stop_at,
+        event_budget: scenario.event_budget,
+    })
+}
+
+fn topology(preset: TopologyPreset) -> (Topology, Vec<ZoneRef>) {
+    fn listed<const N: usize>((topology, zones): (Topology, [ZoneRef; N])) -> (Topology, Vec<ZoneRef>) {
+        (topology, zones.to_vec())
+    }
+    match preset {
+        TopologyPreset::OneZone => listed(Topology::one_zone()),
+        TopologyPreset::ThreeZones => listed(Topology::three_zones()),
+        TopologyPreset::TwoRegions => listed(Topology::two_regions()),
+        TopologyPreset::ThreeRegions => listed(Topology::three_regions()),
+    }
+}
+
+struct EtcdSystem {
+    cluster: Arc<EtcdCluster>,
+    horizon: SimTime,
+    clients_stop_at: SimTime,
+    event_budget: u64,
+}
+
+impl System for EtcdSystem {
+    fn process_names(&self) -> Vec<String> {
+        let world = self.cluster.world(Seed(0));
+        world.process_ids().map(|process| world.name(process).to_owned()).collect()
+    }
+
+    fn measure_options(&self) -> MeasureOptions {
+        MeasureOptions {
+            members: Some(self.cluster.servers().to_vec()),
+            clients: Some(self.cluster.clients().to_vec()),
+            observed_until: Some(self.clients_stop_at),
+            // Ten times the longest rest between two writes of the default load.
+            outage_threshold: SimDuration::from_secs(1),
+            ..MeasureOptions::default()
+        }
+    }
+
+    fn check(&self, schedule: &Schedule) -> Result<(), FaultError> {
+        add_faults(&mut self.cluster.world(Seed(0)), schedule)
+    }
+
+    fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
+        let cluster = Arc::clone(&self.cluster);
+        let surviving = move |world: &World<EtcdProcess>| cluster.surviving(world);
+        let mut world = self.cluster.world(seed);
+        self.cluster.add_conditions(&mut world);
+        Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
+    }
+}
