@@ -16,7 +16,7 @@ use crate::fault::{Schedule, ScheduledFault};
 use crate::id::{ConnectionId, HostId, ProcessId, SyncId, VolumeId};
 use crate::network::{Connections, Paths, Segment};
 use crate::process::{ConnectionEvent, Origin, Probe, Process};
-use crate::queue::{Order, Queue};
+use crate::queue::{Order, Queue, Vacant};
 use crate::random::{Seed, Stream};
 use crate::record::{EndReason, Mark, MarkKind, Record, Recorder, Violation};
 use crate::storage::Volume;
@@ -106,7 +106,7 @@ impl Host {
     }
 }
 
-/// What can be pending.
+/// What can be pending. `Nothing` is what a free slot of the queue holds.
 #[derive(Clone, Debug)]
 enum Event<P: Process> {
     Segment { connection: ConnectionId, to: u8, lost: bool, number: u32, segment: Segment<P::Packet> },
@@ -121,6 +121,11 @@ enum Event<P: Process> {
     PowerOn { host: HostId },
     FaultFires { fault: u32 },
     FaultEnds { fault: u32 },
+    Nothing,
+}
+
+impl<P: Process> Vacant for Event<P> {
+    const VACANT: Self = Self::Nothing;
 }
 
 /// What a handler can be given.
@@ -308,6 +313,7 @@ impl<P: Process> World<P> {
             Event::PowerOn { host } => self.power_on(host),
             Event::FaultFires { fault } => self.fire_fault(fault as usize),
             Event::FaultEnds { fault } => self.end_fault(fault as usize),
+            Event::Nothing => unreachable!("free slots of the queue are never due"),
         }
     }
 
