@@ -27,6 +27,10 @@ pub(crate) trait Vacant {
     const VACANT: Self;
 }
 
+/// An event that was popped, and whose payload is still to be taken.
+#[derive(Debug)]
+pub(crate) struct Due(u32);
+
 /// Pending events with payloads of type `T`.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue<T> {
@@ -80,18 +84,25 @@ impl<T: Vacant> Queue<T> {
         self.heap.push(Reverse(u128::from(order.at.as_nanos()) << 64 | u128::from(key)));
     }
 
+    #[inline]
     pub(crate) fn next_at(&self) -> Option<SimTime> {
         self.heap.peek().map(|Reverse(key)| SimTime::from_nanos((key >> 64) as u64))
     }
 
+    /// The earliest event leaves the order; its payload stays in its slot until it is taken.
     #[inline]
-    pub(crate) fn pop(&mut self) -> Option<(Order, T)> {
+    pub(crate) fn pop(&mut self) -> Option<(Order, Due)> {
         let Reverse(both) = self.heap.pop()?;
         let (at, key) = ((both >> 64) as u64, both as u64);
-        let slot = (key & ((1 << SLOT_BITS) - 1)) as usize;
-        let event = std::mem::replace(&mut self.slab[slot], T::VACANT);
-        self.free.push(slot as u32);
-        Some((Order { at: SimTime::from_nanos(at), sequence: key >> SLOT_BITS }, event))
+        let due = Due((key & ((1 << SLOT_BITS) - 1)) as u32);
+        Some((Order { at: SimTime::from_nanos(at), sequence: key >> SLOT_BITS }, due))
+    }
+
+    /// The payload of an event that was popped. Apart from [`Self::pop`], so that no `Option` is around it.
+    #[inline]
+    pub(crate) fn take(&mut self, Due(slot): Due) -> T {
+        self.free.push(slot);
+        std::mem::replace(&mut self.slab[slot as usize], T::VACANT)
     }
 }
 
@@ -115,7 +126,7 @@ mod tests {
             }
             let mut expected: Vec<u64> = (0..times.len() as u64).collect();
             expected.sort_by_key(|index| times[*index as usize]);
-            let popped: Vec<u64> = std::iter::from_fn(|| queue.pop().map(|(_, index)| index)).collect();
+            let popped: Vec<u64> = std::iter::from_fn(|| queue.pop().map(|(_, due)| queue.take(due))).collect();
             prop_assert_eq!(popped, expected);
         }
 
@@ -125,8 +136,10 @@ mod tests {
             for at in &times {
                 queue.push(SimTime::from_nanos(*at), *at);
                 queue.push(SimTime::from_nanos(*at + 1), *at);
-                queue.pop();
-                queue.pop();
+                for _ in 0..2 {
+                    let (_, due) = queue.pop().unwrap();
+                    queue.take(due);
+                }
             }
             prop_assert_eq!(queue.slab.len(), 2);
         }

@@ -20,5 +20,5 @@ mod connection;
 mod path;
 
 pub use connection::{ConnectOptions, KeepAlive};
-pub(crate) use connection::{Connections, EndState, Segment};
+pub(crate) use connection::{Connection, Connections, EndState, Segment};
 pub(crate) use path::{LinkTable, Paths};

@@ -153,13 +153,15 @@ impl<P: Process> World<P> {
     }
 
     /// Processes the next event. False if none is left.
+    #[inline]
     pub fn step(&mut self) -> bool {
-        let Some((order, event)) = self.kernel.queue.pop() else {
+        let Some((order, due)) = self.kernel.queue.pop() else {
             return false;
         };
         debug_assert!(order.at >= self.kernel.now, "time never runs backwards");
         self.kernel.now = order.at;
         self.kernel.events += 1;
+        let event = self.kernel.queue.take(due);
         self.dispatch(order, event);
         true
     }
@@ -286,7 +288,7 @@ impl<P: Process> World<P> {
             }
             Event::Timer { process, slot } => {
                 if let Some(timer) = self.kernel.due_timer(process, slot, order) {
-                    self.give(process, Input::Timer(timer));
+                    self.give_timer(process, timer);
                 }
             }
             Event::Synced { volume, process, incarnation, sync, position } => {
@@ -298,7 +300,7 @@ impl<P: Process> World<P> {
                 if !self.kernel.hosts[self.kernel.paths.host_of(to).index()].is_silent()
                     && !self.kernel.paths.is_cut(from, to)
                 {
-                    self.give(to, Input::Packet(Origin::Datagram(from), packet));
+                    self.give_packet(to, Origin::Datagram(from), packet);
                 }
             }
             Event::Retransmit { connection, side } => self.on_retransmit(connection, usize::from(side)),
@@ -317,34 +319,71 @@ impl<P: Process> World<P> {
         }
     }
 
+    /// Hands a packet to a process: now if it runs, when it resumes if it is paused, never if it is stopped.
+    ///
+    /// This and [`Self::give_timer`] are what [`Self::give`] does for these inputs, without wrapping them: nearly all
+    /// events are one of them, and each copy of a packet costs.
+    #[inline]
+    pub(crate) fn give_packet(&mut self, process: ProcessId, from: Origin, packet: P::Packet) {
+        match self.kernel.readiness(process) {
+            Readiness::Ready => {}
+            Readiness::Paused => return self.kernel.keep(process, Input::Packet(from, packet)),
+            Readiness::Stopped => return,
+        }
+        let kernel = &mut self.kernel;
+        kernel.digest.fold(process.index() as u64);
+        kernel.digest.fold_hash(&packet);
+        if kernel.trace.level == TraceLevel::Everything {
+            kernel.log_delivery(process, &format_args!("Packet({from:?}, {packet:?})"));
+        }
+        let state = self.states[process.index()].as_mut().expect("a running process has a state");
+        state.on_packet(&mut NativeContext { kernel, me: process }, from, packet);
+    }
+
+    /// Wakes a process for a timer, as [`Self::give_packet`] does.
+    #[inline]
+    fn give_timer(&mut self, process: ProcessId, timer: P::Timer) {
+        match self.kernel.readiness(process) {
+            Readiness::Ready => {}
+            Readiness::Paused => return self.kernel.keep(process, Input::Timer(timer)),
+            Readiness::Stopped => return,
+        }
+        let kernel = &mut self.kernel;
+        kernel.digest.fold(process.index() as u64);
+        kernel.digest.fold_hash(&timer);
+        if kernel.trace.level == TraceLevel::Everything {
+            kernel.log_delivery(process, &format_args!("Timer({timer:?})"));
+        }
+        let state = self.states[process.index()].as_mut().expect("a running process has a state");
+        state.on_timer(&mut NativeContext { kernel, me: process }, timer);
+    }
+
     /// Hands an input to a process: now if it runs, when it resumes if it is paused, never if it is stopped.
     fn give(&mut self, process: ProcessId, input: Input<P>) {
-        let slot = &mut self.kernel.processes[process.index()];
-        if !slot.running {
-            return;
-        }
-        if slot.pauses > 0 || self.kernel.hosts[slot.host.index()].freezes > 0 {
-            slot.backlog.push_back(input);
-            return;
+        let event = match input {
+            Input::Packet(from, packet) => return self.give_packet(process, from, packet),
+            Input::Timer(timer) => return self.give_timer(process, timer),
+            event => event,
+        };
+        match self.kernel.readiness(process) {
+            Readiness::Ready => {}
+            Readiness::Paused => return self.kernel.keep(process, event),
+            Readiness::Stopped => return,
         }
         let state = self.states[process.index()].as_mut().expect("a running process has a state");
         let kernel = &mut self.kernel;
         kernel.digest.fold(process.index() as u64);
-        match &input {
-            Input::Packet(_, packet) => kernel.digest.fold_hash(packet),
-            Input::Timer(timer) => kernel.digest.fold_hash(timer),
+        match &event {
             Input::Connection(_, _, event) => kernel.digest.fold_hash(event),
             Input::Synced(sync) => kernel.digest.fold(sync.0),
             Input::Command(command, _) => kernel.digest.fold_hash(command),
+            Input::Packet(..) | Input::Timer(_) => unreachable!("handled above"),
         }
         if kernel.trace.level == TraceLevel::Everything {
-            let text = format!("{input:?}");
-            kernel.trace.add(TraceLevel::Everything, kernel.now, Some(process), TraceKind::Delivery, || text);
+            kernel.log_delivery(process, &format_args!("{event:?}"));
         }
         let mut context = NativeContext { kernel, me: process };
-        match input {
-            Input::Packet(from, packet) => state.on_packet(&mut context, from, packet),
-            Input::Timer(timer) => state.on_timer(&mut context, timer),
+        match event {
             Input::Connection(connection, peer, event) => {
                 state.on_connection(&mut context, connection, peer, event);
             }
@@ -354,8 +393,19 @@ impl<P: Process> World<P> {
                     self.kernel.faults.command_refused(fault);
                 }
             }
+            Input::Packet(..) | Input::Timer(_) => unreachable!("handled above"),
         }
     }
+}
+
+/// What can be done with an input for a process.
+enum Readiness {
+    /// It runs.
+    Ready,
+    /// It, or its machine, is paused.
+    Paused,
+    /// It is stopped.
+    Stopped,
 }
 
 impl<P: Process> Kernel<P> {
@@ -374,6 +424,31 @@ impl<P: Process> Kernel<P> {
         self.trigger_on_mark(kind);
     }
 
+    #[inline]
+    fn readiness(&self, process: ProcessId) -> Readiness {
+        let slot = &self.processes[process.index()];
+        if !slot.running {
+            Readiness::Stopped
+        } else if slot.pauses > 0 || self.hosts[slot.host.index()].freezes > 0 {
+            Readiness::Paused
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    /// Keeps an input until its process resumes.
+    #[cold]
+    fn keep(&mut self, process: ProcessId, input: Input<P>) {
+        self.processes[process.index()].backlog.push_back(input);
+    }
+
+    #[cold]
+    fn log_delivery(&mut self, process: ProcessId, text: &std::fmt::Arguments<'_>) {
+        let text = || text.to_string();
+        self.trace.add(TraceLevel::Everything, self.now, Some(process), TraceKind::Delivery, text);
+    }
+
+    #[inline]
     fn host_is_silent(&self, process: ProcessId) -> bool {
         self.hosts[self.paths.host_of(process).index()].is_silent()
     }
