@@ -24,7 +24,9 @@ fn main() {
         Engine { name: "madsim", program: build("engine-madsim", "peers-madsim", madsim_flags), share: 20 },
         Engine { name: "turmoil", program: build("engine-turmoil", "peers", None), share: 200 },
     ];
-    println!("CPU time an event, least of {ROUNDS} rounds in turns; in brackets, how many times that of hasim\n");
+    println!(
+        "CPU time an event, least of {ROUNDS} rounds in turns; in brackets, how many times that of hasim\n"
+    );
     println!("{:<22}{:>10}{:>22}{:>22}", "work", "hasim", "madsim", "turmoil");
     for (title, work, seeds) in [
         ("ring, 3 nodes", Work::Ring { nodes: 3, deliveries: 100_000 }, 40),

@@ -139,8 +139,7 @@ fn mesh(nodes: usize, seconds: u64, seed: u64, simulation: &mut Sim<'_>, counts:
             let mut random = Random(seed ^ (node as u64) << 32 ^ lives.get() << 48);
             async move {
                 let socket = Rc::new(UdpSocket::bind(ANY).await?);
-                let peers: Vec<SocketAddr> =
-                    (0..nodes).filter(|peer| *peer != node).map(address).collect();
+                let peers: Vec<SocketAddr> = (0..nodes).filter(|peer| *peer != node).map(address).collect();
                 let (sender, counter) = (socket.clone(), counts.clone());
                 tokio::task::spawn_local(async move {
                     let mut interval = interval(HEARTBEAT);
@@ -159,7 +158,8 @@ fn mesh(nodes: usize, seconds: u64, seed: u64, simulation: &mut Sim<'_>, counts:
             }
         });
     }
-    let mut crashes = (1_u32..).map(|number| (CRASH_EVERY * number, (number - 1) as usize % nodes)).peekable();
+    let mut crashes =
+        (1_u32..).map(|number| (CRASH_EVERY * number, (number - 1) as usize % nodes)).peekable();
     let mut down: Option<(usize, Duration)> = None;
     while simulation.elapsed() < Duration::from_secs(seconds) {
         let now = simulation.elapsed();
