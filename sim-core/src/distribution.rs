@@ -111,6 +111,7 @@ impl Sampler {
     }
 
     /// One length.
+    #[inline]
     pub fn draw(&self, stream: &mut Stream) -> SimDuration {
         match self {
             Self::Constant(length) => *length,

@@ -75,6 +75,7 @@ pub struct Stream(Xoshiro256PlusPlus);
 
 impl Stream {
     /// 64 random bits.
+    #[inline]
     pub fn bits(&mut self) -> u64 {
         self.0.next_u64()
     }
@@ -83,6 +84,7 @@ impl Stream {
     ///
     /// # Panics
     /// If `bound` is zero.
+    #[inline]
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "a number below zero was asked for");
         let mut product = u128::from(self.bits()) * u128::from(bound);
@@ -99,6 +101,7 @@ impl Stream {
     ///
     /// # Panics
     /// If `low > high`.
+    #[inline]
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         assert!(low <= high, "empty range {low}..={high}");
         match (high - low).checked_add(1) {
@@ -108,11 +111,13 @@ impl Stream {
     }
 
     /// A uniform length in `low..=high`.
+    #[inline]
     pub fn duration(&mut self, low: SimDuration, high: SimDuration) -> SimDuration {
         SimDuration::from_nanos(self.between(low.as_nanos(), high.as_nanos()))
     }
 
     /// True with the given probability. Probability zero draws nothing.
+    #[inline]
     pub fn chance(&mut self, probability: Probability) -> bool {
         probability != Probability::NEVER && self.below(1_000_000) < u64::from(probability.0)
     }

@@ -97,6 +97,14 @@ impl<T> End<T> {
         self.undelivered.insert(position, (number, segment));
     }
 
+    /// The number of a new segment.
+    #[inline]
+    pub(crate) fn take_number(&mut self) -> u32 {
+        let number = self.next_to_send;
+        self.next_to_send += 1;
+        number
+    }
+
     fn new(process: ProcessId, incarnation: u32, options: ConnectOptions, now: SimTime) -> Self {
         Self {
             process,
@@ -126,6 +134,7 @@ pub(crate) struct Connection<T> {
 
 impl<T> Connection<T> {
     /// Which end belongs to this process. A process may connect to itself; then the asking end is meant.
+    #[inline]
     pub(crate) fn side_of(&self, process: ProcessId) -> usize {
         usize::from(self.ends[0].process != process)
     }
@@ -166,6 +175,7 @@ impl<T> Connections<T> {
     }
 
     /// The connection, unless it is gone and its slot free or in use again.
+    #[inline]
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection<T>> {
         self.slots
             .get_mut(id.slot as usize)

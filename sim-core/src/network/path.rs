@@ -39,6 +39,7 @@ impl LinkTable {
         Self { hosts, quality_of, qualities }
     }
 
+    #[inline]
     fn quality(&self, link: usize) -> &(Sampler, Probability) {
         &self.qualities[usize::from(self.quality_of[link])]
     }
@@ -56,6 +57,8 @@ pub(crate) struct Paths {
     links: Vec<Link>,
     /// How many partitions cut the way from row to column.
     cuts: Vec<u8>,
+    /// The sum of `cuts`: mostly none, and then the way need not be looked up.
+    cut_count: u32,
     seed: Seed,
 }
 
@@ -75,7 +78,7 @@ impl Paths {
     pub(crate) fn new(table: Arc<LinkTable>, host_of: Vec<HostId>, seed: Seed) -> Self {
         let links = vec![Link::default(); table.hosts * table.hosts];
         let processes = host_of.len();
-        Self { table, processes, host_of, links, cuts: vec![0; processes * processes], seed }
+        Self { table, processes, host_of, links, cuts: vec![0; processes * processes], cut_count: 0, seed }
     }
 
     /// From the next packet on, every link draws from a stream of this seed.
@@ -86,20 +89,24 @@ impl Paths {
         }
     }
 
+    #[inline]
     pub(crate) fn host_of(&self, process: ProcessId) -> HostId {
         self.host_of[process.index()]
     }
 
+    #[inline]
     pub(crate) fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
-        self.cuts[from.index() * self.processes + to.index()] > 0
+        self.cut_count > 0 && self.cuts[from.index() * self.processes + to.index()] > 0
     }
 
     pub(crate) fn cut(&mut self, from: ProcessId, to: ProcessId) {
         self.cuts[from.index() * self.processes + to.index()] += 1;
+        self.cut_count += 1;
     }
 
     pub(crate) fn mend(&mut self, from: ProcessId, to: ProcessId) {
         self.cuts[from.index() * self.processes + to.index()] -= 1;
+        self.cut_count -= 1;
     }
 
     /// Makes the link worse, or better again when `ends`.

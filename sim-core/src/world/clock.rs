@@ -30,6 +30,7 @@ impl HostClock {
         }
     }
 
+    #[inline]
     fn passed(&self, now: SimTime) -> u64 {
         let real = now.since(self.since).as_nanos();
         if self.drift_ppm == 0 {
@@ -38,6 +39,7 @@ impl HostClock {
         (u128::from(real) * (1_000_000 + i128::from(self.drift_ppm)) as u128 / 1_000_000) as u64
     }
 
+    #[inline]
     pub(crate) fn monotonic(&self, now: SimTime) -> HostTime {
         HostTime::from_nanos(if self.frozen { self.monotonic } else { self.monotonic + self.passed(now) })
     }
@@ -49,6 +51,7 @@ impl HostClock {
     /// The real time in which the monotonic clock advances by `length`, rounded up: a timer never fires before its
     /// time on the clock of its host. A process that waits for the last nanosecond would otherwise be woken in the same
     /// instant for ever.
+    #[inline]
     pub(crate) fn real(&self, length: SimDuration) -> SimDuration {
         if self.drift_ppm == 0 {
             return length;

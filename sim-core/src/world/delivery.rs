@@ -3,8 +3,9 @@
 
 use crate::fault::LostAnswer;
 use crate::id::{ConnectionId, ProcessId};
-use crate::network::{ConnectOptions, EndState, Segment};
+use crate::network::{ConnectOptions, Connection, EndState, Paths, Segment};
 use crate::process::{ConnectionEvent, Origin, Process};
+use crate::queue::Queue;
 use crate::time::{SimDuration, SimTime};
 
 use super::{Event, Input, Kernel, World};
@@ -42,11 +43,14 @@ impl<P: Process> Kernel<P> {
         };
         let side = connection.side_of(from);
         match connection.ends[side].state {
-            EndState::Open => self.transmit(id, side, Segment::Data(packet)),
+            EndState::Open => {
+                let number = connection.ends[side].take_number();
+                let way = (&mut self.paths, &mut self.queue, self.now);
+                launch(way, connection, side, number, Segment::Data(packet));
+            }
             EndState::Opening => {
                 let end = &mut connection.ends[side];
-                let number = end.next_to_send;
-                end.next_to_send += 1;
+                let number = end.take_number();
                 end.hold_back(number, Segment::Data(packet));
             }
             EndState::Done => {}
@@ -100,22 +104,13 @@ impl<P: Process> Kernel<P> {
     #[inline]
     fn transmit(&mut self, id: ConnectionId, side: usize, segment: Segment<P::Packet>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let number = connection.ends[side].next_to_send;
-        connection.ends[side].next_to_send += 1;
-        self.transmit_numbered(id, side, number, segment);
+        let number = connection.ends[side].take_number();
+        launch((&mut self.paths, &mut self.queue, self.now), connection, side, number, segment);
     }
 
-    /// Puts a segment on the way. Whether it gets through is seen when it should arrive.
-    #[inline]
     fn transmit_numbered(&mut self, id: ConnectionId, side: usize, number: u32, segment: Segment<P::Packet>) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        let [from, to] = [side, 1 - side].map(|side| connection.ends[side].process);
-        let (latency, lost) = self.paths.travel(self.now, from, to, || size_of::<P>(&segment));
-        let lost = lost || self.paths.is_cut(from, to);
-        let arrival = (self.now + latency).max(connection.ends[side].last_arrival);
-        connection.ends[side].last_arrival = arrival;
-        self.queue
-            .push(arrival, Event::Segment { connection: id, to: 1 - side as u8, lost, number, segment });
+        launch((&mut self.paths, &mut self.queue, self.now), connection, side, number, segment);
     }
 
     /// Starts the retransmission time-out of an end, unless it runs.
@@ -224,6 +219,26 @@ impl<P: Process> Kernel<P> {
     }
 }
 
+/// Puts a segment on the way. Whether it gets through is seen when it should arrive.
+#[inline]
+fn launch<P: Process>(
+    (paths, queue, now): (&mut Paths, &mut Queue<Event<P>>, SimTime),
+    connection: &mut Connection<P::Packet>,
+    side: usize,
+    number: u32,
+    segment: Segment<P::Packet>,
+) {
+    let [from, to] = [side, 1 - side].map(|side| connection.ends[side].process);
+    let (latency, lost) = paths.travel(now, from, to, || size_of::<P>(&segment));
+    let lost = lost || paths.is_cut(from, to);
+    let arrival = (now + latency).max(connection.ends[side].last_arrival);
+    connection.ends[side].last_arrival = arrival;
+    queue.push(
+        arrival,
+        Event::Segment { connection: connection.id, to: 1 - side as u8, lost, number, segment },
+    );
+}
+
 impl<P: Process> World<P> {
     pub(crate) fn on_segment(
         &mut self,
@@ -260,12 +275,24 @@ impl<P: Process> World<P> {
             return;
         }
         end.next_to_receive = end.next_to_receive.max(number + 1);
+        let (state, nothing_early) = (end.state, end.early.is_empty());
+        let accepted = kernel.processes[receiver.index()].listening.unaccepted.is_empty();
+        debug_assert!(
+            state != EndState::Open || end.incarnation == kernel.processes[receiver.index()].incarnation
+        );
         if kernel.paths.is_cut(receiver, sender) {
             // Received, but the acknowledgement is lost.
             kernel.await_acknowledgement(id, from);
         }
-        self.receive(id, to, segment);
-        self.receive_early(id, to);
+        match segment {
+            Segment::Data(packet) if state == EndState::Open && accepted => {
+                self.give_packet(receiver, Origin::Connection(id, sender), packet);
+            }
+            segment => self.receive(id, to, segment),
+        }
+        if !nothing_early {
+            self.receive_early(id, to);
+        }
     }
 
     /// Receives what had arrived before something that was missing.

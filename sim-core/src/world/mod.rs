@@ -19,7 +19,7 @@ use crate::fault::{Schedule, ScheduledFault};
 use crate::id::{ConnectionId, HostId, ProcessId, SyncId, VolumeId};
 use crate::network::{Connections, Paths, Segment};
 use crate::process::{ConnectionEvent, Origin, Probe, Process, StateProbe};
-use crate::queue::{Order, Queue};
+use crate::queue::{Order, Queue, Vacant};
 use crate::random::{Seed, Stream};
 use crate::record::{EndReason, Mark, MarkKind, Record, Recorder, Violation};
 use crate::storage::{DiskError, PendingSync, StorageFailure, Volume};
@@ -147,7 +147,7 @@ impl Host {
     }
 }
 
-/// What can be pending.
+/// What can be pending. `Nothing` is what a free slot of the queue holds.
 #[derive(Clone, Debug)]
 enum Event<P: Process> {
     Segment { connection: ConnectionId, to: u8, lost: bool, number: u32, segment: Segment<P::Packet> },
@@ -166,6 +166,11 @@ enum Event<P: Process> {
     FaultEnds { fault: u32 },
     FaultFlaps { fault: u32 },
     Restart { process: ProcessId, fault: u32 },
+    Nothing,
+}
+
+impl<P: Process> Vacant for Event<P> {
+    const VACANT: Self = Self::Nothing;
 }
 
 /// What a handler can be given.
@@ -203,13 +208,15 @@ impl<P: Process> World<P> {
     }
 
     /// Processes the next event. False if none is left.
+    #[inline]
     pub fn step(&mut self) -> bool {
-        let Some((order, event)) = self.kernel.queue.pop() else {
+        let Some((order, due)) = self.kernel.queue.pop() else {
             return false;
         };
         debug_assert!(order.at >= self.kernel.now, "time never runs backwards");
         self.kernel.now = order.at;
         self.kernel.events += 1;
+        let event = self.kernel.queue.take(due);
         self.dispatch(order, event);
         true
     }
@@ -358,7 +365,7 @@ impl<P: Process> World<P> {
             }
             Event::Timer { process, slot } => {
                 if let Some(timer) = self.kernel.due_timer(process, slot, order) {
-                    self.give(process, Input::Timer(timer));
+                    self.give_timer(process, timer);
                 }
             }
             Event::Synced { volume, process, incarnation, sync, position } => {
@@ -371,7 +378,7 @@ impl<P: Process> World<P> {
                 if !self.kernel.hosts[self.kernel.paths.host_of(to).index()].is_silent()
                     && !self.kernel.paths.is_cut(from, to)
                 {
-                    self.give(to, Input::Packet(Origin::Datagram(from), packet));
+                    self.give_packet(to, Origin::Datagram(from), packet);
                 }
             }
             Event::Retransmit { connection, side } => self.on_retransmit(connection, usize::from(side)),
@@ -390,47 +397,92 @@ impl<P: Process> World<P> {
             Event::FaultEnds { fault } => self.end_fault(fault as usize),
             Event::FaultFlaps { fault } => self.flap(fault as usize),
             Event::Restart { process, fault } => self.restart(process, fault as usize),
+            Event::Nothing => unreachable!("free slots of the queue are never due"),
         }
     }
 
     /// Hands an input to a process: now if it runs, when it resumes if it is paused, when it has worked off what came
     /// before if its host is slow, never if it is stopped.
     fn give(&mut self, process: ProcessId, input: Input<P>) {
-        let slot = &mut self.kernel.processes[process.index()];
-        if !slot.running {
-            return;
+        match self.kernel.readiness(process) {
+            Readiness::Ready => self.handle(process, input),
+            Readiness::Hindered => self.kernel.line_up(process, input),
+            Readiness::Stopped => {}
         }
-        if slot.pauses > 0 || self.kernel.hosts[slot.host.index()].hindered {
-            self.kernel.line_up(process, input);
-            return;
+    }
+
+    /// Hands a packet to a process.
+    ///
+    /// This and [`Self::give_timer`] are what [`Self::give`] does for these inputs, without wrapping them: nearly all
+    /// events are one of them, and each copy of a packet costs.
+    #[inline]
+    pub(crate) fn give_packet(&mut self, process: ProcessId, from: Origin, packet: P::Packet) {
+        match self.kernel.readiness(process) {
+            Readiness::Ready => self.handle_packet(process, from, packet),
+            Readiness::Hindered => self.kernel.line_up(process, Input::Packet(from, packet)),
+            Readiness::Stopped => {}
         }
-        self.handle(process, input);
+    }
+
+    /// Wakes a process for a timer, as [`Self::give_packet`] does.
+    #[inline]
+    fn give_timer(&mut self, process: ProcessId, timer: P::Timer) {
+        match self.kernel.readiness(process) {
+            Readiness::Ready => self.handle_timer(process, timer),
+            Readiness::Hindered => self.kernel.line_up(process, Input::Timer(timer)),
+            Readiness::Stopped => {}
+        }
+    }
+
+    #[inline]
+    fn handle_packet(&mut self, process: ProcessId, from: Origin, packet: P::Packet) {
+        let kernel = &mut self.kernel;
+        kernel.digest.fold(process.index() as u64);
+        kernel.digest.fold_hash(&packet);
+        if kernel.trace.level == TraceLevel::Everything {
+            kernel.log_delivery(process, &format_args!("Packet({from:?}, {packet:?})"));
+        }
+        let state = self.states[process.index()].as_mut().expect("a running process has a state");
+        state.on_packet(&mut NativeContext { kernel, me: process }, from, packet);
+        self.observe_if_watched(process);
+    }
+
+    #[inline]
+    fn handle_timer(&mut self, process: ProcessId, timer: P::Timer) {
+        let kernel = &mut self.kernel;
+        kernel.digest.fold(process.index() as u64);
+        kernel.digest.fold_hash(&timer);
+        if kernel.trace.level == TraceLevel::Everything {
+            kernel.log_delivery(process, &format_args!("Timer({timer:?})"));
+        }
+        let state = self.states[process.index()].as_mut().expect("a running process has a state");
+        state.on_timer(&mut NativeContext { kernel, me: process }, timer);
+        self.observe_if_watched(process);
     }
 
     /// Calls the handler of a process.
-    #[inline]
     fn handle(&mut self, process: ProcessId, input: Input<P>) {
+        let event = match input {
+            Input::Packet(from, packet) => return self.handle_packet(process, from, packet),
+            Input::Timer(timer) => return self.handle_timer(process, timer),
+            event => event,
+        };
         let state = self.states[process.index()].as_mut().expect("a running process has a state");
         let kernel = &mut self.kernel;
         kernel.digest.fold(process.index() as u64);
-        match &input {
-            Input::Packet(_, packet) => kernel.digest.fold_hash(packet),
-            Input::Timer(timer) => kernel.digest.fold_hash(timer),
-            Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
+        match &event {
             Input::Connection(_, _, event) => kernel.digest.fold_hash(event),
             Input::Synced(sync) => kernel.digest.fold(sync.0),
             Input::StorageFailed(failure) => kernel.digest.fold_hash(failure),
             Input::Command(command, _) => kernel.digest.fold_hash(command),
+            Input::Packet(..) | Input::Timer(_) => unreachable!("handled above"),
+            Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
         }
         if kernel.trace.level == TraceLevel::Everything {
-            let text = format!("{input:?}");
-            kernel.trace.add(TraceLevel::Everything, kernel.now, Some(process), TraceKind::Delivery, || text);
+            kernel.log_delivery(process, &format_args!("{event:?}"));
         }
         let mut context = NativeContext { kernel, me: process };
-        match input {
-            Input::Packet(from, packet) => state.on_packet(&mut context, from, packet),
-            Input::Timer(timer) => state.on_timer(&mut context, timer),
-            Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
+        match event {
             Input::Connection(connection, peer, event) => {
                 state.on_connection(&mut context, connection, peer, event);
             }
@@ -441,11 +493,28 @@ impl<P: Process> World<P> {
                     self.kernel.faults.command_refused(fault);
                 }
             }
+            Input::Packet(..) | Input::Timer(_) => unreachable!("handled above"),
+            Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
         }
+        self.observe_if_watched(process);
+    }
+
+    #[inline]
+    fn observe_if_watched(&mut self, process: ProcessId) {
         if self.kernel.processes[process.index()].observed {
             self.observe(process);
         }
     }
+}
+
+/// What can be done with an input for a process.
+enum Readiness {
+    /// It runs.
+    Ready,
+    /// It, or its machine, is paused or slow: inputs stand in line.
+    Hindered,
+    /// It is stopped.
+    Stopped,
 }
 
 impl<P: Process> Kernel<P> {
@@ -464,6 +533,25 @@ impl<P: Process> Kernel<P> {
         self.trigger_on_mark(kind);
     }
 
+    #[inline]
+    fn readiness(&self, process: ProcessId) -> Readiness {
+        let slot = &self.processes[process.index()];
+        if !slot.running {
+            Readiness::Stopped
+        } else if slot.pauses > 0 || self.hosts[slot.host.index()].hindered {
+            Readiness::Hindered
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    #[cold]
+    fn log_delivery(&mut self, process: ProcessId, text: &std::fmt::Arguments<'_>) {
+        let text = || text.to_string();
+        self.trace.add(TraceLevel::Everything, self.now, Some(process), TraceKind::Delivery, text);
+    }
+
+    #[inline]
     fn host_is_silent(&self, process: ProcessId) -> bool {
         self.hosts[self.paths.host_of(process).index()].is_silent()
     }

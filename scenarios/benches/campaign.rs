@@ -1,0 +1,82 @@
+//! What a campaign costs as a whole: schedules a core-second, two threads against one, memory of a forked world.
+//! `cargo bench -p scenarios --bench campaign`
+//!
+//! Prints figures and asserts nothing about them: they are those of the machine, and of what else it does.
+
+#![allow(clippy::print_stdout, reason = "a program that prints figures")]
+
+mod subject;
+
+use std::fs;
+use std::sync::atomic::AtomicBool;
+
+use rustix::time::{ClockId, clock_gettime};
+use scenarios::campaign::{SeedRange, run_seeds};
+use sim_core::Seed;
+
+const SEEDS: u64 = 1_000;
+const ROUNDS: usize = 5;
+const FORKS: usize = 500;
+
+fn main() {
+    // `cargo test --benches` and `cargo bench` pass flags for a harness that this program does not have.
+    let [one, two] = campaigns();
+    println!("Patroni, host crash, 60 s simulated, 20 writes a second, judged");
+    println!("  events a run                    {:>10.0}", one.events_per_run);
+    println!("  schedules per core-second       {:>10.0}", 1.0 / one.cpu_per_run);
+    println!("  CPU time an event               {:>10.1} ns", one.cpu_per_run / one.events_per_run * 1e9);
+    println!("  schedules a second, 1 thread    {:>10.0}", 1.0 / one.wall_per_run);
+    println!("  schedules a second, 2 threads   {:>10.0}", 1.0 / two.wall_per_run);
+    println!("  2 threads against 1, wall       {:>10.2} x", one.wall_per_run / two.wall_per_run);
+    println!("  2 threads against 1, CPU time   {:>10.2} x", 2.0 * one.cpu_per_run / two.cpu_per_run);
+    println!("  memory of a warm fork           {:>10.0} KiB", fork_kib());
+}
+
+struct Cost {
+    events_per_run: f64,
+    cpu_per_run: f64,
+    wall_per_run: f64,
+}
+
+/// The least of several rounds, on one thread and on two, in turns.
+fn campaigns() -> [Cost; 2] {
+    let (case, system) = subject::host_crash();
+    let seeds = SeedRange::first(SEEDS);
+    let mut least =
+        [1, 2].map(|_| Cost { events_per_run: 0.0, cpu_per_run: f64::MAX, wall_per_run: f64::MAX });
+    for _ in 0..ROUNDS {
+        for (threads, least) in (1..).zip(&mut least) {
+            let pool =
+                rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
+            let start = [ClockId::ProcessCPUTime, ClockId::Monotonic].map(seconds);
+            let runs = pool.install(|| run_seeds(&case, &*system, seeds, &AtomicBool::new(false), &|_| {}));
+            let [cpu, wall] = [ClockId::ProcessCPUTime, ClockId::Monotonic].map(seconds);
+            let count = runs.outcomes.len() as f64;
+            let events: u64 = runs.outcomes.iter().map(|outcome| outcome.row.events).sum();
+            least.events_per_run = events as f64 / count;
+            least.cpu_per_run = least.cpu_per_run.min((cpu - start[0]) / count);
+            least.wall_per_run = least.wall_per_run.min((wall - start[1]) / count);
+        }
+    }
+    least
+}
+
+fn seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// What the resident memory of this process grows by for each world that is forked from a warm one.
+fn fork_kib() -> f64 {
+    let warm = subject::world(&subject::cluster(), Seed(1));
+    let before = resident_kib();
+    let forks: Vec<_> = (0..FORKS).map(|_| warm.clone()).collect();
+    (resident_kib() - before) / forks.len() as f64
+}
+
+/// As Linux counts it; not a number elsewhere.
+fn resident_kib() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(f64::NAN)
+}
