@@ -50,6 +50,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/primary-wal-rot-sync.toml",
     "patroni/seed-003-primary-host-crash.toml",
     "patroni/standby-wal-rot-sync.toml",
+    "patroni/standby-wal-rot-then-crash-sync.toml",
     "patroni/swarm-async.toml",
     "patroni/swarm-etcd-outages.toml",
     "patroni/swarm-one-primary.toml",

@@ -136,7 +136,8 @@ fn misspelt_keys_get_a_suggestion() {
         &expect![[r#"
             error
               × scenario.toml:18:11: unknown variant `poweroff`, expected one of `kill`, `power-off`, `pause`, `freeze`,
-              │ `partition`, `degrade`, `disk-stall`, `clock-step`, `clock-drift`, `command`
+              │ `partition`, `degrade`, `disk-stall`, `disk-slow`, `disk-error`, `disk-full`, `disk-torn-write`, `disk-
+              │ lies`, `disk-misdirected-write`, `disk-corruption`, `clock-step`, `clock-drift`, `command`
                 ╭─[scenario.toml:18:11]
              17 │ trigger = { at = "30s..40s" }
              18 │ fault = { poweroff = { target = { host-of = "primary" } } }
