@@ -77,7 +77,7 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
     });
     expect![[r#"
         481c8b54c0f49500
-        e6f4c1a60ff8e6a5"#]]
+        ccf2b5dcd2c9372a"#]]
     .assert_eq(&combined.join("\n"));
 }
 
