@@ -19,7 +19,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 #[track_caller]
 fn must_be_found(bug: Planted, runs: u64) -> Catch {
     let scenario = scenario_of(bug);
-    let catch = hunt(scenario, bug, 0, LIMIT).unwrap_or_else(|runs| panic!("{bug}: not found in {runs} runs"));
+    let catch =
+        hunt(scenario, bug, 0, LIMIT).unwrap_or_else(|runs| panic!("{bug}: not found in {runs} runs"));
     assert!(catch.runs <= runs, "{bug} took {} runs", catch.runs);
     let Subject { case, system } = Subject::from_catalogue(scenario);
     let correct = run_seed(&case, &*system, catch.seed).judgement;
