@@ -33,31 +33,26 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         | P::AnyStandbyCounts
         | P::SameTimeline
         | P::EndRecoveryEarly => "patroni/swarm/sync",
-        P::StayWithoutDcs | P::SkipLeaseCheck | P::ReleaseBeforeStop | P::RestartAsPrimary => {
-            "patroni/swarm/one-primary"
-        }
-        P::KeepWatch => "patroni/swarm/etcd-outages",
+        P::StayWithoutDcs | P::SkipLeaseCheck | P::RestartAsPrimary => "patroni/swarm/one-primary",
+        P::KeepWatch => "patroni/stale-watch/sync",
         P::TakeLockBack => "patroni/former-primary-wakes/sync",
         P::PromoteLagging => "patroni/lagging-replica/async",
         P::VoteTwice
         | P::ForgetVote
         | P::AnswerBeforeSync
-        | P::CountUnsyncedEntries
         | P::CommitOlderTerms
         | P::VoteWithoutLogCheck
-        | P::ReadBeforeFirstCommit
         | P::CommitMinority
         | P::SkipLogMatching
         | P::ElectByMinority
-        | P::ReadWithoutQuorum
         | P::ReadLocally
         | P::LeaseNotExtended
         | P::FollowerExpiresLeases
         | P::CompareIgnored
         | P::RenewExpiredLease
-        | P::RenewUnconfirmed
         | P::KeepOldLease
         | P::WatchFromNow => "etcd/swarm",
+        P::CountUnsyncedEntries | P::ReadBeforeFirstCommit | P::ReadWithoutQuorum => "etcd/swarm/regions",
     }
 }
 

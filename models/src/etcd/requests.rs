@@ -168,8 +168,7 @@ impl Server {
                 self.set_stage(number, stage);
                 return;
             }
-            let confirms = !self.spec.lacks(Planted::RenewUnconfirmed);
-            if self.doubts_leadership(now) && !was_confirming && confirms {
+            if self.doubts_leadership(now) && !was_confirming {
                 self.set_stage(number, Stage::Confirming);
                 self.raft.request_read(number);
                 context.set_timer(Timer::ReadRetry, READ_RETRY);

@@ -14,13 +14,11 @@ use std::sync::Arc;
 use sim_core::{Context, HostTime, SimDuration};
 
 use super::cycle::Cycle;
-use super::dcs::{Effort, View};
-use super::lock::Purpose;
+use super::dcs::View;
 use super::member::{Member, Timer};
 use super::packet::MemberReport;
 use super::rest::RoundPurpose;
 use super::task::Task;
-use crate::planted::Planted;
 use crate::postgres::{ClusterState, Control, Lsn, StopMode};
 
 /// How often a stopping postmaster is looked at.
@@ -95,10 +93,6 @@ impl Member {
         };
         self.task = Some(Task::Demote(Demotion { mode, stage, since: context.monotonic() }));
         if graceful {
-            if self.spec.lacks(Planted::ReleaseBeforeStop) {
-                let request = self.release_request();
-                self.client.call(context, Purpose::Plain, request, Effort::Single);
-            }
             self.control(context, Control::Checkpoint);
             self.finish_cycle(context);
             return;

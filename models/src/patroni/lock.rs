@@ -216,17 +216,12 @@ impl Member {
 
     /// Gives the lock back, if it is still this member's.
     pub(super) fn release_lock(&mut self, context: &mut impl Context<Self>) {
-        let request = self.release_request();
-        self.client.call(context, Purpose::Release, request, Effort::Retried);
-    }
-
-    /// The request that gives the lock back.
-    pub(super) fn release_request(&self) -> Request {
         let leader = Arc::clone(&self.keys.leader);
-        Request::Txn {
+        let request = Request::Txn {
             compare: vec![Compare::Value(leader.clone(), self.name().into())],
             then: vec![Mutation::Delete { key: leader }],
             otherwise: Vec::new(),
-        }
+        };
+        self.client.call(context, Purpose::Release, request, Effort::Retried);
     }
 }
