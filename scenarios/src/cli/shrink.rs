@@ -1,5 +1,6 @@
 //! `hasim shrink`: a smaller run that fails for the same reason.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -117,14 +118,11 @@ fn tell(before: &str, shrunk: &Shrunk, out: &Path) -> String {
         Ending::Stopped => "stopped by the time limit: `hasim shrink` without one gets further",
     };
     let judgement = &shrunk.failure.outcome.judgement;
-    let schedule: String = shrunk
-        .failure
-        .schedule
-        .0
-        .iter()
-        .filter_map(|fault| serde_json::to_string(fault).ok())
-        .map(|fault| format!("    {fault}\n"))
-        .collect();
+    let mut schedule = String::new();
+    for fault in &shrunk.failure.schedule.0 {
+        let fault = serde_json::to_string(fault).expect("a fault has a form in JSON");
+        let _ = writeln!(schedule, "    {fault}");
+    }
     format!(
         "shrunk in {} runs; {ending}\n  before: {before}\n  after:  {}\n{schedule}  {}: {}\n  hasim replay {}\n",
         shrunk.runs,
