@@ -6,6 +6,7 @@
 mod calibration;
 mod canary;
 mod determinism;
+mod exploring;
 mod promises;
 mod published_raft;
 mod tidy;
