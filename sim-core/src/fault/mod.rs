@@ -4,48 +4,16 @@
 //! fault fires, not when the schedule is made. A target that nobody matches at that moment makes the fault miss,
 //! which is recorded; a name that does not exist in the topology is an error before the run starts.
 
+mod schedule;
+mod target;
+
 use serde::{Deserialize, Serialize};
 
 use crate::random::Probability;
-use crate::record::MarkKind;
 use crate::time::SimDuration;
 
-/// What a fault acts on.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Target {
-    /// The process with this name, such as `patroni-1`.
-    Process(String),
-    /// All processes of the host with this name.
-    Host(String),
-    /// All hosts of the zone with this name.
-    Zone(String),
-    /// All hosts of the region with this name.
-    Region(String),
-    /// One process that plays this role when the fault fires; chosen by the fault stream if several do.
-    Role(String),
-    /// The host of one process that plays this role when the fault fires.
-    HostOf(String),
-    /// All processes that play this role when the fault fires.
-    Every(String),
-    /// What the fault with this position in the schedule acted on (the host that crashed before, say).
-    SameAs(usize),
-    /// All processes that none of the other targets of the same fault name.
-    Others,
-}
-
-/// In which direction a partition cuts.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// Nothing passes either way.
-    #[default]
-    Both,
-    /// Nothing passes from the first side to the second; answers do.
-    Outbound,
-    /// Nothing passes from the second side to the first; requests do.
-    Inbound,
-}
+pub use schedule::{Schedule, ScheduledFault, Trigger};
+pub use target::{Direction, Target};
 
 /// What goes wrong. Lasting faults end after the `lasts` of their [`ScheduledFault`].
 #[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -159,51 +127,3 @@ impl Fault {
         }
     }
 }
-
-/// When a fault fires.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Trigger {
-    /// This long after the start of the run.
-    At(SimDuration),
-    /// This long after a mark of this kind is left for the n-th time, counting from the first fault of the schedule.
-    OnMark {
-        /// Which mark.
-        mark: MarkKind,
-        /// The first (1), the second (2), ...
-        #[serde(default = "one")]
-        occurrence: u32,
-        /// How long after it.
-        #[serde(default)]
-        delay: SimDuration,
-    },
-    /// This long after the fault with this position in the schedule fired.
-    AfterFault {
-        /// The other fault's position, counting from 0.
-        fault: usize,
-        /// How long after it.
-        delay: SimDuration,
-    },
-}
-
-const fn one() -> u32 {
-    1
-}
-
-/// One fault of a schedule.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ScheduledFault {
-    /// When it fires.
-    pub trigger: Trigger,
-    /// What goes wrong.
-    pub fault: Fault,
-    /// After how long it ends; absent means that it stays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lasts: Option<SimDuration>,
-}
-
-/// The faults of one run, in any order.
-#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Schedule(pub Vec<ScheduledFault>);
