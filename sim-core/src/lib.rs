@@ -27,7 +27,7 @@ mod world;
 pub use digest::Digest;
 pub use distribution::{Distribution, Sampler};
 pub use embed::{Embedded, Embeds, Holds, unwrap_packet};
-pub use fault::{Direction, Fault, Schedule, ScheduledFault, Target, Trigger};
+pub use fault::{Direction, Fault, FaultBudget, Schedule, ScheduledFault, Target, Trigger};
 pub use guard::{PanicQuiet, run_guarded};
 pub use id::{ConnectionId, HostId, OperationId, ProcessId, SyncId, VolumeId};
 pub use network::{ConnectOptions, KeepAlive};
@@ -37,7 +37,7 @@ pub use record::{
     Completion, EndReason, Mark, MarkKind, Operation, OperationKind, Outcome, Record, Violation,
 };
 pub use storage::Storage;
-pub use swarm::{FaultMix, SwarmConfig};
+pub use swarm::{Aim, Composition, FaultMix, SwarmConfig};
 pub use time::{HostTime, ParseDurationError, SimDuration, SimTime, WallTime};
 pub use topology::{LinkQuality, Place, RegionRef, Topology, ZoneRef};
 pub use trace::{TraceEntry, TraceKind};

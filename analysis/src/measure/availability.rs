@@ -38,6 +38,10 @@ pub struct Availability {
     /// None without a fault, without a success before or after it, or when the run had not recovered.
     #[serde(rename = "failover_gap_s", serialize_with = "crate::seconds::number_or_null")]
     pub failover_gap: Option<SimDuration>,
+    /// From the end of the last fault (or from when it struck, if it stays) to the end of the last outage: zero when none
+    /// was left or came later, none when the run had not recovered.
+    #[serde(rename = "converged_after_s", serialize_with = "crate::seconds::number_or_null")]
+    pub converged_after: Option<SimDuration>,
     /// True when a write succeeded after the last fault had ended (or struck, if it lasts) and the run did not end
     /// within an outage.
     pub recovered: bool,
@@ -50,6 +54,7 @@ pub fn availability(record: &Record, fault: Option<SimTime>, options: &MeasureOp
     let successes = successes(record, options);
     let mut availability = Availability::default();
     let mut gap_after_fault = None;
+    let mut last_outage_ended = SimTime::ZERO;
     for pair in successes.windows(2) {
         let (from, to) = (pair[0], pair[1]);
         let length = to.since(from);
@@ -58,6 +63,7 @@ pub fn availability(record: &Record, fault: Option<SimTime>, options: &MeasureOp
         }
         if length > threshold && somebody_waited(record, options, from, to) {
             add_outage(&mut availability, length);
+            last_outage_ended = to;
         }
     }
     let open_since = successes.last().copied().or_else(|| first_write(record, options));
@@ -75,6 +81,8 @@ pub fn availability(record: &Record, fault: Option<SimTime>, options: &MeasureOp
     if availability.recovered {
         availability.outage = Some(availability.outage_at_least);
         availability.failover_gap = gap_after_fault;
+        let converged_at = last_outage_ended.max(last_change);
+        availability.converged_after = Some(converged_at.since(last_change));
     }
     availability
 }

@@ -6,7 +6,7 @@ use sim_core::{Fault, SimDuration, Target};
 use toml::Spanned;
 
 use super::Promise;
-use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTrigger, RawWorkload};
+use super::raw::{RawCluster, RawFault, RawScenario, RawTrigger, RawWorkload};
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
@@ -65,7 +65,7 @@ impl<'a> Checker<'a> {
                     "there are `[[fault]]` entries, too".to_owned(),
                 ));
             }
-            self.swarm(swarm.get_ref(), warmup, horizon)?;
+            self.swarm(swarm, warmup, horizon)?;
         }
         for (position, fault) in raw.fault.iter().enumerate() {
             self.fault(fault.get_ref(), position, warmup, horizon)?;
@@ -227,43 +227,8 @@ impl<'a> Checker<'a> {
         self.targets(&fault.fault, Some(position))
     }
 
-    fn swarm(&self, swarm: &RawSwarm, warmup: SimDuration, horizon: SimDuration) -> Result<(), UserError> {
-        let until = *swarm.until.get_ref();
-        if swarm.from < warmup || until <= swarm.from || until >= horizon {
-            return Err(self.wrong(
-                &swarm.until,
-                format!("the window from {} to {until} does not fit", swarm.from),
-                format!(
-                    "expected a window after the warm-up of {warmup} and before the horizon of {horizon}"
-                ),
-            ));
-        }
-        self.positive(Some(&swarm.faults), &0, "faults")?;
-        if swarm.mix.is_empty() {
-            return Err(self.wrong(
-                &swarm.kinds,
-                "a swarm needs kinds of faults".to_owned(),
-                "there is no `[[swarm.mix]]`".to_owned(),
-            ));
-        }
-        for mix in &swarm.mix {
-            let (shortest, longest) = (mix.get_ref().shortest, mix.get_ref().longest);
-            let empty = matches!((shortest, longest), (Some(shortest), Some(longest)) if shortest > longest);
-            if empty || (shortest.is_some() && longest.is_none()) {
-                return Err(self.wrong(
-                    mix,
-                    "`shortest` needs a `longest` that is not shorter".to_owned(),
-                    "this fault".to_owned(),
-                ));
-            }
-            let place = Spanned::new(mix.span(), mix.get_ref().fault.clone());
-            self.targets(&place, None)?;
-        }
-        Ok(())
-    }
-
     /// Roles are checked here, because the kernel takes any word for a role: a misspelt one would miss in silence.
-    fn targets(&self, fault: &Spanned<Fault>, position: Option<usize>) -> Result<(), UserError> {
+    pub(super) fn targets(&self, fault: &Spanned<Fault>, position: Option<usize>) -> Result<(), UserError> {
         for target in fault.get_ref().targets() {
             match target {
                 Target::Role(role) | Target::HostOf(role) | Target::Every(role)
@@ -304,7 +269,7 @@ impl<'a> Checker<'a> {
         ))
     }
 
-    fn positive<T: PartialEq>(
+    pub(super) fn positive<T: PartialEq>(
         &self,
         value: Option<&Spanned<T>>,
         zero: &T,
@@ -318,7 +283,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn wrong<T>(&self, place: &Spanned<T>, message: String, label: String) -> UserError {
+    pub(super) fn wrong<T>(&self, place: &Spanned<T>, message: String, label: String) -> UserError {
         UserError::at(Spot::new(self.source, place.span()), message, label)
     }
 }

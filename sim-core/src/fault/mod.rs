@@ -4,20 +4,25 @@
 //! fault fires, not when the schedule is made. A target that nobody matches at that moment makes the fault miss,
 //! which is recorded; a name that does not exist in the topology is an error before the run starts.
 
+mod budget;
+mod intensity;
 mod schedule;
 mod target;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
 use crate::random::Probability;
 use crate::time::SimDuration;
 
+pub use budget::FaultBudget;
 pub use schedule::{Schedule, ScheduledFault, Trigger};
 pub use target::{Direction, Target};
 
 /// What goes wrong. Lasting faults end after the `lasts` of their [`ScheduledFault`].
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, IntoStaticStr, PartialEq, Serialize, VariantNames)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Fault {
     /// SIGKILL. The kernel of the host lives: peers see their connections closed, new ones are refused. When the
     /// fault ends, the process is started again.
@@ -94,20 +99,12 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The kind in one word, for tables of delivered faults.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Kill { .. } => "kill",
-            Self::PowerOff { .. } => "power-off",
-            Self::Pause { .. } => "pause",
-            Self::Freeze { .. } => "freeze",
-            Self::Partition { .. } => "partition",
-            Self::Degrade { .. } => "degrade",
-            Self::DiskStall { .. } => "disk-stall",
-            Self::ClockStep { .. } => "clock-step",
-            Self::ClockDrift { .. } => "clock-drift",
-            Self::Command { .. } => "command",
-        }
+    /// All kinds, in the order in which they stand above.
+    pub const KINDS: &[&str] = <Self as VariantNames>::VARIANTS;
+
+    /// The kind in one word, as it stands in scenario files.
+    pub fn kind(&self) -> &'static str {
+        self.into()
     }
 
     /// The targets it names.

@@ -2,6 +2,7 @@
 //!
 //! This page decides whom a fault hits and when; what then happens is in one file for each subject.
 
+mod budget;
 mod clocks;
 mod disks;
 mod network;
@@ -11,7 +12,7 @@ mod targets;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::fault::{Fault, Trigger};
+use crate::fault::{Fault, FaultBudget, Trigger};
 use crate::id::{HostId, ProcessId};
 use crate::process::Process;
 use crate::random::Stream;
@@ -34,6 +35,8 @@ pub struct DeliveredFault {
     pub processes: Vec<ProcessId>,
     /// False for a command that the process does not know.
     pub accepted: bool,
+    /// True when the budget of the run did not allow it (see [`crate::FaultBudget`]): it hit nobody.
+    pub withheld: bool,
 }
 
 /// The schedule as it is carried out.
@@ -44,6 +47,10 @@ pub(crate) struct FaultState {
     stream: Stream,
     /// How often each kind of mark was left since the first fault fired.
     mark_counts: Vec<(MarkKind, u32)>,
+    /// What the schedule may break at most.
+    budgets: Arc<[FaultBudget]>,
+    /// Whom each budget of harm that lasts has counted.
+    lasting: Vec<Vec<ProcessId>>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +65,8 @@ struct Planned {
 #[derive(Clone, Debug, Default)]
 struct Effect {
     processes: Vec<ProcessId>,
+    /// How many of them, from the first on, are the side that a partition cuts off; all for other faults.
+    harmed: Option<usize>,
     /// The lives of the processes when the fault fired: a new life is not paused.
     incarnations: Vec<u32>,
     hosts: Vec<HostId>,
@@ -69,7 +78,14 @@ struct Effect {
 
 impl FaultState {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { faults: Vec::new(), delivered: Vec::new(), stream, mark_counts: Vec::new() }
+        Self {
+            faults: Vec::new(),
+            delivered: Vec::new(),
+            stream,
+            mark_counts: Vec::new(),
+            budgets: Arc::default(),
+            lasting: Vec::new(),
+        }
     }
 
     pub(crate) fn command_refused(&mut self, fault: u32) {
@@ -100,8 +116,9 @@ impl<P: Process> Kernel<P> {
         counts[position].1 += 1;
         let count = counts[position].1;
         for (index, planned) in self.faults.faults.iter().enumerate() {
-            if let Trigger::OnMark { mark, occurrence, delay } = &planned.trigger
+            if let Trigger::OnMark { mark, occurrence, delay, before } = &planned.trigger
                 && (*mark, *occurrence) == (kind, count)
+                && before.is_none_or(|before| self.now + *delay <= SimTime::ZERO + before)
             {
                 self.queue.push(self.now + *delay, Event::FaultFires { fault: index as u32 });
             }
@@ -115,6 +132,10 @@ impl<P: Process> World<P> {
         let (fault, lasts) = (planned.fault.clone(), planned.lasts);
         let now = self.kernel.now;
         let mut effect = self.aim(&fault);
+        let withheld = !effect.processes.is_empty() && !self.kernel.afford(&fault, &effect);
+        if withheld {
+            effect = Effect::default();
+        }
         let incarnation = |process: &ProcessId| self.kernel.processes[process.index()].incarnation;
         effect.incarnations = effect.processes.iter().map(incarnation).collect();
         self.kernel.faults.delivered.push(DeliveredFault {
@@ -123,12 +144,15 @@ impl<P: Process> World<P> {
             kind: fault.kind(),
             processes: effect.processes.clone(),
             accepted: true,
+            withheld,
         });
-        self.tell(&fault, &effect, "begins");
-        self.kernel.mark(None, MarkKind::Fault, index as u64);
-        self.begin(index, &fault, &effect);
-        if let Some(lasts) = lasts {
-            self.kernel.queue.push(now + lasts, Event::FaultEnds { fault: index as u32 });
+        self.tell(&fault, &effect, if withheld { "is withheld by the budget" } else { "begins" });
+        if !withheld {
+            self.kernel.mark(None, MarkKind::Fault, index as u64);
+            self.begin(index, &fault, &effect);
+            if let Some(lasts) = lasts {
+                self.kernel.queue.push(now + lasts, Event::FaultEnds { fault: index as u32 });
+            }
         }
         self.kernel.faults.faults[index].effect = effect;
         let followers: Vec<(u32, SimDuration)> = (self.kernel.faults.faults.iter().enumerate())
@@ -189,7 +213,7 @@ impl<P: Process> World<P> {
             let named: Vec<&str> =
                 processes.iter().map(|process| &*kernel.processes[process.index()].name).collect();
             match (fault, named.is_empty()) {
-                (_, true) => "nobody matches its target".to_owned(),
+                (_, true) => "nobody is hit".to_owned(),
                 (Fault::Partition { .. } | Fault::Degrade { .. }, _) => {
                     format!("{} directed ways among {}", effect.ways.len(), named.join(", "))
                 }

@@ -72,6 +72,7 @@ impl<P: Process> World<P> {
                 let [from, to] = self.resolve_sides(from, to);
                 if !from.is_empty() && !to.is_empty() {
                     effect.processes = [from.as_slice(), &to].concat();
+                    effect.harmed = Some(from.len());
                     self.pair_up(fault, &from, &to, &mut effect);
                 }
             }
