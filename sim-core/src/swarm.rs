@@ -111,8 +111,7 @@ impl SwarmConfig {
     }
 
     fn random(&self, faults: u32, chance: Probability, draws: &mut Draws) -> Vec<ScheduledFault> {
-        let mut kinds: Vec<usize> =
-            (0..self.mix.len()).filter(|_| draws.main.chance(chance)).collect();
+        let mut kinds: Vec<usize> = (0..self.mix.len()).filter(|_| draws.main.chance(chance)).collect();
         if kinds.is_empty() {
             let all: Vec<usize> = (0..self.mix.len()).collect();
             kinds.extend(draws.main.pick(&all));
@@ -152,7 +151,8 @@ impl SwarmConfig {
             let shortest = mix.shortest.unwrap_or(SimDuration::ZERO).min(longest);
             draws.main.duration(shortest, longest)
         });
-        let lasts = if mix.stays > Probability::NEVER && draws.damage.chance(mix.stays) { None } else { lasts };
+        let lasts =
+            if mix.stays > Probability::NEVER && draws.damage.chance(mix.stays) { None } else { lasts };
         let (trigger, lasts) = match mix.aimed {
             None => (Trigger::At(at), lasts.map(|lasts| lasts.min(self.until.saturating_sub(at)))),
             Some(aim) => {

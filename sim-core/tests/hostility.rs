@@ -1,8 +1,8 @@
 //! The kernel under everything at once: random schedules of all kinds of faults on a small chatty system.
 
 use sim_core::{
-    Composition, ConnectOptions, ConnectionEvent, ConnectionId, Context, Direction, Distribution, EndReason, Fault,
-    FaultMix, LinkQuality, Origin, Probability, Process, ProcessId, ProcessOptions, Record, Seed,
+    Composition, ConnectOptions, ConnectionEvent, ConnectionId, Context, Direction, Distribution, EndReason,
+    Fault, FaultMix, LinkQuality, Origin, Probability, Process, ProcessId, ProcessOptions, Record, Seed,
     SimDuration, SimTime, SwarmConfig, Target, Topology, World, WorldBuilder, run_guarded,
 };
 

@@ -54,7 +54,13 @@ fn world() -> World<Idle> {
     let mut builder = WorldBuilder::new(topology);
     for (name, host) in names.into_iter().zip(hosts) {
         let volume = builder.add_volume(host, (), &Distribution::Constant(SimDuration::ZERO));
-        builder.add_process(ProcessOptions { name: name.into(), host, volume, starts_with_host: true, spec: () });
+        builder.add_process(ProcessOptions {
+            name: name.into(),
+            host,
+            volume,
+            starts_with_host: true,
+            spec: (),
+        });
     }
     builder.build(Seed(1))
 }
@@ -105,7 +111,12 @@ fn a_second_fault_waits_for_no_one_but_is_withheld_while_the_first_lasts() {
 #[test]
 fn a_process_that_was_killed_counts_until_it_runs_again() {
     let kill = |name: &str| Fault::Kill { target: Target::Process(name.to_owned()) };
-    let faults = vec![at(1, kill("etcd-1"), 5), at(2, kill("etcd-2"), 5), at(7, kill("etcd-3"), 0), at(9, kill("etcd-1"), 0)];
+    let faults = vec![
+        at(1, kill("etcd-1"), 5),
+        at(2, kill("etcd-2"), 5),
+        at(7, kill("etcd-3"), 0),
+        at(9, kill("etcd-1"), 0),
+    ];
     assert_eq!(fired(vec![budget(&[], false)], faults), [0, 2]);
 }
 
@@ -187,7 +198,13 @@ fn some_faults_stay_and_the_others_keep_their_times() {
 #[test]
 fn all_faults_of_a_kind_are_equally_bad_in_one_run() {
     let step = |millis| Fault::ClockStep { target: Target::Role("any".to_owned()), millis };
-    let kind = FaultMix { fault: step(0), strongest: Some(step(-1_000)), longest: None, shortest: None, ..mix("etcd-1") };
+    let kind = FaultMix {
+        fault: step(0),
+        strongest: Some(step(-1_000)),
+        longest: None,
+        shortest: None,
+        ..mix("etcd-1")
+    };
     let config = swarm(RANDOM, vec![kind]);
     let mut drawn: Vec<i64> = Vec::new();
     for seed in 0..50 {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// One limit. A fault is withheld if one of the budgets of the run has no room for it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct FaultBudget {
     /// Which processes count: those with this name, with or without a number (`etcd` stands for `etcd-1`, ...).
     pub of: String,
@@ -48,9 +48,13 @@ mod tests {
     #[test]
     fn a_budget_counts_processes_by_name_without_the_number() {
         let budget = FaultBudget { of: "etcd".to_owned(), kinds: Vec::new(), at_most: 1, lasting: false };
-        for (name, counts) in
-            [("etcd-1", true), ("etcd", true), ("etcd-12", true), ("etcd-proxy-1", false), ("my-etcd-1", false)]
-        {
+        for (name, counts) in [
+            ("etcd-1", true),
+            ("etcd", true),
+            ("etcd-12", true),
+            ("etcd-proxy-1", false),
+            ("my-etcd-1", false),
+        ] {
             assert_eq!(budget.counts_process(name), counts, "{name}");
         }
     }
