@@ -1,13 +1,14 @@
 //! The border between campaigns and models: a family builds a system from a case, and a system runs seeds.
 //!
-//! Campaigns, replays and the command know only these two traits. There is one dynamic call for each run; inside a
-//! run everything is dispatched statically.
+//! Campaigns, replays and the command know only these two traits. There is one dynamic call for each run, or for
+//! each [`Execution`] step; inside everything is dispatched statically.
 
 use analysis::{MeasureOptions, SurvivingValues};
 use sim_core::{DeliveredFault, Process, Record, Schedule, Seed, TraceEntry, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
+use crate::execution::Execution;
 
 /// The models of one protocol.
 pub trait Family: Sync {
@@ -35,12 +36,20 @@ pub trait System: Send + Sync {
     /// The first fault whose target does not exist.
     fn check(&self, schedule: &Schedule) -> Result<(), FaultError>;
 
+    /// Begins the run of one seed under a schedule, and stops before its first event.
+    ///
+    /// # Panics
+    /// If [`Self::check`] refuses the schedule.
+    fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution>;
+
     /// Runs one seed under a schedule: a pure function of both. Panics of models end the run, not the caller
     /// (see [`sim_core::run_guarded`]).
     ///
     /// # Panics
     /// If [`Self::check`] refuses the schedule.
-    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult;
+    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
+        self.start(seed, schedule, log).finish()
+    }
 }
 
 /// How much a run writes down for a person to read. The log changes nothing in the run.

@@ -11,12 +11,15 @@ pub mod case;
 pub mod catalogue;
 pub mod cli;
 pub mod diagnostic;
+pub mod execution;
 pub mod exit;
+pub mod explain;
 pub mod family;
 pub mod import;
 pub mod patroni;
 pub mod repro;
 pub mod scenario;
+pub mod shrink;
 #[cfg(test)]
 mod testing;
 

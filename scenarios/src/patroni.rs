@@ -1,13 +1,16 @@
 //! The Patroni family: from a case to a cluster, and from a seed to a run.
 
-use models::patroni::{Inputs, Load, PatroniCluster, Placement, Plan, Planted, Route};
-use sim_core::{Schedule, Seed, SimDuration, SimTime, run_guarded};
+use std::sync::Arc;
+
+use models::patroni::{ClusterProcess, Inputs, Load, PatroniCluster, Placement, Plan, Planted, Route};
+use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, World};
 
 use analysis::MeasureOptions;
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
-use crate::family::{Family, FaultError, LogLevel, RunResult, System, add_faults};
+use crate::execution::{Execution, WorldExecution};
+use crate::family::{Family, FaultError, LogLevel, System, add_faults};
 use crate::scenario::{EtcdHosts, Routing, TopologyPreset};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
@@ -31,7 +34,8 @@ impl Family for Patroni {
 pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
     let scenario = &case.scenario;
     Box::new(PatroniSystem {
-        cluster: PatroniCluster::new(&plan(case, planted)),
+        cluster: Arc::new(PatroniCluster::new(&plan(case, planted))),
+        budgets: scenario.budgets().to_vec(),
         horizon: SimTime::ZERO + scenario.horizon,
         clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
         event_budget: scenario.event_budget,
@@ -77,7 +81,8 @@ const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
 }
 
 struct PatroniSystem {
-    cluster: PatroniCluster,
+    cluster: Arc<PatroniCluster>,
+    budgets: Vec<FaultBudget>,
     horizon: SimTime,
     clients_stop_at: SimTime,
     event_budget: u64,
@@ -102,20 +107,11 @@ impl System for PatroniSystem {
         add_faults(&mut self.cluster.world(Seed(0)), schedule)
     }
 
-    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
+    fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
+        let cluster = Arc::clone(&self.cluster);
+        let surviving = move |world: &World<ClusterProcess>| cluster.surviving(world);
         let mut world = self.cluster.world(seed);
-        match log {
-            LogLevel::Off => {}
-            LogLevel::Story => world.log(false),
-            LogLevel::Packets => world.log(true),
-        }
-        add_faults(&mut world, schedule).expect("the schedule was checked");
-        let record = run_guarded(&mut world, self.horizon, self.event_budget);
-        RunResult {
-            record,
-            surviving: self.cluster.surviving(&world),
-            faults: world.delivered_faults().to_vec(),
-            log: world.log_entries().to_vec(),
-        }
+        world.limit_faults(self.budgets.clone());
+        Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
     }
 }

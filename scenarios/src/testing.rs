@@ -8,12 +8,13 @@ use models::patroni::SynchronousMode;
 use sim_core::{
     Completion, ConnectOptions, ConnectionEvent, ConnectionId, Context, Distribution, LinkQuality, MarkKind,
     OperationId, OperationKind, Origin, Outcome, Process, ProcessId, ProcessOptions, Schedule, Seed,
-    SimDuration, SimTime, Storage, SyncId, Topology, World, WorldBuilder, run_guarded,
+    SimDuration, SimTime, Storage, SyncId, Topology, World, WorldBuilder,
 };
 
 use crate::case::Case;
 use crate::diagnostic::{Source, UserError};
-use crate::family::{Family, FaultError, LogLevel, RunResult, System, add_faults};
+use crate::execution::{Execution, WorldExecution};
+use crate::family::{Family, FaultError, LogLevel, System, add_faults};
 use crate::scenario::Scenario;
 
 /// A scenario for the small family. `variant` is `async` or `sync`.
@@ -109,19 +110,11 @@ impl System for SmallSystem {
         add_faults(&mut self.world(Seed(0)), schedule)
     }
 
-    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
-        let mut world = self.world(seed);
-        if log > LogLevel::Off {
-            world.log(log == LogLevel::Packets);
-        }
-        add_faults(&mut world, schedule).expect("the schedule was checked");
-        let record = run_guarded(&mut world, SimTime::ZERO + self.horizon, self.event_budget);
-        RunResult {
-            surviving: world.storage(ProcessId::from_index(0)).0.iter().copied().collect(),
-            faults: world.delivered_faults().to_vec(),
-            log: world.log_entries().to_vec(),
-            record,
-        }
+    fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
+        let horizon = SimTime::ZERO + self.horizon;
+        let surviving =
+            |world: &World<Node>| world.storage(ProcessId::from_index(0)).0.iter().copied().collect();
+        Box::new(WorldExecution::new(self.world(seed), schedule, log, horizon, self.event_budget, surviving))
     }
 }
 

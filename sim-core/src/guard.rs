@@ -39,17 +39,23 @@ impl PanicQuiet {
 /// Runs a world to its horizon or its event budget. A panic of a model ends the run as a finding
 /// ([`EndReason::Panicked`]) and never reaches the caller.
 pub fn run_guarded<P: Process>(world: &mut World<P>, horizon: SimTime, event_budget: u64) -> Record {
+    let end = advance_guarded(world, horizon, event_budget);
+    world.record(end)
+}
+
+/// As [`run_guarded`], but leaves the world as it is at the end, so that it can be forked or go on. A world whose model
+/// panicked must not go on: the handler that panicked left its work half done.
+pub fn advance_guarded<P: Process>(world: &mut World<P>, until: SimTime, event_budget: u64) -> EndReason {
     PanicQuiet::install();
     IN_RUN.set(true);
-    let result = catch_unwind(AssertUnwindSafe(|| world.run(horizon, event_budget)));
+    let result = catch_unwind(AssertUnwindSafe(|| world.run(until, event_budget)));
     IN_RUN.set(false);
-    let end = result.unwrap_or_else(|payload| {
+    result.unwrap_or_else(|payload| {
         let message = LAST_PANIC.take().unwrap_or_else(|| {
             let text = payload.downcast_ref::<&str>().map(ToString::to_string);
             text.or_else(|| payload.downcast_ref::<String>().cloned())
                 .unwrap_or_else(|| "no message".to_owned())
         });
         EndReason::Panicked(message.replace('\n', " "))
-    });
-    world.record(end)
+    })
 }

@@ -28,7 +28,7 @@ pub use digest::Digest;
 pub use distribution::{Distribution, Sampler};
 pub use embed::{Embedded, Embeds, Holds, unwrap_packet};
 pub use fault::{Direction, Fault, FaultBudget, Schedule, ScheduledFault, Target, Trigger};
-pub use guard::{PanicQuiet, run_guarded};
+pub use guard::{PanicQuiet, advance_guarded, run_guarded};
 pub use id::{ConnectionId, HostId, OperationId, ProcessId, SyncId, VolumeId};
 pub use network::{ConnectOptions, KeepAlive};
 pub use process::{ConnectionEvent, Context, Origin, Probe, Process};

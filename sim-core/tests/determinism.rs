@@ -141,3 +141,47 @@ fn a_seed_keeps_its_digest_from_build_to_build() {
     world.run(horizon(), u64::MAX);
     assert_eq!(world.digest().to_string(), "d69d0a3edb946576");
 }
+
+/// The digests of a world that is forked in the middle, with these seeds for the futures of the forks.
+fn futures(seeds: &[Option<u64>]) -> Vec<sim_core::Digest> {
+    let mut base = world(Seed(1), 0);
+    base.run(SimTime::ZERO + SimDuration::from_secs(1), u64::MAX);
+    let future = |seed: &Option<u64>| {
+        let mut fork = base.clone();
+        if let Some(seed) = seed {
+            fork.reseed(Seed(*seed));
+        }
+        fork.run(horizon(), u64::MAX);
+        fork.digest()
+    };
+    seeds.iter().map(future).collect()
+}
+
+#[test]
+fn a_fork_repeats_its_world_and_a_reseeded_fork_has_a_future_of_its_own() {
+    let digests = futures(&[None, Some(1), Some(2), Some(1)]);
+    assert_eq!(digests[0].to_string(), "d69d0a3edb946576", "a fork goes on as the run would have");
+    assert_eq!(digests[1], digests[3], "the same seed, the same future");
+    assert_ne!(digests[1], digests[2]);
+    assert_ne!(digests[0], digests[1], "not even the run's own seed repeats what it would have done");
+}
+
+/// Another future is another in what happens, not only in the number that folds into the digest; and the past is the
+/// same.
+#[test]
+fn a_reseeded_fork_keeps_the_past_and_draws_anew() {
+    let mut base = world(Seed(1), 0);
+    base.run(SimTime::ZERO + SimDuration::from_secs(1), u64::MAX);
+    let past = heard(&base);
+    let mut fork = base.clone();
+    fork.reseed(Seed(9));
+    for world in [&mut base, &mut fork] {
+        world.run(horizon(), u64::MAX);
+    }
+    let (straight, forked) = (heard(&base), heard(&fork));
+    for (process, past) in past.iter().enumerate() {
+        assert_eq!(&straight[process][..past.len()], &past[..]);
+        assert_eq!(&forked[process][..past.len()], &past[..]);
+    }
+    assert_ne!(straight, forked);
+}

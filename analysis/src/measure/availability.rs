@@ -162,6 +162,7 @@ mod tests {
                 outage_at_least: seconds(10_200),
                 outage_count: 1,
                 failover_gap: Some(seconds(10_200)),
+                converged_after: Some(seconds(10_100)),
                 recovered: true,
             }
         );
@@ -214,6 +215,24 @@ mod tests {
             assert!(!found.recovered);
             assert_eq!((found.outage, found.failover_gap), (None, None));
             assert_eq!((found.outage_at_least, found.unavailable), (seconds(18_000), seconds(18_000)));
+        }
+    }
+
+    #[test]
+    fn convergence_counts_from_the_last_fault_to_the_end_of_the_last_outage() {
+        let faults_end_at = |end| {
+            Script::new(30_000)
+                .write(1_000, 1_000, Outcome::Ok, 0)
+                .fault(1_500)
+                .failure(2_000, 4_000)
+                .write(9_000, 9_000, Outcome::Ok, 0)
+                .mark(end, MarkKind::FaultEnded, 0, 0)
+                .write(19_000, 19_001, Outcome::Ok, 0)
+                .record()
+        };
+        for (end, expected) in [(6_000, 3_000), (9_000, 0), (12_000, 0)] {
+            let found = availability(&faults_end_at(end), Some(at(1_500)), &MeasureOptions::default());
+            assert_eq!(found.converged_after, Some(seconds(expected)), "the last fault ended at {end} ms");
         }
     }
 

@@ -4,6 +4,7 @@
 //! is computed after the last one, in order. So what a campaign says does not depend on the number of threads. An
 //! interrupted campaign is the exception: which seeds it got to depends on luck, and it says that it is incomplete.
 
+mod finding;
 mod judge;
 mod report;
 mod seeds;
@@ -16,6 +17,7 @@ use analysis::{RunRow, measure};
 use rayon::prelude::*;
 use sim_core::{DeliveredFault, Schedule, Seed, SimTime};
 
+pub use finding::Finding;
 pub(crate) use judge::seconds;
 pub use judge::{Judgement, Verdict, judge};
 pub use report::{Report, ScenarioVerdict};
@@ -91,6 +93,11 @@ pub fn run_schedule(
     log: LogLevel,
 ) -> (Outcome, RunResult) {
     let result = system.run(seed, schedule, log);
+    (judge_run(case, system, seed, &result), result)
+}
+
+/// Measures and judges what a run left.
+pub fn judge_run(case: &Case, system: &dyn System, seed: Seed, result: &RunResult) -> Outcome {
     let mut options = system.measure_options();
     options.fault = options.fault.or_else(|| timed_fault(&result.faults));
     let measures = measure(&result.record, &result.surviving, &options);
@@ -98,8 +105,7 @@ pub fn run_schedule(
     let row =
         RunRow::new(case.scenario.name.as_str(), seed, judgement.verdict.name(), &result.record, &measures);
     let missed_faults = result.faults.iter().filter(|fault| fault.processes.is_empty()).count() as u32;
-    let outcome = Outcome { row, judgement, missed_faults };
-    (outcome, result)
+    Outcome { row, judgement, missed_faults }
 }
 
 /// The fault from which a failover is timed: the first that hit somebody and is more than a slow link, which scenarios

@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::{Failure, Terminal, select, table};
+use super::{Failure, Terminal, select, shrink, table};
 use crate::campaign::{Outcome, Report, Runs, SeedRange, run_seeds};
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -44,6 +44,9 @@ pub(super) struct Options {
     /// Where repro files of failed runs go.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     repro: PathBuf,
+    /// Leaves the first failure of each scenario as it is, and does not look for a smaller one.
+    #[arg(long)]
+    no_shrink: bool,
 }
 
 /// The most repro files that a campaign writes for one scenario; those of the lowest seeds.
@@ -100,6 +103,11 @@ pub(super) fn run(
     progress.finish_and_clear();
     let exit = overall(&checked, systems.len());
     show(options, &checked, terminal)?;
+    if !options.no_shrink {
+        for (one, system) in checked.iter().zip(&systems) {
+            shrink_first(options, families, one, &**system, terminal)?;
+        }
+    }
     write_files(options, &checked, exit)?;
     Ok(exit)
 }
@@ -206,6 +214,25 @@ fn show_failures(options: &Options, one: &Checked, terminal: &mut Terminal<'_>) 
     }
     if !lines.is_empty() {
         terminal.print(&(lines.join("\n") + "\n"))?;
+    }
+    Ok(())
+}
+
+/// Looks for a smaller run that fails as the first failure of the scenario does. Its own file stays.
+fn shrink_first(
+    options: &Options,
+    families: &[&dyn Family],
+    one: &Checked,
+    system: &dyn System,
+    terminal: &mut Terminal<'_>,
+) -> Result<(), Failure> {
+    let failed = |outcome: &&Outcome| outcome.judgement.verdict.exit() == Exit::Violated;
+    let Some(outcome) = one.runs.outcomes.iter().find(failed) else { return Ok(()) };
+    let repro = Repro::new(&one.case, one.case.scenario.schedule(outcome.row.seed), outcome);
+    let file = options.repro.join(repro.file_name());
+    if let Some(text) = shrink::of_campaign(families, &one.case, system, outcome, &file)? {
+        let (name, seed) = (&one.case.scenario.name, outcome.row.seed);
+        terminal.print(&format!("{name} seed {seed}: {text}"))?;
     }
     Ok(())
 }

@@ -5,10 +5,12 @@
 
 mod check;
 mod completions;
+mod explain;
 mod list;
 mod replay;
 mod run;
 mod select;
+mod shrink;
 mod table;
 mod terminal;
 mod timeline;
@@ -42,6 +44,8 @@ Examples:
   hasim check --config patroni.yml --set ttl=20 --csv runs.csv --plot outage.svg
   hasim run patroni/switchover/sync --seed 7 --log
   hasim replay hasim-failure-patroni-swarm-sync-seed-17.json
+  hasim shrink hasim-failure-patroni-swarm-sync-seed-17.json
+  hasim explain hasim-failure-patroni-swarm-sync-seed-17-small.json
 
 Exit codes: 0 every promise kept, 1 a promise broken, 2 undecided or interrupted, 64 wrong usage or input, \
 70 internal error or a run that did not repeat.";
@@ -56,6 +60,10 @@ enum Command {
     Run(run::Options),
     /// Repeats a run from a repro file and compares.
     Replay(replay::Options),
+    /// Makes a failing run smaller and writes a smaller repro file.
+    Shrink(shrink::Options),
+    /// Shows when a failing run was decided, and which of its faults it needed.
+    Explain(explain::Options),
     /// Prints a completion script for a shell.
     Completions(completions::Options),
 }
@@ -98,6 +106,8 @@ pub fn run(
         Command::Check(options) => check::run(options, families, terminal),
         Command::Run(options) => run::run(options, families, terminal),
         Command::Replay(options) => replay::run(options, families, terminal),
+        Command::Shrink(options) => shrink::run(options, families, terminal),
+        Command::Explain(options) => explain::run(options, families, terminal),
         Command::Completions(options) => completions::run(options, terminal),
     };
     let exit = match result {

@@ -8,10 +8,9 @@ use super::run::LogOptions;
 use super::{Failure, Terminal, select, timeline};
 use crate::VERSION;
 use crate::campaign::run_schedule;
-use crate::diagnostic::UserError;
 use crate::exit::Exit;
-use crate::family::{Family, build};
-use crate::repro::{Expected, Repro};
+use crate::family::Family;
+use crate::repro::Expected;
 
 /// Options of `replay`.
 #[derive(Args, Debug)]
@@ -30,13 +29,7 @@ pub(super) fn run(
     families: &[&dyn Family],
     terminal: &mut Terminal<'_>,
 ) -> Result<Exit, Failure> {
-    let source = select::read_file(&options.file)?;
-    let repro = Repro::read(&source, options.any_version)?;
-    let case = repro.case()?;
-    let system = build(families, &case)?;
-    system.check(&repro.schedule).map_err(|error| {
-        UserError::new(format!("the schedule in `{}` does not fit its cluster: {error}", source.name))
-    })?;
+    let (repro, case, system) = select::repro(&options.file, options.any_version, families)?;
     let (outcome, result) = run_schedule(&case, &*system, repro.seed, &repro.schedule, options.log.level());
     let names = system.process_names();
     let text = timeline::tell(&names, &repro.schedule, &outcome, &result, options.log.detail());

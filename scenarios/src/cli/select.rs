@@ -11,6 +11,8 @@ use super::Terminal;
 use crate::case::{Case, UserSettings};
 use crate::catalogue;
 use crate::diagnostic::{Source, UserError, did_you_mean};
+use crate::family::{Family, System, build};
+use crate::repro::Repro;
 use crate::scenario::{Companions, Scenario};
 
 /// The settings that a person brings.
@@ -41,6 +43,22 @@ pub(super) fn read_file(path: &Path) -> Result<Arc<Source>, UserError> {
             error.utf8_error().valid_up_to()
         ))),
     }
+}
+
+/// A repro file with what runs it.
+pub(super) fn repro(
+    path: &Path,
+    any_version: bool,
+    families: &[&dyn Family],
+) -> Result<(Repro, Case, Box<dyn System>), UserError> {
+    let source = read_file(path)?;
+    let repro = Repro::read(&source, any_version)?;
+    let case = repro.case()?;
+    let system = build(families, &case)?;
+    system.check(&repro.schedule).map_err(|error| {
+        UserError::new(format!("the schedule in `{}` does not fit its cluster: {error}", source.name))
+    })?;
+    Ok((repro, case, system))
 }
 
 /// Files beside a scenario file.

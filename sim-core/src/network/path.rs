@@ -74,6 +74,14 @@ impl Paths {
         Self { table, processes, host_of, links, cuts: vec![0; processes * processes], seed }
     }
 
+    /// From the next packet on, every link draws from a stream of this seed.
+    pub(crate) fn reseed(&mut self, seed: Seed) {
+        self.seed = seed;
+        for link in &mut self.links {
+            link.stream = None;
+        }
+    }
+
     pub(crate) fn host_of(&self, process: ProcessId) -> HostId {
         self.host_of[process.index()]
     }

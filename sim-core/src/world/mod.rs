@@ -5,6 +5,7 @@ mod clock;
 mod context;
 mod delivery;
 mod faults;
+mod fork;
 mod lifecycle;
 mod timers;
 
@@ -306,6 +307,7 @@ impl<P: Process> World<P> {
             }
             Event::Watchdog { host } => self.on_watchdog(host),
             Event::PowerOn { host } => self.power_on(host),
+            Event::FaultFires { fault } if self.kernel.faults.is_cancelled(fault as usize) => {}
             Event::FaultFires { fault } => self.fire_fault(fault as usize),
             Event::FaultEnds { fault } => self.end_fault(fault as usize),
         }

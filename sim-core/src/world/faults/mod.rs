@@ -45,6 +45,8 @@ pub(crate) struct FaultState {
     faults: Vec<Planned>,
     pub(crate) delivered: Vec<DeliveredFault>,
     stream: Stream,
+    /// Positions of faults that shall not fire any more, in no order.
+    cancelled: Vec<usize>,
     /// How often each kind of mark was left since the first fault fired.
     mark_counts: Vec<(MarkKind, u32)>,
     /// What the schedule may break at most.
@@ -82,10 +84,27 @@ impl FaultState {
             faults: Vec::new(),
             delivered: Vec::new(),
             stream,
+            cancelled: Vec::new(),
             mark_counts: Vec::new(),
             budgets: Arc::default(),
             lasting: Vec::new(),
         }
+    }
+
+    pub(crate) fn reseed(&mut self, stream: Stream) {
+        self.stream = stream;
+    }
+
+    pub(crate) fn is_cancelled(&self, index: usize) -> bool {
+        self.cancelled.contains(&index)
+    }
+
+    pub(crate) fn cancel(&mut self, index: usize) {
+        self.cancelled.push(index);
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.faults.len()
     }
 
     pub(crate) fn command_refused(&mut self, fault: u32) {

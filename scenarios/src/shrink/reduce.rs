@@ -1,0 +1,99 @@
+//! A smaller scenario: the text of the scenario file with the horizon, the cluster and the load reduced, and the faults
+//! of the one schedule written out.
+//!
+//! The text is edited and not written anew, so that comments and the order of a person's file stay. What comes out is a
+//! scenario file that can be used by itself: its faults are the shrunk schedule.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sim_core::{Schedule, SimDuration};
+use toml_edit::{DocumentMut, Item, Table, value};
+
+use crate::case::Case;
+use crate::diagnostic::Source;
+use crate::scenario::Scenario;
+
+/// What is reduced; absent is as the scenario has it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Reduction {
+    pub(super) horizon: Option<SimDuration>,
+    pub(super) members: Option<u8>,
+    pub(super) etcd: Option<u8>,
+    pub(super) writers: Option<u16>,
+    pub(super) no_readers: bool,
+    pub(super) no_local_writers: bool,
+}
+
+#[derive(Serialize)]
+struct Faults<'a> {
+    fault: &'a Schedule,
+}
+
+/// The case with a reduced scenario; none if that is no scenario, or does not go with the settings of the person.
+pub(super) fn reduced(case: &Case, reduction: &Reduction, schedule: &Schedule) -> Option<Case> {
+    let scenario = &case.scenario;
+    let text = text(&scenario.source.text, reduction, schedule)?;
+    let source = Source::new(scenario.source.name.clone(), text);
+    let companions: BTreeMap<String, String> =
+        scenario.companions.iter().map(|(name, source)| (name.clone(), source.text.clone())).collect();
+    let scenario = Scenario::read(&source, &companions).ok()?;
+    Case::new(&Arc::new(scenario), &case.user).ok()
+}
+
+fn text(text: &str, reduction: &Reduction, schedule: &Schedule) -> Option<String> {
+    let mut document: DocumentMut = text.parse().ok()?;
+    if let Some(horizon) = reduction.horizon {
+        document["horizon"] = value(horizon.to_string());
+    }
+    let counts = [("members", reduction.members), ("etcd", reduction.etcd)];
+    for (key, count) in counts.into_iter().filter_map(|(key, count)| Some((key, count?))) {
+        table(&mut document, "cluster")?.insert(key, value(i64::from(count)));
+    }
+    if let Some(writers) = reduction.writers {
+        table(&mut document, "workload")?.insert("writers", value(i64::from(writers)));
+    }
+    if reduction.no_readers {
+        table(&mut document, "workload")?.remove("readers");
+    }
+    if reduction.no_local_writers {
+        table(&mut document, "workload")?.remove("local_writers");
+    }
+    document.remove("swarm");
+    document.remove("fault");
+    if !schedule.0.is_empty() {
+        let written: DocumentMut = toml::to_string(&Faults { fault: schedule }).ok()?.parse().ok()?;
+        let mut written = written["fault"].clone().into_array_of_tables().ok()?;
+        for fault in written.iter_mut() {
+            // Subtables as inline tables: that is how people write faults.
+            for (_, item) in fault.iter_mut() {
+                if let Item::Table(table) = item {
+                    *item = value(std::mem::take(table).into_inline_table());
+                }
+            }
+            // After everything that the file has.
+            fault.set_position(None);
+        }
+        document.insert("fault", Item::ArrayOfTables(written));
+    }
+    Some(document.to_string())
+}
+
+fn table<'a>(document: &'a mut DocumentMut, name: &str) -> Option<&'a mut Table> {
+    document.entry(name).or_insert(Item::Table(Table::new())).as_table_mut()
+}
+
+impl Reduction {
+    /// Both: what the other reduces, over what this one does.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        Self {
+            horizon: other.horizon.or(self.horizon),
+            members: other.members.or(self.members),
+            etcd: other.etcd.or(self.etcd),
+            writers: other.writers.or(self.writers),
+            no_readers: self.no_readers || other.no_readers,
+            no_local_writers: self.no_local_writers || other.no_local_writers,
+        }
+    }
+}
