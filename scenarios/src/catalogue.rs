@@ -22,6 +22,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/etcd-leader-crash-sync.toml",
     "patroni/etcd-quorum-lost-async.toml",
     "patroni/etcd-quorum-lost-sync.toml",
+    "patroni/pairs-sync.toml",
     "patroni/patroni-killed-async.toml",
     "patroni/patroni-killed-sync.toml",
     "patroni/postgres-crash-async.toml",

@@ -126,3 +126,80 @@ impl Checker<'_> {
         self.targets(&Spanned::new(mix.span(), fault.clone()), None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::diagnostic::Source;
+    use crate::scenario::Scenario;
+
+    const GOOD: &str = r#"name = "patroni/chaos/sync"
+summary = "Random faults."
+family = "patroni"
+promises = [{ converges-within = "60s" }]
+horizon = "3m"
+
+[swarm]
+from = "25s"
+until = "85s"
+faults = 4
+kinds = "40%"
+
+[[swarm.budget]]
+of = "etcd"
+kinds = ["kill"]
+at_most = 1
+
+[[swarm.mix]]
+fault = { kill = { target = { role = "etcd" } } }
+longest = "20s"
+stays = "10%"
+
+[[swarm.mix]]
+fault = { clock-step = { target = { host-of = "primary" }, millis = -100 } }
+strongest = { clock-step = { target = { host-of = "primary" }, millis = -9000 } }
+aimed = { mark = "suspected", within = "2s" }
+"#;
+
+    fn read(text: &str) -> Result<Scenario, String> {
+        let files: BTreeMap<String, String> = BTreeMap::new();
+        Scenario::read(&Source::new("swarm.toml", text), &files).map_err(|error| error.report(false))
+    }
+
+    #[test]
+    fn a_good_swarm_is_read_with_its_budget() {
+        let scenario = read(GOOD).expect("a good file");
+        let [budget] = scenario.budgets() else { panic!("one budget: {:?}", scenario.budgets()) };
+        assert_eq!((budget.of.as_str(), budget.at_most, budget.lasting), ("etcd", 1, false));
+    }
+
+    #[test]
+    fn wrong_swarms_are_refused_with_the_value_and_what_was_expected() {
+        for (part, replacement, expected) in [
+            ("of = \"etcd\"", "of = \"etdc\"", ["no process is called `etdc`", "did you mean `etcd`"]),
+            ("[\"kill\"]", "[\"kil\"]", ["no kind of fault `kil`", "did you mean `kill`"]),
+            ("kinds = \"40%\"\n", "", ["a swarm needs `faults` and `kinds`", "pairs = true"]),
+            ("faults = 4", "faults = 4\npairs = true", ["have no meaning with it", "leave them out"]),
+            ("longest = \"20s\"\n", "", ["this one never does", "give it a `longest`"]),
+            ("millis = -9000", "millis = -9000, x = 1", ["unknown field", "x"]),
+            ("strongest = { clock-step", "strongest = { clock-drift", ["missing field `ppm`", "swarm.toml"]),
+            (
+                "{ role = \"etcd\" } } }",
+                "{ role = \"etcd\" } } }\naimed = { mark = \"elected\" }",
+                ["never begins", "without `aimed`"],
+            ),
+            (
+                "strongest = { clock-step = { target = { host-of = \"primary\" }",
+                "strongest = { clock-step = { target = { host-of = \"standby\" }",
+                ["the same fault on the same targets", "differ in more than numbers"],
+            ),
+        ] {
+            assert!(GOOD.contains(part), "the file does not contain {part}");
+            let report = read(&GOOD.replacen(part, replacement, 1)).expect_err(replacement);
+            for text in expected {
+                assert!(report.contains(text), "{replacement}: no `{text}` in\n{report}");
+            }
+        }
+    }
+}
