@@ -28,6 +28,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/etcd-quorum-lost-sync.toml",
     "patroni/former-primary-wakes-sync.toml",
     "patroni/lagging-replica-async.toml",
+    "patroni/pairs-sync.toml",
     "patroni/patroni-killed-async.toml",
     "patroni/patroni-killed-sync.toml",
     "patroni/postgres-crash-async.toml",

@@ -10,7 +10,7 @@ use analysis::MeasureOptions;
 use models::Planted;
 use models::etcd::{EtcdCluster, EtcdPlan, EtcdProcess};
 use models::patroni::Inputs;
-use sim_core::{Schedule, Seed, SimDuration, SimTime, Topology, World, ZoneRef};
+use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, Topology, World, ZoneRef};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -54,6 +54,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
     };
     Box::new(EtcdSystem {
         cluster: Arc::new(EtcdCluster::new(&plan, topology(scenario.cluster.topology))),
+        budgets: scenario.budgets().to_vec(),
         horizon: SimTime::ZERO + scenario.horizon,
         clients_stop_at: SimTime::ZERO + stop_at,
         event_budget: scenario.event_budget,
@@ -74,6 +75,7 @@ fn topology(preset: TopologyPreset) -> (Topology, Vec<ZoneRef>) {
 
 struct EtcdSystem {
     cluster: Arc<EtcdCluster>,
+    budgets: Vec<FaultBudget>,
     horizon: SimTime,
     clients_stop_at: SimTime,
     event_budget: u64,
@@ -105,6 +107,7 @@ impl System for EtcdSystem {
         let surviving = move |world: &World<EtcdProcess>| cluster.surviving(world);
         let mut world = self.cluster.world(seed);
         self.cluster.add_conditions(&mut world);
+        world.limit_faults(self.budgets.clone());
         Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
     }
 }

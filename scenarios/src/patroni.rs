@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use models::Planted;
 use models::patroni::{ClusterProcess, Inputs, Load, PatroniCluster, Placement, Plan, Route};
-use sim_core::{Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, World};
 
 use analysis::MeasureOptions;
 
@@ -36,6 +36,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
     let scenario = &case.scenario;
     Box::new(PatroniSystem {
         cluster: Arc::new(PatroniCluster::new(&plan(case, planted))),
+        budgets: scenario.budgets().to_vec(),
         horizon: SimTime::ZERO + scenario.horizon,
         clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
         event_budget: scenario.event_budget,
@@ -95,6 +96,7 @@ const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
 
 struct PatroniSystem {
     cluster: Arc<PatroniCluster>,
+    budgets: Vec<FaultBudget>,
     horizon: SimTime,
     clients_stop_at: SimTime,
     event_budget: u64,
@@ -125,6 +127,7 @@ impl System for PatroniSystem {
         let surviving = move |world: &World<ClusterProcess>| cluster.surviving(world);
         let mut world = self.cluster.world(seed);
         self.cluster.add_conditions(&mut world, self.quiet_from);
+        world.limit_faults(self.budgets.clone());
         Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
     }
 }

@@ -28,7 +28,8 @@ pub use digest::Digest;
 pub use distribution::{Distribution, Sampler};
 pub use embed::{Embedded, Embeds, Holds, unwrap_packet};
 pub use fault::{
-    Border, Direction, Dwell, Fault, HangAnswer, LostAnswer, Schedule, ScheduledFault, Target, Told, Trigger,
+    Border, Direction, Dwell, Fault, FaultBudget, HangAnswer, LostAnswer, Schedule, ScheduledFault, Target,
+    Told, Trigger,
 };
 pub use guard::{PanicQuiet, advance_guarded, is_livelock, run_guarded};
 pub use id::{ConnectionId, HostId, OperationId, ProcessId, SyncId, VolumeId};
@@ -39,7 +40,7 @@ pub use record::{
     Completion, EndReason, Mark, MarkKind, Operation, OperationKind, Outcome, Record, Violation,
 };
 pub use storage::{Damage, DiskError, Storage, StorageFailure};
-pub use swarm::{FaultMix, SwarmConfig};
+pub use swarm::{Aim, Composition, FaultMix, SwarmConfig};
 pub use time::{HostTime, ParseDurationError, SimDuration, SimTime, WallTime};
 pub use topology::{LinkQuality, Place, RegionRef, Topology, ZoneRef};
 pub use trace::{TraceEntry, TraceKind};

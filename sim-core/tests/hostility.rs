@@ -1,8 +1,8 @@
 //! The kernel under everything at once: random schedules of all kinds of faults on a small chatty system.
 
 use sim_core::{
-    ConnectOptions, ConnectionEvent, ConnectionId, Context, Direction, Distribution, EndReason, Fault,
-    FaultMix, LinkQuality, Origin, Probability, Process, ProcessId, ProcessOptions, Record, Seed,
+    Composition, ConnectOptions, ConnectionEvent, ConnectionId, Context, Direction, Distribution, EndReason,
+    Fault, FaultMix, LinkQuality, Origin, Probability, Process, ProcessId, ProcessOptions, Record, Seed,
     SimDuration, SimTime, SwarmConfig, Target, Topology, World, WorldBuilder, run_guarded,
 };
 
@@ -121,7 +121,15 @@ fn mix() -> Vec<FaultMix> {
     ];
     let shortest = Some(SimDuration::from_millis(50));
     let longest = Some(SimDuration::from_secs(6));
-    faults.into_iter().map(|fault| FaultMix { fault, shortest, longest }).collect()
+    let mix = |fault| FaultMix {
+        fault,
+        strongest: None,
+        shortest,
+        longest,
+        stays: Probability::NEVER,
+        aimed: None,
+    };
+    faults.into_iter().map(mix).collect()
 }
 
 fn world() -> WorldBuilder<Caller> {
@@ -150,8 +158,7 @@ fn run(seed: u64) -> (Record, World<Caller>) {
     let swarm = SwarmConfig {
         from: SimDuration::from_secs(1),
         until: SimDuration::from_secs(20),
-        faults: 8,
-        kinds: Probability::from_ppm(400_000),
+        composition: Composition::Random { faults: 8, kinds: Probability::from_ppm(400_000) },
         mix: mix(),
     };
     let mut world = world().build(Seed(seed));

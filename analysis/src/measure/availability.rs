@@ -38,6 +38,10 @@ pub struct Availability {
     /// None without a fault, without a success before or after it, or when the run had not recovered.
     #[serde(rename = "failover_gap_s", serialize_with = "crate::seconds::number_or_null")]
     pub failover_gap: Option<SimDuration>,
+    /// From the end of the last fault (or from when it struck, if it stays) to the end of the last outage: zero when none
+    /// was left or came later, none when the run had not recovered.
+    #[serde(rename = "converged_after_s", serialize_with = "crate::seconds::number_or_null")]
+    pub converged_after: Option<SimDuration>,
     /// True when a write succeeded after the last fault had ended (or struck, if it lasts) and the run did not end
     /// within an outage.
     pub recovered: bool,
@@ -50,6 +54,7 @@ pub fn availability(record: &Record, fault: Option<SimTime>, options: &MeasureOp
     let successes = successes(record, options);
     let mut availability = Availability::default();
     let mut gap_after_fault = None;
+    let mut last_outage_ended = SimTime::ZERO;
     for pair in successes.windows(2) {
         let (from, to) = (pair[0], pair[1]);
         let length = to.since(from);
@@ -58,6 +63,7 @@ pub fn availability(record: &Record, fault: Option<SimTime>, options: &MeasureOp
         }
         if length > threshold && somebody_waited(record, options, from, to) {
             add_outage(&mut availability, length);
+            last_outage_ended = to;
         }
     }
     let open_since = successes.last().copied().or_else(|| first_write(record, options));
@@ -75,6 +81,8 @@ pub fn availability(record: &Record, fault: Option<SimTime>, options: &MeasureOp
     if availability.recovered {
         availability.outage = Some(availability.outage_at_least);
         availability.failover_gap = gap_after_fault;
+        let converged_at = last_outage_ended.max(last_change);
+        availability.converged_after = Some(converged_at.since(last_change));
     }
     availability
 }
@@ -154,6 +162,7 @@ mod tests {
                 outage_at_least: seconds(10_200),
                 outage_count: 1,
                 failover_gap: Some(seconds(10_200)),
+                converged_after: Some(seconds(10_100)),
                 recovered: true,
             }
         );
@@ -206,6 +215,24 @@ mod tests {
             assert!(!found.recovered);
             assert_eq!((found.outage, found.failover_gap), (None, None));
             assert_eq!((found.outage_at_least, found.unavailable), (seconds(18_000), seconds(18_000)));
+        }
+    }
+
+    #[test]
+    fn convergence_counts_from_the_last_fault_to_the_end_of_the_last_outage() {
+        let faults_end_at = |end| {
+            Script::new(30_000)
+                .write(1_000, 1_000, Outcome::Ok, 0)
+                .fault(1_500)
+                .failure(2_000, 4_000)
+                .write(9_000, 9_000, Outcome::Ok, 0)
+                .mark(end, MarkKind::FaultEnded, 0, 0)
+                .write(19_000, 19_001, Outcome::Ok, 0)
+                .record()
+        };
+        for (end, expected) in [(6_000, 3_000), (9_000, 0), (12_000, 0)] {
+            let found = availability(&faults_end_at(end), Some(at(1_500)), &MeasureOptions::default());
+            assert_eq!(found.converged_after, Some(seconds(expected)), "the last fault ended at {end} ms");
         }
     }
 

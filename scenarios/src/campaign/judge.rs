@@ -186,6 +186,17 @@ fn judge_promise(promise: Promise, measures: &Measures) -> Judgement {
                 format!("outage of {}, promised at most {limit}", seconds(availability.outage_at_least)),
             )
         }
+        Promise::ConvergesWithin(limit) => match availability.converged_after {
+            None => Judgement::new(
+                Verdict::NotRecovered,
+                format!("unavailable for {} when the run ended", seconds(availability.outage_at_least)),
+            ),
+            Some(after) if after > limit => Judgement::new(
+                Verdict::RecoveryTooSlow,
+                format!("in service {} after the last fault, promised at most {limit}", seconds(after)),
+            ),
+            Some(_) => Judgement::new(Verdict::Kept, ""),
+        },
         _ => Judgement::new(Verdict::Kept, ""),
     }
 }

@@ -7,7 +7,7 @@ use sim_core::{Fault, SimDuration, Target};
 use toml::Spanned;
 
 use super::Promise;
-use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTrigger, RawWorkload};
+use super::raw::{RawCluster, RawFault, RawScenario, RawTrigger, RawWorkload};
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 
@@ -115,7 +115,7 @@ impl<'a> Checker<'a> {
                     "there are `[[fault]]` entries, too".to_owned(),
                 ));
             }
-            self.swarm(swarm.get_ref(), warmup, horizon)?;
+            self.swarm(swarm, warmup, horizon)?;
         }
         for (position, fault) in raw.fault.iter().enumerate() {
             self.fault(fault.get_ref(), position, warmup, horizon)?;
@@ -336,7 +336,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A length for a fault that has no end of its own is a misunderstanding.
-    fn lasting<T>(&self, fault: &Fault, lasts: Option<&Spanned<T>>) -> Result<(), UserError> {
+    pub(super) fn lasting<T>(&self, fault: &Fault, lasts: Option<&Spanned<T>>) -> Result<(), UserError> {
         match lasts {
             Some(lasts) if !fault.is_lasting() => Err(self.wrong(
                 lasts,
@@ -348,7 +348,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Refuses faults that would do nothing, or nothing that can be told from something else.
-    fn effect(&self, fault: &Spanned<Fault>) -> Result<(), UserError> {
+    pub(super) fn effect(&self, fault: &Spanned<Fault>) -> Result<(), UserError> {
         match fault.get_ref() {
             Fault::DiskSlow { factor, .. } if !(1..=MOST_TIMES_SLOWER).contains(factor) => Err(self.wrong(
                 fault,
@@ -369,45 +369,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn swarm(&self, swarm: &RawSwarm, warmup: SimDuration, horizon: SimDuration) -> Result<(), UserError> {
-        let until = *swarm.until.get_ref();
-        if swarm.from < warmup || until <= swarm.from || until >= horizon {
-            return Err(self.wrong(
-                &swarm.until,
-                format!("the window from {} to {until} does not fit", swarm.from),
-                format!(
-                    "expected a window after the warm-up of {warmup} and before the horizon of {horizon}"
-                ),
-            ));
-        }
-        self.positive(Some(&swarm.faults), &0, "faults")?;
-        if swarm.mix.is_empty() {
-            return Err(self.wrong(
-                &swarm.kinds,
-                "a swarm needs kinds of faults".to_owned(),
-                "there is no `[[swarm.mix]]`".to_owned(),
-            ));
-        }
-        for mix in &swarm.mix {
-            let (shortest, longest) = (mix.get_ref().shortest, mix.get_ref().longest);
-            let empty = matches!((shortest, longest), (Some(shortest), Some(longest)) if shortest > longest);
-            if empty || (shortest.is_some() && longest.is_none()) {
-                return Err(self.wrong(
-                    mix,
-                    "`shortest` needs a `longest` that is not shorter".to_owned(),
-                    "this fault".to_owned(),
-                ));
-            }
-            let place = Spanned::new(mix.span(), mix.get_ref().fault.clone());
-            self.lasting(place.get_ref(), mix.get_ref().longest.map(|_| mix))?;
-            self.effect(&place)?;
-            self.targets(&place, None)?;
-        }
-        Ok(())
-    }
-
     /// Roles are checked here, because the kernel takes any word for a role: a misspelt one would miss in silence.
-    fn targets(&self, fault: &Spanned<Fault>, position: Option<usize>) -> Result<(), UserError> {
+    pub(super) fn targets(&self, fault: &Spanned<Fault>, position: Option<usize>) -> Result<(), UserError> {
         fault.get_ref().check().map_err(|message| self.wrong(fault, message, "this fault".to_owned()))?;
         for target in fault.get_ref().targets() {
             match target {
@@ -449,7 +412,7 @@ impl<'a> Checker<'a> {
         ))
     }
 
-    fn positive<T: PartialEq>(
+    pub(super) fn positive<T: PartialEq>(
         &self,
         value: Option<&Spanned<T>>,
         zero: &T,
@@ -463,7 +426,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn wrong<T>(&self, place: &Spanned<T>, message: String, label: String) -> UserError {
+    pub(super) fn wrong<T>(&self, place: &Spanned<T>, message: String, label: String) -> UserError {
         UserError::at(Spot::new(self.source, place.span()), message, label)
     }
 }

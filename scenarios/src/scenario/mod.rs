@@ -28,10 +28,11 @@
 //! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `multi-host` | `haproxy` |
 //! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"` |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
-//! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds`, `mix` as in [`sim_core::SwarmConfig`] | none |
+//! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
 
 mod check;
+mod check_swarm;
 mod parse;
 mod raw;
 mod time_range;
@@ -42,7 +43,9 @@ use std::sync::Arc;
 
 use models::patroni::LinkInputs;
 use serde::{Deserialize, Serialize};
-use sim_core::{Fault, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger};
+use sim_core::{
+    Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger,
+};
 
 pub use check::{ETCD_ROLES, PATRONI_ROLES};
 pub use parse::Companions;
@@ -97,6 +100,8 @@ pub enum Promise {
     LosesAtMost(SimDuration),
     /// After each outage, a client writes again within this time.
     RecoversWithin(SimDuration),
+    /// Once the last fault has ended (or struck, if it stays), the last outage ends within this time.
+    ConvergesWithin(SimDuration),
     /// Some seed of the campaign loses an acknowledged write.
     LossIsFound,
     /// Some seed of the campaign has two processes accepting writes at one instant.
@@ -110,6 +115,7 @@ impl std::fmt::Display for Promise {
             Self::AtMostOneWritablePrimary => formatter.pad("at-most-one-writable-primary"),
             Self::LosesAtMost(limit) => formatter.pad(&format!("loses-at-most {limit}")),
             Self::RecoversWithin(limit) => formatter.pad(&format!("recovers-within {limit}")),
+            Self::ConvergesWithin(limit) => formatter.pad(&format!("converges-within {limit}")),
             Self::LossIsFound => formatter.pad("loss-is-found"),
             Self::OverlapIsFound => formatter.pad("overlap-is-found"),
         }
@@ -200,8 +206,19 @@ pub struct Workload {
 pub enum FaultPlan {
     /// Written by hand.
     Written(Vec<PlannedFault>),
-    /// Drawn from the seed; with the place of each entry of the mix.
-    Swarm(SwarmConfig, Vec<Range<usize>>),
+    /// Drawn from the seed.
+    Swarm(Swarm),
+}
+
+/// Random faults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Swarm {
+    /// What is drawn.
+    pub config: SwarmConfig,
+    /// What it may break at most.
+    pub budgets: Vec<FaultBudget>,
+    /// The place of each entry of the mix.
+    pub spans: Vec<Range<usize>>,
 }
 
 /// A fault whose times may be ranges.
@@ -241,7 +258,7 @@ impl Scenario {
     /// the others as they were.
     pub fn schedule(&self, seed: Seed) -> Schedule {
         match &self.faults {
-            FaultPlan::Swarm(swarm, _) => swarm.schedule(seed),
+            FaultPlan::Swarm(swarm) => swarm.config.schedule(seed),
             FaultPlan::Written(faults) => {
                 let draw = |(index, fault): (usize, &PlannedFault)| fault.draw(seed, index as u64);
                 Schedule(faults.iter().enumerate().map(draw).collect())
@@ -254,12 +271,13 @@ impl Scenario {
     pub fn all_faults(&self) -> Schedule {
         match &self.faults {
             FaultPlan::Written(_) => self.schedule(Seed(0)),
-            FaultPlan::Swarm(swarm, _) => Schedule(
+            FaultPlan::Swarm(swarm) => Schedule(
                 swarm
+                    .config
                     .mix
                     .iter()
                     .map(|mix| ScheduledFault {
-                        trigger: Trigger::At(swarm.from),
+                        trigger: Trigger::At(swarm.config.from),
                         fault: mix.fault.clone(),
                         lasts: mix.longest,
                     })
@@ -268,11 +286,19 @@ impl Scenario {
         }
     }
 
+    /// What the faults may break at most. Faults that are written by hand are meant as they are.
+    pub fn budgets(&self) -> &[FaultBudget] {
+        match &self.faults {
+            FaultPlan::Written(_) => &[],
+            FaultPlan::Swarm(swarm) => &swarm.budgets,
+        }
+    }
+
     /// Where the fault with this position in [`Self::all_faults`] stands.
     pub fn fault_spot(&self, position: usize) -> Option<Spot> {
         let span = match &self.faults {
             FaultPlan::Written(faults) => faults.get(position)?.span.clone(),
-            FaultPlan::Swarm(_, spans) => spans.get(position)?.clone(),
+            FaultPlan::Swarm(swarm) => swarm.spans.get(position)?.clone(),
         };
         Some(Spot::new(&self.source, span))
     }
@@ -289,7 +315,7 @@ impl PlannedFault {
         let trigger = match self.trigger {
             PlannedTrigger::At(at) => Trigger::At(at.draw(&mut stream)),
             PlannedTrigger::OnMark(mark, occurrence, delay) => {
-                Trigger::OnMark { mark, occurrence, delay: delay.draw(&mut stream) }
+                Trigger::OnMark { mark, occurrence, delay: delay.draw(&mut stream), before: None }
             }
             PlannedTrigger::AfterFault(fault, delay) => {
                 Trigger::AfterFault { fault, delay: delay.draw(&mut stream) }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::patroni::LinkInputs;
-use sim_core::{SimDuration, SwarmConfig};
+use sim_core::{Composition, SimDuration, SwarmConfig};
 use toml::Spanned;
 
 use super::check::Checker;
 use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTrigger, RawWorkload};
-use super::{Cluster, FaultPlan, PlannedFault, PlannedTrigger, Scenario, Workload};
+use super::{Cluster, FaultPlan, PlannedFault, PlannedTrigger, Scenario, Swarm, Workload};
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
 use crate::import::value::{Reading, Toml};
 use crate::import::{Settings, read_patroni_yml, read_round_trips, settings_from_table};
@@ -132,15 +132,22 @@ fn planned_fault(raw: Spanned<RawFault>) -> PlannedFault {
 }
 
 fn swarm_plan(raw: RawSwarm) -> FaultPlan {
+    let composition = match (raw.faults, raw.kinds) {
+        (Some(faults), Some(kinds)) => {
+            Composition::Random { faults: faults.into_inner(), kinds: kinds.into_inner() }
+        }
+        // The checker saw to it that one of both is there.
+        _ => Composition::Pairs,
+    };
     let spans = raw.mix.iter().map(Spanned::span).collect();
     let config = SwarmConfig {
         from: raw.from,
         until: raw.until.into_inner(),
-        faults: raw.faults.into_inner(),
-        kinds: raw.kinds.into_inner(),
+        composition,
         mix: raw.mix.into_iter().map(Spanned::into_inner).collect(),
     };
-    FaultPlan::Swarm(config, spans)
+    let budgets = raw.budget.into_iter().map(Spanned::into_inner).collect();
+    FaultPlan::Swarm(Swarm { config, budgets, spans })
 }
 
 fn inner_or<T>(written: Option<Spanned<T>>, default: T) -> T {

@@ -2,7 +2,7 @@
 //! must be is checked in `check`.
 
 use serde::Deserialize;
-use sim_core::{Fault, FaultMix, MarkKind, Probability, SimDuration};
+use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration};
 use toml::Spanned;
 
 use super::time_range::TimeRange;
@@ -107,8 +107,12 @@ pub(super) struct RawFault {
 pub(super) struct RawSwarm {
     pub(super) from: SimDuration,
     pub(super) until: Spanned<SimDuration>,
-    pub(super) faults: Spanned<u32>,
-    pub(super) kinds: Spanned<Probability>,
+    pub(super) faults: Option<Spanned<u32>>,
+    pub(super) kinds: Option<Spanned<Probability>>,
+    #[serde(default)]
+    pub(super) pairs: bool,
+    #[serde(default)]
+    pub(super) budget: Vec<Spanned<FaultBudget>>,
     #[serde(default)]
     pub(super) mix: Vec<Spanned<FaultMix>>,
 }

@@ -27,6 +27,8 @@
 //! covered is a hole in what they made durable. A check that must not fail keeps such faults to fewer nodes than the
 //! protocol has spare copies, or out of its schedules.
 
+mod budget;
+mod intensity;
 mod schedule;
 mod shape;
 mod target;
@@ -34,18 +36,21 @@ mod target;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
 
 use crate::distribution::Distribution;
 use crate::random::Probability;
 use crate::time::SimDuration;
 
+pub use budget::FaultBudget;
 pub use schedule::{Schedule, ScheduledFault, Trigger};
 pub use shape::{Border, Dwell, HangAnswer, LostAnswer, Told};
 pub use target::{Direction, Target};
 
 /// What goes wrong. Lasting faults end after the `lasts` of their [`ScheduledFault`].
-#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, IntoStaticStr, PartialEq, Serialize, VariantNames)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Fault {
     /// SIGKILL. The kernel of the host lives: peers see their connections closed, new ones are refused. When the
     /// fault ends, the process is started again.
@@ -337,43 +342,12 @@ const fn is_one(factor: &u32) -> bool {
 }
 
 impl Fault {
-    /// The kind in one word, for tables of delivered faults.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Kill { .. } => "kill",
-            Self::Restart { .. } => "restart",
-            Self::Wipe { .. } => "wipe",
-            Self::Slow { .. } => "slow",
-            Self::PowerOff { .. } => "power-off",
-            Self::Pause { .. } => "pause",
-            Self::Freeze { .. } => "freeze",
-            Self::Partition { .. } => "partition",
-            Self::Bridge { .. } => "bridge",
-            Self::Ring { .. } => "ring",
-            Self::Isolate { .. } => "isolate",
-            Self::Split { .. } => "split",
-            Self::Flap { .. } => "flap",
-            Self::Degrade { .. } => "degrade",
-            Self::Latency { .. } => "latency",
-            Self::Duplicate { .. } => "duplicate",
-            Self::Reorder { .. } => "reorder",
-            Self::Bandwidth { .. } => "bandwidth",
-            Self::ConnectionReset { .. } => "connection-reset",
-            Self::HalfOpen { .. } => "half-open",
-            Self::HangOnConnect { .. } => "hang-on-connect",
-            Self::DiskStall { .. } => "disk-stall",
-            Self::DiskSlow { .. } => "disk-slow",
-            Self::DiskError { .. } => "disk-error",
-            Self::DiskFull { .. } => "disk-full",
-            Self::DiskTornWrite { .. } => "disk-torn-write",
-            Self::DiskLies { .. } => "disk-lies",
-            Self::DiskMisdirectedWrite { .. } => "disk-misdirected-write",
-            Self::DiskCorruption { .. } => "disk-corruption",
-            Self::ClockStep { .. } => "clock-step",
-            Self::ClockOffset { .. } => "clock-offset",
-            Self::ClockDrift { .. } => "clock-drift",
-            Self::Command { .. } => "command",
-        }
+    /// All kinds, in the order in which they stand above.
+    pub const KINDS: &[&str] = <Self as VariantNames>::VARIANTS;
+
+    /// The kind in one word, as it stands in scenario files.
+    pub fn kind(&self) -> &'static str {
+        self.into()
     }
 
     /// The targets it names.

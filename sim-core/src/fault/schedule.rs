@@ -23,6 +23,10 @@ pub enum Trigger {
         /// How long after it.
         #[serde(default)]
         delay: SimDuration,
+        /// It does not fire later than this, counted from the start of the run; absent means that it may fire at any
+        /// time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<SimDuration>,
     },
     /// This long after the fault with this position in the schedule fired.
     AfterFault {

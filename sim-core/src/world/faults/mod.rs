@@ -2,6 +2,7 @@
 //!
 //! This page decides whom a fault hits and when; what then happens is in one file for each subject.
 
+mod budget;
 mod clocks;
 mod disks;
 mod network;
@@ -11,7 +12,7 @@ mod targets;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::fault::{Dwell, Fault, Trigger};
+use crate::fault::{Dwell, Fault, FaultBudget, Trigger};
 use crate::id::{HostId, ProcessId, VolumeId};
 use crate::process::Process;
 use crate::random::{Seed, Stream};
@@ -37,6 +38,8 @@ pub struct DeliveredFault {
     pub roles: Vec<&'static str>,
     /// False for a command that the process does not know.
     pub accepted: bool,
+    /// True when the budget of the run did not allow it (see [`crate::FaultBudget`]): it hit nobody.
+    pub withheld: bool,
 }
 
 /// The schedule as it is carried out.
@@ -50,6 +53,10 @@ pub(crate) struct FaultState {
     cancelled: Vec<usize>,
     /// How often each kind of mark was left since the first fault fired.
     mark_counts: Vec<(MarkKind, u32)>,
+    /// What the schedule may break at most.
+    budgets: Arc<[FaultBudget]>,
+    /// Whom each budget of harm that lasts has counted.
+    lasting: Vec<Vec<ProcessId>>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +111,8 @@ impl FaultState {
             seed,
             cancelled: Vec::new(),
             mark_counts: Vec::new(),
+            budgets: Arc::default(),
+            lasting: Vec::new(),
         }
     }
 
@@ -152,8 +161,9 @@ impl<P: Process> Kernel<P> {
         counts[position].1 += 1;
         let count = counts[position].1;
         for (index, planned) in self.faults.faults.iter().enumerate() {
-            if let Trigger::OnMark { mark, occurrence, delay } = &planned.trigger
+            if let Trigger::OnMark { mark, occurrence, delay, before } = &planned.trigger
                 && (*mark, *occurrence) == (kind, count)
+                && before.is_none_or(|before| self.now + *delay <= SimTime::ZERO + before)
             {
                 self.queue.push(self.now + *delay, Event::FaultFires { fault: index as u32 });
             }
@@ -167,6 +177,10 @@ impl<P: Process> World<P> {
         let (fault, lasts) = (planned.fault.clone(), planned.lasts);
         let now = self.kernel.now;
         let mut effect = self.aim(&fault);
+        let withheld = !effect.processes.is_empty() && !self.kernel.afford(&fault, &effect);
+        if withheld {
+            effect = Effect::default();
+        }
         self.kernel.faults.delivered.push(DeliveredFault {
             index,
             at: now,
@@ -174,12 +188,15 @@ impl<P: Process> World<P> {
             processes: effect.processes.clone(),
             roles: self.roles_hit(&effect),
             accepted: true,
+            withheld,
         });
-        self.tell(&fault, &effect, "begins");
-        self.kernel.mark(None, MarkKind::Fault, index as u64);
-        self.begin(index, &fault, &mut effect);
-        if let Some(lasts) = lasts {
-            self.kernel.queue.push(now + lasts, Event::FaultEnds { fault: index as u32 });
+        self.tell(&fault, &effect, if withheld { "is withheld by the budget" } else { "begins" });
+        if !withheld {
+            self.kernel.mark(None, MarkKind::Fault, index as u64);
+            self.begin(index, &fault, &mut effect);
+            if let Some(lasts) = lasts {
+                self.kernel.queue.push(now + lasts, Event::FaultEnds { fault: index as u32 });
+            }
         }
         self.kernel.faults.faults[index].effect = effect;
         let followers: Vec<(u32, SimDuration)> = (self.kernel.faults.faults.iter().enumerate())
@@ -350,7 +367,7 @@ impl<P: Process> World<P> {
             let named: Vec<&str> =
                 processes.iter().map(|process| &*kernel.processes[process.index()].name).collect();
             if named.is_empty() {
-                "nobody matches its target".to_owned()
+                "nobody is hit".to_owned()
             } else if effect.ways.is_empty() {
                 named.join(", ")
             } else {
