@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use models::Planted;
 use models::patroni::{
-    ClusterProcess, Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Planted, Route,
-    SynchronousMode,
+    ClusterProcess, Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route, SynchronousMode,
 };
 use sim_core::{
     EndReason, Fault, Process, ProcessId, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target,

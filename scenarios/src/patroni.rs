@@ -85,7 +85,7 @@ const SETTLING: SimDuration = SimDuration::from_secs(60);
 /// When the faults of a swarm are over and what they led to as well. Faults that were written by hand may last for ever.
 fn quiet_from(case: &Case) -> Option<SimTime> {
     match &case.scenario.faults {
-        FaultPlan::Swarm(swarm, _) => Some(SimTime::ZERO + swarm.until + SETTLING),
+        FaultPlan::Swarm(swarm) => Some(SimTime::ZERO + swarm.config.until + SETTLING),
         FaultPlan::Written(_) => None,
     }
 }

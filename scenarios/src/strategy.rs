@@ -129,6 +129,7 @@ pub fn clusters() -> impl Strategy<Value = ClusterShape> {
 #[cfg(test)]
 mod tests {
     use proptest::test_runner::{Config, TestError};
+    use sim_core::{Composition, Probability};
 
     use super::*;
     use crate::catalogue;
@@ -137,8 +138,9 @@ mod tests {
     fn swarm() -> SwarmConfig {
         let scenarios = catalogue::scenarios().unwrap();
         let scenario = scenarios.iter().find(|scenario| scenario.name == "patroni/swarm/async").unwrap();
-        let FaultPlan::Swarm(swarm, _) = &scenario.faults else { panic!("it is a swarm") };
-        SwarmConfig { faults: 12, ..swarm.clone() }
+        let FaultPlan::Swarm(swarm) = &scenario.faults else { panic!("it is a swarm") };
+        let composition = Composition::Random { faults: 12, kinds: Probability::from_ppm(400_000) };
+        SwarmConfig { composition, ..swarm.config.clone() }
     }
 
     fn runner() -> TestRunner {

@@ -129,6 +129,7 @@ fn a_failover_is_timed_from_the_first_fault_that_is_more_than_a_slow_link() {
         processes: hit.then_some(sim_core::ProcessId::from_index(0)).into_iter().collect(),
         roles: Vec::new(),
         accepted: true,
+        withheld: false,
     };
     let stage = [fault(1, "degrade", true), fault(2, "kill", false)];
     assert_eq!(timed_fault(&stage), None);
