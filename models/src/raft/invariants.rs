@@ -77,7 +77,8 @@ impl RaftSafety {
         let promised = self.promises.insert(me, now.durable);
         if before.is_none()
             && let Some((term, vote)) = promised
-            && (now.term < term || (now.term == term && now.vote != vote))
+            // A vote that was written and not yet synced outlives a kill: more than was promised.
+            && (now.term < term || (now.term == term && vote.is_some() && now.vote != vote))
         {
             let detail = format!("{me:?} had voted for {vote:?} in term {term}, and starts in {}", now.term);
             return Some(Violation { at, name: "promise-forgotten", detail });
