@@ -129,7 +129,8 @@ impl<T: Clone> Raft<T> {
             stable: last,
             written: disk.hard_state,
             writing: None,
-            durable: (disk.hard_state.term, disk.hard_state.vote),
+            // What it reads may not be durable: a killed process leaves writes that nobody has synced.
+            durable: (Term(0), None),
         }
     }
 
@@ -288,7 +289,7 @@ impl<T: Clone> Raft<T> {
         &self.log
     }
 
-    /// Term and vote that are known to be durable: what it has promised to others.
+    /// Term and vote that were synced last in this life: what it has promised to others.
     pub fn durable(&self) -> (Term, Option<NodeId>) {
         self.durable
     }

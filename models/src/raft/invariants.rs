@@ -74,7 +74,10 @@ impl RaftSafety {
         }
         self.newest = self.newest.max(now.term);
         let me = raft.me();
-        let promised = self.promises.insert(me, now.durable);
+        let promised = self.promises.get(&me).copied();
+        if promised.is_none_or(|(term, _)| now.durable.0 >= term) {
+            self.promises.insert(me, now.durable);
+        }
         if before.is_none()
             && let Some((term, vote)) = promised
             // A vote that was written and not yet synced outlives a kill: more than was promised.
