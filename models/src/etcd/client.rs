@@ -281,20 +281,19 @@ impl Client {
     }
 
     fn send(&mut self, context: &mut impl Context<Self>, request: Request) {
-        let connection = match self.connection {
-            Some(connection) => connection,
-            None => {
-                let member = *context.random().pick(&self.spec.members).expect("etcd has members");
-                let options = ConnectOptions {
-                    user_timeout: Some(SimDuration::from_secs(4)),
-                    keep_alive: Some(KeepAlive {
-                        idle: SimDuration::from_secs(2),
-                        interval: SimDuration::from_secs(1),
-                        count: 2,
-                    }),
-                };
-                *self.connection.insert(context.connect(member, options))
-            }
+        let connection = if let Some(connection) = self.connection {
+            connection
+        } else {
+            let member = *context.random().pick(&self.spec.members).expect("etcd has members");
+            let options = ConnectOptions {
+                user_timeout: Some(SimDuration::from_secs(4)),
+                keep_alive: Some(KeepAlive {
+                    idle: SimDuration::from_secs(2),
+                    interval: SimDuration::from_secs(1),
+                    count: 2,
+                }),
+            };
+            *self.connection.insert(context.connect(member, options))
         };
         self.next_id += 1;
         context.send(connection, Packet::Request { id: self.next_id, request: Arc::new(request) });
@@ -369,9 +368,8 @@ impl Client {
             (Ask::Acquire(..), _) if succeeded => {
                 self.holds = true;
             }
-            (Ask::Acquire(_, true), _) => self.forget_lock(),
             (Ask::KeepAlive(_), Answer::KeptAlive { ttl: Some(_) }) => self.lease_from = sent,
-            (Ask::KeepAlive(_), _) | (Ask::Release(_), _) => self.forget_lock(),
+            (Ask::Acquire(_, true) | Ask::KeepAlive(_) | Ask::Release(_), _) => self.forget_lock(),
             _ => {}
         }
         self.answered += 1;

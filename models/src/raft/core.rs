@@ -132,7 +132,8 @@ impl<T: Clone> Raft<T> {
             written: disk.hard_state,
             writing: None,
             lost_log: false,
-            durable: (disk.hard_state.term, disk.hard_state.vote),
+            // What it reads may not be durable: a killed process leaves writes that nobody has synced.
+            durable: (Term(0), None),
         }
     }
 
@@ -310,7 +311,7 @@ impl<T: Clone> Raft<T> {
         &self.log
     }
 
-    /// Term and vote that are known to be durable: what it has promised to others.
+    /// Term and vote that were synced last in this life: what it has promised to others.
     pub fn durable(&self) -> (Term, Option<NodeId>) {
         self.durable
     }

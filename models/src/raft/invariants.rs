@@ -74,10 +74,14 @@ impl RaftSafety {
         }
         self.newest = self.newest.max(now.term);
         let me = raft.me();
-        let promised = self.promises.insert(me, now.durable);
+        let promised = self.promises.get(&me).copied();
+        if promised.is_none_or(|(term, _)| now.durable.0 >= term) {
+            self.promises.insert(me, now.durable);
+        }
         if before.is_none()
             && let Some((term, vote)) = promised
-            && (now.term < term || (now.term == term && now.vote != vote))
+            // A vote that was written and not yet synced outlives a kill: more than was promised.
+            && (now.term < term || (now.term == term && vote.is_some() && now.vote != vote))
         {
             let detail = format!("{me:?} had voted for {vote:?} in term {term}, and starts in {}", now.term);
             return Some(Violation { at, name: "promise-forgotten", detail });

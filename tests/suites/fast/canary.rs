@@ -13,7 +13,7 @@ use tests::Subject;
 use tests::planted::{Catch, hunt, scenario_of};
 
 /// Far more than these searches need on a busy machine; the limit that counts is the number of runs.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// Finds a bug within so many runs, and shows that the same run of the correct model is in order.
 #[track_caller]

@@ -1,7 +1,7 @@
 //! Failures made small and explained, on the models: planted faults in Patroni shrink to a few faults, and fail for the
 //! same reason.
 
-use models::patroni::Planted;
+use models::Planted;
 use proptest::prelude::*;
 use scenarios::campaign::{Verdict, run_schedule};
 use scenarios::case::Case;
@@ -69,8 +69,8 @@ fn a_switchover_loses_nothing() {
 
 fn sync_swarm() -> (Subject, SwarmConfig) {
     let subject = Subject::from_catalogue("patroni/swarm/sync");
-    let FaultPlan::Swarm(swarm, _) = subject.case.scenario.faults.clone() else { panic!("it is a swarm") };
-    (subject, swarm)
+    let FaultPlan::Swarm(swarm) = subject.case.scenario.faults.clone() else { panic!("it is a swarm") };
+    (subject, swarm.config)
 }
 
 proptest! {

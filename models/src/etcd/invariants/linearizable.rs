@@ -39,15 +39,14 @@ impl Clients {
         let mut violation = None;
         if now_answered != answered
             && let Some(done) = done
+            && has_revision(done)
         {
-            if has_revision(done) {
-                violation = judge(done, floor, history).map(|(name, detail)| Violation {
-                    at,
-                    name,
-                    detail: format!("{detail} ({process:?})"),
-                });
-                self.newest = self.newest.max(done.revision);
-            }
+            violation = judge(done, floor, history).map(|(name, detail)| Violation {
+                at,
+                name,
+                detail: format!("{detail} ({process:?})"),
+            });
+            self.newest = self.newest.max(done.revision);
         }
         let floor = if client.begun() == begun { floor } else { self.newest };
         self.seen.insert(process, (client.begun(), now_answered, floor));
