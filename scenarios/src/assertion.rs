@@ -12,6 +12,7 @@
 //! `Cargo.toml` of the tested package. From then on the test begins with it, so that a failure that was found once is
 //! found at once until it is mended. Add the folder to version control; remove a file to forget it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -116,7 +117,8 @@ fn failure(case: &Case, system: &dyn System, outcome: &Outcome, regressions: &Pa
             let limits = Limits { runs: SHRINK_RUNS, stop: &|| false };
             let small = shrink(&families(), failure, &limits).failure;
             for fault in &small.schedule.0 {
-                message += &format!("  {}\n", serde_json::to_string(fault).unwrap_or_default());
+                let fault = serde_json::to_string(fault).unwrap_or_default();
+                let _ = writeln!(message, "  {fault}");
             }
             Repro::new(&small.case, small.schedule, &small.outcome)
         }
@@ -124,7 +126,9 @@ fn failure(case: &Case, system: &dyn System, outcome: &Outcome, regressions: &Pa
     };
     let file = regressions.join(repro.file_name());
     match repro.write(&file) {
-        Ok(()) => message += &format!("  hasim replay {}", file.display()),
+        Ok(()) => {
+            let _ = write!(message, "  hasim replay {}", file.display());
+        }
         Err(error) => message += &error.report(false),
     }
     message

@@ -120,12 +120,10 @@ pub(super) fn run(
     progress.finish_and_clear();
     let exit = overall(&checked, systems.len());
     show(options, &checked, terminal)?;
-    if !options.no_shrink {
-        for (one, system) in checked.iter().zip(&systems) {
-            shrink_first(options, families, one, &**system, terminal)?;
-        }
-    }
     write_files(options, &checked, rows, exit)?;
+    if !options.no_shrink && !interrupted.load(Ordering::Relaxed) {
+        shrink_failures(options, families, &checked, &systems, terminal)?;
+    }
     Ok(exit)
 }
 
@@ -306,21 +304,27 @@ fn show_failures(options: &Options, one: &Checked, terminal: &mut Terminal<'_>) 
     Ok(())
 }
 
-/// Looks for a smaller run that fails as the first failure of the scenario does. Its own file stays.
-fn shrink_first(
+/// Looks for smaller runs that fail as the first failure of each scenario does. Their own files stay.
+fn shrink_failures(
     options: &Options,
     families: &[&dyn Family],
-    one: &Checked,
-    system: &dyn System,
+    checked: &[Checked],
+    systems: &[Box<dyn System>],
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
+    let late = shrink::deadline(Some(shrink::LIMIT_IN_CHECK));
     let failed = |outcome: &&Outcome| outcome.judgement.verdict.exit() == Exit::Violated;
-    let Some(outcome) = one.summed.failures.iter().find(failed) else { return Ok(()) };
-    let repro = Repro::new(&one.case, one.case.scenario.schedule(outcome.row.seed), outcome);
-    let file = options.repro.join(repro.file_name());
-    if let Some(text) = shrink::of_campaign(families, &one.case, system, outcome, &file)? {
+    for (one, system) in checked.iter().zip(systems) {
+        let Some(outcome) = one.summed.failures.iter().find(failed) else { continue };
+        if late() {
+            break;
+        }
         let (name, seed) = (&one.case.scenario.name, outcome.row.seed);
-        terminal.print(&format!("{name} seed {seed}: {text}"))?;
+        let repro = Repro::new(&one.case, one.case.scenario.schedule(seed), outcome);
+        let file = options.repro.join(repro.file_name());
+        if let Some(text) = shrink::of_campaign(families, &one.case, &**system, outcome, &file, &*late)? {
+            terminal.print(&format!("{name} seed {seed}: {text}"))?;
+        }
     }
     Ok(())
 }

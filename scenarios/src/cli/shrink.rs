@@ -1,5 +1,6 @@
 //! `hasim shrink`: a smaller run that fails for the same reason.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::shrink::{self, Ending, Limits, Shrunk};
 /// The most runs of a search, unless it is said otherwise.
 pub(super) const RUNS: u64 = 2_000;
 
-/// The longest search that `hasim check` begins by itself.
+/// How long `hasim check` looks for smaller failures by itself, all scenarios together.
 pub(super) const LIMIT_IN_CHECK: SimDuration = SimDuration::from_secs(20);
 
 /// Options of `shrink`.
@@ -50,7 +51,7 @@ pub(super) fn run(
         return Ok(Exit::Kept);
     };
     let out = options.out.clone().unwrap_or_else(|| small_name(&options.file));
-    let text = search(families, failure, options.runs, options.budget, &out)?;
+    let text = search(families, failure, options.runs, &*deadline(options.budget), &out)?;
     terminal.print(&text)?;
     Ok(repro_exit(&repro))
 }
@@ -62,24 +63,24 @@ pub(super) fn of_campaign(
     system: &dyn System,
     outcome: &Outcome,
     file: &Path,
+    stop: &dyn Fn() -> bool,
 ) -> Result<Option<String>, Failure> {
     let seed = outcome.row.seed;
     let Some(failure) = shrink::Failure::of(case, system, seed, &case.scenario.schedule(seed)) else {
         return Ok(None);
     };
-    search(families, failure, RUNS, Some(LIMIT_IN_CHECK), &small_name(file)).map(Some)
+    search(families, failure, RUNS, stop, &small_name(file)).map(Some)
 }
 
 fn search(
     families: &[&dyn Family],
     failure: shrink::Failure,
     runs: u64,
-    budget: Option<SimDuration>,
+    stop: &dyn Fn() -> bool,
     out: &Path,
 ) -> Result<String, Failure> {
-    let stop = deadline(budget);
     let before = describe(&failure);
-    let shrunk = shrink::shrink(families, failure, &Limits { runs, stop: &*stop });
+    let shrunk = shrink::shrink(families, failure, &Limits { runs, stop });
     let repro = Repro::new(&shrunk.failure.case, shrunk.failure.schedule.clone(), &shrunk.failure.outcome);
     repro.write(out)?;
     Ok(tell(&before, &shrunk, out))
@@ -90,7 +91,7 @@ fn search(
     clippy::disallowed_methods,
     reason = "a limit of wall time needs a clock; results say when it was hit"
 )]
-fn deadline(budget: Option<SimDuration>) -> Box<dyn Fn() -> bool> {
+pub(super) fn deadline(budget: Option<SimDuration>) -> Box<dyn Fn() -> bool> {
     let begin = Instant::now();
     match budget {
         Some(budget) => Box::new(move || begin.elapsed() >= Duration::from_nanos(budget.as_nanos())),
@@ -114,17 +115,14 @@ fn tell(before: &str, shrunk: &Shrunk, out: &Path) -> String {
     let ending = match shrunk.ending {
         Ending::Fixpoint => "nothing more can be left out",
         Ending::RunsSpent => "all runs of the budget were used: more may find a smaller one (`--runs`)",
-        Ending::Stopped => "stopped by the time limit: another machine may get further (`--budget`)",
+        Ending::Stopped => "stopped by the time limit: `hasim shrink` without one gets further",
     };
     let judgement = &shrunk.failure.outcome.judgement;
-    let schedule: String = shrunk
-        .failure
-        .schedule
-        .0
-        .iter()
-        .filter_map(|fault| serde_json::to_string(fault).ok())
-        .map(|fault| format!("    {fault}\n"))
-        .collect();
+    let mut schedule = String::new();
+    for fault in &shrunk.failure.schedule.0 {
+        let fault = serde_json::to_string(fault).expect("a fault has a form in JSON");
+        let _ = writeln!(schedule, "    {fault}");
+    }
     format!(
         "shrunk in {} runs; {ending}\n  before: {before}\n  after:  {}\n{schedule}  {}: {}\n  hasim replay {}\n",
         shrunk.runs,

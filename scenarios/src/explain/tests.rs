@@ -27,13 +27,13 @@ fn the_curve_ends_in_certainty_and_rises_before_the_power_is_lost() {
     assert!(curve.windows(2).all(|pair| pair[0].at < pair[1].at), "in order of time");
     assert_eq!(curve.last().unwrap().share.failed, 20, "at the end nothing is open");
     let power_off = explanation.faults[0].at.unwrap();
-    // What is written before the power goes is decided by latencies that are drawn anew; after it nothing can be
-    // saved any more.
-    for point in curve {
-        assert_eq!(point.at >= power_off, point.share.failed == 20, "{point:?}");
-    }
+    // After the power is gone nothing can be saved any more; before, latencies that are drawn anew decide which writes
+    // are on their way.
+    let (before, after): (Vec<_>, Vec<_>) = curve.iter().partition(|point| point.at < power_off);
+    assert!(after.iter().all(|point| point.share.failed == 20), "{after:?}");
+    assert!(before.iter().any(|point| point.share.failed < 20), "{before:?}");
     let steepest = explanation.steepest.unwrap();
-    assert!(curve[steepest - 1].at < power_off && !explanation.steepest_log.is_empty());
+    assert!(curve[steepest - 1].at < power_off);
 }
 
 #[test]

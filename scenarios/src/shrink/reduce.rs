@@ -5,6 +5,7 @@
 //! scenario file that can be used by itself: its faults are the shrunk schedule.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sim_core::{Schedule, ScheduledFault, SimDuration};
@@ -69,7 +70,7 @@ fn fault_entry(fault: &ScheduledFault) -> Option<String> {
         inline(toml::Value::try_from(&fault.fault))?
     );
     if let Some(lasts) = fault.lasts {
-        entry += &format!("lasts = \"{lasts}\"\n");
+        let _ = writeln!(entry, "lasts = \"{lasts}\"");
     }
     Some(entry)
 }

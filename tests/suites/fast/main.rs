@@ -5,6 +5,7 @@
 
 mod calibration;
 mod determinism;
+mod exploring;
 mod promises;
 mod published_raft;
 mod tidy;
