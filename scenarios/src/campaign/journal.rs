@@ -284,6 +284,9 @@ impl Journal {
     ///
     /// # Errors
     /// The system refuses (the disk is full, say).
+    ///
+    /// # Panics
+    /// If the scenario of the run is not one of those that the journal was opened with.
     pub fn append(&self, outcome: &Outcome) -> Result<(), UserError> {
         let position = self.scenarios.iter().position(|name| *name == outcome.row.scenario);
         let position = position.expect("a journal is opened with the scenarios of its campaign");

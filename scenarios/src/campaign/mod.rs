@@ -160,6 +160,9 @@ impl Campaign<'_> {
 
 /// Runs every seed of the range on the threads of the current rayon pool, until `stop` is set, and keeps them all: for
 /// a few hundred. `done` hears of each finished run, in any order.
+///
+/// # Panics
+/// Never: without a journal there is nothing that could be refused.
 pub fn run_seeds(
     case: &Case,
     system: &dyn System,

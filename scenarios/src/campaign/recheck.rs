@@ -90,5 +90,8 @@ pub fn first_difference(system: &dyn System, seed: Seed, schedule: &Schedule) ->
 fn tell(next: Option<NextEvent>, names: &[String]) -> String {
     let Some(next) = next else { return "the end of the run".to_owned() };
     let name = next.process.and_then(|process| names.get(process.index()));
-    format!("{} {}: {}", next.at, name.map_or("world", String::as_str), next.what.replace('\n', " "))
+    let (seconds, nanos) = (next.at.as_nanos() / 1_000_000_000, next.at.as_nanos() % 1_000_000_000);
+    let name = name.map_or("world", String::as_str);
+    // To the nanosecond: two runs may part by less than people read.
+    format!("{seconds}.{nanos:09}s {name}: {}", next.what.replace('\n', " "))
 }

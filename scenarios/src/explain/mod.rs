@@ -8,9 +8,10 @@
 //! end of the run it is one. Where it rises is where the failure was caused; where it was high from the start, the
 //! faults alone suffice, and no bad luck was needed. Antithesis shows the same as its likelihood curve.
 //!
-//! Each share has the exact 95 % interval of Clopper and Pearson. The instants are chosen in two steps: around the
-//! faults, and then between those two neighbours whose shares differ most, at a mark between them if there is one, until
-//! there are enough or nothing happens between them any more. All instants use the same seeds for their futures.
+//! Each share has the exact 95 % interval of Clopper and Pearson. The instants are chosen in two steps: first the start
+//! (there a future is another seed under the same faults), the end of the warm-up, and those around the faults; then
+//! between those two neighbours whose shares differ most, at a mark between them if there is one, until there are enough
+//! or nothing happens between them any more. All instants use the same seeds for their futures.
 //!
 //! # The counterfactuals
 //!
@@ -200,25 +201,23 @@ impl Explainer<'_> {
         points.into_iter().map(&mut point).collect()
     }
 
-    /// Just before the first fault, after each beginning and end of one, and at the end. Of too many, every second,
-    /// third, ... is left out.
+    /// The start, where a future is another seed; the end of the warm-up; just before the first fault; after each
+    /// beginning and end of one; and the end. Of too many, every second, third, ... is left out.
     fn first_instants(&self) -> Vec<SimTime> {
         let of_faults = |mark: &&Mark| matches!(mark.kind, MarkKind::Fault | MarkKind::FaultEnded);
-        let mut instants: Vec<SimTime> =
-            self.result.record.marks.iter().filter(of_faults).map(|mark| mark.at).collect();
-        let before = instants.first().map_or(SimTime::ZERO, |first| just_before(*first));
-        instants.insert(0, before);
+        let marks = self.result.record.marks.iter().filter(of_faults).map(|mark| mark.at);
+        let mut instants: Vec<SimTime> = marks.collect();
+        instants.extend(instants.first().map(|first| just_before(*first)));
+        instants.extend([SimTime::ZERO, SimTime::ZERO + self.case.scenario.warmup]);
+        instants.retain(|at| *at < self.result.record.ended_at);
         instants.push(self.result.record.ended_at);
+        instants.sort_unstable();
         instants.dedup();
         let most = (self.effort.instants / 2).max(2);
         let step = instants.len().div_ceil(most);
         let last = instants.len() - 1;
-        instants
-            .into_iter()
-            .enumerate()
-            .filter(|(index, _)| index % step == 0 || *index == last)
-            .map(|(_, at)| at)
-            .collect()
+        let kept = |(index, at)| (index % step == 0 || index == last).then_some(at);
+        instants.into_iter().enumerate().filter_map(kept).collect()
     }
 
     /// Between the neighbours whose shares differ most. None if no two neighbours that differ have anything between them.

@@ -86,7 +86,7 @@ fn misspelt_keys_get_a_suggestion() {
         &expect![[r#"
             error
               × scenario.toml:5:1: unknown field `horizn`, expected one of `name`, `summary`, `family`, `promises`,
-              │ `horizon`, `warmup`, `event_budget`, `cluster`, `workload`, `fault`, `swarm`
+              │ `horizon`, `warmup`, `event_budget`, `cluster`, `workload`, `fault`, `swarm`, `coverage`
                ╭─[scenario.toml:5:1]
              4 │ promises = ["loss-is-found", { recovers-within = "60s" }]
              5 │ horizn = "3m"
