@@ -484,13 +484,7 @@ impl<T: Clone> Stack<T> {
         }
     }
 
-    fn transmit(
-        &self,
-        key: (ConnectionId, u8),
-        number: u32,
-        segment: Segment<T>,
-        effects: &mut Effects<T>,
-    ) {
+    fn transmit(&self, key: (ConnectionId, u8), number: u32, segment: Segment<T>, effects: &mut Effects<T>) {
         if let Some(end) = self.ends.get(&key) {
             effects.frames.push(Frame {
                 from: self.me,

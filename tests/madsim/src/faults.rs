@@ -74,13 +74,7 @@ struct Effect {
 
 impl FaultState {
     pub(crate) const fn new(stream: Stream) -> Self {
-        Self {
-            planned: Vec::new(),
-            delivered: Vec::new(),
-            stream,
-            marks: Vec::new(),
-            cuts: BTreeMap::new(),
-        }
+        Self { planned: Vec::new(), delivered: Vec::new(), stream, marks: Vec::new(), cuts: BTreeMap::new() }
     }
 
     /// The process does not know the command.
@@ -219,7 +213,8 @@ impl<P: Portable> World<P> {
     /// The processes that a target means now; `named` are those of the other targets of the fault.
     fn resolve(&mut self, target: &Target, named: &[ProcessId]) -> Vec<ProcessId> {
         let playing = |world: &Self, role: &str| -> Vec<ProcessId> {
-            let plays = |(_, state): &(usize, &Option<P>)| state.as_ref().is_some_and(|state| state.plays(role));
+            let plays =
+                |(_, state): &(usize, &Option<P>)| state.as_ref().is_some_and(|state| state.plays(role));
             let found = world.states.iter().enumerate().filter(plays);
             found.map(|(index, _)| ProcessId::from_index(index)).collect()
         };
@@ -267,7 +262,10 @@ impl<P: Portable> World<P> {
     }
 
     /// Whom and what a fault hits now.
-    #[allow(unreachable_patterns, reason = "kinds that this host does not know yet were refused before the run")]
+    #[allow(
+        unreachable_patterns,
+        reason = "kinds that this host does not know yet were refused before the run"
+    )]
     fn effect_of(&mut self, fault: &Fault) -> Effect {
         let mut effect = Effect::default();
         match fault {
@@ -366,7 +364,10 @@ impl<P: Portable> World<P> {
         }
     }
 
-    #[allow(unreachable_patterns, reason = "kinds that this host does not know yet were refused before the run")]
+    #[allow(
+        unreachable_patterns,
+        reason = "kinds that this host does not know yet were refused before the run"
+    )]
     fn begin(&mut self, index: usize, fault: &Fault, effect: &Effect) {
         let now = self.kernel.now;
         match fault {
@@ -411,7 +412,10 @@ impl<P: Portable> World<P> {
         }
     }
 
-    #[allow(unreachable_patterns, reason = "kinds that this host does not know yet were refused before the run")]
+    #[allow(
+        unreachable_patterns,
+        reason = "kinds that this host does not know yet were refused before the run"
+    )]
     pub(crate) fn end_fault(&mut self, index: usize) {
         let planned = &mut self.kernel.faults.planned[index];
         let fault = planned.scheduled.fault.clone();

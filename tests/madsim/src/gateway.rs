@@ -122,8 +122,7 @@ struct Session {
 impl Session {
     async fn ask(&mut self, statement: Statement) -> Result<Answer, ConnectionEvent> {
         self.query += 1;
-        self.connection
-            .send(Packet::Postgres(postgres::Packet::Query { query: self.query, statement }));
+        self.connection.send(Packet::Postgres(postgres::Packet::Query { query: self.query, statement }));
         loop {
             if let Packet::Postgres(postgres::Packet::Answer { query, answer, .. }) =
                 self.connection.receive().await?

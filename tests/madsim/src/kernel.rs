@@ -343,7 +343,10 @@ impl<P: Portable> World<P> {
 }
 
 impl<P: Portable> Kernel<P> {
-    #[expect(clippy::too_many_arguments, reason = "the parts of a world, each of its own type, named at the one call")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of a world, each of its own type, named at the one call"
+    )]
     pub(crate) fn new(
         topology: Arc<sim_core::Topology>,
         slots: Vec<Slot<P>>,

@@ -1,7 +1,7 @@
 //! The links between hosts: latency and loss, drawn from the streams that the native kernel uses.
 
 use sim_core::host::link_stream;
-use sim_core::{HostId, Probability, Sampler, Seed, SimDuration, Stream, Topology};
+use sim_core::{HostId, LinkQuality, Probability, Sampler, Seed, SimDuration, Stream, Topology};
 
 /// All directed links between hosts.
 #[derive(Debug)]
@@ -24,13 +24,19 @@ impl Links {
     pub(crate) fn new(topology: &Topology, seed: Seed) -> Self {
         let hosts = topology.host_count();
         let all = (0..hosts).map(HostId::from_index);
+        // Hosts share a handful of qualities, whose tables are costly.
+        let mut known: Vec<(&LinkQuality, Sampler)> = Vec::new();
         let links = all
             .clone()
             .flat_map(|from| all.clone().map(move |to| (from, to)))
             .map(|(from, to)| {
                 let quality = topology.quality(from, to);
+                let position = known.iter().position(|(other, _)| *other == quality).unwrap_or_else(|| {
+                    known.push((quality, quality.latency.sampler()));
+                    known.len() - 1
+                });
                 Link {
-                    latency: quality.latency.sampler(),
+                    latency: known[position].1.clone(),
                     loss: quality.loss,
                     stream: link_stream(seed, from, to, hosts),
                     extra_latency: SimDuration::ZERO,

@@ -10,8 +10,8 @@ use sim_core::host::{
     Blueprint, HostVolume, Inspect, MachineClock, fault_target_stream, process_stream, volume_stream,
 };
 use sim_core::{
-    DeliveredFault, EndReason, HostId, Process, ProcessId, Record, Schedule, Seed, SimDuration,
-    SimTime, TraceEntry, VolumeId,
+    DeliveredFault, EndReason, HostId, Process, ProcessId, Record, Schedule, Seed, SimDuration, SimTime,
+    TraceEntry, VolumeId,
 };
 
 use crate::Portable;
@@ -42,13 +42,7 @@ pub struct Options {
 impl Options {
     /// For a run with services: real pace, no log, no ports, 20 million inputs at most.
     pub const fn new(seed: Seed) -> Self {
-        Self {
-            seed,
-            pace: Pace::REAL,
-            event_budget: 20_000_000,
-            log: LogLevel::Off,
-            ports: Vec::new(),
-        }
+        Self { seed, pace: Pace::REAL, event_budget: 20_000_000, log: LogLevel::Off, ports: Vec::new() }
     }
 }
 
@@ -110,7 +104,8 @@ impl<P: Portable> Simulation<P> {
         let position = self.shared.peek(|world| {
             world.kernel.slots.iter().position(|slot| *slot.name == *name && slot.program.is_none())
         });
-        let position = position.unwrap_or_else(|| panic!("no port is named `{name}` in the options of the run"));
+        let position =
+            position.unwrap_or_else(|| panic!("no port is named `{name}` in the options of the run"));
         Port::new(Arc::clone(&self.shared), ProcessId::from_index(position))
     }
 

@@ -45,10 +45,7 @@ pub(crate) fn address(process: ProcessId) -> SocketAddr {
 }
 
 /// Changes the world and does what was ordered by it.
-pub(crate) fn act<P: Portable, T>(
-    shared: &Arc<Shared<P>>,
-    action: impl FnOnce(&mut World<P>) -> T,
-) -> T {
+pub(crate) fn act<P: Portable, T>(shared: &Arc<Shared<P>>, action: impl FnOnce(&mut World<P>) -> T) -> T {
     let (result, orders) = shared.lock(action);
     let mut orders = VecDeque::from(orders);
     while let Some(order) = orders.pop_front() {

@@ -13,6 +13,7 @@
 //! 5. afterwards the test holds what the service was told against what the cluster holds.
 
 #![cfg(madsim)]
+#![expect(clippy::disallowed_methods, reason = "under madsim, the clock that a service reads is virtual")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,7 +54,6 @@ mod service {
     }
 
     /// Connections that are not in use.
-    #[derive(Debug)]
     pub(crate) struct Pool {
         address: SocketAddr,
         idle: Mutex<Vec<BufReader<TcpStream>>>,
@@ -218,9 +218,8 @@ fn retries_hide_a_failover_and_nothing_that_was_confirmed_is_lost() {
 /// The bench can tell: with asynchronous replication over a bad link, confirmed values are lost.
 #[test]
 fn asynchronous_replication_loses_what_the_service_confirmed() {
-    let lost = (1..=20).find(|seed| {
-        !run("patroni/primary-host-crash/async", *seed, A_MINUTE_OF_RETRIES).lost.is_empty()
-    });
+    let lost = (1..=20)
+        .find(|seed| !run("patroni/primary-host-crash/async", *seed, A_MINUTE_OF_RETRIES).lost.is_empty());
     assert!(lost.is_some(), "20 crashes of a primary lost nothing");
 }
 

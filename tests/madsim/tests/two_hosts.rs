@@ -60,8 +60,7 @@ fn compare(name: &str) {
         assert!(runs.is_complete());
         runs
     });
-    let [left, right] =
-        [&first, &second].map(|runs| Report::new(&case.scenario, runs).verdict);
+    let [left, right] = [&first, &second].map(|runs| Report::new(&case.scenario, runs).verdict);
     assert_eq!(left, right, "{name}: the verdict on the scenario, native and madsim");
     let (first, second) = (first.outcomes, second.outcomes);
     let mut verdicts: Vec<&str> =
