@@ -23,7 +23,7 @@ use madsim::runtime::Handle;
 use models::patroni::{ClusterProcess, Packet};
 use models::postgres::{self, Answer, Statement, SynchronousCommit};
 use sim_core::{ConnectOptions, ConnectionEvent, KeepAlive, ProcessId};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::port::{Port, PortConnection};
 
@@ -69,7 +69,7 @@ impl Gateway {
             };
             let Some(line) = line else { return Ok(()) };
             let Some(statement) = self.parse(&line) else {
-                writer.write_all(b"ERROR syntax\n").await?;
+                answer_with(&mut writer, "ERROR syntax\n").await?;
                 continue;
             };
             let answer = tokio::select! {
@@ -88,7 +88,7 @@ impl Gateway {
                 // Done or not, as with a lost connection.
                 Answer::ShuttingDown | Answer::InRecovery(_) => return Ok(()),
             };
-            writer.write_all(text.as_bytes()).await?;
+            answer_with(&mut writer, &text).await?;
         }
     }
 
@@ -112,6 +112,12 @@ impl Gateway {
             _ => Err(ConnectionEvent::Closed),
         }
     }
+}
+
+async fn answer_with(writer: &mut (impl AsyncWrite + Unpin), text: &str) -> std::io::Result<()> {
+    writer.write_all(text.as_bytes()).await?;
+    // madsim's stream keeps what is written until it is flushed.
+    writer.flush().await
 }
 
 struct Session {
