@@ -311,7 +311,7 @@ impl<T: Clone> Stack<T> {
     ) {
         let key = (frame.connection, 1 - frame.side);
         let Some(end) = self.ends.get_mut(&key) else {
-            self.on_unknown(now, key, frame, listens, effects);
+            self.on_unknown(now, key, &frame, listens, effects);
             return;
         };
         end.last_heard = now;
@@ -351,7 +351,7 @@ impl<T: Clone> Stack<T> {
         &mut self,
         now: SimTime,
         key: (ConnectionId, u8),
-        frame: Frame<T>,
+        frame: &Frame<T>,
         listens: bool,
         effects: &mut Effects<T>,
     ) {

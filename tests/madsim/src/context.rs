@@ -9,7 +9,7 @@ use sim_core::{
 use scenarios::family::LogLevel;
 
 use crate::Portable;
-use crate::kernel::{Host, Kernel, Order, Slot, Timer};
+use crate::kernel::{Host, Kernel, Order, Slot, Wakeup};
 
 #[derive(Debug)]
 pub(crate) struct MadsimContext<'k, P: Portable> {
@@ -84,7 +84,7 @@ impl<P: Portable> Context<P> for MadsimContext<'_, P> {
         let sequence = self.kernel.next_sequence();
         let timers = &mut self.slot().timers;
         timers.retain(|set| set.timer != timer);
-        timers.push(Timer { timer, due, sequence });
+        timers.push(Wakeup { timer, due, sequence });
     }
 
     fn cancel_timer(&mut self, timer: &P::Timer) {

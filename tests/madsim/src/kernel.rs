@@ -81,7 +81,7 @@ pub(crate) struct Slot<P: Portable> {
     /// How many faults keep it stopped.
     pub(crate) pauses: u32,
     pub(crate) inbox: VecDeque<(SimTime, Input<P>)>,
-    pub(crate) timers: Vec<Timer<P::Timer>>,
+    pub(crate) timers: Vec<Wakeup<P::Timer>>,
     pub(crate) stack: Stack<P::Packet>,
     pub(crate) waker: Option<Waker>,
     pub(crate) stack_waker: Option<Waker>,
@@ -128,7 +128,7 @@ pub(crate) struct Program<P: Process> {
 
 /// A timer that is set.
 #[derive(Debug)]
-pub(crate) struct Timer<T> {
+pub(crate) struct Wakeup<T> {
     pub(crate) timer: T,
     pub(crate) due: SimTime,
     pub(crate) sequence: u64,
@@ -154,12 +154,12 @@ pub(crate) struct Disk<P: Process> {
     pub(crate) volume: HostVolume<P::Storage>,
     pub(crate) stream: Stream,
     pub(crate) stalled: bool,
-    pub(crate) waiting: Vec<Sync>,
+    pub(crate) waiting: Vec<PendingSync>,
 }
 
 /// A sync under way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sync {
+pub(crate) struct PendingSync {
     pub(crate) process: ProcessId,
     pub(crate) incarnation: u32,
     pub(crate) sync: SyncId,
@@ -179,7 +179,7 @@ pub(crate) enum Input<P: Process> {
 /// What happens to hardware at a given time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Happening {
-    Synced(VolumeId, Sync),
+    Synced(VolumeId, PendingSync),
     Watchdog(HostId),
     PowerOn(HostId),
     FaultFires(usize),
@@ -336,8 +336,14 @@ impl<P: Portable> World<P> {
         }
         machine.powered = true;
         machine.clock.reboot(kernel.now);
+        let frozen = machine.freezes > 0;
         for process in machine.processes.clone() {
-            kernel.orders.push(Order::RestartNode(kernel.slots[process.index()].node()));
+            let node = kernel.slots[process.index()].node();
+            kernel.orders.push(Order::RestartNode(node));
+            if frozen {
+                // Its processes start when it thaws.
+                kernel.orders.push(Order::PauseNode(node));
+            }
         }
     }
 }
@@ -501,11 +507,11 @@ impl<P: Portable> Kernel<P> {
         let incarnation = slot.incarnation;
         let volume = self.volume_of(process);
         let position = self.volumes[volume.index()].volume.position();
-        self.start_sync(volume, Sync { process, incarnation, sync, position });
+        self.start_sync(volume, PendingSync { process, incarnation, sync, position });
         sync
     }
 
-    pub(crate) fn start_sync(&mut self, id: VolumeId, sync: Sync) {
+    pub(crate) fn start_sync(&mut self, id: VolumeId, sync: PendingSync) {
         let now = self.now;
         let disk = &mut self.volumes[id.index()];
         if disk.stalled {
@@ -516,7 +522,7 @@ impl<P: Portable> Kernel<P> {
         self.at(at, Happening::Synced(id, sync));
     }
 
-    pub(crate) fn on_synced(&mut self, id: VolumeId, sync: Sync) {
+    pub(crate) fn on_synced(&mut self, id: VolumeId, sync: PendingSync) {
         let disk = &mut self.volumes[id.index()];
         if disk.stalled {
             disk.waiting.push(sync);

@@ -21,6 +21,9 @@ impl Pace {
     pub const REAL: Self = Self(1);
 
     /// The world's time.
+    ///
+    /// # Panics
+    /// Outside of a madsim runtime, or after 584 years of it.
     pub fn now(self) -> SimTime {
         let elapsed = TimeHandle::current().elapsed().as_nanos() / u128::from(self.0);
         SimTime::from_nanos(u64::try_from(elapsed).expect("a run is shorter than 584 years"))

@@ -145,7 +145,9 @@ impl<P: Portable> Simulation<P> {
             kernel.slots.iter().filter_map(|slot| slot.node).collect()
         });
         let handle = Handle::current();
-        nodes.into_iter().for_each(|node| handle.kill(node));
+        for node in nodes {
+            handle.kill(node);
+        }
         handle.kill("hardware");
         madsim::time::sleep(madsim::time::Duration::from_secs(1)).await;
     }

@@ -13,6 +13,11 @@
 //! 5. afterwards the test holds what the service was told against what the cluster holds.
 
 #![cfg(madsim)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test says what it found, and fails by panics"
+)]
 #![expect(clippy::disallowed_methods, reason = "under madsim, the clock that a service reads is virtual")]
 
 use std::net::SocketAddr;
@@ -123,7 +128,7 @@ const USERS: u64 = 4;
 /// Each pauses so long between two requests.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long they ask.
-const ASKING: SimDuration = SimDuration::from_secs(95);
+const ASKING: Duration = Duration::from_secs(95);
 
 /// The service under a schedule of the catalogue, for one seed.
 fn run(scenario: &str, seed: u64, policy: RetryPolicy) -> Report {
@@ -183,7 +188,7 @@ fn run(scenario: &str, seed: u64, policy: RetryPolicy) -> Report {
 async fn ask(user: u64, pool: Arc<Pool>, policy: RetryPolicy) -> Vec<(u64, bool)> {
     let started = tokio::time::Instant::now();
     let mut answers = Vec::new();
-    while started.elapsed() < Duration::from_nanos(ASKING.as_nanos()) {
+    while started.elapsed() < ASKING {
         let value = user * 1_000_000 + answers.len() as u64;
         answers.push((value, pool.store(policy, value).await.is_ok()));
         sleep(PAUSE).await;
@@ -199,7 +204,7 @@ const NO_RETRIES: RetryPolicy = RetryPolicy {
 };
 
 /// The same, again and again for a minute: longer than a failover with Patroni's default `ttl` of 30 s.
-const A_MINUTE_OF_RETRIES: RetryPolicy = RetryPolicy { total: Duration::from_secs(60), ..NO_RETRIES };
+const A_MINUTE_OF_RETRIES: RetryPolicy = RetryPolicy { total: Duration::from_mins(1), ..NO_RETRIES };
 
 #[test]
 fn retries_hide_a_failover_and_nothing_that_was_confirmed_is_lost() {
