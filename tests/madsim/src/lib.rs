@@ -47,6 +47,11 @@
 //! - Ties: madsim picks the next ready task at random, the native kernel takes them in the order of their making.
 //! - A run is not a value: it cannot be cloned, forked or stepped.
 //! - Retransmission follows acknowledgements, not knowledge of what was delivered: the path back counts as well.
+//! - Lost packets: acknowledgements, too, draw from the stream of their link, so that on a lossy link other packets are
+//!   lost than on the native host, just as often.
+//! - Keep-alive probes pause while data is unacknowledged, as Linux does; the native host ends such a connection by
+//!   whichever limit comes first.
+//! - Conditions that are checked while a run goes on (`sim_core::Probe`) are not; the judge sees the record.
 //! - Digests are of this host: equal for equal seeds, unrelated to the native ones.
 //! - The overlap of `freeze` faults with packets in flight: what arrives at a paused machine waits for it here, and is
 //!   sent again on the native host.

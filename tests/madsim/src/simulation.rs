@@ -91,11 +91,6 @@ impl<P: Portable> Simulation<P> {
         Ok(())
     }
 
-    /// The world's time.
-    pub fn now(&self) -> SimTime {
-        self.shared.pace.now()
-    }
-
     /// The port with this name.
     ///
     /// # Panics
