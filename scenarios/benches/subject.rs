@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::Planted;
-use models::patroni::{
-    ClusterProcess, Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route,
-};
+use models::patroni::{ClusterProcess, Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route};
 use scenarios::case::{Case, UserSettings};
 use scenarios::diagnostic::Source;
 use scenarios::families;

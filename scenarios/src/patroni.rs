@@ -33,15 +33,7 @@ impl Family for Patroni {
 
 /// The system of a case, with a rule of Patroni switched off or not: tests do that to show that the judge notices.
 pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
-    let scenario = &case.scenario;
-    Box::new(PatroniSystem {
-        cluster: Arc::new(PatroniCluster::new(&plan(case, planted))),
-        budgets: scenario.budgets().to_vec(),
-        horizon: SimTime::ZERO + scenario.horizon,
-        clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
-        event_budget: scenario.event_budget,
-        quiet_from: quiet_from(case),
-    })
+    Box::new(PatroniSystem::new(case, planted))
 }
 
 fn plan(case: &Case, planted: Planted) -> Plan {
@@ -94,13 +86,36 @@ const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
     horizon.saturating_sub(QUIET_TAIL)
 }
 
-struct PatroniSystem {
-    cluster: Arc<PatroniCluster>,
-    budgets: Vec<FaultBudget>,
-    horizon: SimTime,
-    clients_stop_at: SimTime,
-    event_budget: u64,
+/// A cluster of a case, ready to run any seed.
+#[derive(Clone, Debug)]
+pub struct PatroniSystem {
+    /// The cluster.
+    pub cluster: Arc<PatroniCluster>,
+    /// What faults may break at most.
+    pub budgets: Vec<FaultBudget>,
+    /// When a run ends.
+    pub horizon: SimTime,
+    /// When clients stop asking.
+    pub clients_stop_at: SimTime,
+    /// The most events of a run.
+    pub event_budget: u64,
+    /// From when on nothing is wrong any more.
     quiet_from: Option<SimTime>,
+}
+
+impl PatroniSystem {
+    /// Places the cluster of a case, with a rule of Patroni switched off or not.
+    pub fn new(case: &Case, planted: Planted) -> Self {
+        let scenario = &case.scenario;
+        Self {
+            cluster: Arc::new(PatroniCluster::new(&plan(case, planted))),
+            budgets: scenario.budgets().to_vec(),
+            horizon: SimTime::ZERO + scenario.horizon,
+            clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
+            event_budget: scenario.event_budget,
+            quiet_from: quiet_from(case),
+        }
+    }
 }
 
 impl System for PatroniSystem {

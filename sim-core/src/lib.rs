@@ -11,6 +11,7 @@ mod distribution;
 mod embed;
 mod fault;
 mod guard;
+pub mod host;
 mod id;
 mod network;
 mod process;

@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use sim_core::host::{Blueprint, Inspect};
 use sim_core::{
     Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology,
     World, WorldBuilder, ZoneRef,
@@ -220,6 +221,11 @@ impl PatroniCluster {
         .add_to(world);
     }
 
+    /// What the cluster consists of, for another host of processes than the native kernel.
+    pub fn blueprint(&self) -> Blueprint<ClusterProcess> {
+        self.builder.blueprint()
+    }
+
     /// The processes whose marks tell about the cluster: members and their servers.
     pub fn members(&self) -> Vec<ProcessId> {
         self.cluster.members.iter().flat_map(|peer| [peer.patroni, peer.postgres]).collect()
@@ -236,7 +242,7 @@ impl PatroniCluster {
     ///
     /// # Panics
     /// If the world is not one of this cluster.
-    pub fn surviving<C: FromIterator<u64>>(&self, world: &World<ClusterProcess>) -> C {
+    pub fn surviving<C: FromIterator<u64>>(&self, world: &impl Inspect<ClusterProcess>) -> C {
         use sim_core::Process as _;
         let plays =
             |process: ProcessId, role: &str| world.process(process).is_some_and(|state| state.plays(role));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::distribution::Sampler;
+use crate::host::numbered_link_stream;
 use crate::id::{HostId, ProcessId};
 use crate::random::{Probability, Seed, Stream};
 use crate::time::{SimDuration, SimTime};
@@ -205,7 +206,7 @@ impl Paths {
         let link = &mut self.links[index];
         let stream = match &mut link.stream {
             Some(stream) => stream,
-            none => none.insert(self.seed.stream("link", index as u64)),
+            none => none.insert(numbered_link_stream(self.seed, index)),
         };
         let latency = latency.draw(stream) + link.extra_latency;
         let lost = stream.chance(Probability::from_ppm(loss.ppm() + link.extra_loss));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::distribution::{Distribution, Sampler};
+use crate::host::{Blueprint, VolumeOptions, process_stream, volume_stream};
 use crate::id::{HostId, ProcessId, VolumeId};
 use crate::network::{Connections, LinkTable, Paths};
 use crate::process::Process;
@@ -19,7 +20,7 @@ use crate::trace::Trace;
 use super::clock::HostClock;
 use super::faults::FaultState;
 use super::timers::Timers;
-use super::{Event, Host, Kernel, Listening, ProcessSlot, World, process_stream};
+use super::{Event, Host, Kernel, Listening, ProcessSlot, World};
 
 /// From a reset by the watchdog until the operating system starts services again, unless set otherwise.
 const REBOOT_TIME: SimDuration = SimDuration::from_secs(30);
@@ -101,6 +102,21 @@ impl<P: Process> WorldBuilder<P> {
         self.reboot_time = reboot_time;
     }
 
+    /// Everything collected so far, for another host of processes than the native kernel.
+    pub fn blueprint(&self) -> Blueprint<P> {
+        let volume = |(host, contents, sync_latency): &(HostId, P::Storage, Sampler)| VolumeOptions {
+            host: *host,
+            contents: contents.clone(),
+            sync_latency: sync_latency.clone(),
+        };
+        Blueprint {
+            topology: Arc::clone(&self.topology),
+            volumes: self.volumes.iter().map(volume).collect(),
+            processes: self.processes.clone(),
+            reboot_time: self.reboot_time,
+        }
+    }
+
     /// The world at its first instant. Processes that start with their host boot in order, all at time zero.
     pub fn build(&self, seed: Seed) -> World<P> {
         let now = SimTime::ZERO;
@@ -126,7 +142,7 @@ impl<P: Process> WorldBuilder<P> {
         for (index, (host, contents, latency)) in self.volumes.iter().enumerate() {
             hosts[host.index()].volumes.push(VolumeId::from_index(index));
             volumes.push(Volume::new(contents.clone(), latency.clone()));
-            volume_streams.push(seed.stream("volume", index as u64));
+            volume_streams.push(volume_stream(seed, index));
         }
         let host_of = self.processes.iter().map(|process| process.host).collect();
         let mut queue = Queue::new();

@@ -3,10 +3,11 @@
 //! `World::clone` copies everything, so that both copies go on identically. A fork becomes interesting by a difference,
 //! and this file has the two that leave the present as it is and touch the future alone.
 
+use crate::host::{process_stream, volume_stream};
 use crate::process::Process;
 use crate::random::Seed;
 
-use super::{World, process_stream};
+use super::World;
 
 impl<P: Process> World<P> {
     /// Gives the world another future: from now on every random stream (those of the processes, links and volumes, and
@@ -24,7 +25,7 @@ impl<P: Process> World<P> {
             slot.random = process_stream(seed, &slot.name);
         }
         for (index, stream) in kernel.volume_streams.iter_mut().enumerate() {
-            *stream = seed.stream("volume", index as u64);
+            *stream = volume_stream(seed, index);
         }
         kernel.paths.reseed(seed);
         kernel.faults.reseed(seed);

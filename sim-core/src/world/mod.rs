@@ -20,7 +20,7 @@ use crate::id::{ConnectionId, HostId, ProcessId, SyncId, VolumeId};
 use crate::network::{Connections, Paths, Segment};
 use crate::process::{ConnectionEvent, Origin, Probe, Process, StateProbe};
 use crate::queue::{Order, Queue, Vacant};
-use crate::random::{Seed, Stream};
+use crate::random::Stream;
 use crate::record::{EndReason, Mark, MarkKind, Record, Recorder, Violation};
 use crate::storage::{DiskError, PendingSync, StorageFailure, Volume};
 use crate::time::{SimDuration, SimTime};
@@ -28,7 +28,7 @@ use crate::topology::Topology;
 use crate::trace::{Trace, TraceEntry, TraceKind, TraceLevel};
 
 pub use builder::{ProcessOptions, WorldBuilder};
-use clock::HostClock;
+pub(crate) use clock::HostClock;
 use context::NativeContext;
 pub use faults::DeliveredFault;
 use faults::FaultState;
@@ -555,9 +555,4 @@ impl<P: Process> Kernel<P> {
     fn host_is_silent(&self, process: ProcessId) -> bool {
         self.hosts[self.paths.host_of(process).index()].is_silent()
     }
-}
-
-/// A seed's streams are created where they are used; this is the one place that names those of the kernel.
-fn process_stream(seed: Seed, name: &str) -> Stream {
-    seed.stream(&format!("process {name}"), 0)
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::fault::{Dwell, Fault, FaultBudget, Trigger};
+use crate::host::fault_target_stream;
 use crate::id::{HostId, ProcessId, VolumeId};
 use crate::process::Process;
 use crate::random::{Seed, Stream};
@@ -103,7 +104,7 @@ impl Effect {
 
 impl FaultState {
     pub(crate) fn new(seed: Seed) -> Self {
-        let stream = seed.stream("fault targets", 0);
+        let stream = fault_target_stream(seed);
         Self {
             faults: Vec::new(),
             delivered: Vec::new(),
@@ -117,7 +118,7 @@ impl FaultState {
     }
 
     pub(crate) fn reseed(&mut self, seed: Seed) {
-        self.stream = seed.stream("fault targets", 0);
+        self.stream = fault_target_stream(seed);
         self.seed = seed;
     }
 

@@ -1,0 +1,79 @@
+//! The links between hosts: latency and loss, drawn from the streams that the native kernel uses.
+
+use sim_core::host::link_stream;
+use sim_core::{HostId, LinkQuality, Probability, Sampler, Seed, SimDuration, Stream, Topology};
+
+/// All directed links between hosts.
+#[derive(Debug)]
+pub(crate) struct Links {
+    hosts: usize,
+    links: Vec<Link>,
+}
+
+#[derive(Debug)]
+struct Link {
+    latency: Sampler,
+    loss: Probability,
+    stream: Stream,
+    /// What faults add; counted, so that overlapping faults end one by one.
+    extra_latency: SimDuration,
+    extra_loss: u32,
+}
+
+impl Links {
+    pub(crate) fn new(topology: &Topology, seed: Seed) -> Self {
+        let hosts = topology.host_count();
+        let all = (0..hosts).map(HostId::from_index);
+        // Hosts share a handful of qualities, whose tables are costly.
+        let mut known: Vec<(&LinkQuality, Sampler)> = Vec::new();
+        let links = all
+            .clone()
+            .flat_map(|from| all.clone().map(move |to| (from, to)))
+            .map(|(from, to)| {
+                let quality = topology.quality(from, to);
+                let position = known.iter().position(|(other, _)| *other == quality).unwrap_or_else(|| {
+                    known.push((quality, quality.latency.sampler()));
+                    known.len() - 1
+                });
+                Link {
+                    latency: known[position].1.clone(),
+                    loss: quality.loss,
+                    stream: link_stream(seed, from, to, hosts),
+                    extra_latency: SimDuration::ZERO,
+                    extra_loss: 0,
+                }
+            })
+            .collect();
+        Self { hosts, links }
+    }
+
+    fn link(&mut self, from: HostId, to: HostId) -> &mut Link {
+        &mut self.links[from.index() * self.hosts + to.index()]
+    }
+
+    /// The latency of the next packet; none if it is lost.
+    pub(crate) fn travel(&mut self, from: HostId, to: HostId) -> Option<SimDuration> {
+        let link = self.link(from, to);
+        let latency = link.latency.draw(&mut link.stream) + link.extra_latency;
+        let loss = Probability::from_ppm(link.loss.ppm() + link.extra_loss);
+        (!link.stream.chance(loss)).then_some(latency)
+    }
+
+    /// Makes the link worse, or better again when `ends`.
+    pub(crate) fn degrade(
+        &mut self,
+        (from, to): (HostId, HostId),
+        latency: SimDuration,
+        loss: Probability,
+        ends: bool,
+    ) {
+        let link = self.link(from, to);
+        if ends {
+            link.extra_latency = link.extra_latency.saturating_sub(latency);
+            link.extra_loss -= loss.ppm();
+        } else {
+            link.extra_latency += latency;
+            link.extra_loss += loss.ppm();
+        }
+    }
+}
