@@ -22,28 +22,27 @@ fn main() {
     // `cargo test --benches` and `cargo bench` pass flags for a harness that this program does not have.
     let [one, two] = campaigns();
     println!("Patroni, host crash, 60 s simulated, 20 writes a second, judged");
-    println!("  events a run                    {:>10.0}", one.events_per_run);
-    println!("  schedules per core-second       {:>10.0}", 1.0 / one.cpu_per_run);
-    println!("  CPU time an event               {:>10.1} ns", one.cpu_per_run / one.events_per_run * 1e9);
-    println!("  schedules a second, 1 thread    {:>10.0}", 1.0 / one.wall_per_run);
-    println!("  schedules a second, 2 threads   {:>10.0}", 1.0 / two.wall_per_run);
-    println!("  2 threads against 1, wall       {:>10.2} x", one.wall_per_run / two.wall_per_run);
-    println!("  2 threads against 1, CPU time   {:>10.2} x", 2.0 * one.cpu_per_run / two.cpu_per_run);
+    println!("  events a run                    {:>10.0}", one.events);
+    println!("  schedules per core-second       {:>10.0}", 1.0 / one.cpu);
+    println!("  CPU time an event               {:>10.1} ns", one.cpu / one.events * 1e9);
+    println!("  schedules a second, 1 thread    {:>10.0}", 1.0 / one.wall);
+    println!("  schedules a second, 2 threads   {:>10.0}", 1.0 / two.wall);
+    println!("  2 threads against 1, wall       {:>10.2} x", one.wall / two.wall);
+    println!("  2 threads against 1, CPU time   {:>10.2} x", 2.0 * one.cpu / two.cpu);
     println!("  memory of a warm fork           {:>10.0} KiB", fork_kib());
 }
 
 struct Cost {
-    events_per_run: f64,
-    cpu_per_run: f64,
-    wall_per_run: f64,
+    events: f64,
+    cpu: f64,
+    wall: f64,
 }
 
 /// The least of several rounds, on one thread and on two, in turns.
 fn campaigns() -> [Cost; 2] {
     let (case, system) = subject::host_crash();
     let seeds = SeedRange::first(SEEDS);
-    let mut least =
-        [1, 2].map(|_| Cost { events_per_run: 0.0, cpu_per_run: f64::MAX, wall_per_run: f64::MAX });
+    let mut least = [1, 2].map(|_| Cost { events: 0.0, cpu: f64::MAX, wall: f64::MAX });
     for _ in 0..ROUNDS {
         for (threads, least) in (1..).zip(&mut least) {
             let pool =
@@ -53,9 +52,9 @@ fn campaigns() -> [Cost; 2] {
             let [cpu, wall] = [ClockId::ProcessCPUTime, ClockId::Monotonic].map(seconds);
             let count = runs.outcomes.len() as f64;
             let events: u64 = runs.outcomes.iter().map(|outcome| outcome.row.events).sum();
-            least.events_per_run = events as f64 / count;
-            least.cpu_per_run = least.cpu_per_run.min((cpu - start[0]) / count);
-            least.wall_per_run = least.wall_per_run.min((wall - start[1]) / count);
+            least.events = events as f64 / count;
+            least.cpu = least.cpu.min((cpu - start[0]) / count);
+            least.wall = least.wall.min((wall - start[1]) / count);
         }
     }
     least

@@ -28,8 +28,8 @@ impl Fault {
 }
 
 fn length(mildest: SimDuration, strongest: SimDuration, intensity: Probability) -> SimDuration {
-    let nanos = number(mildest.as_nanos() as i64, strongest.as_nanos() as i64, intensity);
-    SimDuration::from_nanos(nanos as u64)
+    let nanos = number(mildest.as_nanos().cast_signed(), strongest.as_nanos().cast_signed(), intensity);
+    SimDuration::from_nanos(nanos.cast_unsigned())
 }
 
 fn number(mildest: i64, strongest: i64, intensity: Probability) -> i64 {
