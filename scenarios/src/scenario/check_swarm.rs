@@ -185,8 +185,16 @@ aimed = { mark = "suspected", within = "2s" }
             ("kinds = \"40%\"\n", "", ["a swarm needs `faults` and `kinds`", "pairs = true"]),
             ("faults = 4", "faults = 4\npairs = true", ["have no meaning with it", "leave them out"]),
             ("longest = \"20s\"\n", "", ["this one never does", "give it a `longest`"]),
-            ("millis = -9000", "millis = -9000, x = 1", ["unknown field", "x"]),
-            ("strongest = { clock-step", "strongest = { clock-drift", ["missing field `ppm`", "swarm.toml"]),
+            (
+                "millis = -9000",
+                "millis = -9000, x = 1",
+                ["unexpected keys in table: x", "available keys: target, millis"],
+            ),
+            (
+                "strongest = { clock-step",
+                "strongest = { clock-drift",
+                ["unexpected keys in table: millis", "swarm.toml"],
+            ),
             (
                 "{ role = \"etcd\" } } }",
                 "{ role = \"etcd\" } } }\naimed = { mark = \"elected\" }",

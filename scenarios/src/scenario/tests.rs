@@ -135,9 +135,11 @@ fn misspelt_keys_get_a_suggestion() {
         "poweroff",
         &expect![[r#"
             error
-              × scenario.toml:18:11: unknown variant `poweroff`, expected one of `kill`, `power-off`, `pause`, `freeze`,
-              │ `partition`, `degrade`, `disk-stall`, `disk-slow`, `disk-error`, `disk-full`, `disk-torn-write`, `disk-
-              │ lies`, `disk-misdirected-write`, `disk-corruption`, `clock-step`, `clock-drift`, `command`
+              × scenario.toml:18:11: unknown variant `poweroff`, expected one of `kill`, `restart`, `wipe`, `slow`,
+              │ `power-off`, `pause`, `freeze`, `partition`, `bridge`, `ring`, `isolate`, `split`, `flap`, `degrade`,
+              │ `latency`, `duplicate`, `reorder`, `bandwidth`, `connection-reset`, `half-open`, `hang-on-connect`,
+              │ `disk-stall`, `disk-slow`, `disk-error`, `disk-full`, `disk-torn-write`, `disk-lies`, `disk-misdirected-
+              │ write`, `disk-corruption`, `clock-step`, `clock-offset`, `clock-drift`, `command`
                 ╭─[scenario.toml:18:11]
              17 │ trigger = { at = "30s..40s" }
              18 │ fault = { poweroff = { target = { host-of = "primary" } } }
@@ -170,7 +172,8 @@ fn misspelt_keys_get_a_suggestion() {
         &expect![[r#"
             error
               × scenario.toml:4:13: unknown variant `loss-found`, expected one of `no-acknowledged-write-lost`, `at-
-              │ most-one-writable-primary`, `recovers-within`, `loss-is-found`, `overlap-is-found`
+              │ most-one-writable-primary`, `loses-at-most`, `recovers-within`, `converges-within`, `loss-is-found`,
+              │ `overlap-is-found`
                ╭─[scenario.toml:4:13]
              3 │ family = "patroni"
              4 │ promises = ["loss-found", { recovers-within = "60s" }]
