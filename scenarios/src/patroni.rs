@@ -141,7 +141,7 @@ impl System for PatroniSystem {
         let cluster = Arc::clone(&self.cluster);
         let surviving = move |world: &World<ClusterProcess>| cluster.surviving(world);
         let mut world = self.cluster.world(seed);
-        self.cluster.add_conditions(&mut world, self.quiet_from);
+        self.cluster.add_conditions(&mut world, self.quiet_from, schedule.spares_durable_records());
         world.limit_faults(self.budgets.clone());
         Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
     }

@@ -389,6 +389,19 @@ impl Fault {
         }
     }
 
+    /// True if records that were synced stay as they are, whatever it does else.
+    pub fn spares_durable_records(&self) -> bool {
+        match self {
+            Self::DiskLies { .. }
+            | Self::DiskMisdirectedWrite { .. }
+            | Self::DiskCorruption { .. }
+            | Self::DiskError { .. }
+            | Self::Wipe { .. } => false,
+            Self::Flap { fault, .. } => fault.spares_durable_records(),
+            _ => true,
+        }
+    }
+
     /// True if it goes on until it ends; false if it happens at one instant and has no end of its own.
     pub const fn is_lasting(&self) -> bool {
         !matches!(

@@ -58,3 +58,10 @@ pub struct ScheduledFault {
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Schedule(pub Vec<ScheduledFault>);
+
+impl Schedule {
+    /// True if records that were synced stay as they are through all of its faults.
+    pub fn spares_durable_records(&self) -> bool {
+        self.0.iter().all(|scheduled| scheduled.fault.spares_durable_records())
+    }
+}
