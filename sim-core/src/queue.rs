@@ -1,7 +1,8 @@
 //! The event queue: ordered by (time, sequence number), so that ties never depend on memory or hashing.
 //!
-//! A binary heap of 16-byte keys over a slab of payloads: up to a few hundred pending events, which is what a cluster
-//! has, no other design is measurably faster, and payloads are moved only twice.
+//! 16-byte keys over a slab of payloads, which are moved only twice. The keys of the next few events are in a sorted list,
+//! those of all others in a binary heap: most events are packets that arrive before nearly everything else that is
+//! pending, so they are put near the end of the list and never see the heap. Timers, which are further away, do.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,6 +11,12 @@ use crate::time::SimTime;
 
 /// Bits of a key's second word that hold the slab slot; the rest is the sequence number.
 const SLOT_BITS: u32 = 24;
+
+/// The list is refilled with so many keys when it is empty.
+const REFILL: usize = 16;
+
+/// The list gives half of itself to the heap when it would grow longer.
+const LONGEST: usize = 64;
 
 /// When an event happens, and its place among those of the same instant.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -34,8 +41,11 @@ pub(crate) struct Due(u32);
 /// Pending events with payloads of type `T`.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue<T> {
-    /// Time, sequence number and slab slot in one integer each, so that one comparison orders them.
-    heap: BinaryHeap<Reverse<u128>>,
+    /// The keys of the next events, latest first. A key is time, sequence number and slab slot in one integer, so that
+    /// one comparison orders two. Empty only if nothing is pending.
+    near: Vec<u128>,
+    /// The keys of all others: none is before any of `near`.
+    far: BinaryHeap<Reverse<u128>>,
     slab: Vec<T>,
     free: Vec<u32>,
     next_sequence: u64,
@@ -44,7 +54,8 @@ pub(crate) struct Queue<T> {
 impl<T: Vacant> Queue<T> {
     pub(crate) fn new() -> Self {
         Self {
-            heap: BinaryHeap::with_capacity(64),
+            near: Vec::with_capacity(LONGEST),
+            far: BinaryHeap::with_capacity(64),
             slab: Vec::with_capacity(64),
             free: Vec::with_capacity(64),
             next_sequence: 0,
@@ -81,29 +92,60 @@ impl<T: Vacant> Queue<T> {
         };
         assert!(order.sequence < 1 << (64 - SLOT_BITS), "more than 2^40 events in one run");
         let key = order.sequence << SLOT_BITS | slot;
-        self.heap.push(Reverse(u128::from(order.at.as_nanos()) << 64 | u128::from(key)));
+        self.insert(u128::from(order.at.as_nanos()) << 64 | u128::from(key));
+    }
+
+    #[inline]
+    fn insert(&mut self, key: u128) {
+        if self.near.len() == LONGEST {
+            self.far.extend(self.near.drain(..LONGEST / 2).map(Reverse));
+        }
+        if self.near.first().is_some_and(|latest| key > *latest) {
+            self.far.push(Reverse(key));
+            return;
+        }
+        // From the end, because a packet is nearly always due before most of the list.
+        let mut place = self.near.len();
+        while place > 0 && self.near[place - 1] < key {
+            place -= 1;
+        }
+        self.near.insert(place, key);
+    }
+
+    /// Moves the next keys of the heap to the empty list.
+    fn refill(&mut self) {
+        for _ in 0..REFILL {
+            let Some(Reverse(key)) = self.far.pop() else { break };
+            self.near.push(key);
+        }
+        self.near.reverse();
+    }
+
+    fn order_of(both: u128) -> (Order, u32) {
+        let (at, key) = ((both >> 64) as u64, both as u64);
+        let order = Order { at: SimTime::from_nanos(at), sequence: key >> SLOT_BITS };
+        (order, (key & ((1 << SLOT_BITS) - 1)) as u32)
     }
 
     #[inline]
     pub(crate) fn next_at(&self) -> Option<SimTime> {
-        self.heap.peek().map(|Reverse(key)| SimTime::from_nanos((key >> 64) as u64))
+        self.near.last().map(|key| SimTime::from_nanos((key >> 64) as u64))
     }
 
     /// What [`Self::pop`] would give.
     pub(crate) fn peek(&self) -> Option<(Order, &T)> {
-        let Reverse(both) = self.heap.peek()?;
-        let (at, key) = ((both >> 64) as u64, *both as u64);
-        let slot = (key & ((1 << SLOT_BITS) - 1)) as usize;
-        Some((Order { at: SimTime::from_nanos(at), sequence: key >> SLOT_BITS }, &self.slab[slot]))
+        let (order, slot) = Self::order_of(*self.near.last()?);
+        Some((order, &self.slab[slot as usize]))
     }
 
     /// The earliest event leaves the order; its payload stays in its slot until it is taken.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Order, Due)> {
-        let Reverse(both) = self.heap.pop()?;
-        let (at, key) = ((both >> 64) as u64, both as u64);
-        let due = Due((key & ((1 << SLOT_BITS) - 1)) as u32);
-        Some((Order { at: SimTime::from_nanos(at), sequence: key >> SLOT_BITS }, due))
+        let (order, slot) = Self::order_of(self.near.pop()?);
+        if self.near.is_empty() {
+            self.refill();
+        }
+        Some((order, Due(slot)))
     }
 
     /// The payload of an event that was popped. Apart from [`Self::pop`], so that no `Option` is around it.
@@ -142,6 +184,24 @@ mod tests {
             })
             .collect();
             prop_assert_eq!(popped, expected);
+        }
+
+        /// The same while events come and go, with more pending than the list holds.
+        #[test]
+        fn the_order_holds_while_events_come_and_go(steps in prop::collection::vec((0_u64..1_000, 0_u8..4), 0..600)) {
+            let mut queue = Queue::new();
+            let mut pending: Vec<(u64, u64)> = Vec::new();
+            for (number, (delay, pops)) in steps.into_iter().enumerate() {
+                let now = pending.first().map_or(0, |(at, _)| *at);
+                queue.push(SimTime::from_nanos(now + delay), number as u64);
+                pending.push((now + delay, number as u64));
+                pending.sort_unstable();
+                // Now and then two leave, so that the queue grows and shrinks.
+                for _ in 0..pops.saturating_sub(1).min(pending.len() as u8) {
+                    let (order, due) = queue.pop().unwrap();
+                    prop_assert_eq!((order.at.as_nanos(), queue.take(due)), pending.remove(0));
+                }
+            }
         }
 
         #[test]

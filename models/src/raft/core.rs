@@ -75,7 +75,7 @@ pub struct Raft<T> {
     /// Reads that may proceed once their index is applied.
     pub(super) confirmed: VecDeque<(u64, LogIndex)>,
     /// Made since the last write began.
-    pub(super) outbox: Vec<(NodeId, Message<T>)>,
+    pub(super) outbox: VecDeque<(NodeId, Message<T>)>,
     /// Waits for the write under way.
     held: Vec<(NodeId, Message<T>)>,
     /// May leave.
@@ -124,7 +124,7 @@ impl<T: Clone> Raft<T> {
             read_round: 0,
             reads: VecDeque::new(),
             confirmed: VecDeque::new(),
-            outbox: Vec::new(),
+            outbox: VecDeque::new(),
             held: Vec::new(),
             released: VecDeque::new(),
             unwritten: last + 1,
@@ -197,7 +197,7 @@ impl<T: Clone> Raft<T> {
             || (hard_state.term, hard_state.vote) != (self.written.term, self.written.vote);
         let answers_early = self.config.lacks(Planted::AnswerBeforeSync);
         if !must_sync || self.role == Role::Leader || answers_early {
-            self.released.extend(self.outbox.drain(..));
+            self.release();
         } else {
             self.hold_back();
         }
@@ -210,6 +210,16 @@ impl<T: Clone> Raft<T> {
         }
         self.written = hard_state;
         Some(Write { hard_state, first_index, entries: self.log.from(first_index), must_sync })
+    }
+
+    /// Lets go of what was said since the last time, in order.
+    #[inline]
+    fn release(&mut self) {
+        if self.released.is_empty() {
+            std::mem::swap(&mut self.released, &mut self.outbox);
+        } else {
+            self.released.append(&mut self.outbox);
+        }
     }
 
     /// The write under way is durable.
@@ -322,7 +332,7 @@ impl<T: Clone> Raft<T> {
     }
 
     pub(super) fn send(&mut self, to: NodeId, message: Message<T>) {
-        self.outbox.push((to, message));
+        self.outbox.push_back((to, message));
     }
 
     pub(super) fn others(&self) -> impl Iterator<Item = NodeId> + use<T> {
