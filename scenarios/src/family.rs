@@ -39,7 +39,8 @@ pub trait System: Send + Sync {
     /// Begins the run of one seed under a schedule, and stops before its first event.
     ///
     /// # Panics
-    /// If [`Self::check`] refuses the schedule.
+    /// If [`Self::check`] refuses the schedule, or if the host of processes cannot stop a run half way, and has a
+    /// [`Self::run`] of its own.
     fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution>;
 
     /// Runs one seed under a schedule: a pure function of both. Panics of models end the run, not the caller

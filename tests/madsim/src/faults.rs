@@ -3,13 +3,13 @@
 //! The schedule is the same data as on the native host, resolved by the same rules: roles when the fault fires, one of several
 //! by the stream of the seed. See [`supports`] for what this host can do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use scenarios::family::LogLevel;
 use sim_core::{
-    DeliveredFault, Direction, Fault, HostId, MarkKind, Place, ProcessId, ScheduledFault, SimDuration,
-    SimTime, Stream, Target, TraceKind, Trigger,
+    DeliveredFault, Direction, Fault, HostId, MarkKind, Place, ProcessId, ScheduledFault, SimTime, Stream,
+    Target, TraceKind, Trigger,
 };
 
 use crate::Portable;
@@ -84,8 +84,8 @@ impl FaultState {
         }
     }
 
-    /// The faults that wait for this mark, with their delays.
-    pub(crate) fn on_mark(&mut self, kind: MarkKind) -> Vec<(SimDuration, usize)> {
+    /// The faults that wait for this mark, with the instants at which they fire.
+    pub(crate) fn on_mark(&mut self, now: SimTime, kind: MarkKind) -> Vec<(SimTime, usize)> {
         if self.delivered.is_empty() {
             return Vec::new();
         }
@@ -96,8 +96,11 @@ impl FaultState {
         self.marks[position].1 += 1;
         let count = self.marks[position].1;
         let waits = |(index, planned): (usize, &Planned)| match &planned.scheduled.trigger {
-            Trigger::OnMark { mark, occurrence, delay } if (*mark, *occurrence) == (kind, count) => {
-                Some((*delay, index))
+            Trigger::OnMark { mark, occurrence, delay, before }
+                if (*mark, *occurrence) == (kind, count)
+                    && before.is_none_or(|before| now + *delay <= SimTime::ZERO + before) =>
+            {
+                Some((now + *delay, index))
             }
             _ => None,
         };
@@ -337,6 +340,10 @@ impl<P: Portable> World<P> {
     pub(crate) fn fire_fault(&mut self, index: usize) {
         let ScheduledFault { fault, lasts, .. } = self.kernel.faults.planned[index].scheduled.clone();
         let effect = self.effect_of(&fault);
+        // Of a fault between two sides, those of both; coverage is counted on the native host.
+        let states = effect.processes.iter().filter_map(|process| self.states[process.index()].as_ref());
+        let roles: BTreeSet<&str> = states.map(P::role).filter(|role| !role.is_empty()).collect();
+        let roles = roles.into_iter().collect();
         let kernel = &mut self.kernel;
         let now = kernel.now;
         kernel.faults.delivered.push(DeliveredFault {
@@ -344,7 +351,9 @@ impl<P: Portable> World<P> {
             at: now,
             kind: fault.kind(),
             processes: effect.processes.clone(),
+            roles,
             accepted: true,
+            withheld: false,
         });
         kernel.tell(&fault, &effect, "begins");
         kernel.mark(None, MarkKind::Fault, index as u64);

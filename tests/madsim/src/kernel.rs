@@ -413,8 +413,8 @@ impl<P: Portable> Kernel<P> {
         self.history.mark(mark);
         self.log(LogLevel::Story, process, TraceKind::Mark, || mark.to_string());
         let now = self.now;
-        for (delay, fault) in self.faults.on_mark(kind) {
-            self.at(now + delay, Happening::FaultFires(fault));
+        for (at, fault) in self.faults.on_mark(now, kind) {
+            self.at(at, Happening::FaultFires(fault));
         }
     }
 

@@ -7,6 +7,7 @@ use analysis::MeasureOptions;
 use madsim::Config;
 use madsim::runtime::Runtime;
 use models::patroni::ClusterProcess;
+use scenarios::execution::Execution;
 use scenarios::family::{FaultError, LogLevel, RunResult, System};
 use scenarios::patroni::PatroniSystem;
 use sim_core::{Schedule, Seed};
@@ -29,10 +30,20 @@ impl System for OnMadsim {
     }
 
     fn check(&self, schedule: &Schedule) -> Result<(), FaultError> {
+        if !self.0.budgets.is_empty() {
+            let message = "a budget of faults is not kept on madsim".to_owned();
+            return Err(FaultError { position: 0, message });
+        }
         for (position, scheduled) in schedule.0.iter().enumerate() {
             supports(&scheduled.fault).map_err(|message| FaultError { position, message })?;
         }
         self.0.check(schedule)
+    }
+
+    /// # Panics
+    /// Always: a run on madsim is a stack of futures, which can neither be stopped half way nor forked.
+    fn start(&self, _seed: Seed, _schedule: &Schedule, _log: LogLevel) -> Box<dyn Execution> {
+        panic!("a run on madsim goes from its start to its end: call `run`");
     }
 
     fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use madsim::Config;
 use madsim::runtime::{Handle, Runtime};
 use madsim_host::{Gateway, Options, Pace, Simulation};
-use models::patroni::Planted;
+use models::Planted;
 use models::postgres::SynchronousCommit;
 use scenarios::case::{Case, UserSettings};
 use scenarios::catalogue;

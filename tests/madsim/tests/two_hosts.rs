@@ -18,7 +18,7 @@
 use std::sync::atomic::AtomicBool;
 
 use analysis::stats::{QuantileLevel, Sample, clopper_pearson, kolmogorov_smirnov};
-use models::patroni::Planted;
+use models::Planted;
 use scenarios::campaign::{Outcome, Report, SeedRange, run_seed, run_seeds};
 use scenarios::case::{Case, UserSettings};
 use scenarios::catalogue;
@@ -76,7 +76,7 @@ fn compare(name: &str, seeds: u64, equal_percent: usize) {
     let hosts: [&dyn System; 2] = [&native, &madsim];
     let [first, second] = hosts.map(|system| {
         let runs = run_seeds(&case, system, SeedRange::first(seeds), &AtomicBool::new(false), &|_| {});
-        assert!(runs.is_complete());
+        assert!(runs.stopped.is_none());
         runs
     });
     let [left, right] = [&first, &second].map(|runs| Report::new(&case.scenario, runs).verdict);
