@@ -195,11 +195,13 @@ impl<T: Clone> Raft<T> {
         let last = self.log.last_index();
         let must_sync = first_index <= last
             || (hard_state.term, hard_state.vote) != (self.written.term, self.written.vote);
-        let answers_early = self.config.lacks(Planted::AnswerBeforeSync);
-        if !must_sync || self.role == Role::Leader || answers_early {
-            self.release();
-        } else {
-            self.hold_back();
+        if !self.outbox.is_empty() {
+            let answers_early = self.config.lacks(Planted::AnswerBeforeSync);
+            if !must_sync || self.role == Role::Leader || answers_early {
+                self.release();
+            } else {
+                self.hold_back();
+            }
         }
         if !must_sync && hard_state == self.written {
             return None;

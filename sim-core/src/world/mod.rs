@@ -350,9 +350,10 @@ impl<P: Process> World<P> {
         let Some(state) = &self.states[process.index()] else { return };
         let storage = &kernel.volumes[kernel.processes[process.index()].volume.index()].current;
         for probe in &mut kernel.state_probes {
-            let found = probe.on_state(kernel.now, process, state, storage);
-            if kernel.violation.is_none() {
-                kernel.violation = found;
+            if let Some(found) = probe.on_state(kernel.now, process, state, storage)
+                && kernel.violation.is_none()
+            {
+                kernel.violation = Some(found);
             }
         }
     }
