@@ -57,6 +57,9 @@ fn text(text: &str, reduction: &Reduction, schedule: &Schedule) -> Option<String
     }
     document.remove("swarm");
     document.remove("fault");
+    // What a campaign of the whole scenario covers says nothing about one run of it, and kinds that nothing brings any
+    // more may not be promised.
+    document.remove("coverage");
     let faults: Vec<String> = schedule.0.iter().map(fault_entry).collect::<Option<_>>()?;
     Some([vec![document.to_string().trim_end().to_owned() + "\n"], faults].concat().join("\n"))
 }

@@ -2,7 +2,8 @@ use super::*;
 use crate::campaign::Verdict;
 use crate::testing::{Small, case, scenario_text};
 
-/// The small scenario with a promise that it breaks, and faults that have nothing to do with it.
+/// The small scenario with a promise that it breaks, and faults that have nothing to do with it. That a campaign covers
+/// one of those, too, must not keep it.
 fn noisy_scenario() -> String {
     let text = scenario_text("async").replace("loss-is-found", "no-acknowledged-write-lost");
     let noise = |at: u32, fault: &str| {
@@ -11,7 +12,8 @@ fn noisy_scenario() -> String {
     let degrade =
         "{ degrade = { from = [\"others\"], to = [{ host-of = \"primary\" }], latency = \"3ms\" } }";
     let pause = "{ pause = { target = { role = \"client\" } } }";
-    [text, noise(15, degrade), noise(33, pause), noise(38, degrade), noise(41, pause)]
+    let coverage = "\n[coverage]\npromised = [{ fault = \"pause\" }]\n".to_owned();
+    [text, noise(15, degrade), noise(33, pause), noise(38, degrade), noise(41, pause), coverage]
         .concat()
         .replace("horizon", "warmup = \"10s\"\nhorizon")
 }
