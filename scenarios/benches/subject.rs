@@ -8,7 +8,7 @@ use models::patroni::{ClusterProcess, Configuration, Inputs, Load, PatroniCluste
 use scenarios::case::{Case, UserSettings};
 use scenarios::diagnostic::Source;
 use scenarios::families;
-use scenarios::family::{System, build};
+use scenarios::family::{Forkable, build};
 use scenarios::scenario::Scenario;
 use sim_core::{Seed, SimDuration, SimTime, World};
 
@@ -18,7 +18,7 @@ const HOST_CRASH: &str = include_str!("host-crash.toml");
 const WARM_AFTER: SimDuration = SimDuration::from_secs(30);
 
 /// The scenario of `host-crash.toml`, ready to run.
-pub(crate) fn host_crash() -> (Case, Box<dyn System>) {
+pub(crate) fn host_crash() -> (Case, Box<dyn Forkable>) {
     let files: BTreeMap<String, String> = BTreeMap::new();
     let scenario = Scenario::read(&Source::new("host-crash.toml", HOST_CRASH), &files);
     let scenario = scenario.unwrap_or_else(|error| panic!("{}", error.report(false)));

@@ -15,7 +15,7 @@ use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, Topology, Worl
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FaultError, LogLevel, System, add_faults};
+use crate::family::{Family, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
 use crate::scenario::TopologyPreset;
 
 /// Clients that contend for the lock: two would do, three make the races more varied.
@@ -32,13 +32,13 @@ impl Family for Etcd {
         "etcd"
     }
 
-    fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError> {
+    fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError> {
         Ok(system(case, Planted::Nothing))
     }
 }
 
 /// The system of a case, with a rule switched off or not: tests do that to show that the judge notices.
-pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
+pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     let scenario = &case.scenario;
     let stop_at = scenario.horizon.saturating_sub(QUIET_TAIL);
     let plan = EtcdPlan {
@@ -54,7 +54,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
     };
     Box::new(EtcdSystem {
         cluster: Arc::new(EtcdCluster::new(&plan, topology(scenario.cluster.topology))),
-        budgets: scenario.budgets().to_vec(),
+        budgets: scenario.budgets().into(),
         horizon: SimTime::ZERO + scenario.horizon,
         clients_stop_at: SimTime::ZERO + stop_at,
         event_budget: scenario.event_budget,
@@ -75,7 +75,7 @@ fn topology(preset: TopologyPreset) -> (Topology, Vec<ZoneRef>) {
 
 struct EtcdSystem {
     cluster: Arc<EtcdCluster>,
-    budgets: Vec<FaultBudget>,
+    budgets: Arc<[FaultBudget]>,
     horizon: SimTime,
     clients_stop_at: SimTime,
     event_budget: u64,
@@ -102,12 +102,18 @@ impl System for EtcdSystem {
         add_faults(&mut self.cluster.world(Seed(0)), schedule)
     }
 
+    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
+        self.start(seed, schedule, log).finish()
+    }
+}
+
+impl Forkable for EtcdSystem {
     fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
         let cluster = Arc::clone(&self.cluster);
         let surviving = move |world: &World<EtcdProcess>| cluster.surviving(world);
         let mut world = self.cluster.world(seed);
         self.cluster.add_conditions(&mut world);
-        world.limit_faults(self.budgets.clone());
+        world.limit_faults(Arc::clone(&self.budgets));
         Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
     }
 }

@@ -11,7 +11,7 @@ use analysis::MeasureOptions;
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FaultError, LogLevel, System, add_faults};
+use crate::family::{Family, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
 use crate::scenario::{EtcdHosts, FaultPlan, Routing, TopologyPreset};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
@@ -26,13 +26,13 @@ impl Family for Patroni {
         "patroni"
     }
 
-    fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError> {
+    fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError> {
         Ok(system(case, Planted::Nothing))
     }
 }
 
 /// The system of a case, with a rule of Patroni switched off or not: tests do that to show that the judge notices.
-pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
+pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     Box::new(PatroniSystem::new(case, planted))
 }
 
@@ -92,7 +92,7 @@ pub struct PatroniSystem {
     /// The cluster.
     pub cluster: Arc<PatroniCluster>,
     /// What faults may break at most.
-    pub budgets: Vec<FaultBudget>,
+    pub budgets: Arc<[FaultBudget]>,
     /// When a run ends.
     pub horizon: SimTime,
     /// When clients stop asking.
@@ -109,7 +109,7 @@ impl PatroniSystem {
         let scenario = &case.scenario;
         Self {
             cluster: Arc::new(PatroniCluster::new(&plan(case, planted))),
-            budgets: scenario.budgets().to_vec(),
+            budgets: scenario.budgets().into(),
             horizon: SimTime::ZERO + scenario.horizon,
             clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
             event_budget: scenario.event_budget,
@@ -137,12 +137,18 @@ impl System for PatroniSystem {
         add_faults(&mut self.cluster.world(Seed(0)), schedule)
     }
 
+    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
+        self.start(seed, schedule, log).finish()
+    }
+}
+
+impl Forkable for PatroniSystem {
     fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
         let cluster = Arc::clone(&self.cluster);
         let surviving = move |world: &World<ClusterProcess>| cluster.surviving(world);
         let mut world = self.cluster.world(seed);
         self.cluster.add_conditions(&mut world, self.quiet_from, schedule.spares_durable_records());
-        world.limit_faults(self.budgets.clone());
+        world.limit_faults(Arc::clone(&self.budgets));
         Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
     }
 }

@@ -16,7 +16,7 @@ use sim_core::{
 use crate::case::Case;
 use crate::diagnostic::{Source, UserError};
 use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FaultError, LogLevel, System, add_faults};
+use crate::family::{Family, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
 use crate::scenario::Scenario;
 
 /// A scenario for the small family. `variant` is `async` or `sync`.
@@ -58,7 +58,7 @@ impl Family for Small {
         "patroni"
     }
 
-    fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError> {
+    fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError> {
         Ok(Box::new(SmallSystem {
             careful: case.configuration.synchronous_mode == SynchronousMode::On,
             horizon: case.scenario.horizon,
@@ -112,6 +112,12 @@ impl System for SmallSystem {
         add_faults(&mut self.world(Seed(0)), schedule)
     }
 
+    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
+        self.start(seed, schedule, log).finish()
+    }
+}
+
+impl Forkable for SmallSystem {
     fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
         let horizon = SimTime::ZERO + self.horizon;
         let surviving =

@@ -12,7 +12,7 @@ use scenarios::campaign::{Judgement, Outcome, run_seed};
 use scenarios::case::Case;
 use scenarios::diagnostic::UserError;
 use scenarios::exit::Exit;
-use scenarios::family::{Family, System};
+use scenarios::family::{Family, Forkable};
 use scenarios::shrink::{Ending, Failure, Limits, Shrunk, shrink};
 use sim_core::Seed;
 
@@ -63,7 +63,7 @@ pub fn scenario_of(bug: Planted) -> &'static str {
 #[derive(Clone, Copy, Debug)]
 pub struct Broken {
     family: &'static str,
-    system: fn(&Case, Planted) -> Box<dyn System>,
+    system: fn(&Case, Planted) -> Box<dyn Forkable>,
     bug: Planted,
 }
 
@@ -81,7 +81,7 @@ impl Broken {
     }
 
     /// The system of a case.
-    pub fn system(&self, case: &Case) -> Box<dyn System> {
+    pub fn system(&self, case: &Case) -> Box<dyn Forkable> {
         (self.system)(case, self.bug)
     }
 }
@@ -91,7 +91,7 @@ impl Family for Broken {
         self.family
     }
 
-    fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError> {
+    fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError> {
         Ok(self.system(case))
     }
 }

@@ -41,7 +41,7 @@ use crate::campaign::{Finding, Outcome, judge_run, run_schedule};
 use crate::case::Case;
 use crate::execution::Execution;
 use crate::exit::Exit;
-use crate::family::{Family, LogLevel, RunResult, System, build};
+use crate::family::{Family, Forkable, LogLevel, RunResult, System, build};
 
 /// How many other seeds are tried where the seed of the run does not fail any more.
 const OTHER_SEEDS: u64 = 4;
@@ -153,7 +153,7 @@ struct Search<'a> {
     reduction: Reduction,
     best: Failure,
     /// The system of the best case.
-    system: Box<dyn System>,
+    system: Box<dyn Forkable>,
     /// A run of the best case without faults, at the end of the warm-up.
     warm: Option<(Seed, Box<dyn Execution>)>,
     /// What was tried, so that a later round does not try it again.
@@ -332,7 +332,7 @@ impl Search<'_> {
     fn accept(
         &mut self,
         case: &Case,
-        system: Option<Box<dyn System>>,
+        system: Option<Box<dyn Forkable>>,
         seed: Seed,
         schedule: &Schedule,
     ) -> bool {

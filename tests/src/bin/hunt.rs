@@ -1,12 +1,13 @@
-//! Hunts the planted bugs, shrinks each first catch and prints a table: which scenario catches each, after how many seeds
-//! and seconds, how it is noticed, and how many faults are left of how many. Build it in release mode:
+//! Hunts the planted bugs, shrinks what it catches and prints a table: which scenario catches each, after how many seeds and
+//! seconds, how it is noticed, how many faults the catches had and how many are left (the most of all ranges), and how
+//! long the slowest search for less took. Build it in release mode:
 //!
 //! ```text
 //! cargo run --release -p tests --bin hunt                 all bugs, 5 disjoint ranges of seeds each
 //! cargo run --release -p tests --bin hunt -- vote-twice   only these
 //!   --ranges 9        as many ranges
 //!   --scenario NAME   in this scenario and not in the bug's own
-//!   --schedules       what is left of each first catch, too
+//!   --schedules       what is left of each catch, too
 //! ```
 //!
 //! It ends with an error if a search finds nothing within its limit, or if more faults are left than allowed.
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use models::Planted;
+use rayon::prelude::*;
 use tests::planted::{Catch, Small, hunt, scenario_of, shrink_catch};
 
 /// How long a search for one bug may take: the limit that every planted bug must keep on two cores.
@@ -39,7 +41,7 @@ struct Arguments {
     /// The scenario to hunt in, for all bugs.
     #[arg(long)]
     scenario: Option<String>,
-    /// Print the faults that are left of each first catch.
+    /// Print the faults that are left of each catch.
     #[arg(long)]
     schedules: bool,
     /// Threads.
@@ -61,13 +63,13 @@ fn main() -> ExitCode {
         let scenario = arguments.scenario.as_deref().unwrap_or_else(|| scenario_of(*bug));
         let search = |range: u64| pool.install(|| hunt(scenario, *bug, range * STRIDE, LIMIT));
         let results: Vec<Result<Catch, u64>> = (0..arguments.ranges).map(search).collect();
-        let first = results.iter().flatten().next();
-        let small = first.map(|catch| shrink_catch(scenario, *bug, catch, SHRINK_LIMIT));
-        failed |= results.iter().any(Result::is_err);
-        failed |= small.as_ref().is_some_and(|small| small.faults() > MOST_FAULTS);
-        println!("{}", line(*bug, scenario, &results, small.as_ref()));
-        if let Some(small) = small.filter(|_| arguments.schedules) {
-            print_schedule(&small);
+        let catches: Vec<&Catch> = results.iter().flatten().collect();
+        let shrink = |catch: &&Catch| shrink_catch(scenario, *bug, catch, SHRINK_LIMIT);
+        let small: Vec<Small> = pool.install(|| catches.par_iter().map(shrink).collect());
+        failed |= catches.len() < results.len() || small.iter().any(|small| small.faults() > MOST_FAULTS);
+        println!("{}", line(*bug, scenario, &results, &small));
+        if arguments.schedules {
+            small.iter().for_each(print_schedule);
         }
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -77,7 +79,7 @@ fn row([bug, scenario, caught, seeds, seconds, faults, took]: [&str; 7], noticed
     format!("{bug:<24} {scenario:<34} {caught:>6} {seeds:>12} {seconds:>9} {faults:>9} {took:>6}  {noticed}")
 }
 
-fn line(bug: Planted, scenario: &str, results: &[Result<Catch, u64>], small: Option<&Small>) -> String {
+fn line(bug: Planted, scenario: &str, results: &[Result<Catch, u64>], small: &[Small]) -> String {
     let catches: Vec<&Catch> = results.iter().flatten().collect();
     // A search that found nothing counts as longer than every other.
     let middle = |mut sorted: Vec<f64>| {
@@ -99,13 +101,12 @@ fn line(bug: Planted, scenario: &str, results: &[Result<Catch, u64>], small: Opt
     names.sort_unstable();
     names.dedup();
     let seeds: Vec<String> = catches.iter().map(|catch| catch.seed.to_string()).collect();
-    let (faults, took) = small.map_or_else(Default::default, |small| {
-        let unfinished = if small.is_unfinished() { "+" } else { "" };
-        (
-            format!("{} -> {}{unfinished}", small.faults_before, small.faults()),
-            format!("{:.2}", small.took.as_secs_f64()),
-        )
-    });
+    let unfinished = if small.iter().any(Small::is_unfinished) { "+" } else { "" };
+    let most = |of: fn(&Small) -> usize| small.iter().map(of).max().unwrap_or_default();
+    let (before, after) = (most(|small| small.faults_before), most(Small::faults));
+    let longest = small.iter().map(|small| small.took).max().unwrap_or_default();
+    let (faults, took) =
+        (format!("{before} -> {after}{unfinished}"), format!("{:.2}", longest.as_secs_f64()));
     row(
         [
             bug.name(),
