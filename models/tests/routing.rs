@@ -220,9 +220,7 @@ fn application(address: usize) -> ApplicationSpec {
 /// Each process on a host of its own, 0.5 ms apart, named by its position.
 fn world(specs: Vec<NodeSpec>) -> World<Node> {
     let link = LinkQuality::reliable(Distribution::Constant(SimDuration::from_micros(500)));
-    let mut topology = Topology::uniform(&link);
-    let region = topology.add_region("region");
-    let zone = topology.add_zone(region, "zone");
+    let (mut topology, zone) = Topology::single_zone(&link);
     let names: Vec<String> = (0..specs.len()).map(|index| format!("node{index}")).collect();
     let hosts: Vec<_> = names.iter().map(|name| topology.add_host(zone, &format!("host-{name}"))).collect();
     let mut builder = WorldBuilder::new(topology);

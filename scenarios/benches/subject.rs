@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use models::Planted;
-use models::patroni::{ClusterProcess, Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route};
+use models::patroni::{ClusterProcess, Load, PatroniCluster, Placement, Plan};
 use scenarios::case::{Case, UserSettings};
 use scenarios::diagnostic::Source;
 use scenarios::families;
@@ -31,24 +30,9 @@ pub(crate) fn host_crash() -> (Case, Box<dyn Forkable>) {
 /// The cluster of `host-crash.toml`, without its crash.
 pub(crate) fn cluster() -> PatroniCluster {
     PatroniCluster::new(&Plan {
-        members: 3,
-        etcd_members: 3,
-        etcd_shares_hosts: false,
-        etcd_pre_vote: true,
         placement: Placement::ThreeZones,
-        configuration: Configuration::default(),
-        inputs: Inputs::default(),
-        load: Load {
-            writers: 2,
-            write_interval: SimDuration::from_millis(100),
-            readers: 0,
-            read_interval: SimDuration::from_secs(1),
-            route: Route::HaProxy,
-            statement_timeout: SimDuration::from_secs(5),
-            local_writers: false,
-            stop_at: None,
-        },
-        planted: Planted::Nothing,
+        load: Load { write_interval: SimDuration::from_millis(100), ..Load::default() },
+        ..Plan::default()
     })
 }
 

@@ -9,19 +9,26 @@ use std::sync::Arc;
 use analysis::MeasureOptions;
 use models::Planted;
 use models::etcd::{EtcdCluster, EtcdPlan, EtcdProcess};
-use models::patroni::Inputs;
-use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, Topology, World, ZoneRef};
+use models::patroni::{Inputs, Placement};
+use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
-use crate::scenario::TopologyPreset;
+use crate::family::{Family, FamilyWords, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
 
 /// Clients that contend for the lock: two would do, three make the races more varied.
 const LOCKERS: u16 = 3;
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
 const QUIET_TAIL: SimDuration = SimDuration::from_secs(10);
+
+/// The words of scenario files about etcd.
+pub const WORDS: FamilyWords = FamilyWords {
+    name: "etcd",
+    roles: &["etcd-leader", "etcd-follower", "etcd", "client", "lock-holder"],
+    played: &["etcd-leader", "etcd-follower", "client", "none"],
+    processes: &["etcd", "client"],
+};
 
 /// etcd alone.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +36,7 @@ pub struct Etcd;
 
 impl Family for Etcd {
     fn name(&self) -> &'static str {
-        "etcd"
+        WORDS.name
     }
 
     fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError> {
@@ -53,24 +60,12 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
         planted,
     };
     Box::new(EtcdSystem {
-        cluster: Arc::new(EtcdCluster::new(&plan, topology(scenario.cluster.topology))),
+        cluster: Arc::new(EtcdCluster::new(&plan, Placement::from(scenario.cluster.topology).topology())),
         budgets: scenario.budgets().into(),
         horizon: SimTime::ZERO + scenario.horizon,
         clients_stop_at: SimTime::ZERO + stop_at,
         event_budget: scenario.event_budget,
     })
-}
-
-fn topology(preset: TopologyPreset) -> (Topology, Vec<ZoneRef>) {
-    fn listed<const N: usize>((topology, zones): (Topology, [ZoneRef; N])) -> (Topology, Vec<ZoneRef>) {
-        (topology, zones.to_vec())
-    }
-    match preset {
-        TopologyPreset::OneZone => listed(Topology::one_zone()),
-        TopologyPreset::ThreeZones => listed(Topology::three_zones()),
-        TopologyPreset::TwoRegions => listed(Topology::two_regions()),
-        TopologyPreset::ThreeRegions => listed(Topology::three_regions()),
-    }
 }
 
 struct EtcdSystem {

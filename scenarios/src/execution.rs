@@ -215,7 +215,7 @@ mod tests {
 
     use super::*;
     use crate::case::Case;
-    use crate::family::{Forkable, System, build};
+    use crate::family::{Forkable, build};
     use crate::testing::{Small, case, scenario_text};
 
     fn subject() -> (Case, Box<dyn Forkable>, Schedule) {

@@ -22,6 +22,19 @@ pub trait Family: Sync {
     fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError>;
 }
 
+/// What scenario files may call things in the clusters of a family. A file is checked before any of its cluster is built.
+#[derive(Clone, Copy, Debug)]
+pub struct FamilyWords {
+    /// The family.
+    pub name: &'static str,
+    /// The roles that a fault may aim at ([`sim_core::Process::plays`]).
+    pub roles: &'static [&'static str],
+    /// What a process can be found to play when a fault hits it ([`sim_core::Process::role`]), and `none`.
+    pub played: &'static [&'static str],
+    /// What the processes are called, without their numbers.
+    pub processes: &'static [&'static str],
+}
+
 /// A system under test: everything of a case but the seed and the schedule.
 pub trait System: Send + Sync {
     /// The names of the processes, in the order of their identities. They are the same for every seed.

@@ -11,11 +11,46 @@ use analysis::MeasureOptions;
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
+use crate::family::{Family, FamilyWords, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
 use crate::scenario::{EtcdHosts, FaultPlan, Routing, TopologyPreset};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
 const QUIET_TAIL: SimDuration = SimDuration::from_secs(5);
+
+/// The words of scenario files about Patroni.
+pub const WORDS: FamilyWords = FamilyWords {
+    name: "patroni",
+    roles: &[
+        "primary",
+        "standby",
+        "postgres",
+        "patroni-leader",
+        "patroni-replica",
+        "patroni",
+        "sync-standby",
+        "etcd-leader",
+        "etcd-follower",
+        "etcd",
+        "client",
+        "haproxy",
+        "pgbouncer",
+    ],
+    played: &[
+        "primary",
+        "standby",
+        "postgres",
+        "patroni-leader",
+        "patroni-replica",
+        "patroni",
+        "etcd-leader",
+        "etcd-follower",
+        "client",
+        "haproxy",
+        "pgbouncer",
+        "none",
+    ],
+    processes: &["patroni", "postgres", "etcd", "haproxy", "pgbouncer", "client", "local-client"],
+};
 
 /// Patroni with etcd and PostgreSQL.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +58,7 @@ pub struct Patroni;
 
 impl Family for Patroni {
     fn name(&self) -> &'static str {
-        "patroni"
+        WORDS.name
     }
 
     fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError> {
@@ -44,12 +79,7 @@ fn plan(case: &Case, planted: Planted) -> Plan {
         etcd_members: case.etcd_members,
         etcd_shares_hosts: cluster.etcd_hosts == EtcdHosts::Shared,
         etcd_pre_vote: true,
-        placement: match cluster.topology {
-            TopologyPreset::OneZone => Placement::OneZone,
-            TopologyPreset::ThreeZones => Placement::ThreeZones,
-            TopologyPreset::TwoRegions => Placement::TwoRegions,
-            TopologyPreset::ThreeRegions => Placement::ThreeRegions,
-        },
+        placement: cluster.topology.into(),
         configuration: case.configuration.clone(),
         inputs: Inputs { links: cluster.links.clone(), ..Inputs::default() },
         load: Load {
@@ -67,6 +97,17 @@ fn plan(case: &Case, planted: Planted) -> Plan {
             stop_at: Some(clients_stop_after(scenario.horizon)),
         },
         planted,
+    }
+}
+
+impl From<TopologyPreset> for Placement {
+    fn from(preset: TopologyPreset) -> Self {
+        match preset {
+            TopologyPreset::OneZone => Self::OneZone,
+            TopologyPreset::ThreeZones => Self::ThreeZones,
+            TopologyPreset::TwoRegions => Self::TwoRegions,
+            TopologyPreset::ThreeRegions => Self::ThreeRegions,
+        }
     }
 }
 

@@ -77,9 +77,7 @@ impl SmallSystem {
     fn world(&self, seed: Seed) -> World<Node> {
         let millis = SimDuration::from_millis;
         let link = LinkQuality::reliable(Distribution::Uniform(millis(1), millis(2)));
-        let mut topology = Topology::uniform(&link);
-        let region = topology.add_region("region-1");
-        let zone = topology.add_zone(region, "zone-a");
+        let (mut topology, zone) = Topology::single_zone(&link);
         let server = ProcessId::from_index(0);
         let placed = [("db-1", "postgres-1", None), ("app-1", "client-1", Some(server))];
         let hosts = placed.map(|(host, _, _)| topology.add_host(zone, host));

@@ -123,9 +123,7 @@ sim_core::system! {
 /// Three members `etcd-0` to `etcd-2`, and clients `client-0`, ... of the members that their scripts name.
 fn cluster(seed: u64, pre_vote: bool, scripts: &[(usize, Vec<(u64, Request)>)]) -> World<Member> {
     let latency = Distribution::Uniform(SimDuration::from_micros(80), SimDuration::from_micros(200));
-    let mut topology = Topology::uniform(&LinkQuality::reliable(latency));
-    let region = topology.add_region("region");
-    let zone = topology.add_zone(region, "zone");
+    let (mut topology, zone) = Topology::single_zone(&LinkQuality::reliable(latency));
     let hosts: Vec<_> =
         (0..3 + scripts.len()).map(|index| topology.add_host(zone, &format!("host-{index}"))).collect();
     let mut builder = WorldBuilder::new(topology);

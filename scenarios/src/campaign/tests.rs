@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use sim_core::SimDuration;
+use sim_core::{Probability, SimDuration};
 
 use super::*;
 use crate::campaign::report::ScenarioVerdict;

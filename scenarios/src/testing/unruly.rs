@@ -57,9 +57,7 @@ struct UnrulySystem {
 impl UnrulySystem {
     fn world(seed: Seed) -> World<Client> {
         let link = LinkQuality::reliable(Distribution::Constant(SimDuration::from_millis(1)));
-        let mut topology = Topology::uniform(&link);
-        let region = topology.add_region("region-1");
-        let zone = topology.add_zone(region, "zone-a");
+        let (mut topology, zone) = Topology::single_zone(&link);
         let host = topology.add_host(zone, "app-1");
         let mut builder = WorldBuilder::new(topology);
         let sync = Distribution::Constant(SimDuration::from_millis(1));
