@@ -5,7 +5,8 @@
 //! faults that are left, and reduces the cluster and the load, again and again until none of it works any more. After
 //! each step the run must fail as the first one did: with the same [`Finding`]. If acknowledged writes were lost and
 //! the cluster recovered, the smaller run must recover, too; else a run cut short in the middle of a failover would pass
-//! for one that loses.
+//! for one that loses. A smaller run that is not about recovery promises none: it ends too soon after its faults, and the
+//! models without the bug must be able to keep what it promises.
 //!
 //! A change shifts what happens after it, so a run may stop failing for want of bad luck. Where a fault, a member or a
 //! client goes, a few other seeds are tried besides.
@@ -218,12 +219,13 @@ impl Search<'_> {
         } else {
             last_begin + SHORTEST_REST
         };
+        let no_recovery = !self.best.finding.is_about_recovery();
         let before = self.best.case.scenario.horizon;
         let (mut low, mut high) = (whole(floor.max(self.best.case.scenario.warmup)) + 1, whole(before));
         while low < high {
             let middle = u64::midpoint(low, high);
             let horizon = Some(SimDuration::from_secs(middle));
-            if self.try_reduction(Reduction { horizon, ..self.reduction.clone() }, 0) {
+            if self.try_reduction(Reduction { horizon, no_recovery, ..self.reduction.clone() }, 0) {
                 high = middle;
             } else {
                 low = middle + 1;

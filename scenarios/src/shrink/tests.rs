@@ -40,6 +40,8 @@ fn only_the_fault_that_matters_is_left() {
     assert_eq!(small.finding.verdict, Verdict::AckedWriteLost);
     assert!(small.case.scenario.horizon < failure.case.scenario.horizon);
     assert!(small.outcome.row.outage.is_some(), "the server came back, as in the first run");
+    let text = &small.case.scenario.source.text;
+    assert!(!text.contains("recovers-within"), "what it does not show, it does not promise: {text}");
 }
 
 /// What is found depends on the failure and the number of runs, and on nothing else.
@@ -83,6 +85,7 @@ fn a_cluster_that_has_to_recover_keeps_its_time() {
     assert_eq!(failure.finding.verdict, Verdict::NotRecovered);
     let small = shrunk(&failure, 2_000).failure;
     assert_eq!(small.finding.verdict, Verdict::NotRecovered);
+    assert!(small.case.scenario.source.text.contains("recovers-within"));
     assert!(rest(&small) + SimDuration::from_secs(1) > rest(&failure), "{:?}", rest(&small));
 }
 
