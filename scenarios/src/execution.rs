@@ -1,6 +1,6 @@
 //! A run that is under way: it can be stopped at any instant, looked at, forked and treated differently.
 //!
-//! [`crate::family::System::run`] is the whole of it in one call. What needs more goes step by step: `hasim explain`
+//! [`System::run`](crate::family::System::run) is the whole of it in one call. What needs more goes step by step: `hasim explain`
 //! forks a failing run at many instants and gives each fork another future, a comparison of two runs steps both to the
 //! first event that differs, an enumeration of crash points forks at each event.
 //!
@@ -215,10 +215,10 @@ mod tests {
 
     use super::*;
     use crate::case::Case;
-    use crate::family::{System, build};
+    use crate::family::{Forkable, build};
     use crate::testing::{Small, case, scenario_text};
 
-    fn subject() -> (Case, Box<dyn System>, Schedule) {
+    fn subject() -> (Case, Box<dyn Forkable>, Schedule) {
         let case = case(&scenario_text("async"));
         let system = build(&[&Small], &case).unwrap();
         let schedule = case.scenario.schedule(Seed(4));

@@ -106,9 +106,7 @@ const MS: SimDuration = SimDuration::from_millis(1);
 
 /// A sender `a` on host 0 and a receiver `b` on host 1, 10 ms apart.
 fn pair(a: Spec, b: Spec) -> World<Probe> {
-    let mut topology = Topology::uniform(&LinkQuality::reliable(Distribution::Constant(MS * 10)));
-    let region = topology.add_region("r");
-    let zone = topology.add_zone(region, "z");
+    let (mut topology, zone) = Topology::single_zone(&LinkQuality::reliable(Distribution::Constant(MS * 10)));
     let hosts = ["host-a", "host-b"].map(|name| topology.add_host(zone, name));
     let mut builder = WorldBuilder::new(topology);
     for ((name, spec), host) in [("a", a), ("b", b)].into_iter().zip(hosts) {

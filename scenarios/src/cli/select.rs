@@ -11,7 +11,7 @@ use super::Terminal;
 use crate::case::{Case, UserSettings};
 use crate::catalogue;
 use crate::diagnostic::{Source, UserError, did_you_mean};
-use crate::family::{Family, System, build};
+use crate::family::{Family, Forkable, build};
 use crate::repro::Repro;
 use crate::scenario::{Companions, Scenario};
 
@@ -50,7 +50,7 @@ pub(super) fn repro(
     path: &Path,
     any_version: bool,
     families: &[&dyn Family],
-) -> Result<(Repro, Case, Box<dyn System>), UserError> {
+) -> Result<(Repro, Case, Box<dyn Forkable>), UserError> {
     let source = read_file(path)?;
     let repro = Repro::read(&source, any_version)?;
     let case = repro.case()?;

@@ -7,10 +7,6 @@ use super::check::Checker;
 use super::raw::RawSwarm;
 use crate::diagnostic::{UserError, did_you_mean};
 
-/// What the processes of a Patroni cluster are called, without their numbers.
-const PROCESS_NAMES: &[&str] =
-    &["patroni", "postgres", "etcd", "haproxy", "pgbouncer", "client", "local-client"];
-
 impl Checker<'_> {
     pub(super) fn swarm(
         &self,
@@ -49,13 +45,13 @@ impl Checker<'_> {
         }
         for budget in &raw.budget {
             let of = budget.get_ref().of.as_str();
-            if !PROCESS_NAMES.contains(&of) {
+            if !self.family.processes.contains(&of) {
                 let error = self.wrong(
                     budget,
                     format!("no process is called `{of}`"),
-                    format!("expected one of: {}", PROCESS_NAMES.join(", ")),
+                    format!("expected one of: {}", self.family.processes.join(", ")),
                 );
-                return Err(error.maybe_help(did_you_mean(of, PROCESS_NAMES.iter().copied())));
+                return Err(error.maybe_help(did_you_mean(of, self.family.processes.iter().copied())));
             }
             for kind in &budget.get_ref().kinds {
                 if !Fault::KINDS.contains(&kind.as_str()) {

@@ -28,4 +28,4 @@ mod shape;
 pub use connection::{ConnectOptions, KeepAlive};
 pub(crate) use connection::{Connection, Connections, EndState, Segment};
 pub(crate) use path::{LinkTable, Paths};
-pub(crate) use shape::Shape;
+pub(crate) use shape::{Shape, Shapes};
