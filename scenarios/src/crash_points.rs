@@ -22,7 +22,7 @@
 //! finding is confirmed by a run from the start under a schedule that has the crash as an ordinary fault at an instant,
 //! which is what the repro file holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -152,7 +152,7 @@ pub enum NoPoints {
     NoMark(MarkKind),
 }
 
-/// Finds the points of the run of this seed under this schedule. `done` hears of each point when it was tried.
+/// Finds the points of the run of this seed under this schedule.
 ///
 /// # Errors
 /// The run fails without a crash, or has no window.
@@ -215,6 +215,11 @@ impl Enumeration {
         self.points.is_empty()
     }
 
+    /// Who crashes, point by point.
+    pub fn victims(&self) -> impl Iterator<Item = &str> {
+        self.points.iter().map(|(point, _)| point.victim.as_str())
+    }
+
     /// Tries all of them, on the threads of the current rayon pool; the result does not depend on how many there are.
     /// `done` hears of each point that was tried.
     pub fn try_all(
@@ -226,8 +231,7 @@ impl Enumeration {
         plan: &Plan,
         done: &(dyn Fn() + Sync),
     ) -> Report {
-        let victims: std::collections::BTreeSet<&str> =
-            self.points.iter().map(|(point, _)| point.victim.as_str()).collect();
+        let victims: BTreeSet<&str> = self.victims().collect();
         let mut report = Report {
             from: self.from,
             until: self.until,
