@@ -11,25 +11,23 @@ use sim_core::{MarkKind, Seed};
 use tests::Subject;
 use tests::planted::broken_system;
 
-/// etcd alone, in one zone, without any other fault: the crash of the leader sets the stage.
-const LEADER_KILLED: &str = r#"name = "etcd/leader-killed"
-summary = "The leader is killed."
-family = "etcd"
-promises = ["no-acknowledged-write-lost", { recovers-within = "10s" }]
-horizon = "16s"
-warmup = "5s"
+/// Syncs of the primary take a few milliseconds for a second: commits are acknowledged when theirs is over.
+const SLOW_DISK: &str = r#"name = "patroni/slow-disk"
+summary = "The disk of the primary is slow for a second. Replication is asynchronous."
+family = "patroni"
+promises = ["no-acknowledged-write-lost", { recovers-within = "20s" }]
+horizon = "60s"
 
-[cluster]
-etcd = 3
+[cluster.patroni]
+synchronous_mode = false
 
 [workload]
-writers = 2
-write_interval = "200ms"
+write_interval = "50ms"
 
 [[fault]]
-trigger = { at = "6s" }
-fault = { kill = { target = { role = "etcd-leader" } } }
-lasts = "4s"
+trigger = { at = "30s" }
+fault = { disk-slow = { target = { role = "primary" }, latency = "3ms" } }
+lasts = "1s"
 "#;
 
 fn enumerate(subject: &Subject, system: &dyn System, seed: u64, plan: &Plan) -> Report {
@@ -42,17 +40,24 @@ fn enumerate(subject: &Subject, system: &dyn System, seed: u64, plan: &Plan) -> 
     report
 }
 
-/// A follower that answers before its entry is synced is harmless, unless its host loses power in the tenths of a
-/// millisecond until then, and the entry was committed by its answer.
+/// A server that acknowledges before it has flushed is harmless, unless its host loses power in the milliseconds until
+/// then.
 #[test]
 fn a_bug_that_needs_a_crash_at_the_right_instant_is_found() {
-    let subject = Subject::from_text(LEADER_KILLED);
-    let plan = Plan { crash: Crash::PowerOff, until: None, ..Plan::default() };
-    let broken = broken_system(&subject.case, Planted::AnswerBeforeSync);
+    let subject = Subject::from_text(SLOW_DISK);
+    let plan = Plan {
+        crash: Crash::PowerOff,
+        until: Some(MarkKind::FaultEnded),
+        only: vec!["postgres".to_owned()],
+        ..Plan::default()
+    };
+    let broken = broken_system(&subject.case, Planted::AcknowledgeBeforeFlush);
     let report = enumerate(&subject, &*broken, 0, &plan);
     let group = report.findings.first().expect("the bug shows at some point");
+    assert_eq!(group.finding.verdict, Verdict::AckedWriteLost);
     assert!(group.points < report.points / 2, "it needs the right instant: {group:?}");
     assert!(group.is_confirmed(), "the run from the start is the fork: {group:?}");
+
     let repro = Repro::new(&subject.case, group.schedule.clone(), &group.outcome);
     let text = serde_json::to_string(&repro).expect("a repro has a form in JSON");
     let read: Repro = serde_json::from_str(&text).expect("and can be read");
