@@ -29,8 +29,8 @@ pub use digest::Digest;
 pub use distribution::{Distribution, Sampler};
 pub use embed::{Embedded, Embeds, Holds, unwrap_packet};
 pub use fault::{
-    Border, Direction, Dwell, Fault, FaultBudget, HangAnswer, LostAnswer, Schedule, ScheduledFault, Target,
-    Told, Trigger,
+    Border, Direction, Dwell, Fault, FaultBudget, HangAnswer, LostAnswer, NothingBetween, Schedule,
+    ScheduledFault, Target, Told, Trigger,
 };
 pub use guard::{PanicQuiet, advance_guarded, is_livelock, run_guarded};
 pub use host::faults::DeliveredFault;

@@ -110,14 +110,15 @@ impl Checker<'_> {
                 "leave out `aimed`, or `pairs`".to_owned(),
             ));
         }
-        if let Some(strongest) = strongest
-            && fault.between(strongest, Probability::ALWAYS).is_none()
-        {
-            return Err(self.wrong(
-                mix,
-                "`strongest` is the same fault on the same targets, with other numbers".to_owned(),
-                "the two differ in more than numbers, or have none".to_owned(),
-            ));
+        if let Some(strongest) = strongest {
+            let stronger = fault.between(strongest, Probability::ALWAYS).map_err(|error| error.to_string());
+            if let Err(error) = stronger.and_then(|stronger| stronger.check()) {
+                return Err(self.wrong(
+                    mix,
+                    "`strongest` is the same fault on the same targets, with other numbers".to_owned(),
+                    error,
+                ));
+            }
         }
         self.lasting(fault, longest.map(|_| mix))?;
         let place = Spanned::new(mix.span(), fault.clone());
@@ -200,6 +201,12 @@ aimed = { mark = "suspected", within = "2s" }
                 "strongest = { clock-step = { target = { host-of = \"primary\" }",
                 "strongest = { clock-step = { target = { host-of = \"standby\" }",
                 ["the same fault on the same targets", "differ in more than numbers"],
+            ),
+            ("millis = -9000", "millis = -100", ["have the same numbers", "make one of them stronger"]),
+            (
+                "longest = \"20s\"\n",
+                "longest = \"20s\"\nstrongest = { kill = { target = { role = \"etcd\" } } }\n",
+                ["`kill` has no number that could be stronger", "leave `strongest` out"],
             ),
         ] {
             assert!(GOOD.contains(part), "the file does not contain {part}");
