@@ -80,7 +80,8 @@ impl RaftSafety {
         }
         if before.is_none()
             && let Some((term, vote)) = promised
-            // A vote that was written and not yet synced outlives a kill: more than was promised.
+            // A vote that was written and not yet synced outlives a kill: more than was promised. That etcd relies on it
+            // from then on, and syncs it later only, is a hole of its own: see the page of `disk`.
             && (now.term < term || (now.term == term && vote.is_some() && now.vote != vote))
         {
             let detail = format!("{me:?} had voted for {vote:?} in term {term}, and starts in {}", now.term);
