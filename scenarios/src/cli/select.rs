@@ -141,7 +141,11 @@ pub(super) fn one_case(
     user: &UserSettings,
     terminal: &mut Terminal<'_>,
 ) -> Result<Case, UserError> {
-    let scenarios = scenarios(&[word.to_owned()])?;
+    let mut scenarios = scenarios(&[word.to_owned()])?;
+    if let Some(exact) = scenarios.iter().position(|scenario| scenario.name == word) {
+        // `etcd/swarm` is a scenario, and the beginning of the name of another.
+        scenarios = vec![scenarios.swap_remove(exact)];
+    }
     if scenarios.len() > 1 {
         let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
         return Err(UserError::new(format!("`{word}` means {} scenarios", names.len()))

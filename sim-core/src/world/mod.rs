@@ -299,6 +299,11 @@ impl<P: Process> World<P> {
         self.kernel.processes[process.index()].host
     }
 
+    /// True if the process is started with its host: by its service manager, and not by another process.
+    pub fn starts_with_host(&self, process: ProcessId) -> bool {
+        self.kernel.processes[process.index()].starts_with_host
+    }
+
     /// True if nothing keeps the process from running: it was started, and neither it nor its host is paused.
     pub fn is_live(&self, process: ProcessId) -> bool {
         let slot = &self.kernel.processes[process.index()];
