@@ -222,6 +222,9 @@ impl Enumeration {
 
     /// Tries all of them, on the threads of the current rayon pool; the result does not depend on how many there are.
     /// `done` hears of each point that was tried.
+    ///
+    /// # Panics
+    /// Never, with the system and the schedule of which these are the points: victims have the names that it gave.
     pub fn try_all(
         &self,
         case: &Case,

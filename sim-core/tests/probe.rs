@@ -218,7 +218,7 @@ fn end_of_connection(every: SimDuration, user_timeout: Option<SimDuration>) -> O
     spec.options = ConnectOptions { keep_alive: Some(keep_alive), user_timeout };
     let mut world = pair(spec, Spec::default());
     let off = Fault::PowerOff { target: Target::Host("host-b".into()) };
-    world.schedule(&fault(MS * 30_500, off, None)).unwrap();
+    world.schedule(&fault(MS * 30_500, off, None)).expect("the host exists");
     world.run(secs(2_000), u64::MAX);
     heard(&world, "a").last().filter(|(_, event)| event == "TimedOut").cloned()
 }

@@ -15,7 +15,7 @@ use tests::planted::Broken;
 const SLOW_DISK: &str = r#"name = "patroni/slow-disk"
 summary = "The disk of the primary is slow for a second. Replication is asynchronous."
 family = "patroni"
-promises = ["no-acknowledged-write-lost", { recovers-within = "20s" }]
+promises = ["no-acknowledged-write-lost", { recovers-within = "29s" }]
 horizon = "60s"
 
 [cluster.patroni]

@@ -76,7 +76,7 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
     });
     expect![[r#"
         481c8b54c0f49500
-        6f4cb79607ef6dab"#]]
+        ad07c1a48cbac81c"#]]
     .assert_eq(&combined.join("\n"));
 }
 
