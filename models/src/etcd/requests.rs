@@ -308,7 +308,7 @@ impl Server {
         let result = match renewal {
             Renewal::Renewed(ttl) => Ok(Answer::KeptAlive { ttl: Some(ttl) }),
             Renewal::NotFound => Ok(Answer::KeptAlive { ttl: None }),
-            Renewal::NotPrimary => Err(Failure::Unavailable),
+            Renewal::NotPrimary => Err(Failure::NotPrimaryLessor),
         };
         self.finish(context, number, result);
     }

@@ -20,6 +20,7 @@ use sim_core::{
 use super::invariants::Watched;
 use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
+use super::version::{Change, Version};
 use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode};
 use crate::planted::Planted;
 use crate::routing::{
@@ -156,7 +157,8 @@ pub struct PatroniCluster {
     cluster: Cluster,
     clients: Vec<ProcessId>,
     scope: String,
-    synchronous: bool,
+    mode: SynchronousMode,
+    version: Version,
 }
 
 impl PatroniCluster {
@@ -199,7 +201,8 @@ impl PatroniCluster {
             cluster,
             clients,
             scope: plan.configuration.scope.clone(),
-            synchronous: plan.configuration.synchronous_mode == SynchronousMode::On,
+            mode: plan.configuration.synchronous_mode,
+            version: plan.configuration.version,
         }
     }
 
@@ -221,7 +224,11 @@ impl PatroniCluster {
             etcd: Arc::clone(&self.cluster.etcd),
             members: Arc::clone(&self.cluster.members),
             scope: self.scope.clone(),
-            synchronous: self.synchronous && sound_disks,
+            sync_holds: self.mode != SynchronousMode::Off
+                && sound_disks
+                && self.version.has(Change::WaitUntilCaughtUp),
+            timelines_hold: self.mode == SynchronousMode::On && sound_disks,
+            lock_holds: self.version.has(Change::PutLeaderOnConditions),
             quiet_from,
         }
         .add_to(world);

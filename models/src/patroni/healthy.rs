@@ -37,6 +37,7 @@ impl Member {
                 },
             );
         }
+        self.write_failsafe(context);
         if !self.view.initialized {
             self.view.initialized = true;
             self.put_plain(
@@ -114,7 +115,7 @@ impl Member {
 
     /// Who may take over: the synchronous standbys in synchronous mode, else all members with a key.
     pub(super) fn candidates(&self) -> Vec<MemberId> {
-        if self.synchronous() {
+        if self.synchronous() && !self.quorum_commit() {
             return self.view.sync.standbys.clone();
         }
         let me = self.spec.member;
@@ -129,13 +130,15 @@ impl Member {
     /// True if one of these could lead (`is_failover_possible`).
     pub(super) fn is_failover_possible(&self, reports: &[Arc<MemberReport>]) -> bool {
         let configuration = &self.spec.configuration;
-        reports.iter().any(|report| {
+        let is_healthy = |report: &&Arc<MemberReport>| {
             report.running
                 && !report.nofailover
                 && !report.watchdog_failed
                 && self.view.optime.0.saturating_sub(report.position.0)
                     <= configuration.maximum_lag_on_failover
-        })
+        };
+        let needed = if self.quorum_commit() { usize::from(self.view.sync.quorum) } else { 0 };
+        reports.iter().filter(is_healthy).count() > needed
     }
 
     /// The candidates of a switchover, or of a failover from a dead server, answered.

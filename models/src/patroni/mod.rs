@@ -29,7 +29,9 @@
 //! | the leader race | `race.rs` | 2.5 |
 //! | promotion | `promotion.rs` | 2.6 c to j |
 //! | DCS errors, demotions, switchover | `demotion.rs` | 2.7 |
+//! | failsafe mode | `failsafe.rs` | 2.7 |
 //! | synchronous standbys | `synchronous.rs` | 2.8 |
+//! | quorum commit | `quorum.rs`, `quorum_commit.rs` | 2.8, 2.5 (12) |
 //! | starting a dead server | `recovery.rs` | 2.9 |
 //! | divergence, `pg_rewind`, rebuild | `rejoin.rs` | 2.10 |
 //! | lock and lease | `lock.rs` | 3.3 |
@@ -37,6 +39,7 @@
 //! | the copy of the keys | `dcs/cache.rs` | 3.5 |
 //! | REST API and polls | `rest.rs` | 2.5, 2.6 |
 //! | watchdog | `watchdog.rs` | 1.2 |
+//! | what changed between releases | `version.rs` | 7 |
 //!
 //! # Sources
 //!
@@ -68,7 +71,6 @@
 //!
 //! # Left out
 //!
-//! Quorum commit (`synchronous_mode: quorum`), failsafe mode (its place is the head of `on_dcs_error` in `cycle.rs`),
 //! Kubernetes as the DCS, standby clusters, pause (maintenance mode), cascading replication, `pre_promote`,
 //! `failover_priority`, `primary_race_backoff`, manual failover to a named candidate.
 
@@ -77,6 +79,7 @@ mod config;
 mod cycle;
 mod dcs;
 mod demotion;
+mod failsafe;
 mod healthy;
 mod inputs;
 pub mod invariants;
@@ -85,6 +88,8 @@ mod lock;
 mod member;
 mod packet;
 mod promotion;
+mod quorum;
+mod quorum_commit;
 mod race;
 mod recovery;
 mod rejoin;
@@ -93,12 +98,16 @@ mod schedule;
 mod synchronous;
 mod system;
 mod task;
+mod version;
 mod watchdog;
 
 pub use cluster::{ClusterProcess, ClusterSpec, ClusterTimer, Load, PatroniCluster, Placement, Plan, Route};
-pub use config::{Adjustment, Configuration, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode};
+pub use config::{
+    Adjustment, Configuration, FailoverPriority, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,
+};
 pub use inputs::{Inputs, LinkInputs};
 pub use member::Peer;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use rest::RoundPurpose;
 pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};
+pub use version::Version;

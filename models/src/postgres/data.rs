@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
 use sim_core::{Damage, ProcessId, Storage};
 
 /// A position in the write-ahead log, in bytes.
@@ -28,7 +29,7 @@ impl Default for Timeline {
 }
 
 /// A member of the cluster, by its number. Its name is in the specification of the processes.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct MemberId(pub u8);
 
 /// Where each timeline ended and the next began, oldest first; the current timeline is not in the list.

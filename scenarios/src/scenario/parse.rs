@@ -8,8 +8,8 @@ use sim_core::{Composition, SimDuration, SwarmConfig};
 use toml::Spanned;
 
 use super::check::Checker;
-use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTrigger, RawWorkload};
-use super::{Cluster, FaultPlan, PlannedFault, PlannedTrigger, Scenario, Swarm, Workload};
+use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTags, RawTrigger, RawWorkload};
+use super::{Cluster, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, Scenario, Swarm, Workload};
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
 use crate::import::value::{Reading, Toml};
 use crate::import::{Settings, read_patroni_yml, read_round_trips, settings_from_table};
@@ -75,8 +75,10 @@ fn cluster(
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
         None => Settings::default(),
     };
+    let members = inner_or(raw.members, 3);
+    let member_tags = member_tags(raw.member_tags, members, source)?;
     Ok(Cluster {
-        members: inner_or(raw.members, 3),
+        members,
         etcd: raw.etcd.map(Spanned::into_inner),
         etcd_hosts: raw.etcd_hosts.unwrap_or_default(),
         topology: raw.topology.unwrap_or_default(),
@@ -84,7 +86,29 @@ fn cluster(
         links,
         file,
         settings,
+        member_tags,
     })
+}
+
+fn member_tags(
+    raw: BTreeMap<Spanned<String>, RawTags>,
+    members: u8,
+    source: &Arc<Source>,
+) -> Result<BTreeMap<u8, MemberTags>, UserError> {
+    let mut tags = BTreeMap::new();
+    for (name, raw) in raw {
+        let number = name.get_ref().strip_prefix("patroni-").and_then(|number| number.parse::<u8>().ok());
+        let Some(number) = number.filter(|number| (1..=members).contains(number)) else {
+            return Err(UserError::at(
+                Spot::new(source, name.span()),
+                format!("`{}` is not a member of the cluster", name.get_ref()),
+                format!("expected patroni-1 to patroni-{members}"),
+            ));
+        };
+        let RawTags { nofailover, nosync, noloadbalance, failover_priority } = raw;
+        tags.insert(number - 1, MemberTags { nofailover, nosync, noloadbalance, failover_priority });
+    }
+    Ok(tags)
 }
 
 /// Another file that the scenario names.

@@ -1,6 +1,8 @@
 //! The shape of a scenario file, as serde sees it. Every key is optional here if it has a default; what the values
 //! must be is checked in `check`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration};
 use toml::Spanned;
@@ -50,6 +52,17 @@ pub(super) struct RawCluster {
     pub(super) round_trips: RawRoundTrips,
     pub(super) patroni_yml: Option<Spanned<String>>,
     pub(super) patroni: Option<Spanned<Reading<Toml>>>,
+    #[serde(default)]
+    pub(super) member_tags: BTreeMap<Spanned<String>, RawTags>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTags {
+    pub(super) nofailover: Option<bool>,
+    pub(super) nosync: Option<bool>,
+    pub(super) noloadbalance: Option<bool>,
+    pub(super) failover_priority: Option<i32>,
 }
 
 #[derive(Default, Deserialize)]
