@@ -147,6 +147,8 @@ pub struct Tags {
     pub nosync: bool,
     /// `/replica` answers 503: readers are not sent here.
     pub noloadbalance: bool,
+    /// `replicatefrom`: streams from this member instead of the leader, while it has a key.
+    pub replicatefrom: Option<MemberId>,
     /// `failover_priority`: among members with equal positions the highest goes first.
     pub failover_priority: FailoverPriority,
 }

@@ -71,8 +71,8 @@
 //!
 //! # Left out
 //!
-//! Kubernetes as the DCS, standby clusters, pause (maintenance mode), cascading replication, `pre_promote`,
-//! `failover_priority`, `primary_race_backoff`, manual failover to a named candidate.
+//! Kubernetes as the DCS, standby clusters, pause (maintenance mode), `pre_promote`, `primary_race_backoff`, manual failover
+//! to a named candidate, the release of a synchronous standby before its server is restarted.
 
 mod cluster;
 mod config;
@@ -101,7 +101,9 @@ mod task;
 mod version;
 mod watchdog;
 
-pub use cluster::{ClusterProcess, ClusterSpec, ClusterTimer, Load, PatroniCluster, Placement, Plan, Route};
+pub use cluster::{
+    ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster, Placement, Plan, Route,
+};
 pub use config::{
     Adjustment, Configuration, FailoverPriority, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,
 };

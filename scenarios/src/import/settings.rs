@@ -384,6 +384,8 @@ impl Reader<'_> {
             nosync: self.truth("tags.nosync", false),
             noloadbalance: self.truth("tags.noloadbalance", false),
             failover_priority: FailoverPriority(i32::try_from(priority).unwrap_or(i32::MAX)),
+            // A name of another member: only the scenario knows which member the file is for.
+            replicatefrom: None,
         };
         let key = if self.settings.contains_key("tags.nofailover") {
             "tags.nofailover"

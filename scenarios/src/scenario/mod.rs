@@ -20,7 +20,7 @@
 //! | `cluster.round_trips` | recorded round trips: `same_zone`, `same_region`, `between_regions`, each a file | presets |
 //! | `cluster.patroni_yml` | a real `patroni.yml`, relative to the scenario file | none |
 //! | `cluster.patroni` | settings of Patroni by their real names, over those of the file; `version` for an older release | none |
-//! | `cluster.member_tags` | tags of single members, as in `patroni-2 = { nofailover = true }`: `nofailover`, `nosync`, `noloadbalance`, `failover_priority` | none |
+//! | `cluster.member_tags` | tags of single members, as in `patroni-2 = { nofailover = true }`: `nofailover`, `nosync`, `noloadbalance`, `failover_priority`, `replicatefrom` | none |
 //! | `workload.writers` | clients that write | 2 |
 //! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
 //! | `workload.readers` | clients that read everything back now and then | 0 |
@@ -28,6 +28,7 @@
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
 //! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `multi-host` | `haproxy` |
 //! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"` |
+//! | `workload.on_timeout` | what a client behind a proxy does then: `drop` the connection, `cancel` the statement, `cancel-and-ignore-warnings` | `drop` |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
@@ -43,6 +44,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use models::patroni::{FailoverPriority, LinkInputs, Tags};
+use models::postgres::MemberId;
 use serde::{Deserialize, Serialize};
 use sim_core::{
     Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger,
@@ -160,6 +162,8 @@ pub struct MemberTags {
     pub noloadbalance: Option<bool>,
     /// `failover_priority`; 0 and less mean `nofailover`.
     pub failover_priority: Option<i32>,
+    /// `replicatefrom`, as a position.
+    pub replicatefrom: Option<u8>,
 }
 
 impl MemberTags {
@@ -171,6 +175,7 @@ impl MemberTags {
             nosync: self.nosync.unwrap_or(below.nosync),
             noloadbalance: self.noloadbalance.unwrap_or(below.noloadbalance),
             failover_priority: self.failover_priority.map_or(below.failover_priority, FailoverPriority),
+            replicatefrom: self.replicatefrom.map(MemberId).or(below.replicatefrom),
         }
     }
 }
@@ -231,6 +236,21 @@ pub struct Workload {
     pub routing: Routing,
     /// How long they wait for an answer.
     pub statement_timeout: SimDuration,
+    /// What they do then.
+    pub on_timeout: OnTimeout,
+}
+
+/// What clients do when a statement takes too long.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnTimeout {
+    /// They drop the connection (a socket time-out).
+    #[default]
+    Drop,
+    /// They cancel the statement, and heed the warning that a commit is not replicated.
+    Cancel,
+    /// They cancel the statement, and their driver drops warnings.
+    CancelAndIgnoreWarnings,
 }
 
 /// Where the faults of a seed come from.

@@ -95,18 +95,22 @@ fn member_tags(
     members: u8,
     source: &Arc<Source>,
 ) -> Result<BTreeMap<u8, MemberTags>, UserError> {
-    let mut tags = BTreeMap::new();
-    for (name, raw) in raw {
+    let position = |name: &Spanned<String>| {
         let number = name.get_ref().strip_prefix("patroni-").and_then(|number| number.parse::<u8>().ok());
-        let Some(number) = number.filter(|number| (1..=members).contains(number)) else {
-            return Err(UserError::at(
+        number.filter(|number| (1..=members).contains(number)).map(|number| number - 1).ok_or_else(|| {
+            UserError::at(
                 Spot::new(source, name.span()),
                 format!("`{}` is not a member of the cluster", name.get_ref()),
                 format!("expected patroni-1 to patroni-{members}"),
-            ));
-        };
-        let RawTags { nofailover, nosync, noloadbalance, failover_priority } = raw;
-        tags.insert(number - 1, MemberTags { nofailover, nosync, noloadbalance, failover_priority });
+            )
+        })
+    };
+    let mut tags = BTreeMap::new();
+    for (name, raw) in raw {
+        let RawTags { nofailover, nosync, noloadbalance, failover_priority, replicatefrom } = raw;
+        let replicatefrom = replicatefrom.as_ref().map(position).transpose()?;
+        let own = MemberTags { nofailover, nosync, noloadbalance, failover_priority, replicatefrom };
+        tags.insert(position(&name)?, own);
     }
     Ok(tags)
 }
@@ -138,6 +142,7 @@ fn workload(raw: RawWorkload) -> Workload {
         local_writers: inner_or(raw.local_writers, false),
         routing: raw.routing.unwrap_or_default(),
         statement_timeout: inner_or(raw.statement_timeout, SimDuration::from_secs(5)),
+        on_timeout: raw.on_timeout.unwrap_or_default(),
     }
 }
 

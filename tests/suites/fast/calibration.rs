@@ -74,6 +74,7 @@ impl Point {
                 read_interval: SimDuration::from_secs(1),
                 route: Route::MultiHost,
                 statement_timeout: SimDuration::from_secs(3),
+                on_timeout: models::patroni::ImpatientClient::Drop,
                 local_writers: false,
                 stop_at: None,
             },

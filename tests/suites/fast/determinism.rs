@@ -163,6 +163,7 @@ fn a_forked_world_ends_as_the_original() {
             read_interval: SimDuration::from_secs(1),
             route: Route::HaProxy,
             statement_timeout: SimDuration::from_secs(5),
+            on_timeout: models::patroni::ImpatientClient::Drop,
             local_writers: false,
             stop_at: None,
         },

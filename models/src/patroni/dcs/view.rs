@@ -158,7 +158,7 @@ impl SyncKey {
 const QUORUM: &str = "quorum=";
 
 /// The quorum of a sync key as it is stored.
-pub(crate) fn quorum_of(value: &str) -> u8 {
+fn quorum_of(value: &str) -> u8 {
     let field = value.rsplit(' ').next().and_then(|field| field.strip_prefix(QUORUM));
     field.and_then(|quorum| quorum.parse().ok()).unwrap_or(0)
 }

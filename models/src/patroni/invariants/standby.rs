@@ -1,15 +1,12 @@
-//! Whoever may lead by `/sync` has everything that was acknowledged, or must ask somebody who has (fidelity specification,
-//! invariant I3).
+//! Whoever may lead by `/sync` has everything that was acknowledged (fidelity specification, invariant I3).
 //!
 //! Checked from both sides: whenever a primary acknowledges more, all members that `/sync` names (but itself) must hold it
-//! durably; and whenever `/sync` names a member anew, it must hold what the leader that writes it has acknowledged. With
-//! quorum commit a candidate sees `quorum` others of `/sync`, so that as many may lack it, and no more.
+//! durably; and whenever `/sync` names a member anew, it must hold what the leader that writes it has acknowledged.
 //! "Acknowledged" means to a session that waits for its flush, and without the warning of a cancelled wait.
 
 use sim_core::{SimTime, Violation};
 
 use crate::etcd::Event;
-use crate::patroni::dcs::quorum_of;
 use crate::postgres::{Lsn, MemberId, Server};
 
 /// How far everybody is.
@@ -21,18 +18,11 @@ pub(super) struct Standbys {
     acknowledged: Vec<Lsn>,
     /// Whom `/sync` names; the leader first.
     named: Vec<MemberId>,
-    /// How many others of them a candidate must ask.
-    quorum: usize,
 }
 
 impl Standbys {
     pub(super) fn new(members: usize) -> Self {
-        Self {
-            flushed: vec![Lsn(0); members],
-            acknowledged: vec![Lsn(0); members],
-            named: Vec::new(),
-            quorum: 0,
-        }
+        Self { flushed: vec![Lsn(0); members], acknowledged: vec![Lsn(0); members], named: Vec::new() }
     }
 
     /// A server did something.
@@ -47,7 +37,8 @@ impl Standbys {
             return None;
         }
         self.acknowledged[own] = acknowledged;
-        self.compare(at, member)
+        let others = self.named.iter().copied().filter(|other| *other != member);
+        others.into_iter().find_map(|other| self.compare(at, member, other))
     }
 
     /// `/sync` was written.
@@ -61,23 +52,18 @@ impl Standbys {
             Some(MemberId(position as u8))
         };
         self.named = entry.value.split(' ').filter_map(member).collect();
-        self.quorum = usize::from(quorum_of(&entry.value));
         let leader = *self.named.first()?;
-        self.compare(at, leader)
+        self.named[1..].iter().find_map(|other| self.compare(at, leader, *other))
     }
 
-    fn compare(&self, at: SimTime, primary: MemberId) -> Option<Violation> {
+    fn compare(&self, at: SimTime, primary: MemberId, standby: MemberId) -> Option<Violation> {
         let acknowledged = self.acknowledged[usize::from(primary.0)];
-        let flushed = |member: MemberId| self.flushed[usize::from(member.0)];
-        let lacks = |member: &&MemberId| **member != primary && flushed(**member) < acknowledged;
-        // One after another, without a list: this is asked for every acknowledgement.
-        let standby = *self.named.iter().filter(lacks).nth(self.quorum)?;
-        let held = flushed(standby);
-        Some(Violation {
+        let flushed = self.flushed[usize::from(standby.0)];
+        (flushed < acknowledged).then(|| Violation {
             at,
             name: "standby-lacks-acknowledged",
             detail: format!(
-                "/sync lets member {} lead, which holds {held}; member {} has acknowledged {acknowledged}",
+                "/sync lets member {} lead, which holds {flushed}; member {} has acknowledged {acknowledged}",
                 standby.0 + 1,
                 primary.0 + 1
             ),
