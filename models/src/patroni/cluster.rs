@@ -242,7 +242,9 @@ impl PatroniCluster {
             sync_holds: self.mode == SynchronousMode::On
                 && sound_disks
                 && self.version.has(Change::WaitUntilCaughtUp),
-            timelines_hold: self.mode == SynchronousMode::On && sound_disks,
+            timelines_hold: self.mode == SynchronousMode::On
+                && sound_disks
+                && self.version.has(Change::CompareTimelineBeforeLock),
             lock_holds: self.version.has(Change::PutLeaderOnConditions),
             quiet_from,
         }

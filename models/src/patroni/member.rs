@@ -249,7 +249,8 @@ impl Member {
         let of_watch = self.cache.owns(connection);
         match packet {
             etcd::Packet::Response { id, response } if of_watch => {
-                let term = self.client.raft_term;
+                let rejects = self.spec.has(Change::RejectOlderRaftTerms);
+                let term = if rejects { self.client.raft_term } else { 0 };
                 if let Some(changes) = self.cache.on_response(context, id, &response, term) {
                     self.on_changes(context, changes);
                 } else {

@@ -24,8 +24,8 @@ pub struct Version {
 impl Version {
     /// The release that the model follows.
     pub const MODELLED: Self = Self::new(4, 1, 5);
-    /// The oldest release that can be told apart from the next: 1.6.0, before the change to retries.
-    pub const OLDEST: Self = Self::new(1, 6, 0);
+    /// The oldest release that can be chosen: 2.0.0, the first that speaks with etcd as the model does (API version 3).
+    pub const OLDEST: Self = Self::new(2, 0, 0);
 
     /// A release.
     pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
@@ -78,9 +78,6 @@ impl FromStr for Version {
 /// A change between releases.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
-    /// A retried call to etcd goes on until its budget ends. Before, one round over all endpoints was all, which takes
-    /// milliseconds when they refuse connections (#1195, #1245; Z35).
-    RetryUntilBudgetEnds,
     /// The watch starts anew when no endpoint answered. Before, one that outlived the outage went on to show the past
     /// (#2180, #2186; Z11).
     RestartWatchAfterOutage,
@@ -109,7 +106,6 @@ impl Change {
     /// The first release that has it.
     const fn since(self) -> Version {
         match self {
-            Self::RetryUntilBudgetEnds => Version::new(1, 6, 1),
             Self::RestartWatchAfterOutage => Version::new(2, 1, 3),
             Self::WaitUntilCaughtUp => Version::new(3, 0, 0),
             Self::PutLeaderOnConditions => Version::new(3, 0, 3),
@@ -142,6 +138,6 @@ mod tests {
         assert!(!Version::new(3, 0, 2).has(Change::PutLeaderOnConditions));
         assert!(Version::new(3, 0, 3).has(Change::PutLeaderOnConditions));
         assert!(Version::MODELLED.has(Change::RetryNotPrimaryLessor));
-        assert!(!Version::OLDEST.has(Change::RetryUntilBudgetEnds));
+        assert!(!Version::OLDEST.has(Change::RestartWatchAfterOutage));
     }
 }

@@ -274,6 +274,24 @@ mod tests {
     }
 
     #[test]
+    fn an_older_release_is_chosen_by_its_number() {
+        let chosen = |flags: &[&str]| {
+            let mut settings = Settings::default();
+            for flag in flags {
+                settings.overlay(&super::super::setting_from_flag(flag)?);
+            }
+            settings.configuration().map(|(configuration, _)| configuration.version.to_string())
+        };
+        assert_eq!(chosen(&["version=3.0.2"]).unwrap(), "3.0.2");
+        assert_eq!(chosen(&[]).unwrap(), "4.1.5");
+        for refused in
+            [&["version=latest"][..], &["version=1.6.5"], &["version=3.3.0", "synchronous_mode=quorum"]]
+        {
+            assert!(chosen(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    #[test]
     fn what_patroni_adjusts_is_said_with_its_place() {
         check_remarks(
             "bootstrap:\n  dcs:\n    ttl: 5\n",

@@ -301,10 +301,8 @@ impl<T: Clone> Client<T> {
                     // Before 4.0.7 an exception that nobody expected, and so a plain no.
                     let is_refusal = !self.version.has(Change::DiscoveryFailureIsError);
                     self.end_call(context, index, None, is_refusal);
-                } else if self.version.has(Change::RetryUntilBudgetEnds) {
-                    self.pause(context, index);
                 } else {
-                    self.exhaust(context, index);
+                    self.pause(context, index);
                 }
             }
             Phase::Sleeping => {}
@@ -320,18 +318,13 @@ impl<T: Clone> Client<T> {
         let left = call.stop.since(context.wall()).saturating_sub(sleep);
         call.timeouts = Timeouts::divide(self.endpoints.len(), left);
         if call.timeouts.endpoints == 0 {
-            self.exhaust(context, index);
+            self.discover_first = true;
+            self.exhausted = true;
+            self.finish(context, index, None);
         } else {
             call.phase = Phase::Sleeping;
             context.set_timer(Timer::Call(call.id), sleep);
         }
-    }
-
-    /// No endpoint answers: gives the call up.
-    fn exhaust(&mut self, context: &mut impl Context<Member>, index: usize) {
-        self.discover_first = true;
-        self.exhausted = true;
-        self.finish(context, index, None);
     }
 
     /// An answer arrived on a connection of the pool.

@@ -5,9 +5,13 @@
 //! |---|---|---|
 //! | those of Raft | [`crate::raft::invariants`] | always |
 //! | `lock-overwritten` | `lock` | from Patroni 3.0.3 on: before, it is a published failure (Z8) |
-//! | `standby-lacks-acknowledged` | `standby` | with `synchronous_mode`, from Patroni 3.0.0 on (Z25) |
-//! | `timeline-chosen-twice` | `timeline` | with `synchronous_mode: on`: without, it is a published failure (Z5) |
+//! | `standby-lacks-acknowledged` | `standby` | with `synchronous_mode: on`, from Patroni 3.0.0 on (Z25); see below for quorum commit |
+//! | `timeline-chosen-twice` | `timeline` | with `synchronous_mode: on`: without, it is a published failure (Z5); from Patroni 3.1.0 on (Z7, Z11) |
 //! | `two-primaries-in-quiet` | `quiet` | when nothing has gone wrong for long enough |
+//!
+//! With quorum commit `/sync` may let a member lead alone that lacks what was acknowledged: when the standby that had it is
+//! taken out, those that are left were confirmed when they were added, and nobody asks again whether they have caught up.
+//! Clients lose something only if the primary dies before they do.
 //!
 //! They see more than any member does: how far a standby's WAL is durable, say, and not what it reports. So they find
 //! the instant at which a rule is broken, where the clients' history shows its consequence, and that only if the next
@@ -37,9 +41,9 @@ pub(super) struct Watched {
     pub(super) etcd: Arc<[ProcessId]>,
     pub(super) members: Arc<[Peer]>,
     pub(super) scope: String,
-    /// `/sync` is right: with `synchronous_mode` on disks that keep what they were told to, from Patroni 3.0.0 on (#2524).
+    /// `/sync` is right: with `synchronous_mode: on` on disks that keep what they were told to, from Patroni 3.0.0 on (#2524).
     pub(super) sync_holds: bool,
-    /// No timeline is chosen twice: with `synchronous_mode: on`. With quorum commit a leader that nobody follows yet is in
+    /// No timeline is chosen twice: with `synchronous_mode: on`, from Patroni 3.1.0 on (#2787). With quorum commit a leader that nobody follows yet is in
     /// `/sync` only after its promotion.
     pub(super) timelines_hold: bool,
     /// The lock is never overwritten: from Patroni 3.0.3 on (#2689).
