@@ -242,6 +242,26 @@ fn a_switchover_hands_over_without_losing_anything() {
 }
 
 #[test]
+fn a_switchover_to_a_chosen_member_ends_there() {
+    for seed in 1..=4 {
+        for mode in [SynchronousMode::Off, SynchronousMode::Quorum] {
+            let (mut world, _) =
+                cluster(Configuration { synchronous_mode: mode, ..Configuration::default() }, seed);
+            run(&mut world, secs(50));
+            let chosen = players(&world, "patroni-replica").into_iter().max().expect("there are two");
+            let command = format!("switchover {}", world.name(chosen));
+            let fault = Fault::Command { target: role("patroni-leader"), command };
+            world.schedule(&fault_at(secs(60), fault, None)).expect("the target exists");
+            run(&mut world, secs(110));
+            assert_eq!(players(&world, "patroni-leader"), [chosen], "{}", story(&world));
+            let (elected, ..) = marks(&world, MarkKind::Elected, secs(60))[0];
+            assert_within(elected, 1_000, 4_000, &world);
+            assert_eq!(players(&world, "standby").len(), 2, "{}", story(&world));
+        }
+    }
+}
+
+#[test]
 fn a_server_without_its_patroni_stays_a_primary_until_patroni_is_back() {
     let at = secs(62);
     let fault = Fault::Kill { target: role("patroni-leader") };

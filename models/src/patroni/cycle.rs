@@ -203,6 +203,7 @@ impl Member {
             RoundPurpose::Race => self.on_race_polled(context, reports),
             RoundPurpose::Candidates => self.on_candidates(context, reports),
             RoundPurpose::Leader => self.on_leader_polled(context, reports),
+            RoundPurpose::Chosen => self.on_chosen_polled(context, reports),
             RoundPurpose::Receivers | RoundPurpose::Failsafe => {}
         }
     }

@@ -66,9 +66,10 @@ impl Member {
             return self.promote(context);
         }
         self.start_failed = false;
-        if std::mem::take(&mut self.switchover_requested) {
+        let is_chosen = self.view.failover.is_some_and(|key| key.leader == self.spec.member);
+        if std::mem::take(&mut self.switchover_requested) || is_chosen {
             self.cycle = Cycle::Polling(RoundPurpose::Candidates);
-            let candidates = self.candidates();
+            let candidates = self.chosen_candidate().unwrap_or_else(|| self.candidates());
             return self.poll(context, RoundPurpose::Candidates, candidates);
         }
         let name = self.name().to_owned();
@@ -137,7 +138,12 @@ impl Member {
                 && self.view.optime.0.saturating_sub(report.position.0)
                     <= configuration.maximum_lag_on_failover
         };
-        let needed = if self.quorum_commit() { usize::from(self.view.sync.quorum) } else { 0 };
+        // A chosen candidate needs no votes.
+        let needed = if self.quorum_commit() && self.view.failover.is_none() {
+            usize::from(self.view.sync.quorum)
+        } else {
+            0
+        };
         reports.iter().filter(is_healthy).count() > needed
     }
 
@@ -155,6 +161,7 @@ impl Member {
             self.demote(context, DemoteMode::Graceful);
         } else {
             context.note(|| "manual failover: no healthy members found, failover is not possible".to_owned());
+            self.remove_failover_key(context);
             self.manage_synchronous(context);
         }
     }

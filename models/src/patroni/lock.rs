@@ -37,6 +37,8 @@ pub(crate) enum Purpose {
     Plain,
     /// A demotion gives the lock back.
     Release,
+    /// The key of a switchover to a chosen member.
+    Failover,
 }
 
 /// What a cycle wants of its lease.
@@ -149,6 +151,7 @@ impl Member {
         }
         match finished.purpose {
             Purpose::Plain => {}
+            Purpose::Failover => self.wake(context),
             Purpose::Release => self.on_released(context),
             Purpose::Sync => self.on_sync_written(context, finished.response.as_deref()),
             Purpose::Lock => {

@@ -394,6 +394,9 @@ impl Process for Member {
     }
 
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
+        if let Some(name) = command.strip_prefix("switchover ") {
+            return self.on_switchover_to(context, name);
+        }
         if command != "switchover" {
             return false;
         }

@@ -30,6 +30,7 @@
 //! | promotion | `promotion.rs` | 2.6 c to j |
 //! | DCS errors, demotions, switchover | `demotion.rs` | 2.7 |
 //! | failsafe mode | `failsafe.rs` | 2.7 |
+//! | switchover to a chosen member | `switchover.rs` | 2.5 (5) |
 //! | synchronous standbys | `synchronous.rs` | 2.8 |
 //! | quorum commit | `quorum.rs`, `quorum_commit.rs` | 2.8, 2.5 (12) |
 //! | starting a dead server | `recovery.rs` | 2.9 |
@@ -53,8 +54,8 @@
 //! a member created the leader key; the value is the revision of etcd. `Writable` and `ReadOnly` come from the server.
 //!
 //! Members play `patroni`, `patroni-leader` (holds the lock by its own view: after a partition there may be two),
-//! `patroni-replica`, and `sync-standby` (named in `/sync` by its own view). They understand one command, `switchover`, sent
-//! to the leader; the new leader is whoever wins the race.
+//! `patroni-replica`, and `sync-standby` (named in `/sync` by its own view). They understand the command `switchover`, sent
+//! to the leader: the new leader is whoever wins the race, or with `switchover patroni-2` that member.
 //!
 //! # Simplified, and what that changes
 //!
@@ -67,12 +68,12 @@
 //! - `/primary` and `/replica` are answered without asking the server (`rest.rs`).
 //! - Replication slots are kept for all members for ever: runs are shorter than `member_slots_ttl` (30 min).
 //! - A new cluster starts from prepared data directories as standbys of nobody; its first leader is promoted to timeline 2.
-//! - A switchover names no candidate. `pg_rewind` and rebuilds: see `rejoin.rs`.
+//! - `pg_rewind` and rebuilds: see `rejoin.rs`.
 //!
 //! # Left out
 //!
 //! Kubernetes as the DCS, standby clusters, pause (maintenance mode), `pre_promote`, `primary_race_backoff`, manual failover
-//! to a named candidate, the release of a synchronous standby before its server is restarted.
+//! without a leader, the release of a synchronous standby before its server is restarted.
 
 mod cluster;
 mod config;
@@ -95,6 +96,7 @@ mod recovery;
 mod rejoin;
 mod rest;
 mod schedule;
+mod switchover;
 mod synchronous;
 mod system;
 mod task;

@@ -113,6 +113,9 @@ impl Member {
         if self.is_primary(context) {
             return self.race_as_primary(context);
         }
+        if self.races_by_failover_key(context) {
+            return;
+        }
         if let Some(reason) = self.disqualification() {
             context.note(|| format!("following a different leader because {reason}"));
             return self.stand_back(context);
@@ -173,7 +176,7 @@ impl Member {
     }
 
     /// All members known from the view with the last leader and from this one: also the dead leader.
-    fn race_members(&self) -> Vec<MemberId> {
+    pub(super) fn race_members(&self) -> Vec<MemberId> {
         let known = |member: &MemberId| {
             self.view.member(*member).is_some()
                 || self.old_view.member(*member).is_some()
@@ -191,11 +194,7 @@ impl Member {
                 context.set_timer(Timer::Claim, SimDuration::ZERO);
                 self.cycle = Cycle::Claiming;
             }
-            Verdict::Healthiest => {
-                self.cycle = Cycle::Claiming;
-                let delay = self.spec.inputs.lock_request.draw(context.random());
-                context.set_timer(Timer::Claim, delay);
-            }
+            Verdict::Healthiest => self.claim_at_once(context),
             Verdict::Preferred(member) => {
                 let name = self.spec.name(member).to_owned();
                 context.note(|| format!("{name} has equally tolerable WAL position and a higher priority"));
@@ -242,6 +241,13 @@ impl Member {
         }
     }
 
+    /// Nobody is in the way: asks for the lock, as soon as Python gets to it.
+    pub(super) fn claim_at_once(&mut self, context: &mut impl Context<Self>) {
+        self.cycle = Cycle::Claiming;
+        let delay = self.spec.inputs.lock_request.draw(context.random());
+        context.set_timer(Timer::Claim, delay);
+    }
+
     /// The race is won in the eyes of this member: it asks for the lock.
     pub(super) fn claim_lock(&mut self, context: &mut impl Context<Self>) {
         if self.cycle == Cycle::Claiming {
@@ -250,7 +256,7 @@ impl Member {
     }
 
     /// Not this member: without a leader to follow, the upstream is removed and the walreceiver stops.
-    fn stand_back(&mut self, context: &mut impl Context<Self>) {
+    pub(super) fn stand_back(&mut self, context: &mut impl Context<Self>) {
         if self.set_upstream(context, None) {
             self.check_divergence = true;
         }
@@ -259,6 +265,7 @@ impl Member {
 
     /// The lock is this member's.
     pub(super) fn on_acquired(&mut self, context: &mut impl Context<Self>) {
+        self.remove_failover_key(context);
         self.after_renewal(context);
         self.lead(context);
     }

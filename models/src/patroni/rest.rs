@@ -40,6 +40,8 @@ pub enum RoundPurpose {
     Leader,
     /// A primary without etcd asks whether it may stay one (`POST`, tried twice).
     Failsafe,
+    /// The cycle asks the member that a switchover has chosen.
+    Chosen,
 }
 
 /// Polls of several members at once.

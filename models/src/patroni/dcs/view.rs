@@ -9,6 +9,7 @@ use super::cache::Cache;
 use crate::etcd::{Key, LeaseId, Value};
 use crate::patroni::packet::MemberRole;
 use crate::patroni::quorum::MemberSet;
+use crate::patroni::switchover::FailoverKey;
 use crate::postgres::{Lsn, MemberId, Timeline, TimelineHistory};
 
 /// The keys of one cluster.
@@ -28,6 +29,8 @@ pub(crate) struct Keys {
     pub(crate) initialize: Key,
     /// `failsafe`.
     pub(crate) failsafe: Key,
+    /// `failover`.
+    pub(crate) failover: Key,
     /// `members/<name>`, by member.
     pub(crate) members: Arc<[Key]>,
 }
@@ -44,6 +47,7 @@ impl Keys {
             history: key("history"),
             initialize: key("initialize"),
             failsafe: key("failsafe"),
+            failover: key("failover"),
             members: names.iter().map(|name| key(&format!("members/{name}"))).collect(),
         }
     }
@@ -182,6 +186,8 @@ pub(crate) struct View {
     pub(crate) initialized: bool,
     /// The members that the failsafe key names; none without the key.
     pub(crate) failsafe: Vec<MemberId>,
+    /// A switchover to a chosen member is under way.
+    pub(crate) failover: Option<FailoverKey>,
 }
 
 impl View {
@@ -204,6 +210,12 @@ impl View {
                 view.initialized = true;
             } else if *key == keys.failsafe {
                 view.failsafe = value.split(' ').filter_map(|name| member_named(name, names)).collect();
+            } else if *key == keys.failover {
+                let mut named = value.split(' ').filter_map(|name| member_named(name, names));
+                view.failover = named
+                    .next()
+                    .zip(named.next())
+                    .map(|(leader, candidate)| FailoverKey { leader, candidate });
             } else if let Some(index) = keys.members.iter().position(|member| member == key) {
                 view.members.extend(MemberKey::from_value(MemberId(index as u8), value));
             }
