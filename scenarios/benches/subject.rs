@@ -45,6 +45,7 @@ pub(crate) fn cluster() -> PatroniCluster {
             read_interval: SimDuration::from_secs(1),
             route: Route::HaProxy,
             statement_timeout: SimDuration::from_secs(5),
+            on_timeout: models::patroni::ImpatientClient::Drop,
             local_writers: false,
             stop_at: None,
         },

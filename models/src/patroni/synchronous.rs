@@ -206,9 +206,7 @@ impl Member {
 
     /// New standbys had their time.
     pub(super) fn on_sync_settled(&mut self, context: &mut impl Context<Self>) {
-        if self.cycle == Cycle::Synchronizing(SyncStep::Settling) {
-            self.ask_status(context, Waiter::Sync);
-        } else if self.cycle == Cycle::Synchronizing(SyncStep::Restarting) {
+        if let Cycle::Synchronizing(SyncStep::Settling | SyncStep::Restarting) = self.cycle {
             self.ask_status(context, Waiter::Sync);
         }
     }
