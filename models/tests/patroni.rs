@@ -19,9 +19,7 @@ fn secs(secs: u64) -> SimDuration {
 
 fn cluster(configuration: Configuration, seed: u64) -> (World<Node>, Cluster) {
     let link = LinkQuality::reliable(Distribution::Constant(SimDuration::from_micros(100)));
-    let mut topology = Topology::uniform(&link);
-    let region = topology.add_region("region");
-    let zone = topology.add_zone(region, "zone");
+    let (mut topology, zone) = Topology::single_zone(&link);
     let mut add = |kind: &str| -> Vec<_> {
         (1..=3).map(|number| topology.add_host(zone, &format!("{kind}-host-{number}"))).collect()
     };
@@ -583,9 +581,7 @@ fn a_primary_that_goes_on_writing_without_its_patroni_delays_the_race_by_a_loop(
     let at = secs(62);
     let mut delayed = 0;
     for seed in 1..=10 {
-        let mut topology = Topology::uniform(&link);
-        let region = topology.add_region("region");
-        let zone = topology.add_zone(region, "zone");
+        let (mut topology, zone) = Topology::single_zone(&link);
         let hosts: Vec<_> =
             (1..=4).map(|number| topology.add_host(zone, &format!("host-{number}"))).collect();
         let mut builder: WorldBuilder<Written> = WorldBuilder::new(topology);

@@ -187,3 +187,26 @@ fn a_slow_disk_of_the_etcd_leader_moves_etcd_and_not_the_primary() {
         assert_eq!(lost(&cluster, &mut world), 0);
     }
 }
+
+/// A primary whose disk was replaced has nothing to lead with: it says so, and clones the standby that takes over. A standby
+/// clones the primary.
+#[test]
+fn a_server_with_an_empty_disk_gives_the_lock_back_and_clones_the_leader() {
+    let cluster = PatroniCluster::new(&plan(SynchronousMode::On));
+    for seed in 0..5 {
+        let wipe = (30, Fault::Wipe { target: role("primary"), delay: secs(5) }, None);
+        let mut world = run(&cluster, seed, &[wipe]);
+        assert_eq!(said(&world, "released leader key voluntarily as data dir empty"), 1, "{}", story(&world));
+        assert!(said(&world, "trying to bootstrap from leader") > 0, "{}", story(&world));
+        assert_eq!(said(&world, "cannot start: the data directory is empty"), 0, "{}", story(&world));
+        assert_eq!(players(&world, "primary").len(), 1);
+        assert_eq!(players(&world, "standby").len(), 2, "{}", story(&world));
+        assert_eq!(lost(&cluster, &mut world), 0, "{}", story(&world));
+
+        let wipe = (30, Fault::Wipe { target: role("standby"), delay: secs(5) }, None);
+        let mut world = run(&cluster, seed, &[wipe]);
+        assert_eq!(said(&world, "released leader key voluntarily"), 0, "{}", story(&world));
+        assert_eq!(players(&world, "standby").len(), 2, "{}", story(&world));
+        assert_eq!(lost(&cluster, &mut world), 0, "{}", story(&world));
+    }
+}

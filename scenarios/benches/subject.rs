@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use models::Planted;
-use models::patroni::{ClusterProcess, Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route};
+use models::patroni::{ClusterProcess, Load, PatroniCluster, Placement, Plan};
 use scenarios::case::{Case, UserSettings};
 use scenarios::diagnostic::Source;
 use scenarios::families;
-use scenarios::family::{System, build};
+use scenarios::family::{Forkable, build};
 use scenarios::scenario::Scenario;
 use sim_core::{Seed, SimDuration, SimTime, World};
 
@@ -18,7 +17,7 @@ const HOST_CRASH: &str = include_str!("host-crash.toml");
 const WARM_AFTER: SimDuration = SimDuration::from_secs(30);
 
 /// The scenario of `host-crash.toml`, ready to run.
-pub(crate) fn host_crash() -> (Case, Box<dyn System>) {
+pub(crate) fn host_crash() -> (Case, Box<dyn Forkable>) {
     let files: BTreeMap<String, String> = BTreeMap::new();
     let scenario = Scenario::read(&Source::new("host-crash.toml", HOST_CRASH), &files);
     let scenario = scenario.unwrap_or_else(|error| panic!("{}", error.report(false)));
@@ -31,25 +30,9 @@ pub(crate) fn host_crash() -> (Case, Box<dyn System>) {
 /// The cluster of `host-crash.toml`, without its crash.
 pub(crate) fn cluster() -> PatroniCluster {
     PatroniCluster::new(&Plan {
-        members: 3,
-        etcd_members: 3,
-        etcd_shares_hosts: false,
-        etcd_pre_vote: true,
         placement: Placement::ThreeZones,
-        configuration: Configuration::default(),
-        inputs: Inputs::default(),
-        load: Load {
-            writers: 2,
-            write_interval: SimDuration::from_millis(100),
-            readers: 0,
-            read_interval: SimDuration::from_secs(1),
-            route: Route::HaProxy,
-            statement_timeout: SimDuration::from_secs(5),
-            on_timeout: models::patroni::ImpatientClient::Drop,
-            local_writers: false,
-            stop_at: None,
-        },
-        planted: Planted::Nothing,
+        load: Load { write_interval: SimDuration::from_millis(100), ..Load::default() },
+        ..Plan::default()
     })
 }
 

@@ -9,19 +9,26 @@ use std::sync::Arc;
 use analysis::MeasureOptions;
 use models::Planted;
 use models::etcd::{EtcdCluster, EtcdPlan, EtcdProcess};
-use models::patroni::Inputs;
-use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, Topology, World, ZoneRef};
+use models::patroni::{Inputs, Placement};
+use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FaultError, LogLevel, System, add_faults};
-use crate::scenario::TopologyPreset;
+use crate::family::{Family, FamilyWords, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
 
 /// Clients that contend for the lock: two would do, three make the races more varied.
 const LOCKERS: u16 = 3;
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
 const QUIET_TAIL: SimDuration = SimDuration::from_secs(10);
+
+/// The words of scenario files about etcd.
+pub const WORDS: FamilyWords = FamilyWords {
+    name: "etcd",
+    roles: &["etcd-leader", "etcd-follower", "etcd", "client", "lock-holder"],
+    played: &["etcd-leader", "etcd-follower", "client", "none"],
+    processes: &["etcd", "client"],
+};
 
 /// etcd alone.
 #[derive(Clone, Copy, Debug)]
@@ -29,16 +36,16 @@ pub struct Etcd;
 
 impl Family for Etcd {
     fn name(&self) -> &'static str {
-        "etcd"
+        WORDS.name
     }
 
-    fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError> {
+    fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError> {
         Ok(system(case, Planted::Nothing))
     }
 }
 
 /// The system of a case, with a rule switched off or not: tests do that to show that the judge notices.
-pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
+pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     let scenario = &case.scenario;
     let stop_at = scenario.horizon.saturating_sub(QUIET_TAIL);
     let plan = EtcdPlan {
@@ -53,29 +60,17 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
         planted,
     };
     Box::new(EtcdSystem {
-        cluster: Arc::new(EtcdCluster::new(&plan, topology(scenario.cluster.topology))),
-        budgets: scenario.budgets().to_vec(),
+        cluster: Arc::new(EtcdCluster::new(&plan, Placement::from(scenario.cluster.topology).topology())),
+        budgets: scenario.budgets().into(),
         horizon: SimTime::ZERO + scenario.horizon,
         clients_stop_at: SimTime::ZERO + stop_at,
         event_budget: scenario.event_budget,
     })
 }
 
-fn topology(preset: TopologyPreset) -> (Topology, Vec<ZoneRef>) {
-    fn listed<const N: usize>((topology, zones): (Topology, [ZoneRef; N])) -> (Topology, Vec<ZoneRef>) {
-        (topology, zones.to_vec())
-    }
-    match preset {
-        TopologyPreset::OneZone => listed(Topology::one_zone()),
-        TopologyPreset::ThreeZones => listed(Topology::three_zones()),
-        TopologyPreset::TwoRegions => listed(Topology::two_regions()),
-        TopologyPreset::ThreeRegions => listed(Topology::three_regions()),
-    }
-}
-
 struct EtcdSystem {
     cluster: Arc<EtcdCluster>,
-    budgets: Vec<FaultBudget>,
+    budgets: Arc<[FaultBudget]>,
     horizon: SimTime,
     clients_stop_at: SimTime,
     event_budget: u64,
@@ -102,12 +97,18 @@ impl System for EtcdSystem {
         add_faults(&mut self.cluster.world(Seed(0)), schedule)
     }
 
+    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
+        self.start(seed, schedule, log).finish()
+    }
+}
+
+impl Forkable for EtcdSystem {
     fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
         let cluster = Arc::clone(&self.cluster);
         let surviving = move |world: &World<EtcdProcess>| cluster.surviving(world);
         let mut world = self.cluster.world(seed);
         self.cluster.add_conditions(&mut world);
-        world.limit_faults(self.budgets.clone());
+        world.limit_faults(Arc::clone(&self.budgets));
         Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
     }
 }

@@ -1,6 +1,6 @@
 //! A run that is under way: it can be stopped at any instant, looked at, forked and treated differently.
 //!
-//! [`crate::family::System::run`] is the whole of it in one call. What needs more goes step by step: `hasim explain`
+//! [`System::run`](crate::family::System::run) is the whole of it in one call. What needs more goes step by step: `hasim explain`
 //! forks a failing run at many instants and gives each fork another future, a comparison of two runs steps both to the
 //! first event that differs, an enumeration of crash points forks at each event.
 //!
@@ -8,7 +8,7 @@
 
 use analysis::SurvivingValues;
 use sim_core::{
-    DeliveredFault, Digest, EndReason, Mark, NextEvent, Process, Schedule, Seed, SimTime, World,
+    DeliveredFault, Digest, EndReason, Mark, NextEvent, Process, ProcessId, Schedule, Seed, SimTime, World,
     advance_guarded, is_livelock,
 };
 
@@ -37,6 +37,9 @@ pub trait Execution: Send {
     /// What became of the faults that have fired, in the order in which they fired.
     fn delivered_faults(&self) -> &[DeliveredFault];
 
+    /// Where a process lives.
+    fn residence(&self, process: ProcessId) -> Residence;
+
     /// Processes every event up to and including this instant, or the horizon if that is earlier. Says why the run
     /// ended, if it did; an ended run does not go on. Panics of models end the run, not the caller.
     fn advance(&mut self, until: SimTime) -> Option<EndReason>;
@@ -64,6 +67,15 @@ pub trait Execution: Send {
 
     /// Goes on to the end, and says what the run leaves.
     fn finish(self: Box<Self>) -> RunResult;
+}
+
+/// Where a process lives, and who starts it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Residence {
+    /// The name of its host.
+    pub host: String,
+    /// True if it is started with the host: by its service manager, and not by another process.
+    pub starts_with_host: bool,
 }
 
 /// The execution of a world. `S` reads from the final world what outlived the run.
@@ -153,6 +165,13 @@ where
         self.world.delivered_faults()
     }
 
+    fn residence(&self, process: ProcessId) -> Residence {
+        Residence {
+            host: self.world.topology().host_name(self.world.host_of(process)).to_owned(),
+            starts_with_host: self.world.starts_with_host(process),
+        }
+    }
+
     fn advance(&mut self, until: SimTime) -> Option<EndReason> {
         self.go(until, u64::MAX)
     }
@@ -215,10 +234,10 @@ mod tests {
 
     use super::*;
     use crate::case::Case;
-    use crate::family::{System, build};
+    use crate::family::{Forkable, build};
     use crate::testing::{Small, case, scenario_text};
 
-    fn subject() -> (Case, Box<dyn System>, Schedule) {
+    fn subject() -> (Case, Box<dyn Forkable>, Schedule) {
         let case = case(&scenario_text("async"));
         let system = build(&[&Small], &case).unwrap();
         let schedule = case.scenario.schedule(Seed(4));

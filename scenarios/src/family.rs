@@ -1,6 +1,6 @@
 //! The border between campaigns and models: a family builds a system from a case, and a system runs seeds.
 //!
-//! Campaigns, replays and the command know only these two traits. There is one dynamic call for each run, or for
+//! Campaigns, replays and the command know only these traits. There is one dynamic call for each run, or for
 //! each [`Execution`] step; inside everything is dispatched statically.
 
 use analysis::{MeasureOptions, SurvivingValues};
@@ -19,7 +19,20 @@ pub trait Family: Sync {
     ///
     /// # Errors
     /// What these models cannot build, with its place in the scenario file.
-    fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError>;
+    fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError>;
+}
+
+/// What scenario files may call things in the clusters of a family. A file is checked before any of its cluster is built.
+#[derive(Clone, Copy, Debug)]
+pub struct FamilyWords {
+    /// The family.
+    pub name: &'static str,
+    /// The roles that a fault may aim at ([`sim_core::Process::plays`]).
+    pub roles: &'static [&'static str],
+    /// What a process can be found to play when a fault hits it ([`sim_core::Process::role`]), and `none`.
+    pub played: &'static [&'static str],
+    /// What the processes are called, without their numbers.
+    pub processes: &'static [&'static str],
 }
 
 /// A system under test: everything of a case but the seed and the schedule.
@@ -36,21 +49,23 @@ pub trait System: Send + Sync {
     /// The first fault whose target does not exist.
     fn check(&self, schedule: &Schedule) -> Result<(), FaultError>;
 
-    /// Begins the run of one seed under a schedule, and stops before its first event.
-    ///
-    /// # Panics
-    /// If [`Self::check`] refuses the schedule, or if the host of processes cannot stop a run half way, and has a
-    /// [`Self::run`] of its own.
-    fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution>;
-
     /// Runs one seed under a schedule: a pure function of both. Panics of models end the run, not the caller
     /// (see [`sim_core::run_guarded`]).
     ///
     /// # Panics
     /// If [`Self::check`] refuses the schedule.
-    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
-        self.start(seed, schedule, log).finish()
-    }
+    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult;
+}
+
+/// A system whose runs can be stopped at any instant, looked at and forked. Not every host of processes has such runs:
+/// campaigns and judges do with [`System`], while shrinking, explaining and stepping ask for this.
+pub trait Forkable: System {
+    /// Begins the run of one seed under a schedule, and stops before its first event. To its end, it is the run of
+    /// [`System::run`].
+    ///
+    /// # Panics
+    /// If [`System::check`] refuses the schedule.
+    fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution>;
 }
 
 /// How much a run writes down for a person to read. The log changes nothing in the run.
@@ -103,7 +118,7 @@ pub fn add_faults<P: Process>(world: &mut World<P>, schedule: &Schedule) -> Resu
 ///
 /// # Errors
 /// A family that this build does not have, what its models cannot build, or a fault on something that does not exist.
-pub fn build(families: &[&dyn Family], case: &Case) -> Result<Box<dyn System>, UserError> {
+pub fn build(families: &[&dyn Family], case: &Case) -> Result<Box<dyn Forkable>, UserError> {
     let wanted = case.scenario.family();
     let family = families.iter().find(|family| family.name() == wanted).ok_or_else(|| {
         UserError::new(format!(

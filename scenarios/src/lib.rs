@@ -11,6 +11,7 @@ pub mod campaign;
 pub mod case;
 pub mod catalogue;
 pub mod cli;
+pub mod crash_points;
 pub mod diagnostic;
 pub mod etcd;
 pub mod execution;

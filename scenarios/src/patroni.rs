@@ -13,11 +13,46 @@ use analysis::MeasureOptions;
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FaultError, LogLevel, System, add_faults};
+use crate::family::{Family, FamilyWords, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
 use crate::scenario::{EtcdHosts, FaultPlan, OnTimeout, Routing, TopologyPreset};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
 const QUIET_TAIL: SimDuration = SimDuration::from_secs(5);
+
+/// The words of scenario files about Patroni.
+pub const WORDS: FamilyWords = FamilyWords {
+    name: "patroni",
+    roles: &[
+        "primary",
+        "standby",
+        "postgres",
+        "patroni-leader",
+        "patroni-replica",
+        "patroni",
+        "sync-standby",
+        "etcd-leader",
+        "etcd-follower",
+        "etcd",
+        "client",
+        "haproxy",
+        "pgbouncer",
+    ],
+    played: &[
+        "primary",
+        "standby",
+        "postgres",
+        "patroni-leader",
+        "patroni-replica",
+        "patroni",
+        "etcd-leader",
+        "etcd-follower",
+        "client",
+        "haproxy",
+        "pgbouncer",
+        "none",
+    ],
+    processes: &["patroni", "postgres", "etcd", "haproxy", "pgbouncer", "client", "local-client"],
+};
 
 /// Patroni with etcd and PostgreSQL.
 #[derive(Clone, Copy, Debug)]
@@ -25,16 +60,16 @@ pub struct Patroni;
 
 impl Family for Patroni {
     fn name(&self) -> &'static str {
-        "patroni"
+        WORDS.name
     }
 
-    fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError> {
+    fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError> {
         Ok(system(case, Planted::Nothing))
     }
 }
 
 /// The system of a case, with a rule of Patroni switched off or not: tests do that to show that the judge notices.
-pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
+pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     Box::new(PatroniSystem::new(case, planted))
 }
 
@@ -46,12 +81,7 @@ fn plan(case: &Case, planted: Planted) -> Plan {
         etcd_members: case.etcd_members,
         etcd_shares_hosts: cluster.etcd_hosts == EtcdHosts::Shared,
         etcd_pre_vote: true,
-        placement: match cluster.topology {
-            TopologyPreset::OneZone => Placement::OneZone,
-            TopologyPreset::ThreeZones => Placement::ThreeZones,
-            TopologyPreset::TwoRegions => Placement::TwoRegions,
-            TopologyPreset::ThreeRegions => Placement::ThreeRegions,
-        },
+        placement: cluster.topology.into(),
         configuration: case.configuration.clone(),
         inputs: Inputs { links: cluster.links.clone(), ..Inputs::default() },
         load: Load {
@@ -77,6 +107,17 @@ fn plan(case: &Case, planted: Planted) -> Plan {
     }
 }
 
+impl From<TopologyPreset> for Placement {
+    fn from(preset: TopologyPreset) -> Self {
+        match preset {
+            TopologyPreset::OneZone => Self::OneZone,
+            TopologyPreset::ThreeZones => Self::ThreeZones,
+            TopologyPreset::TwoRegions => Self::TwoRegions,
+            TopologyPreset::ThreeRegions => Self::ThreeRegions,
+        }
+    }
+}
+
 /// How long after the last fault of a swarm the cluster has come to rest: two cycles longer than the slowest way down, by
 /// `primary_stop_timeout`, crash recovery or a base backup, takes.
 const SETTLING: SimDuration = SimDuration::from_secs(60);
@@ -99,7 +140,7 @@ pub struct PatroniSystem {
     /// The cluster.
     pub cluster: Arc<PatroniCluster>,
     /// What faults may break at most.
-    pub budgets: Vec<FaultBudget>,
+    pub budgets: Arc<[FaultBudget]>,
     /// When a run ends.
     pub horizon: SimTime,
     /// When clients stop asking.
@@ -116,7 +157,7 @@ impl PatroniSystem {
         let scenario = &case.scenario;
         Self {
             cluster: Arc::new(PatroniCluster::new(&plan(case, planted))),
-            budgets: scenario.budgets().to_vec(),
+            budgets: scenario.budgets().into(),
             horizon: SimTime::ZERO + scenario.horizon,
             clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
             event_budget: scenario.event_budget,
@@ -144,12 +185,18 @@ impl System for PatroniSystem {
         add_faults(&mut self.cluster.world(Seed(0)), schedule)
     }
 
+    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
+        self.start(seed, schedule, log).finish()
+    }
+}
+
+impl Forkable for PatroniSystem {
     fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
         let cluster = Arc::clone(&self.cluster);
         let surviving = move |world: &World<ClusterProcess>| cluster.surviving(world);
         let mut world = self.cluster.world(seed);
         self.cluster.add_conditions(&mut world, self.quiet_from, schedule.spares_durable_records());
-        world.limit_faults(self.budgets.clone());
+        world.limit_faults(Arc::clone(&self.budgets));
         Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
     }
 }

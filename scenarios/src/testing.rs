@@ -16,7 +16,7 @@ use sim_core::{
 use crate::case::Case;
 use crate::diagnostic::{Source, UserError};
 use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FaultError, LogLevel, System, add_faults};
+use crate::family::{Family, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
 use crate::scenario::Scenario;
 
 /// A scenario for the small family. `variant` is `async` or `sync`.
@@ -58,7 +58,7 @@ impl Family for Small {
         "patroni"
     }
 
-    fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError> {
+    fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError> {
         Ok(Box::new(SmallSystem {
             careful: case.configuration.synchronous_mode == SynchronousMode::On,
             horizon: case.scenario.horizon,
@@ -77,9 +77,7 @@ impl SmallSystem {
     fn world(&self, seed: Seed) -> World<Node> {
         let millis = SimDuration::from_millis;
         let link = LinkQuality::reliable(Distribution::Uniform(millis(1), millis(2)));
-        let mut topology = Topology::uniform(&link);
-        let region = topology.add_region("region-1");
-        let zone = topology.add_zone(region, "zone-a");
+        let (mut topology, zone) = Topology::single_zone(&link);
         let server = ProcessId::from_index(0);
         let placed = [("db-1", "postgres-1", None), ("app-1", "client-1", Some(server))];
         let hosts = placed.map(|(host, _, _)| topology.add_host(zone, host));
@@ -112,6 +110,12 @@ impl System for SmallSystem {
         add_faults(&mut self.world(Seed(0)), schedule)
     }
 
+    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
+        self.start(seed, schedule, log).finish()
+    }
+}
+
+impl Forkable for SmallSystem {
     fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
         let horizon = SimTime::ZERO + self.horizon;
         let surviving =

@@ -193,9 +193,7 @@ fn build<P: Process<Storage = ()>>(
     spec: impl Fn(usize) -> P::Spec,
 ) -> WorldBuilder<P> {
     let latency = Distribution::Uniform(SimDuration::from_millis(1), SimDuration::from_millis(10));
-    let mut topology = Topology::uniform(&LinkQuality { latency, loss });
-    let region = topology.add_region("region-1");
-    let zone = topology.add_zone(region, "zone-a");
+    let (mut topology, zone) = Topology::single_zone(&LinkQuality { latency, loss });
     let hosts: Vec<HostId> = (0..nodes).map(|node| topology.add_host(zone, &name(node))).collect();
     let mut builder = WorldBuilder::new(topology);
     for (node, host) in hosts.into_iter().enumerate() {

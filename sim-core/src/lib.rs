@@ -29,10 +29,11 @@ pub use digest::Digest;
 pub use distribution::{Distribution, Sampler};
 pub use embed::{Embedded, Embeds, Holds, unwrap_packet};
 pub use fault::{
-    Border, Direction, Dwell, Fault, FaultBudget, HangAnswer, LostAnswer, Schedule, ScheduledFault, Target,
-    Told, Trigger,
+    Border, Direction, Dwell, Fault, FaultBudget, HangAnswer, LostAnswer, NothingBetween, Schedule,
+    ScheduledFault, Target, Told, Trigger,
 };
 pub use guard::{PanicQuiet, advance_guarded, is_livelock, run_guarded};
+pub use host::faults::DeliveredFault;
 pub use id::{ConnectionId, HostId, OperationId, ProcessId, SyncId, VolumeId};
 pub use network::{ConnectOptions, KeepAlive};
 pub use process::{ConnectionEvent, Context, Origin, Probe, Process, StateProbe};
@@ -45,4 +46,4 @@ pub use swarm::{Aim, Composition, FaultMix, SwarmConfig};
 pub use time::{HostTime, ParseDurationError, SimDuration, SimTime, WallTime};
 pub use topology::{LinkQuality, Place, RegionRef, Topology, ZoneRef};
 pub use trace::{TraceEntry, TraceKind};
-pub use world::{DeliveredFault, NextEvent, ProcessOptions, World, WorldBuilder};
+pub use world::{NextEvent, ProcessOptions, World, WorldBuilder};

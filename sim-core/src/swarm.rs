@@ -90,7 +90,8 @@ impl SwarmConfig {
     /// The schedule of this seed, ordered by time; aimed faults come last.
     ///
     /// # Panics
-    /// If nothing is on offer, or the window is empty; scenario files are checked before.
+    /// If nothing is on offer, the window is empty, or a `strongest` is no stronger form of its fault; scenario files are
+    /// checked before.
     pub fn schedule(&self, seed: Seed) -> Schedule {
         assert!(!self.mix.is_empty() && self.from < self.until, "a swarm needs faults and a window");
         let mut draws = Draws {
@@ -166,10 +167,15 @@ impl SwarmConfig {
                 (trigger, lasts)
             }
         };
-        let fault = mix.strongest.as_ref().and_then(|strongest| {
-            let intensity = draws.seed.stream("fault intensity", kind as u64).below(1_000_001) as u32;
-            mix.fault.between(strongest, Probability::from_ppm(intensity))
-        });
-        ScheduledFault { trigger, fault: fault.unwrap_or_else(|| mix.fault.clone()), lasts }
+        let fault = mix.strongest.as_ref().map_or_else(
+            || mix.fault.clone(),
+            |strongest| {
+                let intensity = draws.seed.stream("fault intensity", kind as u64).below(1_000_001) as u32;
+                mix.fault
+                    .between(strongest, Probability::from_ppm(intensity))
+                    .unwrap_or_else(|error| panic!("a swarm was not checked: {error}"))
+            },
+        );
+        ScheduledFault { trigger, fault, lasts }
     }
 }

@@ -112,6 +112,14 @@ impl Topology {
         }
     }
 
+    /// One zone whose hosts are all linked with the same quality: a network to measure or test something else on.
+    pub fn single_zone(link: &LinkQuality) -> (Self, ZoneRef) {
+        let mut topology = Self::uniform(link);
+        let region = topology.add_region("region-1");
+        let zone = topology.add_zone(region, "zone-a");
+        (topology, zone)
+    }
+
     /// One region with one zone: the presets of cloud providers' published latencies.
     pub fn one_zone() -> (Self, [ZoneRef; 1]) {
         let mut topology = Self::default();

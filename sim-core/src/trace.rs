@@ -61,11 +61,16 @@ impl Trace {
         kind: TraceKind,
         text: impl FnOnce() -> String,
     ) {
-        let listening = tracing::enabled!(target: "hasim", tracing::Level::DEBUG);
-        if self.level < level && !listening {
+        if !self.is_read(level) {
             return;
         }
         self.record(level, at, process, kind, text());
+    }
+
+    /// Whether anybody would see an entry of this level.
+    #[inline]
+    pub(crate) fn is_read(&self, level: TraceLevel) -> bool {
+        self.level >= level || tracing::enabled!(target: "hasim", tracing::Level::DEBUG)
     }
 
     #[cold]

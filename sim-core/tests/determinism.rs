@@ -64,12 +64,10 @@ impl Process for Chatter {
 
 fn world(seed: Seed, extra_draws: u32) -> World<Chatter> {
     let millis = SimDuration::from_millis;
-    let mut topology = Topology::uniform(&LinkQuality {
+    let (mut topology, zone) = Topology::single_zone(&LinkQuality {
         latency: Distribution::LogNormal { median: millis(3), sigma_percent: 60 },
         loss: Probability::from_ppm(50_000),
     });
-    let region = topology.add_region("region");
-    let zone = topology.add_zone(region, "zone");
     let hosts = ["a", "b", "c"].map(|name| topology.add_host(zone, name));
     let mut builder = WorldBuilder::new(topology);
     for (index, host) in hosts.into_iter().enumerate() {

@@ -123,9 +123,7 @@ fn millis(context: &impl Context<Writer>) -> u64 {
 
 /// `a` and `b` on hosts of their own.
 fn world(spec: Spec, faults: &[(u64, Fault, Option<u64>)]) -> World<Writer> {
-    let mut topology = Topology::uniform(&LinkQuality::reliable(Distribution::Constant(MS)));
-    let region = topology.add_region("r");
-    let zone = topology.add_zone(region, "z");
+    let (mut topology, zone) = Topology::single_zone(&LinkQuality::reliable(Distribution::Constant(MS)));
     let hosts = ["host-a", "host-b"].map(|name| topology.add_host(zone, name));
     let mut builder = WorldBuilder::new(topology);
     for (name, host) in ["a", "b"].into_iter().zip(hosts) {

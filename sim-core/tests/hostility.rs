@@ -133,12 +133,10 @@ fn mix() -> Vec<FaultMix> {
 }
 
 fn world() -> WorldBuilder<Caller> {
-    let mut topology = Topology::uniform(&LinkQuality {
+    let (mut topology, zone) = Topology::single_zone(&LinkQuality {
         latency: Distribution::LogNormal { median: SimDuration::from_millis(2), sigma_percent: 50 },
         loss: Probability::from_ppm(1_000),
     });
-    let region = topology.add_region("region");
-    let zone = topology.add_zone(region, "zone");
     let hosts = ["a", "b", "c", "d"].map(|name| topology.add_host(zone, name));
     let mut builder = WorldBuilder::new(topology);
     for (index, host) in hosts.into_iter().enumerate() {

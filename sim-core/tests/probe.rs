@@ -106,9 +106,7 @@ const MS: SimDuration = SimDuration::from_millis(1);
 
 /// A sender `a` on host 0 and a receiver `b` on host 1, 10 ms apart.
 fn pair(a: Spec, b: Spec) -> World<Probe> {
-    let mut topology = Topology::uniform(&LinkQuality::reliable(Distribution::Constant(MS * 10)));
-    let region = topology.add_region("r");
-    let zone = topology.add_zone(region, "z");
+    let (mut topology, zone) = Topology::single_zone(&LinkQuality::reliable(Distribution::Constant(MS * 10)));
     let hosts = ["host-a", "host-b"].map(|name| topology.add_host(zone, name));
     let mut builder = WorldBuilder::new(topology);
     for ((name, spec), host) in [("a", a), ("b", b)].into_iter().zip(hosts) {
@@ -210,6 +208,34 @@ fn keep_alives_notice_a_dead_host_on_an_idle_connection() {
     world.schedule(&fault(SimDuration::from_secs(30), off(), None)).unwrap();
     world.run(secs(10_000), u64::MAX);
     assert_eq!(texts(&world, "a"), ["Opened"], "an idle connection without keep-alives never notices");
+}
+
+/// `a` sends every `every` until its connection ends; its peer's machine is dead from 30.5 s on.
+fn end_of_connection(every: SimDuration, user_timeout: Option<SimDuration>) -> Option<(u64, String)> {
+    let keep_alive =
+        KeepAlive { idle: SimDuration::from_secs(10), interval: SimDuration::from_secs(2), count: 3 };
+    let mut spec = sender(every);
+    spec.options = ConnectOptions { keep_alive: Some(keep_alive), user_timeout };
+    let mut world = pair(spec, Spec::default());
+    let off = Fault::PowerOff { target: Target::Host("host-b".into()) };
+    world.schedule(&fault(MS * 30_500, off, None)).unwrap();
+    world.run(secs(2_000), u64::MAX);
+    heard(&world, "a").last().filter(|(_, event)| event == "TimedOut").cloned()
+}
+
+/// Linux sends no keep-alive probes while data is unacknowledged (`tcp_keepalive_timer`): however impatient they are,
+/// `tcp_retries2` decides, and a user time-out does if there is one.
+#[test]
+fn retransmission_and_not_keep_alives_decides_while_data_is_unacknowledged() {
+    let (at, _) = end_of_connection(SimDuration::from_secs(1), None).expect("it ends at last");
+    // Sent at 31 s, and 924.6 s of retransmissions; the probes would have given up at 46 s.
+    assert!((955_000..956_000).contains(&at), "{at}");
+    let impatient = Some(SimDuration::from_secs(4));
+    let (at, _) = end_of_connection(SimDuration::from_secs(1), impatient).expect("it ends");
+    assert!((35_000..35_200).contains(&at), "{at}");
+    // Nothing is on the way when the machine dies: the probes notice.
+    let (at, _) = end_of_connection(SimDuration::from_secs(100), None).expect("it ends");
+    assert!((36_000..46_100).contains(&at), "{at}");
 }
 
 #[test]

@@ -46,9 +46,8 @@ impl Process for Idle {
 
 /// `etcd-1` to `etcd-3` and `other-1`, each on a host of its own.
 fn world() -> World<Idle> {
-    let mut topology = Topology::uniform(&LinkQuality::reliable(Distribution::Constant(SimDuration::ZERO)));
-    let region = topology.add_region("r");
-    let zone = topology.add_zone(region, "z");
+    let (mut topology, zone) =
+        Topology::single_zone(&LinkQuality::reliable(Distribution::Constant(SimDuration::ZERO)));
     let names = ["etcd-1", "etcd-2", "etcd-3", "other-1"];
     let hosts = names.map(|name| topology.add_host(zone, &format!("host-of-{name}")));
     let mut builder = WorldBuilder::new(topology);

@@ -11,7 +11,7 @@ use scenarios::case::{Case, UserSettings};
 use scenarios::cli::{self, Terminal};
 use scenarios::diagnostic::Source;
 use scenarios::exit::Exit;
-use scenarios::family::{System, build};
+use scenarios::family::{Forkable, build};
 use scenarios::scenario::Scenario;
 use scenarios::{catalogue, families};
 
@@ -20,7 +20,7 @@ pub struct Subject {
     /// The scenario with its settings.
     pub case: Case,
     /// What runs seeds.
-    pub system: Box<dyn System>,
+    pub system: Box<dyn Forkable>,
 }
 
 impl Subject {

@@ -1,4 +1,5 @@
-//! The hunt for planted bugs: a search as `hasim check` makes it, that ends at the first run which the judge refuses.
+//! The hunt for planted bugs: a search as `hasim check` makes it, that ends at the first run which the judge refuses, and
+//! then shrinks that run.
 //!
 //! A bug is caught when a run of the broken model breaks a promise of its scenario or one of the conditions that always
 //! hold, or panics. That the same scenario is silent about the correct model is the business of other tests.
@@ -9,8 +10,10 @@ use models::Planted;
 use rayon::prelude::*;
 use scenarios::campaign::{Judgement, Outcome, run_seed};
 use scenarios::case::Case;
+use scenarios::diagnostic::UserError;
 use scenarios::exit::Exit;
-use scenarios::family::System;
+use scenarios::family::{Family, Forkable};
+use scenarios::shrink::{Ending, Failure, Limits, Shrunk, shrink};
 use sim_core::Seed;
 
 use crate::Subject;
@@ -56,15 +59,40 @@ pub fn scenario_of(bug: Planted) -> &'static str {
     }
 }
 
-/// The system of a case with a rule switched off.
-///
-/// # Panics
-/// If the case is of a family that has no planted bugs.
-pub fn broken_system(case: &Case, bug: Planted) -> Box<dyn System> {
-    match case.scenario.family() {
-        "patroni" => scenarios::patroni::system(case, bug),
-        "etcd" => scenarios::etcd::system(case, bug),
-        family => panic!("nothing is planted in `{family}`"),
+/// A family with a rule switched off: what shrinks its failures needs the broken models of smaller clusters, too.
+#[derive(Clone, Copy, Debug)]
+pub struct Broken {
+    family: &'static str,
+    system: fn(&Case, Planted) -> Box<dyn Forkable>,
+    bug: Planted,
+}
+
+impl Broken {
+    /// The family of a case.
+    ///
+    /// # Panics
+    /// If nothing is planted in that family.
+    pub fn family_of(case: &Case, bug: Planted) -> Self {
+        match case.scenario.family() {
+            "patroni" => Self { family: "patroni", system: scenarios::patroni::system, bug },
+            "etcd" => Self { family: "etcd", system: scenarios::etcd::system, bug },
+            family => panic!("nothing is planted in `{family}`"),
+        }
+    }
+
+    /// The system of a case.
+    pub fn system(&self, case: &Case) -> Box<dyn Forkable> {
+        (self.system)(case, self.bug)
+    }
+}
+
+impl Family for Broken {
+    fn name(&self) -> &'static str {
+        self.family
+    }
+
+    fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError> {
+        Ok(self.system(case))
     }
 }
 
@@ -85,7 +113,7 @@ pub struct Catch {
 #[expect(clippy::disallowed_methods, reason = "how long a search takes is told by the wall clock")]
 pub fn hunt(scenario: &str, bug: Planted, first: u64, limit: Duration) -> Result<Catch, u64> {
     let Subject { case, .. } = Subject::from_catalogue(scenario);
-    let system = broken_system(&case, bug);
+    let system = Broken::family_of(&case, bug).system(&case);
     let began = Instant::now();
     let mut runs = 0;
     // Small batches first: what is found at once must not wait for many others.
@@ -108,3 +136,46 @@ pub fn hunt(scenario: &str, bug: Planted, first: u64, limit: Duration) -> Result
     }
     Err(runs)
 }
+
+/// A caught run and the smaller one that fails for the same reason.
+#[derive(Clone, Debug)]
+pub struct Small {
+    /// How many faults the caught run had.
+    pub faults_before: usize,
+    /// What is left, and why the search for less ended.
+    pub shrunk: Shrunk,
+    /// How long that took, on one thread.
+    pub took: Duration,
+}
+
+impl Small {
+    /// How many faults are left.
+    pub fn faults(&self) -> usize {
+        self.shrunk.failure.schedule.0.len()
+    }
+
+    /// True if a limit ended the search, and not that there is nothing to leave out.
+    pub fn is_unfinished(&self) -> bool {
+        self.shrunk.ending != Ending::Fixpoint
+    }
+}
+
+/// Shrinks the run that gave a bug away, as `hasim check` does with its first failure.
+///
+/// # Panics
+/// If the run does not fail again: then it was no function of its seed.
+#[expect(clippy::disallowed_methods, reason = "how long a search takes is told by the wall clock")]
+pub fn shrink_catch(scenario: &str, bug: Planted, catch: &Catch, limit: Duration) -> Small {
+    let Subject { case, .. } = Subject::from_catalogue(scenario);
+    let family = Broken::family_of(&case, bug);
+    let schedule = case.scenario.schedule(catch.seed);
+    let began = Instant::now();
+    let failure = Failure::of(&case, &*family.system(&case), catch.seed, &schedule)
+        .unwrap_or_else(|| panic!("{scenario} seed {}: the run with `{bug}` fails only once", catch.seed));
+    let stop = || began.elapsed() >= limit;
+    let shrunk = shrink(&[&family], failure, &Limits { runs: SHRINK_RUNS, stop: &stop });
+    Small { faults_before: schedule.0.len(), shrunk, took: began.elapsed() }
+}
+
+/// The most runs of a search for a smaller run, as the command allows itself.
+const SHRINK_RUNS: u64 = 5_000;

@@ -67,6 +67,11 @@ impl Server {
         &self.raft
     }
 
+    /// True once it has ended by itself: it answers nobody any more, whatever it has read or counted before.
+    pub(crate) const fn has_exited(&self) -> bool {
+        self.exited
+    }
+
     /// What this member has applied.
     pub fn store(&self) -> &Store {
         &self.store

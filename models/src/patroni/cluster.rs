@@ -66,7 +66,8 @@ pub enum Placement {
 }
 
 impl Placement {
-    fn topology(self) -> (Topology, Vec<ZoneRef>) {
+    /// Regions and zones without hosts, and the zones in the order in which hosts are spread over them.
+    pub fn topology(self) -> (Topology, Vec<ZoneRef>) {
         match self {
             Self::OneZone => zones(Topology::one_zone()),
             Self::ThreeZones => zones(Topology::three_zones()),
@@ -163,6 +164,41 @@ pub struct Plan {
     pub load: Load,
     /// A rule that a test switches off.
     pub planted: Planted,
+}
+
+impl Default for Load {
+    /// Two writers through `HAProxy`, five times a second each, who wait for an answer for five seconds and never stop.
+    fn default() -> Self {
+        Self {
+            writers: 2,
+            write_interval: SimDuration::from_millis(200),
+            readers: 0,
+            read_interval: SimDuration::from_secs(1),
+            route: Route::default(),
+            statement_timeout: SimDuration::from_secs(5),
+            on_timeout: ImpatientClient::default(),
+            local_writers: false,
+            stop_at: None,
+        }
+    }
+}
+
+impl Default for Plan {
+    /// The cluster of Patroni's documentation: three members and three members of etcd, each on a host of its own, with
+    /// the default settings of both and the default load. In one zone.
+    fn default() -> Self {
+        Self {
+            members: 3,
+            etcd_members: 3,
+            etcd_shares_hosts: false,
+            etcd_pre_vote: true,
+            placement: Placement::default(),
+            configuration: Configuration::default(),
+            inputs: Inputs::default(),
+            load: Load::default(),
+            planted: Planted::Nothing,
+        }
+    }
 }
 
 /// A cluster, ready to run any seed.

@@ -5,6 +5,7 @@
 //! ```text
 //!  Napping ─► AwaitingView ─► AwaitingStatus ─┬─ task runs ──────► renew the lock, if held
 //!                  │                          ├─ server starts ──► renew the lock, if held
+//!                  │                          ├─ no data ────────► give the lock back; clone the leader
 //!                  ▼                          ├─ server dead ────► recover
 //!              DCS error                      ├─ no leader ──────► Polling ─► Claiming ─► Locking(Acquire) ─┐
 //!            (Demoting if primary)            └─ leader ─┬─ me ──► Locking(Renew) ─► lead ◄─────────────────┘
@@ -110,6 +111,8 @@ impl Member {
             self.while_busy(context);
         } else if starting {
             self.while_starting(context);
+        } else if !context.storage().initialized {
+            self.on_empty_data_directory(context);
         } else if state == ServerState::Stopped {
             self.on_stopped(context);
         } else {

@@ -3,7 +3,8 @@
 //!
 //! Simplified: the server is set back to the fork by forgetting the WAL behind it, which is what `pg_rewind` and the
 //! WAL that it fetches amount to here; a rebuilt server keeps nothing and streams everything from the leader, in place
-//! of a copy of data files. Both take a declared input's time (`inputs.rs`).
+//! of a copy of data files. Both take a declared input's time (`inputs.rs`). A copy whose source no longer leads when it
+//! ends has failed, as `pg_basebackup` does when the server that it copies goes away: the directory is empty again.
 
 use std::sync::Arc;
 
@@ -140,6 +141,29 @@ impl Member {
         }
     }
 
+    /// The data directory is empty: somebody has replaced the disk (`ha.py:_run_cycle`, `bootstrap`). Who holds the lock
+    /// gives it back before anything else, because it has nothing to lead with; who does not clones the leader, and
+    /// waits while there is none: another member has the rows, and only that one may lead.
+    pub(super) fn on_empty_data_directory(&mut self, context: &mut impl Context<Self>) {
+        self.was_primary = false;
+        self.start_failed = false;
+        if self.holds_lock() {
+            context
+                .note(|| "released leader key voluntarily as data dir empty and currently leader".to_owned());
+            self.leader_expiry = None;
+            self.release_lock(context);
+        } else if let Some(leader) = self.view.leader() {
+            let name = self.spec.name(leader).to_owned();
+            context.note(|| format!("trying to bootstrap from leader '{name}'"));
+            self.task = Some(Task::Repair(Repair { leader, fork: None, running: false }));
+            self.control(context, Control::Stop(StopMode::Immediate));
+            context.set_timer(Timer::Task, SimDuration::ZERO);
+        } else {
+            context.note(|| "waiting for leader to bootstrap".to_owned());
+        }
+        self.finish_cycle(context);
+    }
+
     fn repair(
         &mut self,
         context: &mut impl Context<Self>,
@@ -189,6 +213,14 @@ impl Member {
             for record in context.storage().rewind_records(*fork, history) {
                 context.write(record);
             }
+        } else if self.view.leader() != Some(repair.leader) {
+            let name = self.spec.name(repair.leader).to_owned();
+            context.note(|| format!("failed to bootstrap from leader '{name}'"));
+            let settings = context.storage().settings.clone();
+            let empty = DataDirectory { settings, ..DataDirectory::default() };
+            context.write(DataRecord::Replace(Arc::new(empty)));
+            context.sync();
+            return self.end_task(context);
         } else {
             let settings = context.storage().settings.clone();
             context.write(DataRecord::Replace(Arc::new(DataDirectory {

@@ -28,6 +28,9 @@ use crate::postgres::{
 /// "Wait for `PostgreSQL` to enable synchronous mode".
 const SETTLE: SimDuration = SimDuration::from_secs(2);
 
+/// "Usually it takes 1ms to reload postgresql.conf, but we will give it 100ms".
+const RELOAD: SimDuration = SimDuration::from_millis(100);
+
 /// Where a pass is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum SyncStep {
@@ -37,6 +40,8 @@ pub(crate) enum SyncStep {
     Claiming,
     /// Standbys are taken out of `/sync`.
     Removing,
+    /// The server reads new names.
+    Reloading,
     /// New standbys catch up.
     Settling,
     /// Standbys are put into `/sync`.
@@ -52,8 +57,9 @@ pub(crate) enum SyncStep {
 /// What a leader remembers from pass to pass.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bookkeeping {
-    /// Flushed when `synchronous_standby_names` was last changed: a standby that says `sync` has caught up when it has
-    /// this (#2524).
+    /// `synchronous_standby_names` as this Patroni has last read them: nobody, when it starts.
+    names: SynchronousStandbys,
+    /// Flushed when this Patroni first read these names: a standby that says `sync` has caught up when it has this (#2524).
     pub(super) changed_at: Lsn,
     decision: Decision,
     /// What the write under way puts into `/sync`.
@@ -161,6 +167,7 @@ impl Member {
         let Some(status) = self.status.clone() else {
             return self.finish_cycle(context);
         };
+        self.notice_names(context, &status);
         let mut decision = decide(&status, &self.view, &self.spec.configuration, self.sync.changed_at);
         if self.spec.lacks(Planted::ConfirmAtOnce) {
             decision.confirmed.clone_from(&decision.picked);
@@ -177,7 +184,7 @@ impl Member {
             .collect();
         self.sync.decision = decision;
         if kept.len() == self.view.sync.standbys.len() {
-            self.change_names(context, status.flushed);
+            self.change_names(context);
         } else {
             context.note(|| "Updating synchronous privilege: removing unconfirmed standbys".to_owned());
             if self.spec.lacks(Planted::ShrinkNamesFirst) {
@@ -188,14 +195,33 @@ impl Member {
         }
     }
 
-    fn change_names(&mut self, context: &mut impl Context<Self>, flushed: Lsn) {
+    /// Names that this Patroni has not read before hold from what is flushed now
+    /// (`sync.py:_handle_synchronous_standby_names_change`): what was acknowledged until then may be missing on those who
+    /// are named. It must not be an older position, such as that of the beginning of a cycle that waited for etcd since, and a
+    /// Patroni that was restarted reads all names for the first time.
+    fn notice_names(&mut self, context: &impl Context<Self>, status: &Status) {
+        let names = &context.storage().settings.synchronous_standbys;
+        if *names != self.sync.names {
+            self.sync.names = names.clone();
+            self.sync.changed_at = status.flushed;
+        }
+    }
+
+    fn change_names(&mut self, context: &mut impl Context<Self>) {
         let strict = self.spec.configuration.synchronous_mode_strict;
         let names = standby_names(&self.sync.decision.picked, strict);
         if self.set_synchronous_standbys(context, names.clone()) {
-            self.sync.changed_at = flushed;
             let names = self.names_of(&names.members);
             context.note(|| format!("Assigned synchronous standby status to [{names}]"));
+            self.cycle = Cycle::Synchronizing(SyncStep::Reloading);
+            context.set_timer(Timer::SyncSettled, RELOAD);
+        } else {
+            self.settle(context);
         }
+    }
+
+    /// Gives standbys that are picked and not confirmed some time.
+    fn settle(&mut self, context: &mut impl Context<Self>) {
         if same_members(&self.sync.decision.picked, &self.sync.decision.confirmed) {
             self.add_confirmed(context);
         } else {
@@ -204,22 +230,29 @@ impl Member {
         }
     }
 
-    /// New standbys had their time.
+    /// The server, or new standbys, had their time.
     pub(super) fn on_sync_settled(&mut self, context: &mut impl Context<Self>) {
-        if let Cycle::Synchronizing(SyncStep::Settling | SyncStep::Restarting) = self.cycle {
+        if let Cycle::Synchronizing(SyncStep::Reloading | SyncStep::Settling | SyncStep::Restarting) = self.cycle {
             self.ask_status(context, Waiter::Sync);
         }
     }
 
     /// The server told again who is synchronous.
     pub(super) fn on_sync_status(&mut self, context: &mut impl Context<Self>, status: Option<Arc<Status>>) {
-        if self.cycle == Cycle::Synchronizing(SyncStep::Restarting) {
-            return self.on_quorum_status(context, status);
+        let status = status.filter(|status| status.accepts_connections);
+        match self.cycle {
+            Cycle::Synchronizing(SyncStep::Settling) => {}
+            Cycle::Synchronizing(SyncStep::Restarting) => return self.on_quorum_status(context, status),
+            Cycle::Synchronizing(SyncStep::Reloading) => {
+                // Without an answer, the next pass notices.
+                if let Some(status) = status {
+                    self.notice_names(context, &status);
+                }
+                return self.settle(context);
+            }
+            _ => return,
         }
-        if self.cycle != Cycle::Synchronizing(SyncStep::Settling) {
-            return;
-        }
-        if let Some(status) = status.filter(|status| status.accepts_connections) {
+        if let Some(status) = status {
             let picked = std::mem::take(&mut self.sync.decision.picked);
             let mut decision = decide(&status, &self.view, &self.spec.configuration, self.sync.changed_at);
             decision.confirmed.retain(|member| picked.contains(member));
@@ -308,13 +341,12 @@ impl Member {
         match step {
             SyncStep::Promoting => self.on_sync_claimed_for_promotion(context),
             SyncStep::Claiming => self.remove_unconfirmed(context),
-            SyncStep::Removing => {
-                let flushed = self.status.as_ref().map_or(Lsn(0), |status| status.flushed);
-                self.change_names(context, flushed);
-            }
+            SyncStep::Removing => self.change_names(context),
             SyncStep::ClaimingQuorum => self.plan_quorum(context),
             SyncStep::Quorum => self.advance_quorum(context),
-            SyncStep::Settling | SyncStep::Adding | SyncStep::Restarting => self.finish_cycle(context),
+            SyncStep::Reloading | SyncStep::Settling | SyncStep::Adding | SyncStep::Restarting => {
+                self.finish_cycle(context);
+            }
         }
     }
 }

@@ -98,13 +98,13 @@ mod recovery;
 mod server;
 mod shutdown;
 mod synchronous;
+mod wal;
 mod walreceiver;
 mod walsender;
 
 pub use data::{
-    CHECKPOINT_BYTES, ClusterState, ControlFile, DataDirectory, DataRecord, END_OF_RECOVERY_BYTES,
-    INSERT_BYTES, Lsn, MemberId, Settings, SyncMethod, SynchronousStandbys, Timeline, TimelineHistory,
-    Upstream, Wal, WalEntry, WalKind,
+    ClusterState, ControlFile, DataDirectory, DataRecord, MemberId, Settings, SyncMethod,
+    SynchronousStandbys, Upstream,
 };
 pub use packet::{
     Answer, Control, Packet, Replication, ReplicationStatus, Statement, Status, StopMode, SyncState,
@@ -112,3 +112,7 @@ pub use packet::{
 };
 pub use parameters::{Durations, Parameters, Spec};
 pub use server::{Server, Timer};
+pub use wal::{
+    CHECKPOINT_BYTES, END_OF_RECOVERY_BYTES, INSERT_BYTES, Lsn, Timeline, TimelineHistory, Wal, WalEntry,
+    WalKind,
+};

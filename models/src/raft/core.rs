@@ -86,6 +86,9 @@ pub struct Raft<T> {
     stable: LogIndex,
     /// Term, vote and commit index as of the last write.
     pub(super) written: HardState,
+    /// Whether term, vote and commit index were saved since this node started. `etcd` compares what it saves with what it has
+    /// saved in this life (`WAL.Save`, whose `state` `ReadAll` leaves empty), so the first time it always syncs.
+    state_saved: bool,
     /// The last entry of the write under way.
     writing: Option<LogIndex>,
     /// A leader counts on an entry that this node does not have.
@@ -130,6 +133,7 @@ impl<T: Clone> Raft<T> {
             unwritten: last + 1,
             stable: last,
             written: disk.hard_state,
+            state_saved: false,
             writing: None,
             lost_log: false,
             // What it reads may not be durable: a killed process leaves writes that nobody has synced.
@@ -193,17 +197,22 @@ impl<T: Clone> Raft<T> {
         let hard_state = self.hard_state();
         let first_index = self.unwritten;
         let last = self.log.last_index();
+        let state_changed = hard_state != self.written;
         let must_sync = first_index <= last
-            || (hard_state.term, hard_state.vote) != (self.written.term, self.written.vote);
-        let answers_early = self.config.lacks(Planted::AnswerBeforeSync);
-        if !must_sync || self.role == Role::Leader || answers_early {
-            self.release();
-        } else {
-            self.hold_back();
+            || (hard_state.term, hard_state.vote) != (self.written.term, self.written.vote)
+            || (state_changed && !self.state_saved);
+        if !self.outbox.is_empty() {
+            let answers_early = self.config.lacks(Planted::AnswerBeforeSync);
+            if !must_sync || self.role == Role::Leader || answers_early {
+                self.release();
+            } else {
+                self.hold_back();
+            }
         }
-        if !must_sync && hard_state == self.written {
+        if !must_sync && !state_changed {
             return None;
         }
+        self.state_saved |= state_changed;
         if must_sync {
             self.writing = Some(last);
             self.unwritten = last + 1;

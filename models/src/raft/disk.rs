@@ -15,6 +15,16 @@
 //! forgotten votes and entries. Its leader finds out when it counts on an entry that the node lacks: etcd's follower dies of
 //! `tocommit is out of range. Was the raft log corrupted, truncated, or lost?` ([`super::Raft::has_lost_log`]).
 //!
+//! # Opening the log syncs nothing
+//!
+//! A process that was killed between the `write` and the `fdatasync` of a save leaves records in the page cache. The next life
+//! reads them as if they were durable: `wal.Open` and `ReadAll` do not sync (`ZeroToEnd` truncates and preallocates), and
+//! neither does `raft.RestartNode`, whose first `Ready` has no hard state. A vote that was read so can be given again in
+//! its term without any change of the hard state, hence without a save; a loss of power before the next save then takes
+//! back what the candidate counts on. Members of etcd have this hole, and so has the model. It closes with the first save of a hard
+//! state, which always syncs: `WAL.Save` compares with the state that this life has saved (`state_saved` of the core). So
+//! the condition `promise-forgotten` counts as promised only what a node has synced in this life.
+//!
 //! Simplified: the whole log can rot, where etcd reads no further back than its last snapshot (100,000 entries). Of a torn
 //! write, the first half of its entries is there. A damaged copy of the database file (`bbolt`) is not modelled: the store is
 //! rebuilt from the log.

@@ -23,7 +23,8 @@ use super::{Entry, LogIndex, NodeId, Raft, Role, Term};
 /// The conditions, and what they remember of a run.
 #[derive(Clone, Debug, Default)]
 pub struct RaftSafety {
-    nodes: BTreeMap<NodeId, Seen>,
+    /// By position; looked at after every handler, so not a map.
+    nodes: Vec<Option<Seen>>,
     /// Term and vote that were durable at the last look, whether the node still runs or not.
     promises: BTreeMap<NodeId, (Term, Option<NodeId>)>,
     leaders: BTreeMap<Term, NodeId>,
@@ -68,19 +69,21 @@ impl RaftSafety {
             commit: hard_state.commit,
             durable: raft.durable(),
         };
-        let before = self.nodes.insert(raft.me(), now);
+        let me = raft.me();
+        let before = self.nodes.get(me.index()).copied().flatten();
         if before == Some(now) {
             return None;
         }
+        self.remember(me, Some(now));
         self.newest = self.newest.max(now.term);
-        let me = raft.me();
         let promised = self.promises.get(&me).copied();
         if promised.is_none_or(|(term, _)| now.durable.0 >= term) {
             self.promises.insert(me, now.durable);
         }
         if before.is_none()
             && let Some((term, vote)) = promised
-            // A vote that was written and not yet synced outlives a kill: more than was promised.
+            // A vote that was written and not yet synced outlives a kill: more than was promised. That etcd relies on it
+            // from then on, and syncs it later only, is a hole of its own: see the page of `disk`.
             && (now.term < term || (now.term == term && vote.is_some() && now.vote != vote))
         {
             let detail = format!("{me:?} had voted for {vote:?} in term {term}, and starts in {}", now.term);
@@ -116,7 +119,14 @@ impl RaftSafety {
 
     /// A node ended; what it remembers may be older when it comes back.
     pub fn forget(&mut self, node: NodeId) {
-        self.nodes.remove(&node);
+        self.remember(node, None);
+    }
+
+    fn remember(&mut self, node: NodeId, seen: Option<Seen>) {
+        if self.nodes.len() <= node.index() {
+            self.nodes.resize(node.index() + 1, None);
+        }
+        self.nodes[node.index()] = seen;
     }
 
     fn on_leader<T: Clone>(

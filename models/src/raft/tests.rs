@@ -38,9 +38,7 @@ impl Probe for OneLeaderPerTerm {
 
 fn cluster(nodes: usize, pre_vote: bool, loss: Probability, seed: u64) -> World<Node> {
     let link = LinkQuality { latency: Distribution::Uniform(MILLI, MILLI * 20), loss };
-    let mut topology = Topology::uniform(&link);
-    let region = topology.add_region("region");
-    let zone = topology.add_zone(region, "zone");
+    let (mut topology, zone) = Topology::single_zone(&link);
     let hosts: Vec<_> = (0..nodes).map(|index| topology.add_host(zone, &format!("host-{index}"))).collect();
     let mut builder = WorldBuilder::new(topology);
     for (index, host) in hosts.into_iter().enumerate() {

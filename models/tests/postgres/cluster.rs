@@ -278,9 +278,8 @@ impl Cluster {
     }
 
     pub fn seeded(parameters: Parameters, seed: Seed) -> Self {
-        let mut topology = Topology::uniform(&LinkQuality::reliable(Distribution::Constant(LATENCY)));
-        let region = topology.add_region("r");
-        let zone = topology.add_zone(region, "z");
+        let (mut topology, zone) =
+            Topology::single_zone(&LinkQuality::reliable(Distribution::Constant(LATENCY)));
         let hosts: Vec<HostId> =
             ["h1", "h2", "h3", "h4"].iter().map(|name| topology.add_host(zone, name)).collect();
         let mut builder: WorldBuilder<Node> = WorldBuilder::new(topology);

@@ -26,14 +26,14 @@ use std::sync::atomic::AtomicBool;
 
 use analysis::{RunRow, measure};
 use rayon::prelude::*;
-use sim_core::{DeliveredFault, Probability, Schedule, Seed, SimTime};
+use sim_core::{DeliveredFault, Schedule, Seed, SimTime};
 
 pub use coverage::{Coverage, FaultCell, PromisedCell, phases};
 pub use finding::Finding;
 pub use journal::{Identity, Journal};
 pub(crate) use judge::seconds;
 pub use judge::{Judgement, Verdict, judge};
-pub use recheck::{Difference, first_difference, repeats};
+pub use recheck::{Difference, Recheck, first_difference, repeats};
 pub use report::{MOST_FAILURES, Report, ReportBuilder, ScenarioVerdict, Summed};
 pub use seeds::SeedRange;
 pub use stop::{Stop, StopReason, TimeBudget};
@@ -81,8 +81,8 @@ pub struct Campaign<'a> {
     pub system: &'a dyn System,
     /// The seeds.
     pub seeds: SeedRange,
-    /// The share of them that is run twice.
-    pub recheck: Probability,
+    /// Which of them are run twice, if any.
+    pub recheck: Option<Recheck<'a>>,
 }
 
 impl std::fmt::Debug for Campaign<'_> {
@@ -147,9 +147,9 @@ impl Campaign<'_> {
     fn run_seed(&self, seed: Seed) -> Outcome {
         let schedule = self.case.scenario.schedule(seed);
         let (mut outcome, result) = run_schedule(self.case, self.system, seed, &schedule, LogLevel::Off);
-        if recheck::is_chosen(seed, self.recheck) {
+        if let Some(recheck) = self.recheck.filter(|recheck| recheck.is_chosen(seed)) {
             outcome.rechecked = true;
-            if let Err(evidence) = repeats(self.system, seed, &schedule, &result) {
+            if let Err(evidence) = repeats(recheck.system, seed, &schedule, &result) {
                 outcome.judgement = Judgement { verdict: Verdict::NotRepeated, evidence };
                 Verdict::NotRepeated.name().clone_into(&mut outcome.row.verdict);
             }
@@ -170,7 +170,7 @@ pub fn run_seeds(
     stop: &AtomicBool,
     done: &(dyn Fn(&Outcome) + Sync),
 ) -> Runs {
-    let campaign = Campaign { case, system, seeds, recheck: Probability::NEVER };
+    let campaign = Campaign { case, system, seeds, recheck: None };
     let mut outcomes = Vec::new();
     let mut keep = |outcome| {
         outcomes.push(outcome);

@@ -4,12 +4,29 @@ use std::fmt;
 
 use sim_core::{NextEvent, Probability, Schedule, Seed};
 
-use crate::family::{LogLevel, RunResult, System};
+use crate::family::{Forkable, LogLevel, RunResult};
 
-/// Whether a campaign runs this seed twice. The choice depends on the seed alone, through a stream of its own, so it is
-/// the same in every campaign and on any number of threads.
-pub(super) fn is_chosen(seed: Seed, share: Probability) -> bool {
-    share == Probability::ALWAYS || seed.stream("campaign recheck", 0).chance(share)
+/// What a campaign runs twice.
+#[derive(Clone, Copy)]
+pub struct Recheck<'a> {
+    /// The share of its seeds.
+    pub share: Probability,
+    /// The system of the campaign, whose runs can be put side by side.
+    pub system: &'a dyn Forkable,
+}
+
+impl Recheck<'_> {
+    /// Whether this seed is run twice. The choice depends on the seed alone, through a stream of its own, so it is the
+    /// same in every campaign and on any number of threads.
+    pub(super) fn is_chosen(&self, seed: Seed) -> bool {
+        self.share == Probability::ALWAYS || seed.stream("campaign recheck", 0).chance(self.share)
+    }
+}
+
+impl fmt::Debug for Recheck<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Recheck").field("share", &self.share).finish_non_exhaustive()
+    }
 }
 
 /// Runs a seed again, in a fresh world and with another level of the log, and compares everything that it leaves.
@@ -17,7 +34,7 @@ pub(super) fn is_chosen(seed: Seed, share: Probability) -> bool {
 /// # Errors
 /// What differs, on one line.
 pub fn repeats(
-    system: &dyn System,
+    system: &dyn Forkable,
     seed: Seed,
     schedule: &Schedule,
     first: &RunResult,
@@ -69,7 +86,7 @@ impl fmt::Display for Difference {
 ///
 /// Side by side, and not by bisection with a new pair of runs for each probe: a run that does not repeat itself would
 /// move the place while it is looked for.
-pub fn first_difference(system: &dyn System, seed: Seed, schedule: &Schedule) -> Option<Difference> {
+pub fn first_difference(system: &dyn Forkable, seed: Seed, schedule: &Schedule) -> Option<Difference> {
     let names = system.process_names();
     let mut one = system.start(seed, schedule, LogLevel::Off);
     let mut other = system.start(seed, schedule, LogLevel::Story);

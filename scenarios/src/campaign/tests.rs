@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use sim_core::SimDuration;
+use sim_core::{Probability, SimDuration};
 
 use super::*;
 use crate::campaign::report::ScenarioVerdict;
@@ -152,7 +152,12 @@ fn a_failover_is_timed_from_the_first_fault_that_is_more_than_a_slow_link() {
 fn rechecked(seeds: SeedRange, recheck: Probability, journal: Option<&mut Journal>, stop: &Stop<'_>) -> Runs {
     let case = case(UNRULY);
     let system = build(&[&Unruly], &case).unwrap();
-    let campaign = Campaign { case: &case, system: &*system, seeds, recheck };
+    let campaign = Campaign {
+        case: &case,
+        system: &*system,
+        seeds,
+        recheck: Some(Recheck { share: recheck, system: &*system }),
+    };
     let mut outcomes = Vec::new();
     let mut keep = |outcome| {
         outcomes.push(outcome);

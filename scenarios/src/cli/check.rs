@@ -15,13 +15,13 @@ use sim_core::{Probability, SimDuration};
 use super::campaign_options::{self, SeedOptions};
 use super::{Failure, Terminal, select, shrink, table};
 use crate::campaign::{
-    Campaign, Identity, Journal, Outcome, Report, ReportBuilder, Stop, StopReason, Summed, TimeBudget,
-    Verdict, run_seed,
+    Campaign, Identity, Journal, Outcome, Recheck, Report, ReportBuilder, Stop, StopReason, Summed,
+    TimeBudget, Verdict, run_seed,
 };
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::exit::Exit;
-use crate::family::{Family, System, build};
+use crate::family::{Family, Forkable, build};
 use crate::repro::Repro;
 use crate::{VERSION, atomic_file};
 
@@ -92,7 +92,7 @@ pub(super) fn run(
     let scenarios = select::scenarios(&options.scenarios)?;
     let cases = select::cases(&scenarios, &options.settings.read()?, terminal)?;
     // Everything is built and tried before the first run: a mistake in the last scenario should not cost a night.
-    let systems: Vec<Box<dyn System>> =
+    let systems: Vec<Box<dyn Forkable>> =
         cases.iter().map(|case| build(families, case)).collect::<Result<_, _>>()?;
     for path in [&options.csv, &options.json, &options.plot].into_iter().flatten() {
         atomic_file::check(path)?;
@@ -108,8 +108,8 @@ pub(super) fn run(
     for (position, (case, system)) in cases.into_iter().zip(&systems).enumerate() {
         progress.set_message(case.scenario.name.clone());
         let stop = Stop::on(&interrupted).at(budget.share(systems.len() - position));
-        let campaign =
-            Campaign { case: &case, system: &**system, seeds: options.seeds.seeds, recheck: options.recheck };
+        let recheck = Some(Recheck { share: options.recheck, system: &**system });
+        let campaign = Campaign { case: &case, system: &**system, seeds: options.seeds.seeds, recheck };
         let (journal, rows) = (journal.as_mut(), rows.as_mut());
         let summed = threads.install(|| sum_up(&campaign, &stop, journal, rows, &progress))?;
         checked.push(Checked { case, summed });
@@ -162,7 +162,7 @@ fn spool() -> Result<Rows, UserError> {
 fn open_journal(
     options: &Options,
     cases: &[Case],
-    systems: &[Box<dyn System>],
+    systems: &[Box<dyn Forkable>],
     terminal: &mut Terminal<'_>,
 ) -> Result<Option<Journal>, UserError> {
     let Some(path) = &options.journal else { return Ok(None) };
@@ -309,7 +309,7 @@ fn shrink_failures(
     options: &Options,
     families: &[&dyn Family],
     checked: &[Checked],
-    systems: &[Box<dyn System>],
+    systems: &[Box<dyn Forkable>],
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
     let late = shrink::deadline(Some(shrink::LIMIT_IN_CHECK));

@@ -6,6 +6,7 @@
 mod campaign_options;
 mod check;
 mod completions;
+mod crash_points;
 mod explain;
 mod list;
 mod replay;
@@ -49,6 +50,7 @@ Examples:
   hasim replay hasim-failure-patroni-swarm-sync-seed-17.json
   hasim shrink hasim-failure-patroni-swarm-sync-seed-17.json
   hasim explain hasim-failure-patroni-swarm-sync-seed-17-small.json
+  hasim crash-points patroni/switchover/sync --crash power-off
 
 Environment, for those who cannot change the command line (a flag wins): HASIM_SEEDS (--seeds), HASIM_SEED (--seed of \
 `run`), HASIM_JOBS (--jobs), HASIM_BUDGET (--budget).
@@ -72,6 +74,8 @@ enum Command {
     Shrink(shrink::Options),
     /// Shows when a failing run was decided, and which of its faults it needed.
     Explain(explain::Options),
+    /// Takes one run, and crashes one process or host at every point of it.
+    CrashPoints(crash_points::Options),
     /// Prints a completion script for a shell.
     Completions(completions::Options),
 }
@@ -118,6 +122,7 @@ pub fn run(
         Command::Selfcheck(options) => selfcheck::run(options, families, terminal),
         Command::Shrink(options) => shrink::run(options, families, terminal),
         Command::Explain(options) => explain::run(options, families, terminal),
+        Command::CrashPoints(options) => crash_points::run(options, families, terminal),
         Command::Completions(options) => completions::run(options, terminal),
     };
     let exit = match result {

@@ -11,7 +11,7 @@ use super::Terminal;
 use crate::case::{Case, UserSettings};
 use crate::catalogue;
 use crate::diagnostic::{Source, UserError, did_you_mean};
-use crate::family::{Family, System, build};
+use crate::family::{Family, Forkable, build};
 use crate::repro::Repro;
 use crate::scenario::{Companions, Scenario};
 
@@ -50,7 +50,7 @@ pub(super) fn repro(
     path: &Path,
     any_version: bool,
     families: &[&dyn Family],
-) -> Result<(Repro, Case, Box<dyn System>), UserError> {
+) -> Result<(Repro, Case, Box<dyn Forkable>), UserError> {
     let source = read_file(path)?;
     let repro = Repro::read(&source, any_version)?;
     let case = repro.case()?;
@@ -141,7 +141,11 @@ pub(super) fn one_case(
     user: &UserSettings,
     terminal: &mut Terminal<'_>,
 ) -> Result<Case, UserError> {
-    let scenarios = scenarios(&[word.to_owned()])?;
+    let mut scenarios = scenarios(&[word.to_owned()])?;
+    if let Some(exact) = scenarios.iter().position(|scenario| scenario.name == word) {
+        // `etcd/swarm` is a scenario, and the beginning of the name of another.
+        scenarios = vec![scenarios.swap_remove(exact)];
+    }
     if scenarios.len() > 1 {
         let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name.as_str()).collect();
         return Err(UserError::new(format!("`{word}` means {} scenarios", names.len()))

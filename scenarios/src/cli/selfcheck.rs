@@ -9,7 +9,7 @@ use super::{Failure, Terminal, select};
 use crate::campaign::first_difference;
 use crate::case::Case;
 use crate::exit::Exit;
-use crate::family::{Family, LogLevel, System, build};
+use crate::family::{Family, Forkable, LogLevel, System, build};
 
 /// Options of `selfcheck`.
 #[derive(Args, Debug)]
@@ -36,7 +36,7 @@ pub(super) fn run(
     let scenarios = select::scenarios(&options.scenarios)?;
     let cases = select::cases(&scenarios, &options.settings.read()?, terminal)?;
     // Two systems of each, so that nothing one of them keeps reaches the second run.
-    let systems: Vec<[Box<dyn System>; 2]> = cases
+    let systems: Vec<[Box<dyn Forkable>; 2]> = cases
         .iter()
         .map(|case| Ok([build(families, case)?, build(families, case)?]))
         .collect::<Result<_, Failure>>()?;
@@ -74,7 +74,7 @@ pub(super) fn run(
 /// Says what differs, and where.
 fn compare(
     case: &Case,
-    system: &dyn System,
+    system: &dyn Forkable,
     once: &[Option<Fingerprint>],
     again: &[Option<Fingerprint>],
     terminal: &mut Terminal<'_>,

@@ -30,7 +30,7 @@ use sim_core::{Mark, MarkKind, Schedule, Seed, SimDuration, SimTime, TraceEntry}
 use crate::campaign::{Finding, judge_run};
 use crate::case::Case;
 use crate::execution::Execution;
-use crate::family::{LogLevel, RunResult, System};
+use crate::family::{Forkable, LogLevel, RunResult};
 
 /// Two instants closer than this are not told apart.
 const FINEST: SimDuration = SimDuration::from_millis(1);
@@ -121,7 +121,7 @@ pub struct Explanation {
 /// does not depend on how many there are.
 pub fn explain(
     case: &Case,
-    system: &dyn System,
+    system: &dyn Forkable,
     seed: Seed,
     schedule: &Schedule,
     effort: Effort,
@@ -144,7 +144,7 @@ pub fn explain(
 
 struct Explainer<'a> {
     case: &'a Case,
-    system: &'a dyn System,
+    system: &'a dyn Forkable,
     seed: Seed,
     schedule: &'a Schedule,
     effort: Effort,

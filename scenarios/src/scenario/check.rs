@@ -10,66 +10,16 @@ use super::Promise;
 use super::raw::{RawCluster, RawFault, RawScenario, RawTrigger, RawWorkload};
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
+use crate::family::FamilyWords;
+use crate::{etcd, patroni};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 
 /// The largest `factor` of `disk-slow`: a sync of a millisecond takes a quarter of an hour.
 const MOST_TIMES_SLOWER: u32 = 1_000_000;
 
-/// The roles that a fault in a Patroni cluster may aim at.
-pub const PATRONI_ROLES: &[&str] = &[
-    "primary",
-    "standby",
-    "postgres",
-    "patroni-leader",
-    "patroni-replica",
-    "patroni",
-    "sync-standby",
-    "etcd-leader",
-    "etcd-follower",
-    "etcd",
-    "client",
-    "haproxy",
-    "pgbouncer",
-];
-
-/// What a process of a Patroni cluster can be found to play when a fault hits it ([`sim_core::Process::role`]), and
-/// `none`.
-pub(super) const PATRONI_PLAYED_ROLES: &[&str] = &[
-    "primary",
-    "standby",
-    "postgres",
-    "patroni-leader",
-    "patroni-replica",
-    "patroni",
-    "etcd-leader",
-    "etcd-follower",
-    "client",
-    "haproxy",
-    "pgbouncer",
-    "none",
-];
-
-/// The roles that a fault in a cluster of etcd may aim at.
-pub const ETCD_ROLES: &[&str] = &["etcd-leader", "etcd-follower", "etcd", "client", "lock-holder"];
-
-/// As [`PATRONI_PLAYED_ROLES`], in a cluster of etcd.
-const ETCD_PLAYED_ROLES: &[&str] = &["etcd-leader", "etcd-follower", "client", "none"];
-
-/// The words of a family.
-struct FamilyWords {
-    name: &'static str,
-    /// The roles that a fault may aim at.
-    roles: &'static [&'static str],
-    /// The roles that a fault may be found to have hit.
-    played: &'static [&'static str],
-}
-
 /// The families that there are.
-const FAMILIES: &[FamilyWords] = &[PATRONI, ETCD];
-const PATRONI: FamilyWords =
-    FamilyWords { name: "patroni", roles: PATRONI_ROLES, played: PATRONI_PLAYED_ROLES };
-const ETCD: FamilyWords = FamilyWords { name: "etcd", roles: ETCD_ROLES, played: ETCD_PLAYED_ROLES };
+const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS];
 
 /// Clocks may be wrong from the start: a cluster forms on them as it is.
 const fn may_come_early(fault: &Fault) -> bool {
@@ -81,12 +31,12 @@ pub(super) struct Checker<'a> {
     source: &'a Arc<Source>,
     pub(super) remarks: Vec<Remark>,
     /// The words of the scenario's family.
-    family: &'static FamilyWords,
+    pub(super) family: &'static FamilyWords,
 }
 
 impl<'a> Checker<'a> {
     pub(super) const fn new(source: &'a Arc<Source>) -> Self {
-        Self { source, remarks: Vec::new(), family: &PATRONI }
+        Self { source, remarks: Vec::new(), family: &patroni::WORDS }
     }
 
     pub(super) fn scenario(&mut self, raw: &RawScenario) -> Result<(), UserError> {

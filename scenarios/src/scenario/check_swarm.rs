@@ -7,10 +7,6 @@ use super::check::Checker;
 use super::raw::RawSwarm;
 use crate::diagnostic::{UserError, did_you_mean};
 
-/// What the processes of a Patroni cluster are called, without their numbers.
-const PROCESS_NAMES: &[&str] =
-    &["patroni", "postgres", "etcd", "haproxy", "pgbouncer", "client", "local-client"];
-
 impl Checker<'_> {
     pub(super) fn swarm(
         &self,
@@ -49,13 +45,13 @@ impl Checker<'_> {
         }
         for budget in &raw.budget {
             let of = budget.get_ref().of.as_str();
-            if !PROCESS_NAMES.contains(&of) {
+            if !self.family.processes.contains(&of) {
                 let error = self.wrong(
                     budget,
                     format!("no process is called `{of}`"),
-                    format!("expected one of: {}", PROCESS_NAMES.join(", ")),
+                    format!("expected one of: {}", self.family.processes.join(", ")),
                 );
-                return Err(error.maybe_help(did_you_mean(of, PROCESS_NAMES.iter().copied())));
+                return Err(error.maybe_help(did_you_mean(of, self.family.processes.iter().copied())));
             }
             for kind in &budget.get_ref().kinds {
                 if !Fault::KINDS.contains(&kind.as_str()) {
@@ -114,14 +110,15 @@ impl Checker<'_> {
                 "leave out `aimed`, or `pairs`".to_owned(),
             ));
         }
-        if let Some(strongest) = strongest
-            && fault.between(strongest, Probability::ALWAYS).is_none()
-        {
-            return Err(self.wrong(
-                mix,
-                "`strongest` is the same fault on the same targets, with other numbers".to_owned(),
-                "the two differ in more than numbers, or have none".to_owned(),
-            ));
+        if let Some(strongest) = strongest {
+            let stronger = fault.between(strongest, Probability::ALWAYS).map_err(|error| error.to_string());
+            if let Err(error) = stronger.and_then(|stronger| stronger.check()) {
+                return Err(self.wrong(
+                    mix,
+                    "`strongest` is the same fault on the same targets, with other numbers".to_owned(),
+                    error,
+                ));
+            }
         }
         self.lasting(fault, longest.map(|_| mix))?;
         let place = Spanned::new(mix.span(), fault.clone());
@@ -204,6 +201,12 @@ aimed = { mark = "suspected", within = "2s" }
                 "strongest = { clock-step = { target = { host-of = \"primary\" }",
                 "strongest = { clock-step = { target = { host-of = \"standby\" }",
                 ["the same fault on the same targets", "differ in more than numbers"],
+            ),
+            ("millis = -9000", "millis = -100", ["have the same numbers", "make one of them stronger"]),
+            (
+                "longest = \"20s\"\n",
+                "longest = \"20s\"\nstrongest = { kill = { target = { role = \"etcd\" } } }\n",
+                ["`kill` has no number that could be stronger", "leave `strongest` out"],
             ),
         ] {
             assert!(GOOD.contains(part), "the file does not contain {part}");

@@ -50,7 +50,6 @@ use sim_core::{
     Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger,
 };
 
-pub use check::{ETCD_ROLES, PATRONI_ROLES};
 pub use parse::Companions;
 pub use time_range::TimeRange;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use models::patroni::LinkInputs;
-use sim_core::{Composition, SimDuration, SwarmConfig};
+use models::patroni::{LinkInputs, Load};
+use sim_core::{Composition, SwarmConfig};
 use toml::Spanned;
 
 use super::check::Checker;
@@ -134,14 +134,15 @@ fn companion(
 }
 
 fn workload(raw: RawWorkload) -> Workload {
+    let default = Load::default();
     Workload {
-        writers: inner_or(raw.writers, 2),
-        write_interval: inner_or(raw.write_interval, SimDuration::from_millis(200)),
-        readers: raw.readers.unwrap_or(0),
-        read_interval: inner_or(raw.read_interval, SimDuration::from_secs(1)),
-        local_writers: inner_or(raw.local_writers, false),
+        writers: inner_or(raw.writers, default.writers),
+        write_interval: inner_or(raw.write_interval, default.write_interval),
+        readers: raw.readers.unwrap_or(default.readers),
+        read_interval: inner_or(raw.read_interval, default.read_interval),
+        local_writers: inner_or(raw.local_writers, default.local_writers),
         routing: raw.routing.unwrap_or_default(),
-        statement_timeout: inner_or(raw.statement_timeout, SimDuration::from_secs(5)),
+        statement_timeout: inner_or(raw.statement_timeout, default.statement_timeout),
         on_timeout: raw.on_timeout.unwrap_or_default(),
     }
 }

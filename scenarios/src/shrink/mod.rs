@@ -5,7 +5,8 @@
 //! faults that are left, and reduces the cluster and the load, again and again until none of it works any more. After
 //! each step the run must fail as the first one did: with the same [`Finding`]. If acknowledged writes were lost and
 //! the cluster recovered, the smaller run must recover, too; else a run cut short in the middle of a failover would pass
-//! for one that loses.
+//! for one that loses. A smaller run that is not about recovery promises none: it ends too soon after its faults, and the
+//! models without the bug must be able to keep what it promises.
 //!
 //! A change shifts what happens after it, so a run may stop failing for want of bad luck. Where a fault, a member or a
 //! client goes, a few other seeds are tried besides.
@@ -41,7 +42,7 @@ use crate::campaign::{Finding, Outcome, judge_run, run_schedule};
 use crate::case::Case;
 use crate::execution::Execution;
 use crate::exit::Exit;
-use crate::family::{Family, LogLevel, RunResult, System, build};
+use crate::family::{Family, Forkable, LogLevel, RunResult, System, build};
 
 /// How many other seeds are tried where the seed of the run does not fail any more.
 const OTHER_SEEDS: u64 = 4;
@@ -153,7 +154,7 @@ struct Search<'a> {
     reduction: Reduction,
     best: Failure,
     /// The system of the best case.
-    system: Box<dyn System>,
+    system: Box<dyn Forkable>,
     /// A run of the best case without faults, at the end of the warm-up.
     warm: Option<(Seed, Box<dyn Execution>)>,
     /// What was tried, so that a later round does not try it again.
@@ -218,12 +219,13 @@ impl Search<'_> {
         } else {
             last_begin + SHORTEST_REST
         };
+        let no_recovery = !self.best.finding.is_about_recovery();
         let before = self.best.case.scenario.horizon;
         let (mut low, mut high) = (whole(floor.max(self.best.case.scenario.warmup)) + 1, whole(before));
         while low < high {
             let middle = u64::midpoint(low, high);
             let horizon = Some(SimDuration::from_secs(middle));
-            if self.try_reduction(Reduction { horizon, ..self.reduction.clone() }, 0) {
+            if self.try_reduction(Reduction { horizon, no_recovery, ..self.reduction.clone() }, 0) {
                 high = middle;
             } else {
                 low = middle + 1;
@@ -332,7 +334,7 @@ impl Search<'_> {
     fn accept(
         &mut self,
         case: &Case,
-        system: Option<Box<dyn System>>,
+        system: Option<Box<dyn Forkable>>,
         seed: Seed,
         schedule: &Schedule,
     ) -> bool {

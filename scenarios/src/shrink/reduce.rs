@@ -9,16 +9,21 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sim_core::{Schedule, ScheduledFault, SimDuration};
-use toml_edit::{DocumentMut, Item, Table, value};
+use toml_edit::{DocumentMut, Item, Table, Value, value};
 
 use crate::case::Case;
 use crate::diagnostic::Source;
 use crate::scenario::Scenario;
 
+/// The promises that a cluster comes back, as scenario files have them.
+const RECOVERY: [&str; 2] = ["recovers-within", "converges-within"];
+
 /// What is reduced; absent is as the scenario has it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Reduction {
     pub(super) horizon: Option<SimDuration>,
+    /// The cluster need not come back: a run that ends with the failure leaves it no time to.
+    pub(super) no_recovery: bool,
     pub(super) members: Option<u8>,
     pub(super) etcd: Option<u8>,
     pub(super) writers: Option<u16>,
@@ -42,6 +47,17 @@ fn text(text: &str, reduction: &Reduction, schedule: &Schedule) -> Option<String
     if let Some(horizon) = reduction.horizon {
         document["horizon"] = value(horizon.to_string());
     }
+    if reduction.no_recovery
+        && let Some(promises) = document.get_mut("promises").and_then(Item::as_array_mut)
+    {
+        let is_recovery = |promise: &Value| {
+            let table = promise.as_inline_table();
+            table.is_some_and(|table| RECOVERY.iter().any(|key| table.contains_key(key)))
+        };
+        if !promises.iter().all(is_recovery) {
+            promises.retain(|promise| !is_recovery(promise));
+        }
+    }
     let counts = [("members", reduction.members), ("etcd", reduction.etcd)];
     for (key, count) in counts.into_iter().filter_map(|(key, count)| Some((key, count?))) {
         table(&mut document, "cluster")?.insert(key, value(i64::from(count)));
@@ -57,6 +73,9 @@ fn text(text: &str, reduction: &Reduction, schedule: &Schedule) -> Option<String
     }
     document.remove("swarm");
     document.remove("fault");
+    // What a campaign of the whole scenario covers says nothing about one run of it, and kinds that nothing brings any
+    // more may not be promised.
+    document.remove("coverage");
     let faults: Vec<String> = schedule.0.iter().map(fault_entry).collect::<Option<_>>()?;
     Some([vec![document.to_string().trim_end().to_owned() + "\n"], faults].concat().join("\n"))
 }
@@ -84,6 +103,7 @@ impl Reduction {
     pub(super) fn and(&self, other: &Self) -> Self {
         Self {
             horizon: other.horizon.or(self.horizon),
+            no_recovery: self.no_recovery || other.no_recovery,
             members: other.members.or(self.members),
             etcd: other.etcd.or(self.etcd),
             writers: other.writers.or(self.writers),

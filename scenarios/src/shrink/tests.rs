@@ -2,7 +2,8 @@ use super::*;
 use crate::campaign::Verdict;
 use crate::testing::{Small, case, scenario_text};
 
-/// The small scenario with a promise that it breaks, and faults that have nothing to do with it.
+/// The small scenario with a promise that it breaks, and faults that have nothing to do with it. That a campaign covers
+/// one of those, too, must not keep it.
 fn noisy_scenario() -> String {
     let text = scenario_text("async").replace("loss-is-found", "no-acknowledged-write-lost");
     let noise = |at: u32, fault: &str| {
@@ -11,7 +12,8 @@ fn noisy_scenario() -> String {
     let degrade =
         "{ degrade = { from = [\"others\"], to = [{ host-of = \"primary\" }], latency = \"3ms\" } }";
     let pause = "{ pause = { target = { role = \"client\" } } }";
-    [text, noise(15, degrade), noise(33, pause), noise(38, degrade), noise(41, pause)]
+    let coverage = "\n[coverage]\npromised = [{ fault = \"pause\" }]\n".to_owned();
+    [text, noise(15, degrade), noise(33, pause), noise(38, degrade), noise(41, pause), coverage]
         .concat()
         .replace("horizon", "warmup = \"10s\"\nhorizon")
 }
@@ -38,6 +40,8 @@ fn only_the_fault_that_matters_is_left() {
     assert_eq!(small.finding.verdict, Verdict::AckedWriteLost);
     assert!(small.case.scenario.horizon < failure.case.scenario.horizon);
     assert!(small.outcome.row.outage.is_some(), "the server came back, as in the first run");
+    let text = &small.case.scenario.source.text;
+    assert!(!text.contains("recovers-within"), "what it does not show, it does not promise: {text}");
 }
 
 /// What is found depends on the failure and the number of runs, and on nothing else.
@@ -81,6 +85,7 @@ fn a_cluster_that_has_to_recover_keeps_its_time() {
     assert_eq!(failure.finding.verdict, Verdict::NotRecovered);
     let small = shrunk(&failure, 2_000).failure;
     assert_eq!(small.finding.verdict, Verdict::NotRecovered);
+    assert!(small.case.scenario.source.text.contains("recovers-within"));
     assert!(rest(&small) + SimDuration::from_secs(1) > rest(&failure), "{:?}", rest(&small));
 }
 

@@ -12,7 +12,7 @@ use sim_core::{
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FaultError, LogLevel, System, add_faults};
+use crate::family::{Family, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
 use crate::testing::Values;
 
 /// A scenario for the unruly family, without faults.
@@ -41,7 +41,7 @@ impl Family for Unruly {
         "patroni"
     }
 
-    fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError> {
+    fn build(&self, case: &Case) -> Result<Box<dyn Forkable>, UserError> {
         Ok(Box::new(UnrulySystem {
             horizon: case.scenario.horizon,
             event_budget: case.scenario.event_budget,
@@ -57,9 +57,7 @@ struct UnrulySystem {
 impl UnrulySystem {
     fn world(seed: Seed) -> World<Client> {
         let link = LinkQuality::reliable(Distribution::Constant(SimDuration::from_millis(1)));
-        let mut topology = Topology::uniform(&link);
-        let region = topology.add_region("region-1");
-        let zone = topology.add_zone(region, "zone-a");
+        let (mut topology, zone) = Topology::single_zone(&link);
         let host = topology.add_host(zone, "app-1");
         let mut builder = WorldBuilder::new(topology);
         let sync = Distribution::Constant(SimDuration::from_millis(1));
@@ -88,6 +86,12 @@ impl System for UnrulySystem {
         add_faults(&mut Self::world(Seed(0)), schedule)
     }
 
+    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
+        self.start(seed, schedule, log).finish()
+    }
+}
+
+impl Forkable for UnrulySystem {
     fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
         let horizon = SimTime::ZERO + self.horizon;
         let surviving = |_: &World<Client>| (0..100_000).collect();

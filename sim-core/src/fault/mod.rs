@@ -43,6 +43,7 @@ use crate::random::Probability;
 use crate::time::SimDuration;
 
 pub use budget::FaultBudget;
+pub use intensity::NothingBetween;
 pub use schedule::{Schedule, ScheduledFault, Trigger};
 pub use shape::{Border, Dwell, HangAnswer, LostAnswer, Told};
 pub use target::{Direction, Target};

@@ -5,8 +5,8 @@
 //! - Connections (TCP): ordered. A lost packet shows as a retransmission time-out (200 ms plus a round trip, doubling
 //!   up to 120 s: Linux `TCP_RTO_MIN`, `TCP_RTO_MAX`) that also holds back what follows. A dead process on a living host
 //!   answers at once, with a close or a reset. A dead or cut-off host answers with silence, until the retransmission
-//!   limit (Linux `tcp_retries2` = 15, about 15 minutes), the user time-out (`TCP_USER_TIMEOUT`) or keep-alives end the
-//!   connection. What was sent during a partition arrives when the next retransmission after it gets through.
+//!   limit (Linux `tcp_retries2` = 15, about 15 minutes), the user time-out (`TCP_USER_TIMEOUT`) or, while nothing that was
+//!   sent is unacknowledged, keep-alives end the connection. What was sent during a partition arrives when the next retransmission after it gets through.
 //! - An unanswered connection request is repeated after 1, 2, 4, ... seconds (`tcp_syn_retries` = 6, about 127 s).
 //! - Datagrams: may be lost, and duplicated under a fault; packets with random latency overtake each other.
 //! - Bandwidth, where a fault limits it: packets queue up, and what would wait too long is dropped.
@@ -28,4 +28,4 @@ mod shape;
 pub use connection::{ConnectOptions, KeepAlive};
 pub(crate) use connection::{Connection, Connections, EndState, Segment};
 pub(crate) use path::{LinkTable, Paths};
-pub(crate) use shape::Shape;
+pub(crate) use shape::{Shape, Shapes};

@@ -204,10 +204,7 @@ impl Paths {
     fn draw_on(&mut self, index: usize) -> (SimDuration, bool) {
         let (latency, loss) = self.table.quality(index);
         let link = &mut self.links[index];
-        let stream = match &mut link.stream {
-            Some(stream) => stream,
-            none => none.insert(numbered_link_stream(self.seed, index)),
-        };
+        let stream = link.stream.get_or_insert_with(|| first_draw(self.seed, index));
         let latency = latency.draw(stream) + link.extra_latency;
         let lost = stream.chance(Probability::from_ppm(loss.ppm() + link.extra_loss));
         (latency, lost)
@@ -226,4 +223,10 @@ impl Paths {
             })
             .sum()
     }
+}
+
+/// The stream of a link on which nothing was sent before. Apart, because that is once in a run.
+#[cold]
+fn first_draw(seed: Seed, index: usize) -> Stream {
+    numbered_link_stream(seed, index)
 }

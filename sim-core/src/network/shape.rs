@@ -1,6 +1,7 @@
 //! What faults do to the packets of one directed link, beyond latency and loss.
 
 use crate::distribution::Sampler;
+use crate::fault::Fault;
 use crate::random::{Probability, Seed, Stream};
 use crate::time::{SimDuration, SimTime};
 
@@ -17,9 +18,27 @@ pub(crate) enum Shape {
     Bandwidth { bits_per_second: u64, queue: SimDuration },
 }
 
+impl Shape {
+    /// What a fault does to packets.
+    ///
+    /// # Panics
+    /// If it is of a kind that does nothing to them.
+    pub(crate) fn of(fault: &Fault) -> Self {
+        match fault {
+            Fault::Latency { extra, .. } => Self::Latency(extra.sampler()),
+            Fault::Duplicate { chance, .. } => Self::Duplicate(*chance),
+            Fault::Reorder { chance, delay, .. } => Self::Reorder(*chance, *delay),
+            Fault::Bandwidth { bits_per_second, queue, .. } => {
+                Self::Bandwidth { bits_per_second: *bits_per_second, queue: *queue }
+            }
+            _ => unreachable!("the other faults do not shape links"),
+        }
+    }
+}
+
 /// All that faults do to packets of one link now, with the positions of the faults in the schedule.
 #[derive(Clone, Debug)]
-pub(super) struct Shapes {
+pub(crate) struct Shapes {
     active: Vec<(usize, Shape)>,
     /// Apart from the stream of the link, whose draws stay as they are without faults.
     stream: Stream,
@@ -28,20 +47,20 @@ pub(super) struct Shapes {
 }
 
 impl Shapes {
-    pub(super) fn new(seed: Seed, link: u64) -> Self {
+    pub(crate) fn new(seed: Seed, link: u64) -> Self {
         Self { active: Vec::new(), stream: seed.stream("link faults", link), busy_until: SimTime::ZERO }
     }
 
-    pub(super) fn add(&mut self, fault: usize, shape: Shape) {
+    pub(crate) fn add(&mut self, fault: usize, shape: Shape) {
         self.active.push((fault, shape));
     }
 
-    pub(super) fn remove(&mut self, fault: usize) {
+    pub(crate) fn remove(&mut self, fault: usize) {
         self.active.retain(|(other, _)| *other != fault);
     }
 
     /// How much longer a packet takes, or nothing if a full queue drops it.
-    pub(super) fn pass(&mut self, now: SimTime, size: u32) -> Option<SimDuration> {
+    pub(crate) fn pass(&mut self, now: SimTime, size: u32) -> Option<SimDuration> {
         let mut extra = SimDuration::ZERO;
         let mut narrowest: Option<(u64, SimDuration)> = None;
         for (_, shape) in &self.active {
@@ -75,7 +94,7 @@ impl Shapes {
     }
 
     /// The latency of a second copy, if a datagram is duplicated.
-    pub(super) fn duplicate(&mut self, latency: &Sampler) -> Option<SimDuration> {
+    pub(crate) fn duplicate(&mut self, latency: &Sampler) -> Option<SimDuration> {
         let stream = &mut self.stream;
         let mut twice = false;
         for (_, shape) in &self.active {

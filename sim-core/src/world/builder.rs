@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 use crate::distribution::{Distribution, Sampler};
+use crate::host::faults::FaultState;
 use crate::host::{Blueprint, VolumeOptions, process_stream, volume_stream};
 use crate::id::{HostId, ProcessId, VolumeId};
 use crate::network::{Connections, LinkTable, Paths};
@@ -18,7 +19,6 @@ use crate::topology::Topology;
 use crate::trace::Trace;
 
 use super::clock::HostClock;
-use super::faults::FaultState;
 use super::timers::Timers;
 use super::{Event, Host, Kernel, Listening, ProcessSlot, World};
 

@@ -20,6 +20,8 @@ const REQUEST_RETRANSMIT: SimDuration = SimDuration::from_secs(1);
 const REQUEST_LIMIT: SimDuration = SimDuration::from_secs(127);
 /// Linux `tcp_retries2` = 15 at the minimum time-out: 924.6 s.
 const RETRANSMIT_LIMIT: SimDuration = SimDuration::from_millis(924_600);
+/// The smallest `TCP_KEEPIDLE` and `TCP_KEEPINTVL` that Linux takes.
+const SHORTEST_KEEP_ALIVE: SimDuration = SimDuration::from_secs(1);
 /// Bytes of a segment without data: the headers of Ethernet, IP, and TCP with time stamps.
 const HEADERS: u32 = 66;
 
@@ -447,6 +449,13 @@ impl<P: Process> World<P> {
         let Some(keep_alive) = end.options.keep_alive.filter(|_| end.state == EndState::Open) else {
             return;
         };
+        if end.unacknowledged_since.is_some() {
+            // `tcp_keepalive_timer`: no probes while sent data is unacknowledged. Retransmission decides, by
+            // `tcp_retries2` or `TCP_USER_TIMEOUT`; what is left to probe afterwards is looked at one idle time later.
+            let at = now + keep_alive.idle.max(SHORTEST_KEEP_ALIVE);
+            kernel.queue.push(at, Event::KeepAlive { connection: id, side: side as u8 });
+            return;
+        }
         let (process, peer) = (end.process, other.process);
         let broken = kernel.is_broken(process, peer)
             || kernel.is_broken(peer, process)

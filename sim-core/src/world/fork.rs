@@ -34,13 +34,7 @@ impl<P: Process> World<P> {
     /// Cancels the fault with this position if it has not fired. What follows on it ([`crate::Trigger::AfterFault`]) does
     /// not fire either. A fault that has fired goes on and ends as it would. False if there was nothing to cancel.
     pub fn cancel_fault(&mut self, position: usize) -> bool {
-        let faults = &mut self.kernel.faults;
-        let fired = faults.delivered.iter().any(|delivered| delivered.index == position);
-        let pending = !fired && position < faults.count() && !faults.is_cancelled(position);
-        if pending {
-            faults.cancel(position);
-        }
-        pending
+        self.kernel.faults.cancel(position)
     }
 
     /// Cancels every fault that has not fired.

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::fault::{Schedule, ScheduledFault};
+use crate::host::faults::{DeliveredFault, FaultEvent, FaultState};
 use crate::id::{ConnectionId, HostId, ProcessId, SyncId, VolumeId};
 use crate::network::{Connections, Paths, Segment};
 use crate::process::{ConnectionEvent, Origin, Probe, Process, StateProbe};
@@ -30,8 +30,6 @@ use crate::trace::{Trace, TraceEntry, TraceKind, TraceLevel};
 pub use builder::{ProcessOptions, WorldBuilder};
 pub(crate) use clock::HostClock;
 use context::NativeContext;
-pub use faults::DeliveredFault;
-use faults::FaultState;
 pub use pending::NextEvent;
 use timers::Timers;
 
@@ -162,9 +160,7 @@ enum Event<P: Process> {
     Kill { process: ProcessId, incarnation: u32 },
     Watchdog { host: HostId },
     PowerOn { host: HostId },
-    FaultFires { fault: u32 },
-    FaultEnds { fault: u32 },
-    FaultFlaps { fault: u32 },
+    Fault(FaultEvent),
     Restart { process: ProcessId, fault: u32 },
     Nothing,
 }
@@ -194,19 +190,6 @@ impl<P: Process> Input<P> {
 }
 
 impl<P: Process> World<P> {
-    /// Adds faults. Positions count on from those that were added before.
-    ///
-    /// # Errors
-    /// If a target names a process, host, zone or region that does not exist, or a position that does not come
-    /// earlier in the schedule.
-    pub fn schedule(&mut self, schedule: &Schedule) -> Result<(), String> {
-        for ScheduledFault { trigger, fault, lasts } in &schedule.0 {
-            self.check_targets(trigger, fault)?;
-            self.kernel.add_fault(trigger.clone(), fault.clone(), *lasts);
-        }
-        Ok(())
-    }
-
     /// Processes the next event. False if none is left.
     #[inline]
     pub fn step(&mut self) -> bool {
@@ -299,6 +282,11 @@ impl<P: Process> World<P> {
         self.kernel.processes[process.index()].host
     }
 
+    /// True if the process is started with its host: by its service manager, and not by another process.
+    pub fn starts_with_host(&self, process: ProcessId) -> bool {
+        self.kernel.processes[process.index()].starts_with_host
+    }
+
     /// True if nothing keeps the process from running: it was started, and neither it nor its host is paused.
     pub fn is_live(&self, process: ProcessId) -> bool {
         let slot = &self.kernel.processes[process.index()];
@@ -317,7 +305,7 @@ impl<P: Process> World<P> {
 
     /// What became of the faults that have fired, in the order in which they fired.
     pub fn delivered_faults(&self) -> &[DeliveredFault] {
-        &self.kernel.faults.delivered
+        self.kernel.faults.delivered()
     }
 
     /// Logs notes, marks and faults from now on; with `deliveries`, every packet as well.
@@ -350,9 +338,10 @@ impl<P: Process> World<P> {
         let Some(state) = &self.states[process.index()] else { return };
         let storage = &kernel.volumes[kernel.processes[process.index()].volume.index()].current;
         for probe in &mut kernel.state_probes {
-            let found = probe.on_state(kernel.now, process, state, storage);
-            if kernel.violation.is_none() {
-                kernel.violation = found;
+            if let Some(found) = probe.on_state(kernel.now, process, state, storage)
+                && kernel.violation.is_none()
+            {
+                kernel.violation = Some(found);
             }
         }
     }
@@ -392,10 +381,7 @@ impl<P: Process> World<P> {
             }
             Event::Watchdog { host } => self.on_watchdog(host),
             Event::PowerOn { host } => self.power_on(host),
-            Event::FaultFires { fault } if self.kernel.faults.is_cancelled(fault as usize) => {}
-            Event::FaultFires { fault } => self.fire_fault(fault as usize),
-            Event::FaultEnds { fault } => self.end_fault(fault as usize),
-            Event::FaultFlaps { fault } => self.flap(fault as usize),
+            Event::Fault(event) => self.on_fault(event),
             Event::Restart { process, fault } => self.restart(process, fault as usize),
             Event::Nothing => unreachable!("free slots of the queue are never due"),
         }
@@ -490,7 +476,7 @@ impl<P: Process> World<P> {
             Input::StorageFailed(failure) => state.on_storage_failed(&mut context, failure),
             Input::Command(command, fault) => {
                 if !state.on_command(&mut context, &command) {
-                    self.kernel.faults.command_refused(fault);
+                    self.kernel.faults.command_refused(fault as usize);
                 }
             }
             Input::Packet(..) | Input::Timer(_) => unreachable!("handled above"),

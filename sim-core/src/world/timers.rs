@@ -18,38 +18,46 @@ struct Entry<T> {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Timers<T>(Vec<Entry<T>>);
+pub(crate) struct Timers<T> {
+    entries: Vec<Entry<T>>,
+    /// The slot that was set last: mostly the one that is set next, and then the others need not be compared.
+    last_set: usize,
+}
 
 impl<T> Timers<T> {
     pub(crate) const fn new() -> Self {
-        Self(Vec::new())
+        Self { entries: Vec::new(), last_set: 0 }
     }
 
     /// Forgets all: the process ended. Their queue entries are recognised as stale when they come up.
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.entries.clear();
     }
 }
 
 impl<T: std::fmt::Debug> Timers<T> {
     /// The timer in this slot, for people; none if the process that set it ended.
     pub(crate) fn name(&self, slot: u32) -> Option<String> {
-        self.0.get(slot as usize).map(|entry| format!("{:?}", entry.timer))
+        self.entries.get(slot as usize).map(|entry| format!("{:?}", entry.timer))
     }
 }
 
 impl<T: Clone + PartialEq> Timers<T> {
     /// Sets or moves a timer. Returns what must be pushed to the queue, if anything.
     fn set(&mut self, timer: T, due: Order) -> Option<u32> {
-        let position = self.0.iter().position(|entry| entry.timer == timer);
-        let slot = position
-            .or_else(|| self.0.iter().position(|entry| entry.due.is_none() && entry.queued.is_none()));
-        let Some(slot) = slot else {
-            self.0.push(Entry { timer, due: Some(due), queued: Some(due) });
-            return Some(self.0.len() as u32 - 1);
-        };
-        let entry = &mut self.0[slot];
-        entry.timer = timer;
+        if self.entries.get(self.last_set).is_none_or(|entry| entry.timer != timer) {
+            let position = self.entries.iter().position(|entry| entry.timer == timer);
+            let is_free = |entry: &Entry<T>| entry.due.is_none() && entry.queued.is_none();
+            let Some(slot) = position.or_else(|| self.entries.iter().position(is_free)) else {
+                self.last_set = self.entries.len();
+                self.entries.push(Entry { timer, due: Some(due), queued: Some(due) });
+                return Some(self.last_set as u32);
+            };
+            self.last_set = slot;
+            self.entries[slot].timer = timer;
+        }
+        let slot = self.last_set;
+        let entry = &mut self.entries[slot];
         entry.due = Some(due);
         if entry.queued.is_some_and(|queued| queued <= due) {
             return None;
@@ -59,7 +67,7 @@ impl<T: Clone + PartialEq> Timers<T> {
     }
 
     fn cancel(&mut self, timer: &T) {
-        if let Some(entry) = self.0.iter_mut().find(|entry| entry.timer == *timer) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.timer == *timer) {
             entry.due = None;
         }
     }
@@ -82,7 +90,7 @@ impl<P: Process> Kernel<P> {
     /// The timer for which this queue entry stands, if it is due now.
     pub(crate) fn due_timer(&mut self, process: ProcessId, slot: u32, order: Order) -> Option<P::Timer> {
         let owner = &mut self.processes[process.index()];
-        let entry = owner.timers.0.get_mut(slot as usize)?;
+        let entry = owner.timers.entries.get_mut(slot as usize)?;
         if entry.queued != Some(order) {
             return None;
         }
@@ -108,7 +116,7 @@ impl<P: Process> Kernel<P> {
 
     /// A timer that waited in line, unless it was cancelled or moved meanwhile.
     pub(crate) fn take_due_timer(&mut self, process: ProcessId, slot: u32, due: Order) -> Option<P::Timer> {
-        let entry = self.processes[process.index()].timers.0.get_mut(slot as usize)?;
+        let entry = self.processes[process.index()].timers.entries.get_mut(slot as usize)?;
         (entry.due == Some(due)).then(|| {
             entry.due = None;
             entry.timer.clone()
@@ -119,7 +127,7 @@ impl<P: Process> Kernel<P> {
     pub(crate) fn postpone_timers(&mut self, process: ProcessId, length: SimDuration) {
         let mut again: Vec<(Order, u32)> = Vec::new();
         let now = self.now;
-        for (slot, entry) in self.processes[process.index()].timers.0.iter_mut().enumerate() {
+        for (slot, entry) in self.processes[process.index()].timers.entries.iter_mut().enumerate() {
             let Some(due) = &mut entry.due else { continue };
             due.at = (due.at + length).max(now);
             if entry.queued.is_none() {

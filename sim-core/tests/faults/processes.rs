@@ -66,9 +66,7 @@ fn a_wipe_empties_the_volume_and_starts_again() {
 /// As Patroni and PostgreSQL share a data directory: one host, one volume, the second process started by the first.
 #[test]
 fn a_wipe_takes_the_volume_from_everybody_who_mounts_it() {
-    let mut topology = Topology::uniform(&LinkQuality::reliable(Distribution::Constant(MS)));
-    let region = topology.add_region("r");
-    let zone = topology.add_zone(region, "z");
+    let (mut topology, zone) = Topology::single_zone(&LinkQuality::reliable(Distribution::Constant(MS)));
     let only = topology.add_host(zone, "h0");
     let mut builder = WorldBuilder::new(topology);
     let volume = builder.add_volume(only, Numbers::default(), &Distribution::Constant(MS));

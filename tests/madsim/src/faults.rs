@@ -1,30 +1,38 @@
-//! Faults on this host: whom they hit, and what of madsim carries them out.
+//! Faults on this host: what of madsim carries them out.
 //!
-//! The schedule is the same data as on the native host, resolved by the same rules: roles when the fault fires, one of several
-//! by the stream of the seed. See [`supports`] for what this host can do.
+//! The schedule is the same data as on the native host, and [`sim_core::host::faults`] decides for both whom a fault hits and
+//! when. This page is the other half: what then happens. See [`supports`] for what this host can do.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use scenarios::family::LogLevel;
-use sim_core::{
-    DeliveredFault, Direction, Fault, HostId, MarkKind, Place, ProcessId, ScheduledFault, SimTime, Stream,
-    Target, TraceKind, Trigger,
-};
+use sim_core::host::faults::{Effect, FaultEvent, FaultHost, FaultState};
+use sim_core::{Fault, HostId, MarkKind, ProcessId, SimTime, Topology, TraceKind, VolumeId};
 
 use crate::Portable;
 use crate::kernel::{Happening, Input, Kernel, Order, World};
 
 /// The kinds of faults that this host carries out, see [`Fault::kind`].
-const SUPPORTED: [&str; 10] = [
+const SUPPORTED: [&str; 21] = [
     "kill",
+    "restart",
     "power-off",
     "pause",
     "freeze",
     "partition",
+    "bridge",
+    "ring",
+    "isolate",
+    "split",
+    "flap",
     "degrade",
+    "latency",
+    "duplicate",
+    "reorder",
+    "bandwidth",
     "disk-stall",
     "clock-step",
+    "clock-offset",
     "clock-drift",
     "command",
 ];
@@ -34,6 +42,9 @@ const SUPPORTED: [&str; 10] = [
 /// # Errors
 /// What it cannot do, and what it can.
 pub(crate) fn supports(fault: &Fault) -> Result<(), String> {
+    if let Fault::Flap { fault, .. } = fault {
+        return supports(fault);
+    }
     let kind = fault.kind();
     if SUPPORTED.contains(&kind) {
         return Ok(());
@@ -44,99 +55,203 @@ pub(crate) fn supports(fault: &Fault) -> Result<(), String> {
     ))
 }
 
-/// The schedule as it is carried out.
+/// The world, as schedules see it.
 #[derive(Debug)]
-pub(crate) struct FaultState {
-    planned: Vec<Planned>,
-    pub(crate) delivered: Vec<DeliveredFault>,
-    stream: Stream,
-    /// How often each kind of mark was left since the first fault fired.
-    marks: Vec<(MarkKind, u32)>,
-    /// How many partitions cut the way from one process to another.
-    cuts: BTreeMap<(ProcessId, ProcessId), u32>,
-}
+pub(crate) struct MadsimFaults<'w, P: Portable>(pub(crate) &'w mut World<P>);
 
-#[derive(Debug)]
-struct Planned {
-    scheduled: ScheduledFault,
-    effect: Effect,
-}
-
-/// What a fault did, to be undone.
-#[derive(Clone, Debug, Default)]
-struct Effect {
-    processes: Vec<ProcessId>,
-    /// The lives of the processes when it fired: a new life is not paused.
-    incarnations: Vec<u32>,
-    hosts: Vec<HostId>,
-    ways: Vec<(ProcessId, ProcessId)>,
-}
-
-impl FaultState {
-    pub(crate) const fn new(stream: Stream) -> Self {
-        Self { planned: Vec::new(), delivered: Vec::new(), stream, marks: Vec::new(), cuts: BTreeMap::new() }
+impl<P: Portable> FaultHost for MadsimFaults<'_, P> {
+    fn faults(&self) -> &FaultState {
+        &self.0.kernel.faults
     }
 
-    /// The process does not know the command.
-    pub(crate) fn refused(&mut self, fault: usize) {
-        for delivered in self.delivered.iter_mut().filter(|delivered| delivered.index == fault) {
-            delivered.accepted = false;
-        }
+    fn faults_mut(&mut self) -> &mut FaultState {
+        &mut self.0.kernel.faults
     }
 
-    /// The faults that wait for this mark, with the instants at which they fire.
-    pub(crate) fn on_mark(&mut self, now: SimTime, kind: MarkKind) -> Vec<(SimTime, usize)> {
-        if self.delivered.is_empty() {
-            return Vec::new();
-        }
-        let position = self.marks.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
-            self.marks.push((kind, 0));
-            self.marks.len() - 1
-        });
-        self.marks[position].1 += 1;
-        let count = self.marks[position].1;
-        let waits = |(index, planned): (usize, &Planned)| match &planned.scheduled.trigger {
-            Trigger::OnMark { mark, occurrence, delay, before }
-                if (*mark, *occurrence) == (kind, count)
-                    && before.is_none_or(|before| now + *delay <= SimTime::ZERO + before) =>
-            {
-                Some((now + *delay, index))
+    fn topology(&self) -> &Topology {
+        &self.0.kernel.topology
+    }
+
+    fn process_count(&self) -> usize {
+        self.0.kernel.slots.len()
+    }
+
+    fn name_of(&self, process: ProcessId) -> &str {
+        &self.0.kernel.slots[process.index()].name
+    }
+
+    fn host_of(&self, process: ProcessId) -> HostId {
+        self.0.kernel.slots[process.index()].host
+    }
+
+    fn processes_on(&self, host: HostId) -> &[ProcessId] {
+        &self.0.kernel.hosts[host.index()].processes
+    }
+
+    fn volume_of(&self, process: ProcessId) -> Option<VolumeId> {
+        self.0.kernel.slots[process.index()].program.as_ref().map(|program| program.volume)
+    }
+
+    /// Nothing rots here: kinds that ask for it are refused.
+    fn durable_records(&self, _volume: VolumeId) -> u64 {
+        0
+    }
+
+    fn life_of(&self, process: ProcessId) -> Option<u32> {
+        let slot = &self.0.kernel.slots[process.index()];
+        slot.running.then_some(slot.incarnation)
+    }
+
+    fn plays(&self, process: ProcessId, role: &str) -> bool {
+        self.0.states[process.index()].as_ref().is_some_and(|state| state.plays(role))
+    }
+
+    fn role_of(&self, process: ProcessId) -> &'static str {
+        self.0.states[process.index()].as_ref().map_or("", P::role)
+    }
+
+    fn now(&self) -> SimTime {
+        self.0.kernel.now
+    }
+
+    fn at(&mut self, at: SimTime, event: FaultEvent) {
+        self.0.kernel.at(at, Happening::Fault(event));
+    }
+
+    fn mark(&mut self, kind: MarkKind, fault: usize) {
+        self.0.kernel.mark(None, kind, fault as u64);
+    }
+
+    fn is_told(&self) -> bool {
+        self.0.kernel.log_level > LogLevel::Off
+    }
+
+    fn tell(&mut self, text: String) {
+        self.0.kernel.log(LogLevel::Story, None, TraceKind::Fault, || text);
+    }
+
+    fn begin(&mut self, index: usize, fault: &Fault, effect: &mut Effect) {
+        let world = &mut *self.0;
+        match fault {
+            Fault::Kill { .. } => {
+                for process in &effect.processes {
+                    world.kernel.slots[process.index()].kills += 1;
+                    world.kill(*process);
+                }
             }
-            _ => None,
+            Fault::Restart { stagger, .. } => {
+                let mut at = world.kernel.now;
+                for process in &effect.processes {
+                    world.kernel.at(at, Happening::Restart(*process, index));
+                    at = at + *stagger;
+                }
+            }
+            Fault::PowerOff { .. } => {
+                for host in &effect.hosts {
+                    world.kernel.hosts[host.index()].outages += 1;
+                    world.power_off(*host);
+                }
+            }
+            Fault::Pause { .. } => world.kernel.pause(effect),
+            Fault::Freeze { .. } => world.kernel.freeze_all(effect),
+            Fault::Partition { .. }
+            | Fault::Bridge { .. }
+            | Fault::Ring { .. }
+            | Fault::Isolate { .. }
+            | Fault::Split { .. } => effect.ways.iter().for_each(|way| world.kernel.cut(*way, false)),
+            Fault::Degrade { latency, loss, .. } => {
+                for link in &effect.links {
+                    world.kernel.links.degrade(*link, *latency, *loss, false);
+                }
+            }
+            Fault::Latency { .. }
+            | Fault::Duplicate { .. }
+            | Fault::Reorder { .. }
+            | Fault::Bandwidth { .. } => {
+                for link in &effect.links {
+                    world.kernel.links.shape(*link, index, fault);
+                }
+            }
+            Fault::DiskStall { .. } => world.kernel.stall(&effect.volumes),
+            Fault::ClockStep { millis, .. } | Fault::ClockOffset { millis, .. } => {
+                world.kernel.step_clocks(&effect.hosts, *millis);
+            }
+            Fault::ClockDrift { ppm, .. } => world.kernel.change_drifts(&effect.hosts, *ppm),
+            Fault::Command { command, .. } => {
+                let command: Arc<str> = command.as_str().into();
+                for process in &effect.processes {
+                    world.kernel.give(*process, Input::Command(Arc::clone(&command), index));
+                }
+            }
+            _ => unreachable!("{} was refused before the run", fault.kind()),
+        }
+    }
+
+    fn finish(&mut self, index: usize, fault: &Fault, effect: &mut Effect) {
+        let world = &mut *self.0;
+        match fault {
+            Fault::Kill { .. } => {
+                for process in &effect.processes {
+                    let slot = &mut world.kernel.slots[process.index()];
+                    slot.kills -= 1;
+                    if slot.kills == 0 {
+                        world.kernel.orders.push(Order::Boot(*process));
+                    }
+                }
+            }
+            Fault::PowerOff { .. } => {
+                for host in &effect.hosts {
+                    world.kernel.hosts[host.index()].outages -= 1;
+                    world.power_on(*host);
+                }
+            }
+            Fault::Pause { .. } => world.kernel.resume(effect),
+            Fault::Freeze { .. } => effect.hosts.iter().for_each(|host| world.kernel.thaw(*host)),
+            Fault::Partition { .. }
+            | Fault::Bridge { .. }
+            | Fault::Ring { .. }
+            | Fault::Isolate { .. }
+            | Fault::Split { .. } => effect.ways.iter().for_each(|way| world.kernel.cut(*way, true)),
+            Fault::Degrade { latency, loss, .. } => {
+                for link in &effect.links {
+                    world.kernel.links.degrade(*link, *latency, *loss, true);
+                }
+            }
+            Fault::Latency { .. }
+            | Fault::Duplicate { .. }
+            | Fault::Reorder { .. }
+            | Fault::Bandwidth { .. } => {
+                effect.links.iter().for_each(|link| world.kernel.links.unshape(*link, index));
+            }
+            Fault::DiskStall { .. } => world.kernel.end_stall(&effect.volumes),
+            Fault::ClockOffset { millis, .. } => {
+                world.kernel.step_clocks(&effect.hosts, millis.saturating_neg());
+            }
+            Fault::ClockDrift { ppm, .. } => {
+                world.kernel.change_drifts(&effect.hosts, ppm.saturating_neg());
+            }
+            Fault::Restart { .. } | Fault::ClockStep { .. } | Fault::Command { .. } => {}
+            _ => unreachable!("{} was refused before the run", fault.kind()),
+        }
+    }
+}
+
+impl<P: Portable> World<P> {
+    /// One process of a restart has its turn.
+    pub(crate) fn restart(&mut self, process: ProcessId, index: usize) {
+        let Fault::Restart { delay, .. } = *self.kernel.faults.fault(index) else {
+            unreachable!("only a restart puts its turns on the agenda");
         };
-        self.planned.iter().enumerate().filter_map(waits).collect()
+        self.kill(process);
+        self.kernel.at(self.kernel.now + delay, Happening::Boot(process));
     }
 }
 
 impl<P: Portable> Kernel<P> {
-    pub(crate) fn add_fault(&mut self, scheduled: ScheduledFault) {
-        let index = self.faults.planned.len();
-        if let Trigger::At(at) = scheduled.trigger {
-            self.at(SimTime::ZERO + at, Happening::FaultFires(index));
-        }
-        self.faults.planned.push(Planned { scheduled, effect: Effect::default() });
-    }
-
-    fn processes_of(&self, hosts: &[HostId]) -> Vec<ProcessId> {
-        hosts.iter().flat_map(|host| self.hosts[host.index()].processes.iter().copied()).collect()
-    }
-
-    fn hosts_of(&self, processes: &[ProcessId]) -> Vec<HostId> {
-        let mut hosts: Vec<HostId> =
-            processes.iter().map(|process| self.slots[process.index()].host).collect();
-        hosts.sort_unstable();
-        hosts.dedup();
-        hosts
-    }
-
-    fn in_place(&self, place: &Place) -> Vec<ProcessId> {
-        self.processes_of(&self.topology.hosts_of(|other| other == place))
-    }
-
     /// Cuts a way, or mends it; madsim's link follows the first cut and the last mend.
     fn cut(&mut self, (from, to): (ProcessId, ProcessId), mend: bool) {
         let [from_node, to_node] = [from, to].map(|process| self.slots[process.index()].node());
-        let cuts = self.faults.cuts.entry((from, to)).or_default();
+        let cuts = self.cuts.entry((from, to)).or_default();
         if mend {
             *cuts -= 1;
             if *cuts == 0 {
@@ -150,17 +265,68 @@ impl<P: Portable> Kernel<P> {
         }
     }
 
-    fn stall_disks(&mut self, hosts: &[HostId], stalled: bool) {
-        for host in hosts {
-            for volume in self.hosts[host.index()].volumes.clone() {
-                let disk = &mut self.volumes[volume.index()];
-                disk.stalled = stalled;
-                if !stalled {
-                    for sync in std::mem::take(&mut disk.waiting) {
-                        self.start_sync(volume, sync);
-                    }
+    fn stall(&mut self, volumes: &[VolumeId]) {
+        for volume in volumes {
+            self.volumes[volume.index()].stalls += 1;
+        }
+    }
+
+    fn end_stall(&mut self, volumes: &[VolumeId]) {
+        for volume in volumes {
+            let disk = &mut self.volumes[volume.index()];
+            disk.stalls -= 1;
+            if disk.stalls == 0 {
+                for sync in std::mem::take(&mut disk.waiting) {
+                    self.start_sync(*volume, sync);
                 }
             }
+        }
+    }
+
+    fn step_clocks(&mut self, hosts: &[HostId], millis: i64) {
+        for host in hosts {
+            self.hosts[host.index()].clock.step_wall(self.now, millis);
+        }
+    }
+
+    fn change_drifts(&mut self, hosts: &[HostId], ppm: i32) {
+        for host in hosts {
+            self.hosts[host.index()].clock.change_drift(self.now, ppm);
+        }
+    }
+
+    fn lives_of(&self, processes: &[ProcessId]) -> Vec<(ProcessId, u32)> {
+        let running = processes.iter().filter(|process| self.slots[process.index()].running);
+        running.map(|process| (*process, self.slots[process.index()].incarnation)).collect()
+    }
+
+    fn pause(&mut self, effect: &mut Effect) {
+        effect.lives = self.lives_of(&effect.processes);
+        for (process, _) in &effect.lives {
+            self.slots[process.index()].pauses += 1;
+            self.mark(Some(*process), MarkKind::Paused, 0);
+        }
+    }
+
+    fn resume(&mut self, effect: &mut Effect) {
+        for (process, incarnation) in std::mem::take(&mut effect.lives) {
+            let slot = &mut self.slots[process.index()];
+            if slot.incarnation != incarnation {
+                continue;
+            }
+            slot.pauses -= 1;
+            slot.waker.take().into_iter().for_each(std::task::Waker::wake);
+            // On a frozen machine it runs again only when that thaws, which then leaves the mark.
+            if slot.pauses == 0 && self.hosts[slot.host.index()].freezes == 0 {
+                self.mark(Some(process), MarkKind::Resumed, 0);
+            }
+        }
+    }
+
+    fn freeze_all(&mut self, effect: &Effect) {
+        effect.hosts.iter().for_each(|host| self.freeze(*host));
+        for (process, _) in self.lives_of(&effect.processes) {
+            self.mark(Some(process), MarkKind::Paused, 0);
         }
     }
 
@@ -209,275 +375,5 @@ impl<P: Portable> Kernel<P> {
                 self.mark(Some(process), MarkKind::Resumed, 0);
             }
         }
-    }
-}
-
-impl<P: Portable> World<P> {
-    /// The processes that a target means now; `named` are those of the other targets of the fault.
-    fn resolve(&mut self, target: &Target, named: &[ProcessId]) -> Vec<ProcessId> {
-        let playing = |world: &Self, role: &str| -> Vec<ProcessId> {
-            let plays =
-                |(_, state): &(usize, &Option<P>)| state.as_ref().is_some_and(|state| state.plays(role));
-            let found = world.states.iter().enumerate().filter(plays);
-            found.map(|(index, _)| ProcessId::from_index(index)).collect()
-        };
-        let all = (0..self.states.len()).map(ProcessId::from_index);
-        match target {
-            Target::Process(name) => {
-                all.filter(|process| *self.kernel.slots[process.index()].name == **name).collect()
-            }
-            Target::Host(name) => self.kernel.in_place(&Place::Host(name.clone())),
-            Target::Zone(name) => self.kernel.in_place(&Place::Zone(name.clone())),
-            Target::Region(name) => self.kernel.in_place(&Place::Region(name.clone())),
-            Target::Every(role) => playing(self, role),
-            Target::Role(role) | Target::HostOf(role) => {
-                let candidates = playing(self, role);
-                let chosen: Vec<ProcessId> =
-                    self.kernel.faults.stream.pick(&candidates).copied().into_iter().collect();
-                if matches!(target, Target::HostOf(_)) {
-                    self.kernel.processes_of(&self.kernel.hosts_of(&chosen))
-                } else {
-                    chosen
-                }
-            }
-            Target::SameAs(index) => {
-                let found = self.kernel.faults.delivered.iter().find(|delivered| delivered.index == *index);
-                found.map(|delivered| delivered.processes.clone()).unwrap_or_default()
-            }
-            Target::Others => all.filter(|process| !named.contains(process)).collect(),
-        }
-    }
-
-    fn resolve_sides(&mut self, from: &[Target], to: &[Target]) -> [Vec<ProcessId>; 2] {
-        let mut sides = [from, to].map(|targets| {
-            let outright = targets.iter().filter(|target| **target != Target::Others);
-            outright.flat_map(|target| self.resolve(target, &[])).collect::<Vec<_>>()
-        });
-        let named = sides.concat();
-        for (side, targets) in sides.iter_mut().zip([from, to]) {
-            if targets.contains(&Target::Others) {
-                side.extend(self.resolve(&Target::Others, &named));
-            }
-            side.sort_unstable();
-            side.dedup();
-        }
-        sides
-    }
-
-    /// Whom and what a fault hits now.
-    #[allow(
-        unreachable_patterns,
-        reason = "kinds that this host does not know yet were refused before the run"
-    )]
-    fn effect_of(&mut self, fault: &Fault) -> Effect {
-        let mut effect = Effect::default();
-        match fault {
-            Fault::Partition { from, to, .. } | Fault::Degrade { from, to, .. } => {
-                let direction = match fault {
-                    Fault::Partition { direction, .. } => *direction,
-                    _ => Direction::Both,
-                };
-                let [from, to] = self.resolve_sides(from, to);
-                if !from.is_empty() && !to.is_empty() {
-                    effect.ways = self.ways(&from, &to, direction);
-                    effect.processes = [from, to].concat();
-                }
-            }
-            Fault::Kill { target } | Fault::Pause { target } | Fault::Command { target, .. } => {
-                effect.processes = self.resolve(target, &[]);
-            }
-            Fault::PowerOff { target }
-            | Fault::Freeze { target }
-            | Fault::DiskStall { target }
-            | Fault::ClockStep { target, .. }
-            | Fault::ClockDrift { target, .. } => {
-                let processes = self.resolve(target, &[]);
-                effect.hosts = self.kernel.hosts_of(&processes);
-                if matches!(fault, Fault::PowerOff { .. }) {
-                    effect.hosts.retain(|host| self.kernel.hosts[host.index()].powered);
-                }
-                effect.processes = self.kernel.processes_of(&effect.hosts);
-            }
-            _ => unreachable!("{} was refused before the run", fault.kind()),
-        }
-        let incarnation = |process: &ProcessId| self.kernel.slots[process.index()].incarnation;
-        effect.incarnations = effect.processes.iter().map(incarnation).collect();
-        effect
-    }
-
-    fn ways(
-        &self,
-        from: &[ProcessId],
-        to: &[ProcessId],
-        direction: Direction,
-    ) -> Vec<(ProcessId, ProcessId)> {
-        let mut ways = Vec::new();
-        for a in from {
-            for b in to {
-                // Nothing between processes of one host leaves the host.
-                if self.kernel.slots[a.index()].host == self.kernel.slots[b.index()].host {
-                    continue;
-                }
-                if direction != Direction::Inbound {
-                    ways.push((*a, *b));
-                }
-                if direction != Direction::Outbound {
-                    ways.push((*b, *a));
-                }
-            }
-        }
-        ways
-    }
-
-    fn links(&self, effect: &Effect) -> Vec<(HostId, HostId)> {
-        let host = |process: ProcessId| self.kernel.slots[process.index()].host;
-        let mut links: Vec<_> = effect.ways.iter().map(|(from, to)| (host(*from), host(*to))).collect();
-        links.sort_unstable();
-        links.dedup();
-        links
-    }
-
-    pub(crate) fn fire_fault(&mut self, index: usize) {
-        let ScheduledFault { fault, lasts, .. } = self.kernel.faults.planned[index].scheduled.clone();
-        let effect = self.effect_of(&fault);
-        // Of a fault between two sides, those of both; coverage is counted on the native host.
-        let states = effect.processes.iter().filter_map(|process| self.states[process.index()].as_ref());
-        let roles: BTreeSet<&str> = states.map(P::role).filter(|role| !role.is_empty()).collect();
-        let roles = roles.into_iter().collect();
-        let kernel = &mut self.kernel;
-        let now = kernel.now;
-        kernel.faults.delivered.push(DeliveredFault {
-            index,
-            at: now,
-            kind: fault.kind(),
-            processes: effect.processes.clone(),
-            roles,
-            accepted: true,
-            withheld: false,
-        });
-        kernel.tell(&fault, &effect, "begins");
-        kernel.mark(None, MarkKind::Fault, index as u64);
-        self.begin(index, &fault, &effect);
-        let kernel = &mut self.kernel;
-        if let Some(lasts) = lasts {
-            kernel.at(now + lasts, Happening::FaultEnds(index));
-        }
-        kernel.faults.planned[index].effect = effect;
-        let follows = |(other, planned): (usize, &Planned)| match planned.scheduled.trigger {
-            Trigger::AfterFault { fault, delay } if fault == index => Some((other, delay)),
-            _ => None,
-        };
-        let followers: Vec<_> = kernel.faults.planned.iter().enumerate().filter_map(follows).collect();
-        for (fault, delay) in followers {
-            kernel.at(now + delay, Happening::FaultFires(fault));
-        }
-    }
-
-    #[allow(
-        unreachable_patterns,
-        reason = "kinds that this host does not know yet were refused before the run"
-    )]
-    fn begin(&mut self, index: usize, fault: &Fault, effect: &Effect) {
-        let now = self.kernel.now;
-        match fault {
-            Fault::Kill { .. } => effect.processes.iter().for_each(|process| self.kill(*process)),
-            Fault::PowerOff { .. } => effect.hosts.iter().for_each(|host| self.power_off(*host)),
-            Fault::Pause { .. } => {
-                for process in &effect.processes {
-                    self.kernel.slots[process.index()].pauses += 1;
-                    self.kernel.mark(Some(*process), MarkKind::Paused, 0);
-                }
-            }
-            Fault::Freeze { .. } => {
-                effect.hosts.iter().for_each(|host| self.kernel.freeze(*host));
-                for process in &effect.processes {
-                    self.kernel.mark(Some(*process), MarkKind::Paused, 0);
-                }
-            }
-            Fault::Partition { .. } => effect.ways.iter().for_each(|way| self.kernel.cut(*way, false)),
-            Fault::Degrade { latency, loss, .. } => {
-                for link in self.links(effect) {
-                    self.kernel.links.degrade(link, *latency, *loss, false);
-                }
-            }
-            Fault::DiskStall { .. } => self.kernel.stall_disks(&effect.hosts, true),
-            Fault::ClockStep { millis, .. } => {
-                for host in &effect.hosts {
-                    self.kernel.hosts[host.index()].clock.step_wall(now, *millis);
-                }
-            }
-            Fault::ClockDrift { ppm, .. } => {
-                for host in &effect.hosts {
-                    self.kernel.hosts[host.index()].clock.change_drift(now, *ppm);
-                }
-            }
-            Fault::Command { command, .. } => {
-                let command: Arc<str> = command.as_str().into();
-                for process in &effect.processes {
-                    self.kernel.give(*process, Input::Command(Arc::clone(&command), index));
-                }
-            }
-            _ => unreachable!("{} was refused before the run", fault.kind()),
-        }
-    }
-
-    #[allow(
-        unreachable_patterns,
-        reason = "kinds that this host does not know yet were refused before the run"
-    )]
-    pub(crate) fn end_fault(&mut self, index: usize) {
-        let planned = &mut self.kernel.faults.planned[index];
-        let fault = planned.scheduled.fault.clone();
-        let effect = std::mem::take(&mut planned.effect);
-        let now = self.kernel.now;
-        self.kernel.tell(&fault, &effect, "ends");
-        self.kernel.mark(None, MarkKind::FaultEnded, index as u64);
-        match &fault {
-            Fault::Kill { .. } => {
-                self.kernel.orders.extend(effect.processes.iter().copied().map(Order::Boot));
-            }
-            Fault::PowerOff { .. } => effect.hosts.iter().for_each(|host| self.power_on(*host)),
-            Fault::Pause { .. } => {
-                for (process, incarnation) in effect.processes.iter().zip(&effect.incarnations) {
-                    let slot = &mut self.kernel.slots[process.index()];
-                    if slot.incarnation != *incarnation {
-                        continue;
-                    }
-                    slot.pauses -= 1;
-                    slot.waker.take().into_iter().for_each(std::task::Waker::wake);
-                    // On a frozen machine it runs again only when that thaws, which then leaves the mark.
-                    if slot.pauses == 0 && self.kernel.hosts[slot.host.index()].freezes == 0 {
-                        self.kernel.mark(Some(*process), MarkKind::Resumed, 0);
-                    }
-                }
-            }
-            Fault::Freeze { .. } => effect.hosts.iter().for_each(|host| self.kernel.thaw(*host)),
-            Fault::Partition { .. } => effect.ways.iter().for_each(|way| self.kernel.cut(*way, true)),
-            Fault::Degrade { latency, loss, .. } => {
-                for link in self.links(&effect) {
-                    self.kernel.links.degrade(link, *latency, *loss, true);
-                }
-            }
-            Fault::DiskStall { .. } => self.kernel.stall_disks(&effect.hosts, false),
-            Fault::ClockDrift { ppm, .. } => {
-                for host in &effect.hosts {
-                    self.kernel.hosts[host.index()].clock.change_drift(now, -*ppm);
-                }
-            }
-            Fault::ClockStep { .. } | Fault::Command { .. } => {}
-            _ => unreachable!("{} was refused before the run", fault.kind()),
-        }
-    }
-}
-
-impl<P: Portable> Kernel<P> {
-    fn tell(&mut self, fault: &Fault, effect: &Effect, what: &str) {
-        if self.log_level == LogLevel::Off {
-            return;
-        }
-        let names: Vec<&str> =
-            effect.processes.iter().map(|process| &*self.slots[process.index()].name).collect();
-        let text = format!("{} {what}: {}", fault.kind(), names.join(", "));
-        self.log(LogLevel::Story, None, TraceKind::Fault, || text);
     }
 }

@@ -11,6 +11,7 @@ use std::task::Waker;
 use madsim::net::Endpoint;
 use madsim::task::NodeId;
 use scenarios::family::LogLevel;
+use sim_core::host::faults::{FaultEvent, FaultState};
 use sim_core::host::{History, HostVolume, MachineClock, sync_id};
 use sim_core::{
     ConnectionEvent, ConnectionId, Digest, EndReason, HostId, Mark, MarkKind, Origin, Process, ProcessId,
@@ -18,11 +19,13 @@ use sim_core::{
 };
 
 use crate::Portable;
-use crate::connection::{Effects, Frame, Heard, Stack};
+use crate::connection::{Effects, Frame, Heard, Segment, Stack};
 use crate::context::MadsimContext;
-use crate::faults::FaultState;
 use crate::link::Links;
 use crate::pace::Pace;
+
+/// Bytes of Ethernet, IP and TCP of a segment without data, as on the native host.
+const HEADERS: u32 = 66;
 
 /// A world that runs on madsim, shared by its tasks.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub(crate) struct Kernel<P: Portable> {
     pub(crate) volumes: Vec<Disk<P>>,
     pub(crate) links: Links,
     pub(crate) faults: FaultState,
+    /// How many partitions cut the way from one process to another.
+    pub(crate) cuts: BTreeMap<(ProcessId, ProcessId), u32>,
     pub(crate) history: History,
     pub(crate) topology: Arc<sim_core::Topology>,
     /// What will happen to hardware, and when; the second number orders what happens at once.
@@ -80,6 +85,8 @@ pub(crate) struct Slot<P: Portable> {
     pub(crate) incarnation: u32,
     /// How many faults keep it stopped.
     pub(crate) pauses: u32,
+    /// How many kills hold it down: the end of the last of them starts it again.
+    pub(crate) kills: u32,
     pub(crate) inbox: VecDeque<(SimTime, Input<P>)>,
     pub(crate) timers: Vec<Wakeup<P::Timer>>,
     pub(crate) stack: Stack<P::Packet>,
@@ -138,6 +145,8 @@ pub(crate) struct Wakeup<T> {
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) powered: bool,
+    /// How many faults keep it without power.
+    pub(crate) outages: u32,
     pub(crate) freezes: u32,
     pub(crate) frozen_since: SimTime,
     pub(crate) clock: MachineClock,
@@ -153,7 +162,8 @@ pub(crate) struct Host {
 pub(crate) struct Disk<P: Process> {
     pub(crate) volume: HostVolume<P::Storage>,
     pub(crate) stream: Stream,
-    pub(crate) stalled: bool,
+    /// How many faults stall it.
+    pub(crate) stalls: u32,
     pub(crate) waiting: Vec<PendingSync>,
 }
 
@@ -182,8 +192,10 @@ pub(crate) enum Happening {
     Synced(VolumeId, PendingSync),
     Watchdog(HostId),
     PowerOn(HostId),
-    FaultFires(usize),
-    FaultEnds(usize),
+    Boot(ProcessId),
+    /// A process has its turn in the restart that is the fault with this position.
+    Restart(ProcessId, usize),
+    Fault(FaultEvent),
     Horizon,
 }
 
@@ -258,7 +270,7 @@ impl<P: Portable> World<P> {
             Input::Synced(sync) => state.on_synced(&mut context, sync),
             Input::Command(command, fault) => {
                 if !state.on_command(&mut context, &command) {
-                    self.kernel.faults.refused(fault);
+                    self.kernel.faults.command_refused(fault);
                 }
             }
         }
@@ -331,7 +343,7 @@ impl<P: Portable> World<P> {
     pub(crate) fn power_on(&mut self, host: HostId) {
         let kernel = &mut self.kernel;
         let machine = &mut kernel.hosts[host.index()];
-        if machine.powered {
+        if machine.powered || machine.outages > 0 {
             return;
         }
         machine.powered = true;
@@ -370,6 +382,7 @@ impl<P: Portable> Kernel<P> {
             volumes,
             links,
             faults,
+            cuts: BTreeMap::new(),
             history: History::default(),
             topology,
             agenda: BTreeMap::new(),
@@ -413,8 +426,10 @@ impl<P: Portable> Kernel<P> {
         self.history.mark(mark);
         self.log(LogLevel::Story, process, TraceKind::Mark, || mark.to_string());
         let now = self.now;
-        for (at, fault) in self.faults.on_mark(now, kind) {
-            self.at(at, Happening::FaultFires(fault));
+        let mut fires = Vec::new();
+        self.faults.on_mark(now, kind, |at, event| fires.push((at, event)));
+        for (at, event) in fires {
+            self.at(at, Happening::Fault(event));
         }
     }
 
@@ -476,23 +491,36 @@ impl<P: Portable> Kernel<P> {
     }
 
     fn transmit(&mut self, frame: Frame<P::Packet>) {
-        if let Some((socket, node, latency)) = self.way(frame.from, frame.to) {
+        let size = match &frame.segment {
+            Segment::Data(packet) => P::packet_size(packet),
+            _ => HEADERS,
+        };
+        let link = self.link(frame.from, frame.to);
+        let latency = self.links.travel(link, self.now, size);
+        if let Some((socket, node, latency)) = self.way(frame.from, latency) {
             self.orders.push(Order::Frame(socket, node, latency, frame));
         }
     }
 
     pub(crate) fn send_datagram(&mut self, from: ProcessId, to: ProcessId, packet: P::Packet) {
-        if let Some((socket, node, latency)) = self.way(from, to) {
-            self.orders.push(Order::Datagram(socket, node, latency, from, to, packet));
+        let link = self.link(from, to);
+        let first = self.links.travel(link, self.now, P::packet_size(&packet));
+        let second = self.links.duplicate(link);
+        for latency in [first, second] {
+            if let Some((socket, node, latency)) = self.way(from, latency) {
+                self.orders.push(Order::Datagram(socket, node, latency, from, to, packet.clone()));
+            }
         }
     }
 
-    /// How the next packet travels; none if it is lost, or its sender has no power.
-    fn way(&mut self, from: ProcessId, to: ProcessId) -> Option<(Socket, NodeId, SimDuration)> {
-        let [from_host, to_host] = [from, to].map(|process| self.slots[process.index()].host);
-        let latency = self.links.travel(from_host, to_host)?;
+    fn link(&self, from: ProcessId, to: ProcessId) -> (HostId, HostId) {
+        (self.slots[from.index()].host, self.slots[to.index()].host)
+    }
+
+    /// How a packet leaves that takes so long; none if it is lost, or its sender has no power.
+    fn way(&self, from: ProcessId, latency: Option<SimDuration>) -> Option<(Socket, NodeId, SimDuration)> {
         let slot = &self.slots[from.index()];
-        Some((slot.endpoint.clone()?, slot.node(), latency))
+        Some((slot.endpoint.clone()?, slot.node(), latency?))
     }
 
     pub(crate) fn on_frame(&mut self, me: ProcessId, frame: Frame<P::Packet>) {
@@ -514,7 +542,7 @@ impl<P: Portable> Kernel<P> {
     pub(crate) fn start_sync(&mut self, id: VolumeId, sync: PendingSync) {
         let now = self.now;
         let disk = &mut self.volumes[id.index()];
-        if disk.stalled {
+        if disk.stalls > 0 {
             disk.waiting.push(sync);
             return;
         }
@@ -524,7 +552,7 @@ impl<P: Portable> Kernel<P> {
 
     pub(crate) fn on_synced(&mut self, id: VolumeId, sync: PendingSync) {
         let disk = &mut self.volumes[id.index()];
-        if disk.stalled {
+        if disk.stalls > 0 {
             disk.waiting.push(sync);
             return;
         }

@@ -25,6 +25,8 @@
 //! | connections | this crate: a small TCP of its own over those datagrams (`connection.rs`), with real acknowledgements, retransmissions and probes |
 //! | SIGKILL, SIGSTOP | this crate: the task of the process ends, or takes no input; its kernel lives on |
 //! | latency and loss of each link | drawn by this crate with the kernel's streams, given to madsim for each packet |
+//! | what faults draw for each packet (latency, duplicates, order, bandwidth) | `sim_core::host`, shared with the native kernel |
+//! | whom a fault hits, when, within which budget; flapping | `sim_core::host::faults`, shared with the native kernel |
 //! | volumes, clocks of machines, history | `sim_core::host`, shared with the native kernel |
 //!
 //! **One madsim node for each process**, not for each host: hasim cuts between processes, because firewalls cut by port
@@ -52,6 +54,7 @@
 //! - Keep-alive probes pause while data is unacknowledged, as Linux does; the native host ends such a connection by
 //!   whichever limit comes first.
 //! - Conditions that are checked while a run goes on (`sim_core::Probe`) are not; the judge sees the record.
+//! - Faults that break connections, hang listeners, wipe or damage disks, or slow a machine down are refused before the run.
 //! - Digests are of this host: equal for equal seeds, unrelated to the native ones.
 //! - The overlap of `freeze` faults with packets in flight: what arrives at a paused machine waits for it here, and is
 //!   sent again on the native host.

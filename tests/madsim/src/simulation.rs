@@ -6,17 +6,16 @@ use std::task::Poll;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
 use scenarios::family::LogLevel;
-use sim_core::host::{
-    Blueprint, HostVolume, Inspect, MachineClock, fault_target_stream, process_stream, volume_stream,
-};
+use sim_core::host::faults::{self, FaultState};
+use sim_core::host::{Blueprint, HostVolume, Inspect, MachineClock, process_stream, volume_stream};
 use sim_core::{
-    DeliveredFault, EndReason, HostId, Process, ProcessId, Record, Schedule, Seed, SimDuration, SimTime,
-    TraceEntry, VolumeId,
+    DeliveredFault, EndReason, FaultBudget, HostId, Process, ProcessId, Record, Schedule, Seed, SimDuration,
+    SimTime, TraceEntry, VolumeId,
 };
 
 use crate::Portable;
 use crate::connection::Stack;
-use crate::faults::{FaultState, supports};
+use crate::faults::{MadsimFaults, supports};
 use crate::kernel::{Disk, Happening, Host, Kernel, Program, Shared, Slot, World};
 use crate::link::Links;
 use crate::pace::Pace;
@@ -81,14 +80,15 @@ impl<P: Portable> Simulation<P> {
     /// Adds faults.
     ///
     /// # Errors
-    /// A fault that this host cannot carry out. Names of targets are for
-    /// [`System::check`](scenarios::family::System::check) to check; a name that does not exist hits nobody.
+    /// A fault that this host cannot carry out, or whose target does not exist.
     pub fn schedule(&self, schedule: &Schedule) -> Result<(), String> {
         schedule.0.iter().try_for_each(|scheduled| supports(&scheduled.fault))?;
-        act(&self.shared, |world| {
-            schedule.0.iter().cloned().for_each(|scheduled| world.kernel.add_fault(scheduled));
-        });
-        Ok(())
+        act(&self.shared, |world| faults::schedule(&mut MadsimFaults(world), schedule))
+    }
+
+    /// Limits what faults may break from now on.
+    pub fn limit_faults(&self, budgets: Arc<[FaultBudget]>) {
+        self.shared.peek(|world| world.kernel.faults.limit(budgets));
     }
 
     /// The port with this name.
@@ -166,7 +166,7 @@ impl<P: Portable> Simulation<P> {
                     ended_at: kernel.now,
                     end,
                 },
-                faults: std::mem::take(&mut kernel.faults.delivered),
+                faults: kernel.faults.delivered().to_vec(),
                 log: std::mem::take(&mut kernel.log),
                 states: std::mem::take(&mut world.states),
                 volumes: kernel.volumes.iter().map(|disk| disk.volume.contents().clone()).collect(),
@@ -217,7 +217,7 @@ fn world<P: Portable>(blueprint: &Blueprint<P>, options: &Options) -> World<P> {
     let disk = |(index, volume)| Disk {
         volume: HostVolume::new(volume),
         stream: volume_stream(seed, index),
-        stalled: false,
+        stalls: 0,
         waiting: Vec::new(),
     };
     let volumes = blueprint.volumes.iter().enumerate().map(disk).collect();
@@ -244,7 +244,7 @@ fn world<P: Portable>(blueprint: &Blueprint<P>, options: &Options) -> World<P> {
             hosts,
             volumes,
             Links::new(&blueprint.topology, seed),
-            FaultState::new(fault_target_stream(seed)),
+            FaultState::new(seed),
             options.event_budget,
             options.log,
         ),
@@ -254,6 +254,7 @@ fn world<P: Portable>(blueprint: &Blueprint<P>, options: &Options) -> World<P> {
 fn new_host(reboot_time: SimDuration) -> Host {
     Host {
         powered: true,
+        outages: 0,
         freezes: 0,
         frozen_since: SimTime::ZERO,
         clock: MachineClock::default(),
@@ -281,6 +282,7 @@ fn new_slot<P: Portable>(
         running: false,
         incarnation: 0,
         pauses: 0,
+        kills: 0,
         inbox: std::collections::VecDeque::new(),
         timers: Vec::new(),
         stack: Stack::new(process),

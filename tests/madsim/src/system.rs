@@ -2,12 +2,12 @@
 
 use std::cell::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use analysis::MeasureOptions;
 use madsim::Config;
 use madsim::runtime::Runtime;
 use models::patroni::ClusterProcess;
-use scenarios::execution::Execution;
 use scenarios::family::{FaultError, LogLevel, RunResult, System};
 use scenarios::patroni::PatroniSystem;
 use sim_core::{Schedule, Seed};
@@ -16,7 +16,8 @@ use crate::faults::supports;
 use crate::pace::Pace;
 use crate::simulation::{Options, Simulation};
 
-/// The system of a case, on madsim: campaigns and judges take it like the native one.
+/// The system of a case, on madsim: campaigns and judges take it like the native one. A run is a stack of futures, which can
+/// neither be stopped half way nor forked, so it is no [`Forkable`](scenarios::family::Forkable).
 #[derive(Clone, Debug)]
 pub struct OnMadsim(pub PatroniSystem);
 
@@ -30,20 +31,10 @@ impl System for OnMadsim {
     }
 
     fn check(&self, schedule: &Schedule) -> Result<(), FaultError> {
-        if !self.0.budgets.is_empty() {
-            let message = "a budget of faults is not kept on madsim".to_owned();
-            return Err(FaultError { position: 0, message });
-        }
         for (position, scheduled) in schedule.0.iter().enumerate() {
             supports(&scheduled.fault).map_err(|message| FaultError { position, message })?;
         }
         self.0.check(schedule)
-    }
-
-    /// # Panics
-    /// Always: a run on madsim is a stack of futures, which can neither be stopped half way nor forked.
-    fn start(&self, _seed: Seed, _schedule: &Schedule, _log: LogLevel) -> Box<dyn Execution> {
-        panic!("a run on madsim goes from its start to its end: call `run`");
     }
 
     fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
@@ -56,6 +47,7 @@ impl System for OnMadsim {
             runtime.block_on(async {
                 let simulation =
                     started.get_or_init(|| Simulation::start(&self.0.cluster.blueprint(), &options));
+                simulation.limit_faults(Arc::clone(&self.0.budgets));
                 simulation.schedule(schedule).expect("the schedule was checked");
                 simulation.run_until(self.0.horizon).await;
                 simulation.stop().await;

@@ -18,10 +18,12 @@ use madsim::net::{Endpoint, NetSim};
 use madsim::runtime::Handle;
 use madsim::task;
 use madsim::time::Duration;
+use sim_core::host::faults;
 use sim_core::{EndReason, Origin, ProcessId, SimDuration};
 
 use crate::Portable;
 use crate::connection::Frame;
+use crate::faults::MadsimFaults;
 use crate::kernel::{Happening, Input, Order, Shared, Socket, World};
 use crate::pace::{Alarm, Pace};
 
@@ -263,8 +265,9 @@ fn happen<P: Portable>(world: &mut World<P>, happening: Happening) {
             }
         }
         Happening::PowerOn(host) => world.power_on(host),
-        Happening::FaultFires(fault) => world.fire_fault(fault),
-        Happening::FaultEnds(fault) => world.end_fault(fault),
+        Happening::Boot(process) => world.kernel.orders.push(Order::Boot(process)),
+        Happening::Restart(process, fault) => world.restart(process, fault),
+        Happening::Fault(event) => faults::carry_out(&mut MadsimFaults(world), event),
         Happening::Horizon => world.kernel.finish(EndReason::Horizon),
     }
 }

@@ -24,7 +24,10 @@ use scenarios::case::{Case, UserSettings};
 use scenarios::catalogue;
 use scenarios::family::{LogLevel, System};
 use scenarios::patroni::PatroniSystem;
-use sim_core::{Seed, SimDuration};
+use sim_core::{
+    Direction, Dwell, Fault, FaultBudget, Schedule, ScheduledFault, Seed, SimDuration, Target, TraceKind,
+    Trigger,
+};
 
 use madsim_host::OnMadsim;
 
@@ -170,6 +173,39 @@ fn a_run_on_madsim_is_a_function_of_its_seed() {
     let digest = |seed| run_seed(&case, &madsim, Seed(seed)).row.digest;
     assert_eq!(digest(1), digest(1));
     assert_ne!(digest(1), digest(2));
+}
+
+/// A member of etcd that comes and goes is harmed as long as the fault lasts, so the budget has no room for another one.
+#[test]
+fn budgets_and_faults_that_come_and_go_are_the_same_on_both_hosts() {
+    let (_, mut native, _) = systems("patroni/postgres-crash/async");
+    native.budgets =
+        [FaultBudget { of: "etcd".to_owned(), kinds: Vec::new(), at_most: 1, lasting: false }].into();
+    let dwell = Dwell { shortest: SimDuration::from_secs(1), longest: SimDuration::from_secs(3) };
+    let member = |name: &str| Target::Process(name.to_owned());
+    let isolate = Fault::Isolate { target: member("etcd-1"), direction: Direction::Both };
+    let flap = Fault::Flap { fault: Box::new(isolate), on: dwell, off: dwell };
+    let at = |secs, fault| ScheduledFault {
+        trigger: Trigger::At(SimDuration::from_secs(secs)),
+        fault,
+        lasts: Some(SimDuration::from_secs(10)),
+    };
+    let kill = |name| Fault::Kill { target: member(name) };
+    let schedule = Schedule(vec![at(30, flap), at(35, kill("etcd-2")), at(45, kill("etcd-3"))]);
+    let madsim = OnMadsim(native.clone());
+    let hosts: [&dyn System; 2] = [&native, &madsim];
+    let [left, right] = hosts.map(|system| {
+        let run = system.run(Seed(1), &schedule, LogLevel::Story);
+        // The names are those of the processes of a whole cluster, on both hosts.
+        let told = run.log.iter().filter(|entry| entry.kind == TraceKind::Fault);
+        let told: Vec<(u64, String)> =
+            told.map(|entry| (entry.at.as_nanos() / 1_000_000, entry.text.clone())).collect();
+        let withheld: Vec<bool> = run.faults.iter().map(|fault| fault.withheld).collect();
+        assert_eq!(withheld, [false, true, false]);
+        told
+    });
+    assert!(left.len() > 8, "it comes and goes: {left:?}");
+    assert_eq!(left, right);
 }
 
 /// The log is for people and changes nothing.

@@ -12,7 +12,6 @@ use std::fmt::Write as _;
 use analysis::measure::{Measures, SurvivingValues};
 use analysis::stats::{QuantileLevel, Sample};
 use analysis::{MeasureOptions, measure};
-use models::Planted;
 use models::patroni::{Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route, SynchronousMode};
 use sim_core::{
     EndReason, Fault, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target, Trigger, run_guarded,
@@ -53,10 +52,6 @@ impl Point {
     fn cluster(&self) -> PatroniCluster {
         let mode = if self.sync { SynchronousMode::On } else { SynchronousMode::Off };
         PatroniCluster::new(&Plan {
-            planted: Planted::Nothing,
-            members: 3,
-            etcd_members: 3,
-            etcd_shares_hosts: false,
             etcd_pre_vote: false,
             placement: Placement::OneZone,
             configuration: Configuration {
@@ -70,14 +65,11 @@ impl Point {
             load: Load {
                 writers: 1,
                 write_interval: SimDuration::from_millis(50),
-                readers: 0,
-                read_interval: SimDuration::from_secs(1),
                 route: Route::MultiHost,
                 statement_timeout: SimDuration::from_secs(3),
-                on_timeout: models::patroni::ImpatientClient::Drop,
-                local_writers: false,
-                stop_at: None,
+                ..Load::default()
             },
+            ..Plan::default()
         })
     }
 

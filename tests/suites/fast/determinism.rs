@@ -10,8 +10,7 @@ use std::sync::OnceLock;
 
 use analysis::RUN_COLUMNS;
 use expect_test::expect;
-use models::Planted;
-use models::patroni::{Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route};
+use models::patroni::{Load, PatroniCluster, Placement, Plan};
 use scenarios::campaign::{run_schedule, run_seed};
 use scenarios::exit::Exit;
 use scenarios::family::LogLevel;
@@ -149,25 +148,9 @@ fn a_log_changes_nothing() {
 #[test]
 fn a_forked_world_ends_as_the_original() {
     let cluster = PatroniCluster::new(&Plan {
-        members: 3,
-        etcd_members: 3,
-        etcd_shares_hosts: false,
-        etcd_pre_vote: true,
         placement: Placement::ThreeZones,
-        configuration: Configuration::default(),
-        inputs: Inputs::default(),
-        load: Load {
-            writers: 2,
-            write_interval: SimDuration::from_millis(50),
-            readers: 1,
-            read_interval: SimDuration::from_secs(1),
-            route: Route::HaProxy,
-            statement_timeout: SimDuration::from_secs(5),
-            on_timeout: models::patroni::ImpatientClient::Drop,
-            local_writers: false,
-            stop_at: None,
-        },
-        planted: Planted::Nothing,
+        load: Load { write_interval: SimDuration::from_millis(50), readers: 1, ..Load::default() },
+        ..Plan::default()
     });
     let crash = Schedule(vec![ScheduledFault {
         trigger: Trigger::At(SimDuration::from_secs(25)),

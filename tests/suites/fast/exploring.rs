@@ -4,36 +4,23 @@
 use models::Planted;
 use proptest::prelude::*;
 use scenarios::campaign::{Verdict, run_schedule};
-use scenarios::case::Case;
-use scenarios::diagnostic::UserError;
-use scenarios::family::{Family, LogLevel, System};
+use scenarios::family::LogLevel;
 use scenarios::scenario::FaultPlan;
 use scenarios::shrink::{Ending, Failure, Limits, shrink};
 use scenarios::strategy::schedules;
 use sim_core::{Schedule, Seed, SwarmConfig};
 use tests::Subject;
-
-/// Patroni with a rule switched off.
-struct Broken(Planted);
-
-impl Family for Broken {
-    fn name(&self) -> &'static str {
-        "patroni"
-    }
-
-    fn build(&self, case: &Case) -> Result<Box<dyn System>, UserError> {
-        Ok(scenarios::patroni::system(case, self.0))
-    }
-}
+use tests::planted::Broken;
 
 /// Shrinks a failure of a broken Patroni, and checks that what is left fails as it did, and does not fail in the
 /// Patroni that is right.
 fn shrinks(planted: Planted, seed: Seed, schedule: &Schedule) -> Failure {
     let Subject { case, .. } = Subject::from_catalogue("patroni/swarm/sync");
-    let broken = scenarios::patroni::system(&case, planted);
-    let failure = Failure::of(&case, &*broken, seed, schedule).expect("the planted fault shows");
+    let family = Broken::family_of(&case, planted);
+    let failure =
+        Failure::of(&case, &*family.system(&case), seed, schedule).expect("the planted fault shows");
     let finding = failure.finding.clone();
-    let found = shrink(&[&Broken(planted)], failure, &Limits { runs: 2_000, stop: &|| false });
+    let found = shrink(&[&family], failure, &Limits { runs: 2_000, stop: &|| false });
     assert_eq!(found.ending, Ending::Fixpoint);
     let small = found.failure;
     assert_eq!(small.finding, finding);

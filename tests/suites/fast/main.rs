@@ -5,8 +5,10 @@
 
 mod calibration;
 mod canary;
+mod crash_points;
 mod determinism;
 mod exploring;
 mod promises;
 mod published_raft;
+mod synchronous_names;
 mod tidy;

@@ -32,9 +32,7 @@ struct Election {
 
 impl Election {
     fn world(&self, seed: u64) -> World<Node> {
-        let mut topology = Topology::uniform(&LinkQuality::reliable(self.one_way.clone()));
-        let region = topology.add_region("region");
-        let zone = topology.add_zone(region, "zone");
+        let (mut topology, zone) = Topology::single_zone(&LinkQuality::reliable(self.one_way.clone()));
         let hosts: Vec<_> =
             (0..self.nodes).map(|index| topology.add_host(zone, &format!("host-{index}"))).collect();
         let nodes: Vec<_> = (0..self.nodes).map(ProcessId::from_index).collect();

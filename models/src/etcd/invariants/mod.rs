@@ -79,6 +79,9 @@ impl StateProbe<EtcdProcess> for Conditions {
         _storage: &Disk,
     ) -> Option<Violation> {
         match state {
+            // A member that cannot read its log, or finds that the log lacks what it has promised, ends before it says
+            // anything: what stands in its log then is nobody's.
+            EtcdProcess::Server(server) if server.has_exited() => None,
             EtcdProcess::Server(server) => {
                 let identity = |proposal: &Arc<Proposal>| proposal.identity();
                 let violation = self.raft.check(at, server.raft(), identity);

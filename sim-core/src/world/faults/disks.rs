@@ -4,12 +4,11 @@
 //! and whoever shares a volume is hit as well.
 
 use crate::fault::Fault;
+use crate::host::faults::Effect;
 use crate::id::{ProcessId, VolumeId};
 use crate::process::Process;
 use crate::storage::DiskTrouble;
 use crate::world::{Kernel, World};
-
-use super::Effect;
 
 impl<P: Process> World<P> {
     pub(super) fn begin_disk_fault(&mut self, fault: &Fault, effect: &Effect) {
@@ -47,21 +46,6 @@ impl<P: Process> World<P> {
 }
 
 impl<P: Process> Kernel<P> {
-    /// The volumes of these processes, each once, in order.
-    pub(super) fn volumes_of(&self, processes: &[ProcessId]) -> Vec<VolumeId> {
-        let mut volumes: Vec<VolumeId> =
-            processes.iter().map(|process| self.processes[process.index()].volume).collect();
-        volumes.sort_unstable();
-        volumes.dedup();
-        volumes
-    }
-
-    /// Everybody who uses one of these volumes, in order.
-    pub(super) fn users_of(&self, volumes: &[VolumeId]) -> Vec<ProcessId> {
-        let uses = |index: &usize| volumes.contains(&self.processes[*index].volume);
-        (0..self.processes.len()).filter(uses).map(ProcessId::from_index).collect()
-    }
-
     /// One of the newest records of a volume rots, or one of all.
     fn rot(&mut self, id: VolumeId, newest: Option<u32>) {
         let volume = &mut self.volumes[id.index()];
@@ -70,7 +54,7 @@ impl<P: Process> Kernel<P> {
         if candidates == 0 {
             return;
         }
-        let record = count - 1 - self.faults.stream.below(candidates);
+        let record = count - 1 - self.faults.stream().below(candidates);
         volume.rot(record);
         self.tell_of_volume(id, || format!("number {} of {count} rotted", record + 1));
     }

@@ -1,113 +1,14 @@
-//! Network faults taking effect and ending: whose ways are cut, which links get worse, which connections break.
+//! Network faults taking effect and ending: ways are cut, links get worse, connections break.
 
-use crate::fault::{Border, Direction, Fault, HangAnswer, LostAnswer, Told};
-use crate::id::{ConnectionId, HostId, ProcessId};
+use crate::fault::{Fault, HangAnswer, LostAnswer, Told};
+use crate::host::faults::Effect;
+use crate::id::ConnectionId;
 use crate::network::{EndState, Shape};
 use crate::process::{ConnectionEvent, Process};
 use crate::random::Probability;
 use crate::time::SimDuration;
-use crate::topology::Place;
 use crate::world::{Input, World};
 
-use super::Effect;
-
-/// Whom a fault hits.
-impl<P: Process> World<P> {
-    /// Adds the directed ways from the first side to the second, and back, as the direction says. Without any, the
-    /// fault misses.
-    pub(super) fn pair_up(
-        &self,
-        effect: &mut Effect,
-        from: &[ProcessId],
-        to: &[ProcessId],
-        direction: Direction,
-    ) {
-        for a in from {
-            for b in to {
-                // Nothing between processes of one host leaves the host.
-                if self.host_of(*a) == self.host_of(*b) {
-                    continue;
-                }
-                if direction != Direction::Inbound {
-                    effect.ways.push((*a, *b));
-                }
-                if direction != Direction::Outbound {
-                    effect.ways.push((*b, *a));
-                }
-            }
-        }
-        if effect.ways.is_empty() {
-            return;
-        }
-        effect.processes.extend(from.iter().chain(to));
-        effect.links = effect.ways.iter().map(|(a, b)| (self.host_of(*a), self.host_of(*b))).collect();
-        effect.links.sort_unstable();
-        effect.links.dedup();
-    }
-
-    /// These processes by host, the hosts in an order drawn from the fault stream.
-    fn by_host(&mut self, processes: &[ProcessId]) -> Vec<Vec<ProcessId>> {
-        let mut hosts = self.kernel.hosts_of(processes);
-        self.kernel.faults.stream.shuffle(&mut hosts);
-        let on = |host: &HostId| {
-            processes.iter().copied().filter(|process| self.host_of(*process) == *host).collect()
-        };
-        hosts.iter().map(on).collect()
-    }
-
-    pub(super) fn aim_bridge(&mut self, effect: &mut Effect, middle: &[ProcessId], among: &[ProcessId]) {
-        let bridge = self.kernel.hosts_of(middle);
-        let mut rest = among.to_vec();
-        rest.retain(|process| !bridge.contains(&self.host_of(*process)));
-        let hosts = self.by_host(&rest);
-        let (left, right) = hosts.split_at(hosts.len() / 2);
-        if !middle.is_empty() {
-            self.pair_up(effect, &left.concat(), &right.concat(), Direction::Both);
-        }
-    }
-
-    pub(super) fn aim_ring(&mut self, effect: &mut Effect, among: &[ProcessId]) {
-        let hosts = self.by_host(among);
-        for (position, host) in hosts.iter().enumerate() {
-            for (other_position, other) in hosts.iter().enumerate().skip(position + 2) {
-                let closes_the_ring = position == 0 && other_position == hosts.len() - 1;
-                if !closes_the_ring {
-                    self.pair_up(effect, host, other, Direction::Both);
-                }
-            }
-        }
-    }
-
-    pub(super) fn aim_isolation(
-        &mut self,
-        effect: &mut Effect,
-        isolated: &[ProcessId],
-        direction: Direction,
-    ) {
-        let others: Vec<ProcessId> =
-            self.process_ids().filter(|process| !isolated.contains(process)).collect();
-        self.pair_up(effect, isolated, &others, direction);
-        for (position, process) in isolated.iter().enumerate() {
-            // Among the isolated, each way is somebody's way out and somebody else's way in.
-            self.pair_up(effect, &[*process], &isolated[position + 1..], Direction::Both);
-        }
-    }
-
-    pub(super) fn aim_split(&mut self, effect: &mut Effect, along: Border) {
-        let is_side = |place: &Place| match along {
-            Border::Zones => matches!(place, Place::Zone(_)),
-            Border::Regions => matches!(place, Place::Region(_)),
-        };
-        let places: Vec<Place> = self.topology().places().filter(|place| is_side(place)).cloned().collect();
-        let sides: Vec<Vec<ProcessId>> = places.iter().map(|place| self.in_place(place)).collect();
-        for (position, side) in sides.iter().enumerate() {
-            let others = sides[position + 1..].concat();
-            self.pair_up(effect, side, &others, Direction::Both);
-        }
-    }
-}
-
-/// What happens to them.
 impl<P: Process> World<P> {
     /// Nothing passes the ways of a partition any more.
     pub(super) fn cut(&mut self, effect: &Effect) {
@@ -133,15 +34,7 @@ impl<P: Process> World<P> {
 
     /// The links of a fault treat packets in another way.
     pub(super) fn begin_shaping(&mut self, index: usize, fault: &Fault, effect: &Effect) {
-        let shape = match fault {
-            Fault::Latency { extra, .. } => Shape::Latency(extra.sampler()),
-            Fault::Duplicate { chance, .. } => Shape::Duplicate(*chance),
-            Fault::Reorder { chance, delay, .. } => Shape::Reorder(*chance, *delay),
-            Fault::Bandwidth { bits_per_second, queue, .. } => {
-                Shape::Bandwidth { bits_per_second: *bits_per_second, queue: *queue }
-            }
-            _ => unreachable!("the other faults do not shape links"),
-        };
+        let shape = Shape::of(fault);
         for (from, to) in &effect.links {
             self.kernel.paths.shape(*from, *to, index, shape.clone());
         }

@@ -4,13 +4,12 @@
 //! ends, a process runs when its last pause ends.
 
 use crate::fault::Fault;
+use crate::host::faults::Effect;
 use crate::id::{HostId, ProcessId, VolumeId};
 use crate::process::Process;
 use crate::record::MarkKind;
 use crate::time::SimDuration;
 use crate::world::{Deferred, Event, World};
-
-use super::Effect;
 
 impl<P: Process> World<P> {
     /// SIGKILL, and nobody starts it again before the fault ends but its own supervisor.
@@ -43,7 +42,7 @@ impl<P: Process> World<P> {
 
     /// One process of a restart has its turn.
     pub(crate) fn restart(&mut self, process: ProcessId, index: usize) {
-        let Fault::Restart { delay, .. } = self.kernel.faults.faults[index].fault else {
+        let Fault::Restart { delay, .. } = *self.kernel.faults.fault(index) else {
             unreachable!("only a restart queues its turns");
         };
         self.kill(process);

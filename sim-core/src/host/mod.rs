@@ -1,5 +1,5 @@
-//! The parts that every host of processes needs beside its own network and its own time: volumes, the clocks of
-//! machines, histories, names of random streams.
+//! The parts that every host of processes needs beside its own network and its own time: schedules of faults, volumes,
+//! the clocks of machines, histories, names of random streams.
 //!
 //! A *host of processes* carries out a [`Context`](crate::Context). The native kernel is one; `tests/madsim` holds another. Both
 //! use the parts of this page, so that a difference between their results is a difference of their networks, timers and
@@ -10,12 +10,19 @@
 //! 3. streams by the same names as the kernel ([`process_stream`], [`volume_stream`], [`link_stream`],
 //!    [`fault_target_stream`]), so that a process draws what it draws on the native host as long as it is given the same
 //!    inputs;
-//! 4. identities of connections and syncs, made by [`connection_id`] and [`sync_id`].
+//! 4. for each run a [`faults::FaultState`], with [`faults::FaultHost`] to say what a fault finds and does here;
+//! 5. identities of connections and syncs, made by [`connection_id`] and [`sync_id`].
+
+mod budget;
+pub mod faults;
+mod targets;
 
 use std::sync::Arc;
 
 use crate::distribution::Sampler;
+use crate::fault::Fault;
 use crate::id::{ConnectionId, HostId, OperationId, ProcessId, SyncId};
+use crate::network::{Shape, Shapes};
 use crate::process::Process;
 use crate::random::{Seed, Stream};
 use crate::record::{Completion, Mark, Operation, OperationKind, Recorder};
@@ -157,6 +164,41 @@ impl MachineClock {
     /// A boot restarts the monotonic clock.
     pub fn reboot(&mut self, now: SimTime) {
         self.0.reboot(now);
+    }
+}
+
+/// What faults do to the packets of one directed link, beyond added latency and loss: draws from a distribution,
+/// duplicates, packets out of their order, a limited bandwidth.
+#[derive(Clone, Debug)]
+pub struct LinkFaults(Shapes);
+
+impl LinkFaults {
+    /// The link between two of `hosts` hosts, which no fault shapes yet.
+    pub fn new(seed: Seed, from: HostId, to: HostId, hosts: usize) -> Self {
+        Self(Shapes::new(seed, (from.index() * hosts + to.index()) as u64))
+    }
+
+    /// The fault with this position begins.
+    ///
+    /// # Panics
+    /// If it is of a kind that does nothing to packets.
+    pub fn begin(&mut self, index: usize, fault: &Fault) {
+        self.0.add(index, Shape::of(fault));
+    }
+
+    /// The fault with this position ends.
+    pub fn end(&mut self, index: usize) {
+        self.0.remove(index);
+    }
+
+    /// How much longer a packet of so many bytes takes that is sent now; none if a full queue drops it.
+    pub fn pass(&mut self, now: SimTime, size: u32) -> Option<SimDuration> {
+        self.0.pass(now, size)
+    }
+
+    /// The latency of a second copy, if a datagram that is sent now is duplicated.
+    pub fn duplicate(&mut self, latency: &Sampler) -> Option<SimDuration> {
+        self.0.duplicate(latency)
     }
 }
 
