@@ -240,6 +240,26 @@ fn a_switchover_hands_over_without_losing_anything() {
 }
 
 #[test]
+fn a_switchover_to_a_chosen_member_ends_there() {
+    for seed in 1..=4 {
+        for mode in [SynchronousMode::Off, SynchronousMode::Quorum] {
+            let (mut world, _) =
+                cluster(Configuration { synchronous_mode: mode, ..Configuration::default() }, seed);
+            run(&mut world, secs(50));
+            let chosen = players(&world, "patroni-replica").into_iter().max().expect("there are two");
+            let command = format!("switchover {}", world.name(chosen));
+            let fault = Fault::Command { target: role("patroni-leader"), command };
+            world.schedule(&fault_at(secs(60), fault, None)).expect("the target exists");
+            run(&mut world, secs(110));
+            assert_eq!(players(&world, "patroni-leader"), [chosen], "{}", story(&world));
+            let (elected, ..) = marks(&world, MarkKind::Elected, secs(60))[0];
+            assert_within(elected, 1_000, 4_000, &world);
+            assert_eq!(players(&world, "standby").len(), 2, "{}", story(&world));
+        }
+    }
+}
+
+#[test]
 fn a_server_without_its_patroni_stays_a_primary_until_patroni_is_back() {
     let at = secs(62);
     let fault = Fault::Kill { target: role("patroni-leader") };
@@ -361,6 +381,117 @@ fn without_any_etcd_the_leader_stops_and_leads_again_when_etcd_is_back() {
     let (writable, new, timeline) = marks(&world, MarkKind::Writable, at)[0];
     assert_eq!((old, timeline), (new, 3), "{}", story(&world));
     assert!(writable > secs(60));
+}
+
+/// Cuts the host of the primary off from etcd alone.
+fn cut_from_etcd(lasts: SimDuration) -> (Fault, Option<SimDuration>) {
+    let fault = Fault::Partition {
+        from: vec![host_of("patroni-leader")],
+        to: vec![Target::Every("etcd".to_owned())],
+        direction: Direction::Both,
+    };
+    (fault, Some(lasts))
+}
+
+#[test]
+fn in_failsafe_mode_a_primary_without_etcd_goes_on_as_long_as_everybody_agrees() {
+    for seed in 1..=5 {
+        let configuration = Configuration { failsafe_mode: true, ..Configuration::default() };
+        let (fault, lasts) = cut_from_etcd(secs(60));
+        let world = run_with(configuration, seed, secs(60), fault, lasts);
+        // The lock expires after `ttl`. The others know from the primary that it goes on, and leave it be.
+        assert_eq!(marks(&world, MarkKind::ReadOnly, secs(60)), [], "{}", story(&world));
+        assert_eq!(marks(&world, MarkKind::Writable, secs(60)), [], "{}", story(&world));
+        assert_eq!(players(&world, "primary").len(), 1);
+    }
+}
+
+#[test]
+fn in_failsafe_mode_a_primary_steps_down_when_one_member_is_silent() {
+    for seed in 1..=5 {
+        let configuration = Configuration { failsafe_mode: true, ..Configuration::default() };
+        let (mut world, _) = cluster(configuration, seed);
+        let (fault, lasts) = cut_from_etcd(secs(60));
+        let mut schedule = fault_at(secs(60), fault, lasts);
+        // A second before: its key is still there, so it is asked.
+        let target = Target::Host("db-host-3".to_owned());
+        let one = |target| Fault::PowerOff { target };
+        let leads = |world: &World<Node>| world.name(players(world, "patroni-leader")[0]).to_owned();
+        run(&mut world, secs(58));
+        let silent = if leads(&world) == "patroni-3" { Target::Host("db-host-2".to_owned()) } else { target };
+        schedule.0.push(ScheduledFault { trigger: Trigger::At(secs(59)), fault: one(silent), lasts: None });
+        world.schedule(&schedule).expect("the targets exist");
+        run(&mut world, secs(110));
+        assert_eq!(marks(&world, MarkKind::ReadOnly, secs(60)).len(), 1, "{}", story(&world));
+    }
+}
+
+#[test]
+fn with_quorum_commit_any_standby_that_gets_its_votes_takes_over() {
+    let mode = SynchronousMode::Quorum;
+    for seed in 1..=8 {
+        let configuration = Configuration { synchronous_mode: mode, ..Configuration::default() };
+        let fault = Fault::PowerOff { target: host_of("patroni-leader") };
+        let world = run_with(configuration, seed, secs(60), fault, None);
+        assert_eq!(
+            players(&world, "sync-standby").len(),
+            1,
+            "the one that is left follows:\n{}",
+            story(&world)
+        );
+        assert_eq!(marks(&world, MarkKind::Writable, secs(60)).len(), 1, "{}", story(&world));
+    }
+}
+
+/// `/sync` says quorum 1 of two voters, so that a survivor needs the other's vote. With both the primary and a standby gone,
+/// nobody knows whether the one that is left has everything.
+#[test]
+fn with_quorum_commit_a_standby_alone_does_not_take_over() {
+    for seed in 1..=8 {
+        let configuration =
+            Configuration { synchronous_mode: SynchronousMode::Quorum, ..Configuration::default() };
+        let (mut world, _) = cluster(configuration, seed);
+        let off = |target| ScheduledFault {
+            trigger: Trigger::At(secs(60)),
+            fault: Fault::PowerOff { target },
+            lasts: None,
+        };
+        run(&mut world, secs(59));
+        let leader = world.name(players(&world, "patroni-leader")[0]).replace("patroni", "db-host");
+        let standby = world.name(players(&world, "patroni-replica")[0]).replace("patroni", "db-host");
+        let schedule = Schedule([leader, standby].map(|host| off(Target::Host(host))).to_vec());
+        world.schedule(&schedule).expect("the targets exist");
+        run(&mut world, secs(200));
+        assert_eq!(marks(&world, MarkKind::Writable, secs(60)), [], "{}", story(&world));
+    }
+}
+
+#[test]
+fn of_equal_standbys_the_one_with_the_highest_priority_takes_over_and_one_that_may_not_never_does() {
+    use models::patroni::{FailoverPriority, Tags};
+    use models::postgres::MemberId;
+    for seed in 1..=6 {
+        for preferred in 0..3 {
+            let mut configuration = Configuration::default();
+            let tags = Tags { failover_priority: FailoverPriority(7), ..Tags::default() };
+            configuration.member_tags.insert(MemberId(preferred), tags);
+            let fault = Fault::PowerOff { target: host_of("patroni-leader") };
+            let world = run_with(configuration, seed, secs(60), fault, None);
+            let elected = marks(&world, MarkKind::Elected, secs(0));
+            let winners: Vec<&str> = elected.iter().map(|(_, winner, _)| world.name(*winner)).collect();
+            assert!(winners.contains(&&*format!("patroni-{}", preferred + 1)), "{}", story(&world));
+
+            let mut configuration = Configuration::default();
+            configuration
+                .member_tags
+                .insert(MemberId(preferred), Tags { nofailover: true, ..Tags::default() });
+            let fault = Fault::PowerOff { target: host_of("patroni-leader") };
+            let world = run_with(configuration, seed, secs(60), fault, None);
+            for (_, winner, _) in marks(&world, MarkKind::Elected, secs(0)) {
+                assert_ne!(world.name(winner), format!("patroni-{}", preferred + 1));
+            }
+        }
+    }
 }
 
 #[test]

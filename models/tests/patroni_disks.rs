@@ -31,6 +31,7 @@ fn plan(synchronous_mode: SynchronousMode) -> Plan {
             read_interval: secs(1),
             route: Route::HaProxy,
             statement_timeout: secs(5),
+            on_timeout: models::patroni::ImpatientClient::Drop,
             local_writers: false,
             stop_at: Some(secs(140)),
         },

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use models::patroni::Configuration;
+use models::postgres::MemberId;
 
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight};
 use crate::import::{Settings, read_patroni_yml, setting_from_flag};
@@ -58,6 +59,10 @@ impl Case {
         let (mut configuration, adjusted) = settings.configuration()?;
         remarks.extend(adjusted);
         configuration.watchdog.device_present = scenario.cluster.watchdog_device;
+        for (member, tags) in &scenario.cluster.member_tags {
+            let complete = tags.over(configuration.tags);
+            configuration.member_tags.insert(MemberId(*member), complete);
+        }
         let etcd_members = etcd_members(scenario, etcd_in_file)?;
         Ok(Self { scenario: Arc::clone(scenario), configuration, etcd_members, remarks, user: user.clone() })
     }

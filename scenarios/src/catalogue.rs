@@ -20,11 +20,13 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "etcd/swarm-regions.toml",
     "patroni/cut-from-replicas-then-crash-async.toml",
     "patroni/cut-from-replicas-then-crash-sync.toml",
+    "patroni/etcd-and-replica-lost-failsafe.toml",
     "patroni/etcd-leader-crash-async.toml",
     "patroni/etcd-leader-crash-sync.toml",
     "patroni/etcd-leader-disk-slow-async.toml",
     "patroni/etcd-leader-disk-slow-sync.toml",
     "patroni/etcd-quorum-lost-async.toml",
+    "patroni/etcd-quorum-lost-failsafe.toml",
     "patroni/etcd-quorum-lost-sync.toml",
     "patroni/former-primary-wakes-sync.toml",
     "patroni/lagging-replica-async.toml",
@@ -40,6 +42,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/primary-disk-full-async.toml",
     "patroni/primary-disk-full-sync.toml",
     "patroni/primary-host-crash-async.toml",
+    "patroni/primary-host-crash-quorum.toml",
     "patroni/primary-host-crash-sync.toml",
     "patroni/primary-isolated-with-clients-async.toml",
     "patroni/primary-isolated-with-clients-sync.toml",
@@ -53,15 +56,40 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/stale-watch-sync.toml",
     "patroni/standby-wal-rot-then-crash-sync.toml",
     "patroni/standby-wal-rot-sync.toml",
+    "patroni/standbys-lost-in-turn-quorum.toml",
+    "patroni/standbys-lost-in-turn-sync.toml",
     "patroni/swarm-async.toml",
     "patroni/swarm-one-primary.toml",
     "patroni/swarm-sync.toml",
+    "patroni/switchover-to-member-quorum.toml",
     "patroni/switchover-async.toml",
     "patroni/switchover-sync.toml",
+    "patroni/sync-standby-lost-quorum.toml",
     "patroni/sync-standby-lost-strict.toml",
     "patroni/sync-standby-lost-sync.toml",
     "patroni/two-crashes-async.toml",
     "patroni/two-crashes-sync.toml",
+    "patroni/two-crashes-two-sync-standbys.toml",
+    "published/patroni/z1-async-failover-async.toml",
+    "published/patroni/z1-async-failover-sync.toml",
+    "published/patroni/z11-old-watch-patroni-2-1-2.toml",
+    "published/patroni/z11-old-watch-patroni-2-1-3.toml",
+    "published/patroni/z13-failsafe-not-entered-patroni-4-0-6.toml",
+    "published/patroni/z13-failsafe-not-entered-patroni-4-0-7.toml",
+    "published/patroni/z14-failsafe-two-seconds-fast-network.toml",
+    "published/patroni/z14-failsafe-two-seconds-slow-network.toml",
+    "published/patroni/z25-sync-before-caught-up-patroni-2-1-7.toml",
+    "published/patroni/z25-sync-before-caught-up-patroni-3-0-0.toml",
+    "published/patroni/z26-clock-set-back-watchdog-off.toml",
+    "published/patroni/z26-clock-set-back-watchdog-required.toml",
+    "published/patroni/z3-cancelled-wait-warnings-heeded.toml",
+    "published/patroni/z3-cancelled-wait-warnings-ignored.toml",
+    "published/patroni/z5-same-timeline-check-timeline-off.toml",
+    "published/patroni/z5-same-timeline-check-timeline-on.toml",
+    "published/patroni/z7-frozen-patroni-patroni-3-0-4.toml",
+    "published/patroni/z7-frozen-patroni-patroni-3-1-0.toml",
+    "published/patroni/z8-blind-lock-put-patroni-3-0-2.toml",
+    "published/patroni/z8-blind-lock-put-patroni-3-0-3.toml",
 ];
 
 /// Files that scenarios of the catalogue name.
@@ -103,7 +131,11 @@ mod tests {
         let scenarios = scenarios().unwrap_or_else(|error| panic!("{}", error.report(false)));
         for scenario in &scenarios {
             let situation = scenario.name.split_once('/').unwrap().1.replace('/', "-");
-            let expected = format!("catalogue/{}/{situation}.toml", scenario.family());
+            // Published failures have the number of their entry in the fidelity specification: z1, z2 and so on.
+            let number = situation.strip_prefix('z').and_then(|rest| rest.chars().next());
+            let is_published = number.is_some_and(|first| first.is_ascii_digit());
+            let folder = if is_published { "published/" } else { "" };
+            let expected = format!("catalogue/{folder}{}/{situation}.toml", scenario.family());
             assert_eq!(scenario.source.name, expected);
             let case = Case::new(scenario, &UserSettings::default()).unwrap();
             let warnings: Vec<_> = case
@@ -119,10 +151,12 @@ mod tests {
 
     #[test]
     fn every_file_of_the_catalogue_is_embedded() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/catalogue/patroni");
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            let path = format!("patroni/{name}");
+        let files = ["patroni", "published/patroni"].into_iter().flat_map(|folder| {
+            let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
+            std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
+        });
+        for (folder, name) in files {
+            let path = format!("{folder}/{}", name.into_string().unwrap());
             let embedded = SCENARIOS.iter().chain(COMPANIONS).any(|(known, _)| *known == path);
             assert!(embedded, "{path} is not embedded");
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use models::Planted;
-use models::patroni::{ClusterProcess, Inputs, Load, PatroniCluster, Placement, Plan, Route};
+use models::patroni::{
+    ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
+};
 use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, World};
 
 use analysis::MeasureOptions;
@@ -12,7 +14,7 @@ use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::execution::{Execution, WorldExecution};
 use crate::family::{Family, FamilyWords, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
-use crate::scenario::{EtcdHosts, FaultPlan, Routing, TopologyPreset};
+use crate::scenario::{EtcdHosts, FaultPlan, OnTimeout, Routing, TopologyPreset};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
 const QUIET_TAIL: SimDuration = SimDuration::from_secs(5);
@@ -93,6 +95,11 @@ fn plan(case: &Case, planted: Planted) -> Plan {
                 Routing::MultiHost => Route::MultiHost,
             },
             statement_timeout: workload.statement_timeout,
+            on_timeout: match workload.on_timeout {
+                OnTimeout::Drop => ImpatientClient::Drop,
+                OnTimeout::Cancel => ImpatientClient::Cancel,
+                OnTimeout::CancelAndIgnoreWarnings => ImpatientClient::CancelAndIgnoreWarnings,
+            },
             local_writers: workload.local_writers,
             stop_at: Some(clients_stop_after(scenario.horizon)),
         },

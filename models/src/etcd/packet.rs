@@ -166,7 +166,7 @@ pub enum Answer {
 }
 
 /// Why a request was not answered.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Failure {
     /// No leader, or the leader changed meanwhile (gRPC `Unavailable`). The request may have been carried out.
     Unavailable,
@@ -174,6 +174,17 @@ pub enum Failure {
     DeadlineExceeded,
     /// The lease that a put named does not exist (gRPC `NotFound`).
     LeaseNotFound,
+    /// The leader that a keep-alive reached does not lead, or not yet (`not a primary lessor`, which the forwarding over
+    /// HTTP turns into gRPC `Unknown`; etcd-io/etcd#21671).
+    NotPrimaryLessor,
+}
+
+/// Digests do not tell the two ways of not being served apart.
+impl std::hash::Hash for Failure {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let served_as = if *self == Self::NotPrimaryLessor { Self::Unavailable } else { *self };
+        std::mem::discriminant(&served_as).hash(state);
+    }
 }
 
 /// A key with its value and its revisions.

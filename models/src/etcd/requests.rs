@@ -191,6 +191,11 @@ impl Server {
             self.finish_keep_alive(context, number, Renewal::NotPrimary);
             return;
         }
+        if was_confirming {
+            // `ensureLeadership` was refused: the client is told, and not served by the new leader (3.4.31, 3.5.13).
+            self.finish_keep_alive(context, number, Renewal::NotPrimary);
+            return;
+        }
         if let Some(leader) = self.raft.leader() {
             self.set_stage(number, Stage::Forwarded(leader));
             self.send_to_peer(context, leader, PeerMessage::KeepAlive { number, lease });
@@ -308,7 +313,7 @@ impl Server {
         let result = match renewal {
             Renewal::Renewed(ttl) => Ok(Answer::KeptAlive { ttl: Some(ttl) }),
             Renewal::NotFound => Ok(Answer::KeptAlive { ttl: None }),
-            Renewal::NotPrimary => Err(Failure::Unavailable),
+            Renewal::NotPrimary => Err(Failure::NotPrimaryLessor),
         };
         self.finish(context, number, result);
     }

@@ -20,6 +20,7 @@ use sim_core::{
 use super::invariants::Watched;
 use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
+use super::version::{Change, Version};
 use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode};
 use crate::planted::Planted;
 use crate::routing::{
@@ -105,6 +106,19 @@ pub enum Route {
     MultiHost,
 }
 
+/// What a client does when a statement takes too long.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ImpatientClient {
+    /// Drops the connection.
+    #[default]
+    Drop,
+    /// Cancels the statement. A commit that waits for a synchronous standby is answered with a warning then, which the
+    /// client heeds: it does not count the write as done.
+    Cancel,
+    /// Cancels the statement, and its driver drops warnings, as most do: the client takes the answer for a success.
+    CancelAndIgnoreWarnings,
+}
+
 /// The load on a cluster.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Load {
@@ -118,8 +132,10 @@ pub struct Load {
     pub read_interval: SimDuration,
     /// How they find the primary; readers through `HAProxy` read from replicas.
     pub route: Route,
-    /// How long they wait for an answer before they drop the connection.
+    /// How long they wait for an answer.
     pub statement_timeout: SimDuration,
+    /// What they do then, if they go through a proxy; others drop the connection.
+    pub on_timeout: ImpatientClient,
     /// One more writer on each member's host, which knows that member's server only, as old connection strings and cron
     /// jobs do. What a cut-off primary acknowledges, it acknowledges to them.
     pub local_writers: bool,
@@ -160,6 +176,7 @@ impl Default for Load {
             read_interval: SimDuration::from_secs(1),
             route: Route::default(),
             statement_timeout: SimDuration::from_secs(5),
+            on_timeout: ImpatientClient::default(),
             local_writers: false,
             stop_at: None,
         }
@@ -191,7 +208,8 @@ pub struct PatroniCluster {
     cluster: Cluster,
     clients: Vec<ProcessId>,
     scope: String,
-    synchronous: bool,
+    mode: SynchronousMode,
+    version: Version,
 }
 
 impl PatroniCluster {
@@ -234,7 +252,8 @@ impl PatroniCluster {
             cluster,
             clients,
             scope: plan.configuration.scope.clone(),
-            synchronous: plan.configuration.synchronous_mode == SynchronousMode::On,
+            mode: plan.configuration.synchronous_mode,
+            version: plan.configuration.version,
         }
     }
 
@@ -256,7 +275,13 @@ impl PatroniCluster {
             etcd: Arc::clone(&self.cluster.etcd),
             members: Arc::clone(&self.cluster.members),
             scope: self.scope.clone(),
-            synchronous: self.synchronous && sound_disks,
+            sync_holds: self.mode == SynchronousMode::On
+                && sound_disks
+                && self.version.has(Change::WaitUntilCaughtUp),
+            timelines_hold: self.mode == SynchronousMode::On
+                && sound_disks
+                && self.version.has(Change::CompareTimelineBeforeLock),
+            lock_holds: self.version.has(Change::PutLeaderOnConditions),
             quiet_from,
         }
         .add_to(world);
@@ -381,16 +406,26 @@ impl Clients<'_> {
 
     fn workload(&mut self, work: Work) -> Workload {
         self.number += 1;
-        Workload { work, stop_at: self.plan.load.stop_at, ..Workload::writes(self.number) }
+        let load = self.plan.load;
+        Workload {
+            work,
+            stop_at: load.stop_at,
+            ignores_warnings: load.on_timeout == ImpatientClient::CancelAndIgnoreWarnings,
+            ..Workload::writes(self.number)
+        }
     }
 
     fn client(&self, workload: Workload, address: Option<ProcessId>, interval: SimDuration) -> ClusterSpec {
         let timeout = self.plan.load.statement_timeout;
+        let then = match self.plan.load.on_timeout {
+            ImpatientClient::Drop => OnTimeout::Drop,
+            _ => OnTimeout::Cancel { wait: timeout },
+        };
         match address {
             Some(address) => ClusterSpec::Application(ApplicationSpec {
                 connections: 1,
                 interval: Distribution::Constant(interval),
-                statement_timeout: Some(StatementTimeout { after: timeout, then: OnTimeout::Drop }),
+                statement_timeout: Some(StatementTimeout { after: timeout, then }),
                 ..ApplicationSpec::new(workload, address)
             }),
             None => ClusterSpec::MultiHostClient(MultiHostClientSpec {

@@ -2,8 +2,13 @@
 //! its files. Names, units, defaults and ranges are Patroni's (`patroni/config.py`, `docs/dynamic_configuration.rst`,
 //! `docs/yaml_configuration.rst` of Patroni 4.1.5).
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use sim_core::SimDuration;
+
+use super::version::Version;
+use crate::postgres::MemberId;
 
 /// The settings of a cluster. All members of a modelled cluster share them.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -32,6 +37,8 @@ pub struct Configuration {
     pub synchronous_node_count: u8,
     /// `maximum_lag_on_syncnode` in bytes; absent (-1, the default) means no limit.
     pub maximum_lag_on_syncnode: Option<u64>,
+    /// `failsafe_mode`; default false.
+    pub failsafe_mode: bool,
     /// `postgresql.use_pg_rewind`; default false.
     pub use_pg_rewind: bool,
     /// `postgresql.remove_data_directory_on_diverged_timelines`; default false.
@@ -40,8 +47,12 @@ pub struct Configuration {
     pub synchronous_commit: crate::postgres::SynchronousCommit,
     /// `watchdog`.
     pub watchdog: Watchdog,
-    /// `tags` of every member.
+    /// `tags` of every member that [`Self::member_tags`] does not list.
     pub tags: Tags,
+    /// `tags` of single members.
+    pub member_tags: BTreeMap<MemberId, Tags>,
+    /// Which release runs. Not a setting of Patroni but the software itself.
+    pub version: Version,
 }
 
 impl Default for Configuration {
@@ -59,12 +70,22 @@ impl Default for Configuration {
             synchronous_mode_strict: false,
             synchronous_node_count: 1,
             maximum_lag_on_syncnode: None,
+            failsafe_mode: false,
             use_pg_rewind: false,
             remove_data_directory_on_diverged_timelines: false,
             synchronous_commit: crate::postgres::SynchronousCommit::On,
             watchdog: Watchdog::default(),
             tags: Tags::default(),
+            member_tags: BTreeMap::new(),
+            version: Version::default(),
         }
+    }
+}
+
+impl Configuration {
+    /// The tags of a member.
+    pub fn tags_of(&self, member: MemberId) -> Tags {
+        self.member_tags.get(&member).copied().unwrap_or(self.tags)
     }
 }
 
@@ -77,6 +98,8 @@ pub enum SynchronousMode {
     Off,
     /// Patroni chooses synchronous standbys by priority and records them in `/sync`.
     On,
+    /// Any `synchronous_node_count` of the standbys have to have a commit; `/sync` records how many a candidate must ask.
+    Quorum,
 }
 
 /// `watchdog`.
@@ -122,6 +145,31 @@ pub struct Tags {
     pub nofailover: bool,
     /// Never becomes a synchronous standby.
     pub nosync: bool,
+    /// `/replica` answers 503: readers are not sent here.
+    pub noloadbalance: bool,
+    /// `replicatefrom`: streams from this member instead of the leader, while it has a key.
+    pub replicatefrom: Option<MemberId>,
+    /// `failover_priority`: among members with equal positions the highest goes first.
+    pub failover_priority: FailoverPriority,
+}
+
+/// `failover_priority`; default 1. 0 and less mean `nofailover`.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct FailoverPriority(pub i32);
+
+impl Default for FailoverPriority {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+/// The default adds nothing to a digest: a member without the tag does not mention it.
+impl std::hash::Hash for FailoverPriority {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        if *self != Self::default() {
+            self.0.hash(state);
+        }
+    }
 }
 
 /// `ttl`, `loop_wait` and `retry_timeout` as written, in whole seconds, before Patroni has adjusted them.

@@ -26,6 +26,7 @@ use super::packet::{MemberReport, MemberRole};
 use super::rest::RoundPurpose;
 use super::synchronous::SyncStep;
 use super::task::Task;
+use super::version::Change;
 use crate::etcd::Mutation;
 use crate::planted::Planted;
 use crate::postgres::{Lsn, Status, Timeline};
@@ -56,7 +57,8 @@ impl Member {
     pub(super) fn begin_cycle(&mut self, context: &mut impl Context<Self>) {
         self.woken = false;
         self.lease_fresh = false;
-        if self.cache.ready && self.cache.raft_term < self.client.raft_term {
+        let old = self.cache.raft_term < self.client.raft_term;
+        if self.cache.ready && old && self.spec.has(Change::RebuildOldCopy) {
             // The copy may come from a member that was left behind (#3373).
             self.cache.rebuild(context);
         }
@@ -86,6 +88,7 @@ impl Member {
                 self.leader_expiry = None;
             }
         }
+        self.on_failsafe_view(context.wall());
         self.cycle = Cycle::AwaitingStatus;
         self.ask_status(context, Waiter::Cycle);
     }
@@ -175,6 +178,9 @@ impl Member {
         // The status may be of an earlier cycle; the role has not changed without the loop.
         let goes_on = self.spec.lacks(Planted::StayWithoutDcs);
         if self.is_primary(context) && !matches!(self.task, Some(Task::Demote(_))) && !goes_on {
+            if self.asks_failsafe_topology(context) {
+                return;
+            }
             context.note(|| "demoting self because DCS is not accessible and I was a leader".to_owned());
             self.demote(context, DemoteMode::Offline);
         } else {
@@ -200,7 +206,8 @@ impl Member {
             RoundPurpose::Race => self.on_race_polled(context, reports),
             RoundPurpose::Candidates => self.on_candidates(context, reports),
             RoundPurpose::Leader => self.on_leader_polled(context, reports),
-            RoundPurpose::Receivers => {}
+            RoundPurpose::Chosen => self.on_chosen_polled(context, reports),
+            RoundPurpose::Receivers | RoundPurpose::Failsafe => {}
         }
     }
 
@@ -229,7 +236,7 @@ impl Member {
     }
 
     fn member_key(&self, context: &impl Context<Self>) -> MemberKey {
-        let tags = self.spec.configuration.tags;
+        let tags = self.tags();
         let status = self
             .status
             .as_deref()

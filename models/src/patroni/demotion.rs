@@ -138,7 +138,7 @@ impl Member {
             Stage::Stopping => self.on_stopped_for_demotion(context, demotion),
             Stage::Grace => {
                 self.enter(demotion, Stage::AskingReceivers);
-                let candidates = self.candidates();
+                let candidates = self.chosen_candidate().unwrap_or_else(|| self.candidates());
                 self.poll(context, RoundPurpose::Receivers, candidates);
             }
             // The key may be gone before the last walsender is.

@@ -37,6 +37,7 @@ impl Member {
                 },
             );
         }
+        self.write_failsafe(context);
         if !self.view.initialized {
             self.view.initialized = true;
             self.put_plain(
@@ -65,9 +66,10 @@ impl Member {
             return self.promote(context);
         }
         self.start_failed = false;
-        if std::mem::take(&mut self.switchover_requested) {
+        let is_chosen = self.view.failover.is_some_and(|key| key.leader == self.spec.member);
+        if std::mem::take(&mut self.switchover_requested) || is_chosen {
             self.cycle = Cycle::Polling(RoundPurpose::Candidates);
-            let candidates = self.candidates();
+            let candidates = self.chosen_candidate().unwrap_or_else(|| self.candidates());
             return self.poll(context, RoundPurpose::Candidates, candidates);
         }
         let name = self.name().to_owned();
@@ -114,7 +116,7 @@ impl Member {
 
     /// Who may take over: the synchronous standbys in synchronous mode, else all members with a key.
     pub(super) fn candidates(&self) -> Vec<MemberId> {
-        if self.synchronous() {
+        if self.synchronous() && !self.quorum_commit() {
             return self.view.sync.standbys.clone();
         }
         let me = self.spec.member;
@@ -129,13 +131,20 @@ impl Member {
     /// True if one of these could lead (`is_failover_possible`).
     pub(super) fn is_failover_possible(&self, reports: &[Arc<MemberReport>]) -> bool {
         let configuration = &self.spec.configuration;
-        reports.iter().any(|report| {
+        let is_healthy = |report: &&Arc<MemberReport>| {
             report.running
                 && !report.nofailover
                 && !report.watchdog_failed
                 && self.view.optime.0.saturating_sub(report.position.0)
                     <= configuration.maximum_lag_on_failover
-        })
+        };
+        // A chosen candidate needs no votes.
+        let needed = if self.quorum_commit() && self.view.failover.is_none() {
+            usize::from(self.view.sync.quorum)
+        } else {
+            0
+        };
+        reports.iter().filter(is_healthy).count() > needed
     }
 
     /// The candidates of a switchover, or of a failover from a dead server, answered.
@@ -152,6 +161,7 @@ impl Member {
             self.demote(context, DemoteMode::Graceful);
         } else {
             context.note(|| "manual failover: no healthy members found, failover is not possible".to_owned());
+            self.remove_failover_key(context);
             self.manage_synchronous(context);
         }
     }

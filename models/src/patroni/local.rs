@@ -160,7 +160,10 @@ impl Member {
 
     /// `primary_conninfo` for this leader.
     pub(super) fn upstream_of(&self, leader: Option<MemberId>) -> Option<Upstream> {
-        let leader = leader.filter(|leader| *leader != self.spec.member)?;
+        let me = self.spec.member;
+        let cascade = self.tags().replicatefrom;
+        let source = cascade.filter(|source| *source != me && self.view.member(*source).is_some());
+        let leader = source.or(leader).filter(|leader| *leader != me)?;
         Some(Upstream { server: self.spec.peer(leader).postgres, member: leader })
     }
 

@@ -22,6 +22,7 @@ use sim_core::{Context, MarkKind};
 use super::cycle::Cycle;
 use super::dcs::{Effort, Finished, LeaderKey};
 use super::member::Member;
+use super::version::Change;
 use crate::etcd::{Answer, Compare, Failure, Mutation, Request, Response, Value};
 use crate::planted::Planted;
 
@@ -36,6 +37,8 @@ pub(crate) enum Purpose {
     Plain,
     /// A demotion gives the lock back.
     Release,
+    /// The key of a switchover to a chosen member.
+    Failover,
 }
 
 /// What a cycle wants of its lease.
@@ -98,6 +101,12 @@ impl Member {
         self.client.call(context, Purpose::Lock, request, Effort::Retried);
     }
 
+    /// Before 3.0.3, a renewal with a new lease put the key whoever held it (#2689).
+    fn puts_blindly(&self, goal: Goal) -> bool {
+        let renews = matches!(goal, Goal::Renew(_));
+        self.spec.lacks(Planted::BlindPut) || (renews && !self.spec.has(Change::PutLeaderOnConditions))
+    }
+
     fn put_leader(&mut self, context: &mut impl Context<Self>, goal: Goal, step: LockStep) {
         let leader = Arc::clone(&self.keys.leader);
         let name: Value = self.name().into();
@@ -106,7 +115,7 @@ impl Member {
             _ => Compare::CreateRevision(leader.clone(), 0),
         };
         let request = Request::Txn {
-            compare: if self.spec.lacks(Planted::BlindPut) { Vec::new() } else { vec![compare] },
+            compare: if self.puts_blindly(goal) { Vec::new() } else { vec![compare] },
             then: vec![Mutation::Put { key: leader, value: name, lease: self.lease }],
             otherwise: Vec::new(),
         };
@@ -142,29 +151,34 @@ impl Member {
         }
         match finished.purpose {
             Purpose::Plain => {}
+            Purpose::Failover => self.wake(context),
             Purpose::Release => self.on_released(context),
             Purpose::Sync => self.on_sync_written(context, finished.response.as_deref()),
             Purpose::Lock => {
                 if let Cycle::Locking(goal, step) = self.cycle {
-                    self.on_lock_response(context, goal, step, finished.response.as_deref());
+                    self.on_lock_finished(context, goal, step, finished);
                 }
             }
         }
     }
 
-    fn on_lock_response(
+    fn on_lock_finished(
         &mut self,
         context: &mut impl Context<Self>,
         goal: Goal,
         step: LockStep,
-        response: Option<&Response>,
+        finished: &Finished<Purpose>,
     ) {
         if let Goal::Renew(after) = goal
             && self.spec.lacks(Planted::SkipLeaseCheck)
         {
             return self.on_renewed(context, after);
         }
-        let Some(response) = response else {
+        let Some(response) = &finished.response else {
+            if finished.is_refusal && goal != Goal::Member {
+                context.note(|| "Unexpected exception raised from update_leader".to_owned());
+                return self.on_refused(context, goal);
+            }
             context.note(|| "Error communicating with DCS".to_owned());
             if goal == Goal::Member {
                 self.end_cycle(context);
@@ -173,6 +187,16 @@ impl Member {
             }
             return;
         };
+        self.on_lock_response(context, goal, step, response);
+    }
+
+    fn on_lock_response(
+        &mut self,
+        context: &mut impl Context<Self>,
+        goal: Goal,
+        step: LockStep,
+        response: &Response,
+    ) {
         match (&response.result, step) {
             (Ok(Answer::KeptAlive { ttl: Some(_) }), _) => self.on_lease(context, goal, false),
             (Ok(Answer::KeptAlive { ttl: None }) | Err(Failure::LeaseNotFound), _) => {
@@ -200,11 +224,16 @@ impl Member {
             _ => {
                 // The copy said that this would succeed (#2783).
                 self.cache.rebuild(context);
-                match goal {
-                    Goal::Acquire => self.on_race_lost(context),
-                    Goal::Renew(_) | Goal::Member => self.on_renewal_refused(context),
-                }
+                self.on_refused(context, goal);
             }
+        }
+    }
+
+    /// The lock is not to be had, or not this member's any more.
+    fn on_refused(&mut self, context: &mut impl Context<Self>, goal: Goal) {
+        match goal {
+            Goal::Acquire => self.on_race_lost(context),
+            Goal::Renew(_) | Goal::Member => self.on_renewal_refused(context),
         }
     }
 

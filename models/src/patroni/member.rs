@@ -7,9 +7,10 @@ use sim_core::{
     StorageFailure, WallTime,
 };
 
-use super::config::Configuration;
+use super::config::{Configuration, Tags};
 use super::cycle::Cycle;
 use super::dcs::{Cache, Changes, Client, Keys, MemberKey, View};
+use super::failsafe::Failsafe;
 use super::inputs::InputSamplers;
 use super::local::Local;
 use super::lock::Purpose;
@@ -18,6 +19,7 @@ use super::rest::{Round, RoundPurpose};
 use super::schedule::Schedule;
 use super::synchronous::Bookkeeping;
 use super::task::Task;
+use super::version::Change;
 use crate::etcd::{self, LeaseId};
 use crate::planted::Planted;
 use crate::postgres::{DataDirectory, Lsn, MemberId, Status};
@@ -65,6 +67,11 @@ impl Spec {
             .iter()
             .find(|peer| peer.member == member)
             .expect("peers holds every member that names holds")
+    }
+
+    /// True if the release that runs has this change.
+    pub(super) fn has(&self, change: Change) -> bool {
+        self.configuration.version.has(change)
     }
 
     /// True if this rule is switched off.
@@ -149,6 +156,7 @@ pub struct Member {
     pub(super) checkpoint_done: bool,
     pub(super) watchdog_armed: bool,
     pub(super) sync: Bookkeeping,
+    pub(super) failsafe: Failsafe,
     pub(super) written_key: Option<MemberKey>,
     pub(super) written_optime: Lsn,
     /// The leader key was seen by the watch: its loss is worth a mark.
@@ -169,6 +177,11 @@ impl Member {
     /// True if this member holds the lock, by its view.
     pub(super) fn holds_lock(&self) -> bool {
         self.view.leader() == Some(self.spec.member)
+    }
+
+    /// Its own tags.
+    pub(super) fn tags(&self) -> Tags {
+        self.spec.configuration.tags_of(self.spec.member)
     }
 
     /// Its own name.
@@ -194,7 +207,8 @@ impl Member {
     fn follow_endpoint(&mut self, context: &mut impl Context<Self>) {
         let switched = std::mem::take(&mut self.client.switched);
         let exhausted = std::mem::take(&mut self.client.exhausted);
-        if switched || (exhausted && !self.spec.lacks(Planted::KeepWatch)) {
+        let restarts = self.spec.has(Change::RestartWatchAfterOutage) && !self.spec.lacks(Planted::KeepWatch);
+        if switched || (exhausted && restarts) {
             self.cache.rebuild(context);
         }
     }
@@ -235,7 +249,8 @@ impl Member {
         let of_watch = self.cache.owns(connection);
         match packet {
             etcd::Packet::Response { id, response } if of_watch => {
-                let term = self.client.raft_term;
+                let rejects = self.spec.has(Change::RejectOlderRaftTerms);
+                let term = if rejects { self.client.raft_term } else { 0 };
                 if let Some(changes) = self.cache.on_response(context, id, &response, term) {
                     self.on_changes(context, changes);
                 } else {
@@ -269,7 +284,7 @@ impl Process for Member {
         context.set_timer(Timer::Started, start);
         Self {
             started: false,
-            client: Client::new(&spec.etcd, spec.configuration.retry_timeout, context),
+            client: Client::new(&spec.etcd, &spec.configuration, context),
             cache: Cache::new(Arc::clone(&keys.prefix), &spec.configuration),
             keys,
             lease: None,
@@ -294,6 +309,7 @@ impl Process for Member {
             checkpoint_done: false,
             watchdog_armed: false,
             sync: Bookkeeping::default(),
+            failsafe: Failsafe::default(),
             written_key: None,
             written_optime: Lsn(0),
             leader_seen: false,
@@ -312,7 +328,10 @@ impl Process for Member {
             Packet::Postgres(packet) if self.is_local(connection) => self.on_local_packet(context, &packet),
             Packet::Postgres(_) => {}
             Packet::Rest(Rest::Get(path)) => self.on_rest_request(context, connection, path),
-            Packet::Rest(Rest::Response { report, .. }) => self.on_report(context, connection, report),
+            Packet::Rest(Rest::Response { status, report }) => {
+                self.on_rest_response(context, connection, status, report);
+            }
+            Packet::Rest(Rest::Failsafe { leader }) => self.on_failsafe_request(context, connection, leader),
         }
     }
 
@@ -362,7 +381,7 @@ impl Process for Member {
             if self.is_local(connection) {
                 self.on_local_lost(context);
             } else {
-                self.on_report(context, connection, None);
+                self.on_poll_lost(context, connection);
             }
         }
     }
@@ -375,6 +394,9 @@ impl Process for Member {
     }
 
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
+        if let Some(name) = command.strip_prefix("switchover ") {
+            return self.on_switchover_to(context, name);
+        }
         if command != "switchover" {
             return false;
         }

@@ -29,7 +29,10 @@
 //! | the leader race | `race.rs` | 2.5 |
 //! | promotion | `promotion.rs` | 2.6 c to j |
 //! | DCS errors, demotions, switchover | `demotion.rs` | 2.7 |
+//! | failsafe mode | `failsafe.rs` | 2.7 |
+//! | switchover to a chosen member | `switchover.rs` | 2.5 (5) |
 //! | synchronous standbys | `synchronous.rs` | 2.8 |
+//! | quorum commit | `quorum.rs`, `quorum_commit.rs` | 2.8, 2.5 (12) |
 //! | starting a dead server | `recovery.rs` | 2.9 |
 //! | divergence, `pg_rewind`, rebuild | `rejoin.rs` | 2.10 |
 //! | lock and lease | `lock.rs` | 3.3 |
@@ -37,6 +40,7 @@
 //! | the copy of the keys | `dcs/cache.rs` | 3.5 |
 //! | REST API and polls | `rest.rs` | 2.5, 2.6 |
 //! | watchdog | `watchdog.rs` | 1.2 |
+//! | what changed between releases | `version.rs` | 7 |
 //!
 //! # Sources
 //!
@@ -50,8 +54,8 @@
 //! a member created the leader key; the value is the revision of etcd. `Writable` and `ReadOnly` come from the server.
 //!
 //! Members play `patroni`, `patroni-leader` (holds the lock by its own view: after a partition there may be two),
-//! `patroni-replica`, and `sync-standby` (named in `/sync` by its own view). They understand one command, `switchover`, sent
-//! to the leader; the new leader is whoever wins the race.
+//! `patroni-replica`, and `sync-standby` (named in `/sync` by its own view). They understand the command `switchover`, sent
+//! to the leader: the new leader is whoever wins the race, or with `switchover patroni-2` that member.
 //!
 //! # Simplified, and what that changes
 //!
@@ -64,19 +68,19 @@
 //! - `/primary` and `/replica` are answered without asking the server (`rest.rs`).
 //! - Replication slots are kept for all members for ever: runs are shorter than `member_slots_ttl` (30 min).
 //! - A new cluster starts from prepared data directories as standbys of nobody; its first leader is promoted to timeline 2.
-//! - A switchover names no candidate. `pg_rewind` and rebuilds: see `rejoin.rs`.
+//! - `pg_rewind` and rebuilds: see `rejoin.rs`.
 //!
 //! # Left out
 //!
-//! Quorum commit (`synchronous_mode: quorum`), failsafe mode (its place is the head of `on_dcs_error` in `cycle.rs`),
-//! Kubernetes as the DCS, standby clusters, pause (maintenance mode), cascading replication, `pre_promote`,
-//! `failover_priority`, `primary_race_backoff`, manual failover to a named candidate.
+//! Kubernetes as the DCS, standby clusters, pause (maintenance mode), `pre_promote`, `primary_race_backoff`, manual failover
+//! without a leader, the release of a synchronous standby before its server is restarted.
 
 mod cluster;
 mod config;
 mod cycle;
 mod dcs;
 mod demotion;
+mod failsafe;
 mod healthy;
 mod inputs;
 pub mod invariants;
@@ -85,20 +89,29 @@ mod lock;
 mod member;
 mod packet;
 mod promotion;
+mod quorum;
+mod quorum_commit;
 mod race;
 mod recovery;
 mod rejoin;
 mod rest;
 mod schedule;
+mod switchover;
 mod synchronous;
 mod system;
 mod task;
+mod version;
 mod watchdog;
 
-pub use cluster::{ClusterProcess, ClusterSpec, ClusterTimer, Load, PatroniCluster, Placement, Plan, Route};
-pub use config::{Adjustment, Configuration, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode};
+pub use cluster::{
+    ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster, Placement, Plan, Route,
+};
+pub use config::{
+    Adjustment, Configuration, FailoverPriority, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,
+};
 pub use inputs::{Inputs, LinkInputs};
 pub use member::Peer;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use rest::RoundPurpose;
 pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};
+pub use version::Version;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::config::FailoverPriority;
 use crate::postgres::{Lsn, MemberId, Timeline, TimelineHistory};
 use crate::{etcd, postgres};
 
@@ -27,6 +28,11 @@ pub enum Rest {
         status: u16,
         /// For [`RestPath::Patroni`]: what the member reports about itself.
         report: Option<Arc<MemberReport>>,
+    },
+    /// `POST /failsafe`: a primary without etcd asks whether it may stay one.
+    Failsafe {
+        /// Who asks.
+        leader: MemberId,
     },
 }
 
@@ -56,6 +62,8 @@ pub struct MemberReport {
     pub position: Lsn,
     /// `tags.nofailover`.
     pub nofailover: bool,
+    /// `tags.failover_priority`.
+    pub priority: FailoverPriority,
     /// The watchdog is required and not usable.
     pub watchdog_failed: bool,
     /// The timelines of its server. Real members ask the server itself (`TIMELINE_HISTORY` on a replication

@@ -4,7 +4,9 @@
 //! its standbys are not confirmed yet. When that write fails, the promotion is postponed by a cycle, with the lock held
 //! and `/primary` answering 200 (#2972).
 //!
-//! Left out: `pre_promote` and its consequences, quorum commit.
+//! With quorum commit only `synchronous_standby_names` is set before, and `/sync` follows after.
+//!
+//! Left out: `pre_promote` and its consequences.
 
 use sim_core::{Context, SimDuration};
 
@@ -20,7 +22,10 @@ const POLL: SimDuration = SimDuration::from_secs(1);
 impl Member {
     /// Begins the promotion, if the server is a standby that answers.
     pub(super) fn promote(&mut self, context: &mut impl Context<Self>) {
-        if self.synchronous() && !self.spec.lacks(Planted::PromoteWithoutSync) {
+        if self.quorum_commit() {
+            let standbys = self.prepare_quorum_promotion();
+            self.promote_server(context, standbys);
+        } else if self.synchronous() && !self.spec.lacks(Planted::PromoteWithoutSync) {
             self.write_sync(context, SyncStep::Promoting, &[]);
         } else {
             self.promote_server(context, SynchronousStandbys::default());
@@ -48,6 +53,7 @@ impl Member {
 
     fn promote_server(&mut self, context: &mut impl Context<Self>, standbys: SynchronousStandbys) {
         context.note(|| "promoted self to leader by acquiring session lock".to_owned());
+        self.forget_failsafe_leader();
         self.set_synchronous_standbys(context, standbys);
         self.checkpoint_done = false;
         self.checkpoint_asked = false;

@@ -24,8 +24,8 @@ const POLL_TIMEOUT: SimDuration = SimDuration::from_secs(2);
 /// `thread_pool_size`.
 const POLLS_AT_ONCE: usize = 5;
 
-const OK: u16 = 200;
-const UNAVAILABLE: u16 = 503;
+pub(crate) const OK: u16 = 200;
+pub(crate) const UNAVAILABLE: u16 = 503;
 
 /// What a round of polls is for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -38,6 +38,10 @@ pub enum RoundPurpose {
     Receivers,
     /// The cycle asks the leader about its timelines.
     Leader,
+    /// A primary without etcd asks whether it may stay one (`POST`, tried twice).
+    Failsafe,
+    /// The cycle asks the member that a switchover has chosen.
+    Chosen,
 }
 
 /// Polls of several members at once.
@@ -47,6 +51,19 @@ pub(crate) struct Round {
     waiting: VecDeque<MemberId>,
     running: Vec<(MemberId, ConnectionId)>,
     reports: Vec<Arc<MemberReport>>,
+    /// Asked a second time.
+    retried: Vec<MemberId>,
+    /// Some member did not answer with 200.
+    any_refused: bool,
+}
+
+/// How a poll ended.
+enum Answer {
+    Report(Arc<MemberReport>),
+    /// Without a report; whether the status was 200.
+    Status(bool),
+    /// Not at all.
+    Lost,
 }
 
 impl Member {
@@ -64,6 +81,8 @@ impl Member {
             waiting: members.into_iter().filter(|member| *member != me).collect(),
             running: Vec::new(),
             reports: Vec::new(),
+            retried: Vec::new(),
+            any_refused: false,
         });
         let delay = self.spec.inputs.rest_poll.draw(context.random());
         context.set_timer(Timer::Round(purpose), delay);
@@ -95,13 +114,20 @@ impl Member {
             };
             let options = ConnectOptions::default();
             let connection = context.connect(self.spec.peer(member).patroni, options);
-            context.send(connection, Packet::Rest(Rest::Get(RestPath::Patroni)));
+            let request = match purpose {
+                RoundPurpose::Failsafe => Rest::Failsafe { leader: self.spec.member },
+                _ => Rest::Get(RestPath::Patroni),
+            };
+            context.send(connection, Packet::Rest(request));
             context.set_timer(Timer::Poll(purpose, member), POLL_TIMEOUT);
             round.running.push((member, connection));
         }
         if round.running.is_empty() {
-            let reports = self.rounds.remove(index).reports;
-            self.on_round(context, purpose, &reports);
+            let round = self.rounds.remove(index);
+            match purpose {
+                RoundPurpose::Failsafe => self.on_failsafe_answers(context, !round.any_refused),
+                _ => self.on_round(context, purpose, &round.reports),
+            }
         }
     }
 
@@ -109,7 +135,7 @@ impl Member {
         &mut self,
         context: &mut impl Context<Self>,
         matches: impl Fn(RoundPurpose, MemberId, ConnectionId) -> bool,
-        report: Option<Arc<MemberReport>>,
+        answer: Answer,
     ) {
         let found = self.rounds.iter_mut().find_map(|round| {
             let purpose = round.purpose;
@@ -126,26 +152,44 @@ impl Member {
         let purpose = round.purpose;
         context.cancel_timer(&Timer::Poll(purpose, member));
         context.close(connection);
-        if let Some(report) = report {
-            round.reports.push(report);
-        } else {
-            let names = &self.spec.names;
-            context.note(|| {
-                let name = &names[usize::from(member.0)];
-                format!("request failed: GET http://{name}:8008/patroni")
-            });
+        let again = purpose == RoundPurpose::Failsafe && !round.retried.contains(&member);
+        match answer {
+            Answer::Report(report) => round.reports.push(report),
+            Answer::Status(is_ok) => round.any_refused |= !is_ok,
+            Answer::Lost if again => {
+                round.retried.push(member);
+                round.waiting.push_back(member);
+            }
+            Answer::Lost => {
+                round.any_refused = true;
+                let names = &self.spec.names;
+                context.note(|| {
+                    let name = &names[usize::from(member.0)];
+                    match purpose {
+                        RoundPurpose::Failsafe => format!("request failed: POST http://{name}:8008/failsafe"),
+                        _ => format!("request failed: GET http://{name}:8008/patroni"),
+                    }
+                });
+            }
         }
         self.advance_round(context, purpose);
     }
 
     /// A member answered a poll.
-    pub(super) fn on_report(
+    pub(super) fn on_rest_response(
         &mut self,
         context: &mut impl Context<Self>,
         connection: ConnectionId,
+        status: u16,
         report: Option<Arc<MemberReport>>,
     ) {
-        self.end_poll(context, |_, _, polled| polled == connection, report);
+        let answer = report.map_or(Answer::Status(status == OK), Answer::Report);
+        self.end_poll(context, |_, _, polled| polled == connection, answer);
+    }
+
+    /// The connection of a poll was refused or lost.
+    pub(super) fn on_poll_lost(&mut self, context: &mut impl Context<Self>, connection: ConnectionId) {
+        self.end_poll(context, |_, _, polled| polled == connection, Answer::Lost);
     }
 
     /// A member did not answer within its time.
@@ -155,7 +199,7 @@ impl Member {
         purpose: RoundPurpose,
         member: MemberId,
     ) {
-        self.end_poll(context, |of, polled, _| of == purpose && polled == member, None);
+        self.end_poll(context, |of, polled, _| of == purpose && polled == member, Answer::Lost);
     }
 
     /// Somebody asks this member.
@@ -168,7 +212,7 @@ impl Member {
         let status = match path {
             RestPath::Patroni => return self.ask_status(context, Waiter::Rest(connection)),
             RestPath::Primary if self.believes_in_lock(context) => OK,
-            RestPath::Replica if self.is_running_replica(context) => OK,
+            RestPath::Replica if self.is_running_replica(context) && !self.tags().noloadbalance => OK,
             RestPath::Primary | RestPath::Replica => UNAVAILABLE,
         };
         let response = Rest::Response { status, report: None };
@@ -204,6 +248,7 @@ impl Member {
 
     fn report(&self, context: &impl Context<Self>, status: Option<&Status>) -> MemberReport {
         let configuration = &self.spec.configuration;
+        let tags = self.tags();
         let in_recovery = status.map_or(context.storage().settings.standby, |status| status.in_recovery);
         MemberReport {
             member: self.spec.member,
@@ -211,7 +256,8 @@ impl Member {
             running: status.is_some(),
             timeline: status.map_or(Timeline::default(), |status| status.timeline),
             position: status.map_or(Lsn(0), position_of),
-            nofailover: configuration.tags.nofailover,
+            nofailover: tags.nofailover,
+            priority: tags.failover_priority,
             watchdog_failed: configuration.watchdog.mode == WatchdogMode::Required && !self.watchdog_usable(),
             history: Arc::new(context.storage().history.clone()),
         }

@@ -5,7 +5,7 @@
 //! last; it is added to `synchronous_standby_names` first and to `/sync` last, when it has caught up. So whoever may
 //! lead by `/sync` has everything that was acknowledged.
 //!
-//! Left out: quorum commit (`synchronous_mode: quorum`).
+//! Quorum commit has another order, and files of its own (`quorum.rs`, `quorum_commit.rs`).
 
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ use super::dcs::{Effort, SyncKey, View};
 use super::local::Waiter;
 use super::lock::Purpose;
 use super::member::{Member, Timer};
+use super::quorum_commit::QuorumPass;
+use super::version::Change;
 use crate::etcd::{Answer, Compare, Mutation, Request, Response};
 use crate::planted::Planted;
 use crate::postgres::{
@@ -44,6 +46,12 @@ pub(crate) enum SyncStep {
     Settling,
     /// Standbys are put into `/sync`.
     Adding,
+    /// With quorum commit: the mode is enabled.
+    ClaimingQuorum,
+    /// With quorum commit: a step of the pass is written.
+    Quorum,
+    /// With quorum commit: the pass waits for new standbys.
+    Restarting,
 }
 
 /// What a leader remembers from pass to pass.
@@ -52,10 +60,11 @@ pub(crate) struct Bookkeeping {
     /// `synchronous_standby_names` as this Patroni has last read them: nobody, when it starts.
     names: SynchronousStandbys,
     /// Flushed when this Patroni first read these names: a standby that says `sync` has caught up when it has this (#2524).
-    changed_at: Lsn,
+    pub(super) changed_at: Lsn,
     decision: Decision,
     /// What the write under way puts into `/sync`.
-    writing: Vec<MemberId>,
+    writing: SyncKey,
+    pub(super) quorum: QuorumPass,
 }
 
 /// Who should be synchronous, and who is.
@@ -67,7 +76,7 @@ pub(crate) struct Decision {
     pub(crate) confirmed: Vec<MemberId>,
 }
 
-fn position(row: &ReplicationStatus, commit: SynchronousCommit) -> Lsn {
+pub(super) fn position(row: &ReplicationStatus, commit: SynchronousCommit) -> Lsn {
     match commit {
         SynchronousCommit::RemoteApply => row.replayed,
         SynchronousCommit::RemoteWrite => row.written,
@@ -123,20 +132,29 @@ pub(crate) fn standby_names(picked: &[MemberId], strict: bool) -> SynchronousSta
     SynchronousStandbys { method, members: picked.to_vec() }
 }
 
+/// Those whose walsender says `sync`, whatever they have: who counted as confirmed before 3.0.0.
+fn says_sync(status: &Status, picked: &[MemberId]) -> Vec<MemberId> {
+    let is_sync = |row: &&ReplicationStatus| row.sync == SyncState::Sync && picked.contains(&row.member);
+    status.replication.iter().filter(is_sync).map(|row| row.member).collect()
+}
+
 fn same_members(a: &[MemberId], b: &[MemberId]) -> bool {
     a.len() == b.len() && a.iter().all(|member| b.contains(member))
 }
 
 impl Member {
-    /// `synchronous_mode` is on.
+    /// `synchronous_mode` is on or `quorum`.
     pub(super) fn synchronous(&self) -> bool {
-        self.spec.configuration.synchronous_mode == SynchronousMode::On
+        self.spec.configuration.synchronous_mode != SynchronousMode::Off
     }
 
     /// The leader's pass over its standbys; ends the cycle.
     pub(super) fn manage_synchronous(&mut self, context: &mut impl Context<Self>) {
         if !self.synchronous() {
             return self.finish_cycle(context);
+        }
+        if self.quorum_commit() {
+            return self.manage_quorum(context);
         }
         if self.view.sync.leader == Some(self.spec.member) {
             self.remove_unconfirmed(context);
@@ -153,6 +171,8 @@ impl Member {
         let mut decision = decide(&status, &self.view, &self.spec.configuration, self.sync.changed_at);
         if self.spec.lacks(Planted::ConfirmAtOnce) {
             decision.confirmed.clone_from(&decision.picked);
+        } else if !self.spec.has(Change::WaitUntilCaughtUp) {
+            decision.confirmed = says_sync(&status, &decision.picked);
         }
         let kept: Vec<MemberId> = self
             .view
@@ -212,7 +232,9 @@ impl Member {
 
     /// The server, or new standbys, had their time.
     pub(super) fn on_sync_settled(&mut self, context: &mut impl Context<Self>) {
-        if let Cycle::Synchronizing(SyncStep::Reloading | SyncStep::Settling) = self.cycle {
+        if let Cycle::Synchronizing(SyncStep::Reloading | SyncStep::Settling | SyncStep::Restarting) =
+            self.cycle
+        {
             self.ask_status(context, Waiter::Sync);
         }
     }
@@ -222,6 +244,7 @@ impl Member {
         let status = status.filter(|status| status.accepts_connections);
         match self.cycle {
             Cycle::Synchronizing(SyncStep::Settling) => {}
+            Cycle::Synchronizing(SyncStep::Restarting) => return self.on_quorum_status(context, status),
             Cycle::Synchronizing(SyncStep::Reloading) => {
                 // Without an answer, the next pass notices.
                 if let Some(status) = status {
@@ -236,6 +259,9 @@ impl Member {
             let mut decision = decide(&status, &self.view, &self.spec.configuration, self.sync.changed_at);
             decision.confirmed.retain(|member| picked.contains(member));
             decision.picked = picked;
+            if !self.spec.has(Change::WaitUntilCaughtUp) {
+                decision.confirmed = says_sync(&status, &decision.picked);
+            }
             self.sync.decision = decision;
             self.add_confirmed(context);
         } else {
@@ -243,7 +269,7 @@ impl Member {
         }
     }
 
-    fn names_of(&self, members: &[MemberId]) -> String {
+    pub(super) fn names_of(&self, members: &[MemberId]) -> String {
         let names: Vec<&str> = members.iter().map(|member| self.spec.name(*member)).collect();
         names.join(", ")
     }
@@ -265,6 +291,18 @@ impl Member {
         step: SyncStep,
         standbys: &[MemberId],
     ) {
+        self.put_sync(context, step, self.spec.member, standbys, 0);
+    }
+
+    /// The same with all fields.
+    pub(super) fn put_sync(
+        &mut self,
+        context: &mut impl Context<Self>,
+        step: SyncStep,
+        leader: MemberId,
+        standbys: &[MemberId],
+        quorum: u8,
+    ) {
         let key = Arc::clone(&self.keys.sync);
         let compare = match self.view.sync.revision {
             0 => Compare::CreateRevision(key.clone(), 0),
@@ -274,12 +312,13 @@ impl Member {
             compare: vec![compare],
             then: vec![Mutation::Put {
                 key,
-                value: SyncKey::to_value(self.spec.member, standbys, &self.spec.names),
+                value: SyncKey::to_value(leader, standbys, quorum, &self.spec.names),
                 lease: None,
             }],
             otherwise: Vec::new(),
         };
-        self.sync.writing = standbys.to_vec();
+        self.sync.writing =
+            SyncKey { leader: Some(leader), standbys: standbys.to_vec(), quorum, revision: 0 };
         self.cycle = Cycle::Synchronizing(step);
         self.client.call(context, Purpose::Sync, request, Effort::Retried);
     }
@@ -300,16 +339,16 @@ impl Member {
                 _ => self.finish_cycle(context),
             };
         };
-        self.view.sync = SyncKey {
-            leader: Some(self.spec.member),
-            standbys: std::mem::take(&mut self.sync.writing),
-            revision,
-        };
+        self.view.sync = SyncKey { revision, ..std::mem::take(&mut self.sync.writing) };
         match step {
             SyncStep::Promoting => self.on_sync_claimed_for_promotion(context),
             SyncStep::Claiming => self.remove_unconfirmed(context),
             SyncStep::Removing => self.change_names(context),
-            SyncStep::Reloading | SyncStep::Settling | SyncStep::Adding => self.finish_cycle(context),
+            SyncStep::ClaimingQuorum => self.plan_quorum(context),
+            SyncStep::Quorum => self.advance_quorum(context),
+            SyncStep::Reloading | SyncStep::Settling | SyncStep::Adding | SyncStep::Restarting => {
+                self.finish_cycle(context);
+            }
         }
     }
 }
@@ -361,6 +400,7 @@ mod tests {
             sync: SyncKey {
                 leader: Some(MemberId(0)),
                 standbys: standbys.iter().copied().map(MemberId).collect(),
+                quorum: 0,
                 revision: 1,
             },
             ..View::default()

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use sim_core::{Damage, ProcessId, Storage};
 
 use super::wal::{CHECKPOINT_BYTES, FIRST_POSITION, Lsn, Timeline, TimelineHistory, Wal, WalEntry, WalKind};
 
 /// A member of the cluster, by its number. Its name is in the specification of the processes.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct MemberId(pub u8);
 
 /// `pg_control`'s `Database cluster state`.

@@ -37,6 +37,8 @@ struct Running {
     statement: Statement,
     /// The statement is on its way.
     sent: bool,
+    /// A warning is not noticed.
+    ignores_warnings: bool,
 }
 
 /// What a connection event or a packet meant to the session.
@@ -82,7 +84,9 @@ impl Session {
             }
             Work::Count => (OperationKind::Read, 0, Statement::Count),
         };
-        self.operation = Some(Running { id: context.invoke(kind, value), statement, sent: false });
+        let ignores_warnings = progress.ignores_warnings();
+        let id = context.invoke(kind, value);
+        self.operation = Some(Running { id, statement, sent: false, ignores_warnings });
         if self.logged_in {
             self.send_operation(context);
         }
@@ -159,7 +163,10 @@ impl Session {
         let Some(operation) = self.operation.take() else {
             return News::Nothing;
         };
-        let (outcome, value) = conclude(answer, operation.statement);
+        let (outcome, value) = match conclude(answer, operation.statement) {
+            (Outcome::OkWithWarning, value) if operation.ignores_warnings => (Outcome::Ok, value),
+            concluded => concluded,
+        };
         let completion = Completion { outcome, served_by: Some(server), value };
         context.complete(operation.id, completion);
         if ends_connection {

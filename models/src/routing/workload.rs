@@ -31,12 +31,20 @@ pub struct Workload {
     /// How long after the start of its process it invokes no more operations, so that a run can end in quiet. Absent:
     /// never.
     pub stop_at: Option<SimDuration>,
+    /// Its driver drops warnings: a commit that was cancelled while it waited for a standby looks like any other.
+    pub ignores_warnings: bool,
 }
 
 impl Workload {
     /// Writes from the start to the end of the run, at the default `synchronous_commit`.
     pub fn writes(client: u32) -> Self {
-        Self { client, work: Work::default(), start_at: SimDuration::ZERO, stop_at: None }
+        Self {
+            client,
+            work: Work::default(),
+            start_at: SimDuration::ZERO,
+            stop_at: None,
+            ignores_warnings: false,
+        }
     }
 
     /// Reads from the start to the end of the run.
@@ -75,6 +83,11 @@ impl Progress {
 
     pub(super) fn work(&self) -> Work {
         self.workload.work
+    }
+
+    /// See [`Workload::ignores_warnings`].
+    pub(super) fn ignores_warnings(&self) -> bool {
+        self.workload.ignores_warnings
     }
 
     /// True once no more operations may be invoked.

@@ -3,7 +3,7 @@
 use analysis::stats::Sample;
 use analysis::{ScenarioSummary, SummaryBuilder};
 use serde::{Serialize, Serializer};
-use sim_core::Seed;
+use sim_core::{Seed, SimDuration};
 
 use super::{Coverage, Outcome, PromisedCell, Runs, SeedRange, StopReason, Verdict};
 use crate::VERSION;
@@ -103,6 +103,8 @@ pub struct ReportBuilder<'a> {
     runs_with_missed_faults: u64,
     coverage: Coverage,
     failures: Vec<Outcome>,
+    /// The longest outage of all runs; one that did not end is longer than any.
+    longest_outage: SimDuration,
 }
 
 /// What a [`ReportBuilder`] makes of its runs.
@@ -131,6 +133,7 @@ impl<'a> ReportBuilder<'a> {
             runs_with_missed_faults: 0,
             coverage: Coverage::default(),
             failures: Vec::new(),
+            longest_outage: SimDuration::ZERO,
         }
     }
 
@@ -153,6 +156,8 @@ impl<'a> ReportBuilder<'a> {
         self.rechecked_count += u64::from(outcome.rechecked);
         self.runs_with_missed_faults += u64::from(outcome.missed_faults > 0);
         self.coverage.add(&outcome.cells);
+        let outage = outcome.row.outage.unwrap_or(SimDuration::MAX);
+        self.longest_outage = self.longest_outage.max(outage);
     }
 
     /// The report.
@@ -162,6 +167,7 @@ impl<'a> ReportBuilder<'a> {
         let unfound = |promise: &Promise| match promise {
             Promise::LossIsFound => runs_with_loss == 0,
             Promise::OverlapIsFound => runs_with_overlap == 0,
+            Promise::OutageIsFound(least) => self.longest_outage < *least,
             _ => false,
         };
         let not_found: Vec<Promise> = self.scenario.promises.iter().copied().filter(unfound).collect();

@@ -67,6 +67,17 @@ fn a_finding_that_is_not_made_fails_the_campaign() {
 }
 
 #[test]
+fn an_outage_is_found_when_some_seed_has_one_as_long() {
+    let verdict = |least: &str| {
+        let text = scenario_text("sync").replace("\"no-acknowledged-write-lost\"", least);
+        let (case, runs) = runs(&text, SeedRange::first(5), 1);
+        Report::new(&case.scenario, &runs).verdict
+    };
+    assert_eq!(verdict("{ outage-is-found = \"1s\" }"), ScenarioVerdict::Kept);
+    assert_eq!(verdict("{ outage-is-found = \"60s\" }"), ScenarioVerdict::NotFound);
+}
+
+#[test]
 fn recovery_is_held_against_its_limit() {
     let verdict = |text: &str| runs(text, SeedRange::first(1), 1).1.outcomes[0].judgement.verdict;
     let text = scenario_text("sync");

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::known_keys::{Below, DYNAMIC, below};
-use super::settings::{MODELLED, Settings, canonical, modelled};
+use super::settings::{MODELLED, Settings, VERSION, canonical, modelled};
 use super::value::{Entry, Kind, Reading, Value, Yaml};
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 
@@ -141,7 +141,7 @@ impl Importer<'_> {
             let path = format!("{prefix}{}", entry.key);
             let local =
                 ["scope", "postgresql.", "watchdog.", "tags."].iter().any(|start| path.starts_with(start));
-            let Some(key) = modelled(&path) else {
+            let Some(key) = modelled(&path).filter(|key| *key != VERSION) else {
                 if MODELLED.iter().any(|key| key.starts_with(&format!("{path}."))) {
                     self.collect(&entry.value, &format!("{path}."), dynamic);
                 }
@@ -226,10 +226,10 @@ mod tests {
             "scope: s\nbootstrap:\n  dcs:\n    ttl: 40\n    loop_wait: 5\n    retry_timeout: '6'\n    \
              maximum_lag_on_failover: 7\n    check_timeline: on\n    master_start_timeout: 8\n    \
              primary_stop_timeout: 9\n    synchronous_mode: 'yes'\n    synchronous_mode_strict: yes\n    \
-             synchronous_node_count: 2\n    maximum_lag_on_syncnode: 10\n    postgresql:\n      use_pg_rewind: true\n      \
+             synchronous_node_count: 2\n    maximum_lag_on_syncnode: 10\n    failsafe_mode: on\n    postgresql:\n      use_pg_rewind: true\n      \
              parameters:\n        synchronous_commit: local\npostgresql:\n  remove_data_directory_on_diverged_timelines: true\n  \
              parameters:\n    synchronous_commit: remote_apply\nwatchdog:\n  mode: required\n  safety_margin: -1\n\
-             tags:\n  nosync: true\netcd3:\n  hosts: [a:1, b:1]\n",
+             tags:\n  nosync: true\n  noloadbalance: true\netcd3:\n  hosts: [a:1, b:1]\n",
         );
         let expected = Configuration {
             scope: "s".to_owned(),
@@ -252,10 +252,43 @@ mod tests {
                 safety_margin: None,
                 device_present: false,
             },
-            tags: models::patroni::Tags { nofailover: false, nosync: true },
+            tags: models::patroni::Tags {
+                nosync: true,
+                noloadbalance: true,
+                ..models::patroni::Tags::default()
+            },
+            failsafe_mode: true,
+            ..Configuration::default()
         };
         assert_eq!(configuration, expected, "{remarks}");
         assert_eq!(members, Some(2));
+    }
+
+    #[test]
+    fn quorum_commit_is_read_and_a_version_is_no_key_of_patroni() {
+        let (configuration, remarks, _) =
+            read("version: 3.0.0\nbootstrap:\n  dcs:\n    synchronous_mode: Quorum\n");
+        assert_eq!(configuration.synchronous_mode, SynchronousMode::Quorum);
+        assert_eq!(configuration.version, models::patroni::Version::MODELLED);
+        assert!(remarks.contains("no key `version`"), "{remarks}");
+    }
+
+    #[test]
+    fn an_older_release_is_chosen_by_its_number() {
+        let chosen = |flags: &[&str]| {
+            let mut settings = Settings::default();
+            for flag in flags {
+                settings.overlay(&super::super::setting_from_flag(flag)?);
+            }
+            settings.configuration().map(|(configuration, _)| configuration.version.to_string())
+        };
+        assert_eq!(chosen(&["version=3.0.2"]).unwrap(), "3.0.2");
+        assert_eq!(chosen(&[]).unwrap(), "4.1.5");
+        for refused in
+            [&["version=latest"][..], &["version=1.6.5"], &["version=3.3.0", "synchronous_mode=quorum"]]
+        {
+            assert!(chosen(refused).is_err(), "{refused:?}");
+        }
     }
 
     #[test]
@@ -313,36 +346,6 @@ mod tests {
                    ·           ╰── expected a number of seconds without a unit
                    ╰────
                   help: Patroni reads `ttl` with Python's int() and refuses this value; write `ttl: 30`
-            "#]],
-        );
-        check_error(
-            "bootstrap:\n  dcs:\n    synchronous_mode: quorum\n",
-            &expect![[r#"
-                error
-                  × patroni.yml:3:23: hasim does not model quorum commit (`synchronous_mode: quorum`) yet
-                   ╭─[patroni.yml:3:23]
-                 2 │   dcs:
-                 3 │     synchronous_mode: quorum
-                   ·                       ───┬──
-                   ·                          ╰── not modelled
-                   ╰────
-                  help: `synchronous_mode: on` with `synchronous_node_count` is modelled; `--set synchronous_mode=on` shows
-                        what it would do
-            "#]],
-        );
-        check_error(
-            "bootstrap:\n  dcs:\n    failsafe_mode: on\n",
-            &expect![[r#"
-                error
-                  × patroni.yml:3:20: hasim does not model `failsafe_mode` yet
-                   ╭─[patroni.yml:3:20]
-                 2 │   dcs:
-                 3 │     failsafe_mode: on
-                   ·                    ─┬
-                   ·                     ╰── not modelled
-                   ╰────
-                  help: without it, a primary that loses etcd steps down; results for `failsafe_mode: true` would be wrong.
-                        Check with `--set failsafe_mode=off` to see what Patroni does without it
             "#]],
         );
         check_error(

@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use models::patroni::{Configuration, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode};
+use models::patroni::{
+    Configuration, FailoverPriority, SynchronousMode, Tags, Timeouts, Version, Watchdog, WatchdogMode,
+};
 use models::postgres::SynchronousCommit;
 use sim_core::SimDuration;
 
@@ -38,7 +40,15 @@ pub(super) const MODELLED: &[&str] = &[
     "tags.nofailover",
     "tags.failover_priority",
     "tags.nosync",
+    "tags.noloadbalance",
+    VERSION,
 ];
+
+/// The release that runs. Patroni has no such key, so no `patroni.yml` sets it.
+pub(super) const VERSION: &str = "version";
+
+/// The first release with quorum commit.
+const QUORUM_SINCE: Version = Version::new(4, 0, 0);
 
 /// The documented name of a key that may be written by an older one.
 pub(super) fn canonical(key: &str) -> &str {
@@ -183,16 +193,9 @@ impl Reader<'_> {
     fn configuration(&mut self) -> Result<Configuration, UserError> {
         let defaults = Configuration::default();
         let timeouts = self.timeouts()?;
-        let synchronous_mode = self.synchronous_mode()?;
+        let version = self.version()?;
+        let synchronous_mode = self.synchronous_mode(version)?;
         let synchronous_mode_strict = self.truth("synchronous_mode_strict", defaults.synchronous_mode_strict);
-        if self.truth("failsafe_mode", false) {
-            return Err(self.refused(
-                "failsafe_mode",
-                "hasim does not model `failsafe_mode` yet",
-                "without it, a primary that loses etcd steps down; results for `failsafe_mode: true` would be wrong. \
-                 Check with `--set failsafe_mode=off` to see what Patroni does without it",
-            ));
-        }
         Ok(Configuration {
             scope: self.text("scope").unwrap_or(defaults.scope),
             ttl: seconds(timeouts.ttl),
@@ -207,6 +210,7 @@ impl Reader<'_> {
             synchronous_mode_strict,
             synchronous_node_count: self.synchronous_node_count(synchronous_mode_strict),
             maximum_lag_on_syncnode: self.number("maximum_lag_on_syncnode", -1).try_into().ok(),
+            failsafe_mode: self.truth("failsafe_mode", defaults.failsafe_mode),
             use_pg_rewind: self.truth("postgresql.use_pg_rewind", defaults.use_pg_rewind),
             remove_data_directory_on_diverged_timelines: self.truth(
                 "postgresql.remove_data_directory_on_diverged_timelines",
@@ -215,6 +219,8 @@ impl Reader<'_> {
             synchronous_commit: self.synchronous_commit()?,
             watchdog: self.watchdog(),
             tags: self.tags(),
+            member_tags: defaults.member_tags,
+            version,
         })
     }
 
@@ -268,17 +274,39 @@ impl Reader<'_> {
         )))
     }
 
-    fn synchronous_mode(&mut self) -> Result<SynchronousMode, UserError> {
+    fn synchronous_mode(&mut self, version: Version) -> Result<SynchronousMode, UserError> {
         let quorum = |kind: &Kind| matches!(kind, Kind::Text(text) if text.eq_ignore_ascii_case("quorum"));
         if self.settings.get("synchronous_mode").is_some_and(|setting| quorum(&setting.value.kind)) {
-            return Err(self.refused(
-                "synchronous_mode",
-                "hasim does not model quorum commit (`synchronous_mode: quorum`) yet",
-                "`synchronous_mode: on` with `synchronous_node_count` is modelled; \
-                 `--set synchronous_mode=on` shows what it would do",
-            ));
+            if version < QUORUM_SINCE {
+                return Err(self.refused(
+                    "synchronous_mode",
+                    &format!("Patroni {version} does not know quorum commit (`synchronous_mode: quorum`)"),
+                    &format!(
+                        "it came with {QUORUM_SINCE}; choose that release or a later one with `version`"
+                    ),
+                ));
+            }
+            return Ok(SynchronousMode::Quorum);
         }
         Ok(if self.truth("synchronous_mode", false) { SynchronousMode::On } else { SynchronousMode::Off })
+    }
+
+    /// Which release runs: no key of Patroni, but of scenarios and flags.
+    fn version(&mut self) -> Result<Version, UserError> {
+        let Some(setting) = self.settings.get("version") else {
+            return Ok(Version::default());
+        };
+        let version: Version = setting.value.to_string().parse().map_err(|error: String| {
+            UserError::at(setting.spot.clone(), error, "expected a release, in quotes")
+        })?;
+        if version < Version::OLDEST {
+            return Err(UserError::at(
+                setting.spot.clone(),
+                format!("hasim does not know what Patroni {version} did"),
+                format!("expected {} or later", Version::OLDEST),
+            ));
+        }
+        Ok(version)
     }
 
     fn synchronous_node_count(&mut self, strict: bool) -> u8 {
@@ -350,10 +378,14 @@ impl Reader<'_> {
     }
 
     fn tags(&mut self) -> Tags {
-        let by_priority = self.number("tags.failover_priority", 1) <= 0;
+        let priority = self.number("tags.failover_priority", 1);
         let tags = Tags {
-            nofailover: self.truth("tags.nofailover", by_priority),
+            nofailover: self.truth("tags.nofailover", priority <= 0),
             nosync: self.truth("tags.nosync", false),
+            noloadbalance: self.truth("tags.noloadbalance", false),
+            failover_priority: FailoverPriority(i32::try_from(priority).unwrap_or(i32::MAX)),
+            // A name of another member: only the scenario knows which member the file is for.
+            replicatefrom: None,
         };
         let key = if self.settings.contains_key("tags.nofailover") {
             "tags.nofailover"
@@ -444,7 +476,7 @@ impl Reader<'_> {
 
     fn refused(&self, key: &str, message: &str, help: &str) -> UserError {
         match self.settings.get(key) {
-            Some(setting) => UserError::at(setting.spot.clone(), message, "not modelled").help(help),
+            Some(setting) => UserError::at(setting.spot.clone(), message, "not known").help(help),
             None => UserError::new(message).help(help),
         }
     }

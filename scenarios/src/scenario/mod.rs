@@ -19,7 +19,8 @@
 //! | `cluster.watchdog_device` | whether hosts have a usable `/dev/watchdog` | false |
 //! | `cluster.round_trips` | recorded round trips: `same_zone`, `same_region`, `between_regions`, each a file | presets |
 //! | `cluster.patroni_yml` | a real `patroni.yml`, relative to the scenario file | none |
-//! | `cluster.patroni` | settings of Patroni by their real names, over those of the file | none |
+//! | `cluster.patroni` | settings of Patroni by their real names, over those of the file; `version` for an older release | none |
+//! | `cluster.member_tags` | tags of single members, as in `patroni-2 = { nofailover = true }`: `nofailover`, `nosync`, `noloadbalance`, `failover_priority`, `replicatefrom` | none |
 //! | `workload.writers` | clients that write | 2 |
 //! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
 //! | `workload.readers` | clients that read everything back now and then | 0 |
@@ -27,6 +28,7 @@
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
 //! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `multi-host` | `haproxy` |
 //! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"` |
+//! | `workload.on_timeout` | what a client behind a proxy does then: `drop` the connection, `cancel` the statement, `cancel-and-ignore-warnings` | `drop` |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
@@ -41,7 +43,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use models::patroni::LinkInputs;
+use models::patroni::{FailoverPriority, LinkInputs, Tags};
+use models::postgres::MemberId;
 use serde::{Deserialize, Serialize};
 use sim_core::{
     Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger,
@@ -85,7 +88,7 @@ pub struct Scenario {
     pub companions: BTreeMap<String, Arc<Source>>,
 }
 
-/// What a scenario promises. The first four are judged run by run; the last two over the whole campaign: they say
+/// What a scenario promises. Those that end in `found` are judged over the whole campaign, the others run by run: they say
 /// that the faults do break something, and that hasim finds it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -105,6 +108,8 @@ pub enum Promise {
     LossIsFound,
     /// Some seed of the campaign has two processes accepting writes at one instant.
     OverlapIsFound,
+    /// Some seed of the campaign has an outage of at least this length, or one that does not end.
+    OutageIsFound(SimDuration),
 }
 
 impl std::fmt::Display for Promise {
@@ -117,6 +122,7 @@ impl std::fmt::Display for Promise {
             Self::ConvergesWithin(limit) => formatter.pad(&format!("converges-within {limit}")),
             Self::LossIsFound => formatter.pad("loss-is-found"),
             Self::OverlapIsFound => formatter.pad("overlap-is-found"),
+            Self::OutageIsFound(least) => formatter.pad(&format!("outage-is-found {least}")),
         }
     }
 }
@@ -140,6 +146,37 @@ pub struct Cluster {
     pub file: Option<PatroniFile>,
     /// The scenario's own settings, over those of the file.
     pub settings: Settings,
+    /// Tags of single members, by their position; what is absent is as in the settings.
+    pub member_tags: BTreeMap<u8, MemberTags>,
+}
+
+/// Tags of one member, over those of the settings.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MemberTags {
+    /// `nofailover`.
+    pub nofailover: Option<bool>,
+    /// `nosync`.
+    pub nosync: Option<bool>,
+    /// `noloadbalance`.
+    pub noloadbalance: Option<bool>,
+    /// `failover_priority`; 0 and less mean `nofailover`.
+    pub failover_priority: Option<i32>,
+    /// `replicatefrom`, as a position.
+    pub replicatefrom: Option<u8>,
+}
+
+impl MemberTags {
+    /// The complete tags.
+    pub fn over(self, below: Tags) -> Tags {
+        let by_priority = self.failover_priority.map_or(below.nofailover, |priority| priority <= 0);
+        Tags {
+            nofailover: self.nofailover.unwrap_or(by_priority),
+            nosync: self.nosync.unwrap_or(below.nosync),
+            noloadbalance: self.noloadbalance.unwrap_or(below.noloadbalance),
+            failover_priority: self.failover_priority.map_or(below.failover_priority, FailoverPriority),
+            replicatefrom: self.replicatefrom.map(MemberId).or(below.replicatefrom),
+        }
+    }
 }
 
 /// Where the members of etcd run.
@@ -198,6 +235,21 @@ pub struct Workload {
     pub routing: Routing,
     /// How long they wait for an answer.
     pub statement_timeout: SimDuration,
+    /// What they do then.
+    pub on_timeout: OnTimeout,
+}
+
+/// What clients do when a statement takes too long.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnTimeout {
+    /// They drop the connection (a socket time-out).
+    #[default]
+    Drop,
+    /// They cancel the statement, and heed the warning that a commit is not replicated.
+    Cancel,
+    /// They cancel the statement, and their driver drops warnings.
+    CancelAndIgnoreWarnings,
 }
 
 /// Where the faults of a seed come from.

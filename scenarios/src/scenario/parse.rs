@@ -8,8 +8,8 @@ use sim_core::{Composition, SwarmConfig};
 use toml::Spanned;
 
 use super::check::Checker;
-use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTrigger, RawWorkload};
-use super::{Cluster, FaultPlan, PlannedFault, PlannedTrigger, Scenario, Swarm, Workload};
+use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTags, RawTrigger, RawWorkload};
+use super::{Cluster, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, Scenario, Swarm, Workload};
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
 use crate::import::value::{Reading, Toml};
 use crate::import::{Settings, read_patroni_yml, read_round_trips, settings_from_table};
@@ -75,8 +75,10 @@ fn cluster(
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
         None => Settings::default(),
     };
+    let members = inner_or(raw.members, 3);
+    let member_tags = member_tags(raw.member_tags, members, source)?;
     Ok(Cluster {
-        members: inner_or(raw.members, 3),
+        members,
         etcd: raw.etcd.map(Spanned::into_inner),
         etcd_hosts: raw.etcd_hosts.unwrap_or_default(),
         topology: raw.topology.unwrap_or_default(),
@@ -84,7 +86,33 @@ fn cluster(
         links,
         file,
         settings,
+        member_tags,
     })
+}
+
+fn member_tags(
+    raw: BTreeMap<Spanned<String>, RawTags>,
+    members: u8,
+    source: &Arc<Source>,
+) -> Result<BTreeMap<u8, MemberTags>, UserError> {
+    let position = |name: &Spanned<String>| {
+        let number = name.get_ref().strip_prefix("patroni-").and_then(|number| number.parse::<u8>().ok());
+        number.filter(|number| (1..=members).contains(number)).map(|number| number - 1).ok_or_else(|| {
+            UserError::at(
+                Spot::new(source, name.span()),
+                format!("`{}` is not a member of the cluster", name.get_ref()),
+                format!("expected patroni-1 to patroni-{members}"),
+            )
+        })
+    };
+    let mut tags = BTreeMap::new();
+    for (name, raw) in raw {
+        let RawTags { nofailover, nosync, noloadbalance, failover_priority, replicatefrom } = raw;
+        let replicatefrom = replicatefrom.as_ref().map(position).transpose()?;
+        let own = MemberTags { nofailover, nosync, noloadbalance, failover_priority, replicatefrom };
+        tags.insert(position(&name)?, own);
+    }
+    Ok(tags)
 }
 
 /// Another file that the scenario names.
@@ -115,6 +143,7 @@ fn workload(raw: RawWorkload) -> Workload {
         local_writers: inner_or(raw.local_writers, default.local_writers),
         routing: raw.routing.unwrap_or_default(),
         statement_timeout: inner_or(raw.statement_timeout, default.statement_timeout),
+        on_timeout: raw.on_timeout.unwrap_or_default(),
     }
 }
 

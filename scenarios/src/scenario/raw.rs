@@ -1,12 +1,14 @@
 //! The shape of a scenario file, as serde sees it. Every key is optional here if it has a default; what the values
 //! must be is checked in `check`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration};
 use toml::Spanned;
 
 use super::time_range::TimeRange;
-use super::{EtcdHosts, Promise, Routing, TopologyPreset};
+use super::{EtcdHosts, OnTimeout, Promise, Routing, TopologyPreset};
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
 
@@ -50,6 +52,18 @@ pub(super) struct RawCluster {
     pub(super) round_trips: RawRoundTrips,
     pub(super) patroni_yml: Option<Spanned<String>>,
     pub(super) patroni: Option<Spanned<Reading<Toml>>>,
+    #[serde(default)]
+    pub(super) member_tags: BTreeMap<Spanned<String>, RawTags>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTags {
+    pub(super) nofailover: Option<bool>,
+    pub(super) nosync: Option<bool>,
+    pub(super) noloadbalance: Option<bool>,
+    pub(super) failover_priority: Option<i32>,
+    pub(super) replicatefrom: Option<Spanned<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -70,6 +84,7 @@ pub(super) struct RawWorkload {
     pub(super) local_writers: Option<Spanned<bool>>,
     pub(super) routing: Option<Routing>,
     pub(super) statement_timeout: Option<Spanned<SimDuration>>,
+    pub(super) on_timeout: Option<OnTimeout>,
 }
 
 #[derive(Clone, Deserialize)]

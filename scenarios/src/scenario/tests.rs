@@ -58,6 +58,27 @@ fn a_good_file_gives_a_scenario() {
 }
 
 #[test]
+fn tags_of_single_members_go_over_those_of_the_settings() {
+    use models::patroni::{FailoverPriority, Tags};
+    let with = |tags: &str| read(&GOOD.replace("[cluster.patroni]", &format!("{tags}\n[cluster.patroni]")));
+    let scenario =
+        with("[cluster.member_tags]\npatroni-2 = { failover_priority = 3, replicatefrom = \"patroni-1\" }\n")
+            .unwrap();
+    let below = Tags { nosync: true, ..Tags::default() };
+    let expected = Tags {
+        nosync: true,
+        failover_priority: FailoverPriority(3),
+        replicatefrom: Some(MemberId(0)),
+        ..Tags::default()
+    };
+    assert_eq!(scenario.cluster.member_tags[&1].over(below), expected);
+    for wrong in ["patroni-4 = { nosync = true }", "patroni-1 = { replicatefrom = \"patroni-9\" }"] {
+        let error = with(&format!("[cluster.member_tags]\n{wrong}\n")).unwrap_err();
+        assert!(error.report(false).contains("is not a member of the cluster"), "{}", error.report(false));
+    }
+}
+
+#[test]
 fn each_seed_draws_its_own_times_and_always_the_same() {
     let scenario = read(GOOD).unwrap();
     let at = |seed| match scenario.schedule(Seed(seed)).0[0].trigger {
@@ -103,7 +124,7 @@ fn misspelt_keys_get_a_suggestion() {
         &expect![[r#"
             error
               × scenario.toml:8:1: unknown field `etdc`, expected one of `members`, `etcd`, `etcd_hosts`, `topology`,
-              │ `watchdog_device`, `round_trips`, `patroni_yml`, `patroni`
+              │ `watchdog_device`, `round_trips`, `patroni_yml`, `patroni`, `member_tags`
                ╭─[scenario.toml:8:1]
              7 │ [cluster]
              8 │ etdc = 3

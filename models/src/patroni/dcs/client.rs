@@ -18,8 +18,10 @@ use sim_core::{
 
 use super::timeouts::Timeouts;
 use crate::etcd::{self, Failure, Request, Response};
+use crate::patroni::config::Configuration;
 use crate::patroni::member::{Member, Timer};
 use crate::patroni::packet::Packet;
+use crate::patroni::version::{Change, Version};
 
 /// First pause between rounds; doubles up to [`DELAY_MAX`] (`utils.py:Retry`).
 const DELAY_FIRST: SimDuration = SimDuration::from_millis(100);
@@ -45,6 +47,8 @@ pub(crate) struct Finished<T> {
     pub(crate) request: Arc<Request>,
     /// The answer, or none: a DCS error.
     pub(crate) response: Option<Arc<Response>>,
+    /// Without an answer: the failure counts as a refusal and not as an error of the DCS.
+    pub(crate) is_refusal: bool,
 }
 
 /// The client of one Patroni.
@@ -59,6 +63,7 @@ pub(crate) struct Client<T> {
     next_call: u64,
     next_request: u64,
     budget: SimDuration,
+    version: Version,
     /// The latest Raft term that an answer carried: older answers come from members that were left behind (#3318).
     pub(crate) raft_term: u64,
     /// The last retried call failed: the next one starts with a discovery.
@@ -108,7 +113,7 @@ impl<T: Clone> Client<T> {
     /// A client that knows these endpoints; the order of trying is shuffled.
     pub(crate) fn new(
         endpoints: &[ProcessId],
-        budget: SimDuration,
+        configuration: &Configuration,
         context: &mut impl Context<Member>,
     ) -> Self {
         let mut endpoints = endpoints.to_vec();
@@ -120,7 +125,8 @@ impl<T: Clone> Client<T> {
             calls: Vec::new(),
             next_call: 0,
             next_request: 0,
-            budget,
+            budget: configuration.retry_timeout,
+            version: configuration.version,
             raft_term: 0,
             discover_first: false,
             switched: false,
@@ -292,7 +298,9 @@ impl<T: Clone> Client<T> {
                 if call.step < endpoints {
                     self.attempt(context, index);
                 } else if initial {
-                    self.finish(context, index, None);
+                    // Before 4.0.7 an exception that nobody expected, and so a plain no.
+                    let is_refusal = !self.version.has(Change::DiscoveryFailureIsError);
+                    self.end_call(context, index, None, is_refusal);
                 } else {
                     self.pause(context, index);
                 }
@@ -329,12 +337,12 @@ impl<T: Clone> Client<T> {
         let Some(index) = self.calls.iter().position(|call| call.attempt == id) else {
             return;
         };
-        if response.raft_term < self.raft_term {
+        if response.raft_term < self.raft_term && self.version.has(Change::RejectOlderRaftTerms) {
             context.note(|| format!("rejecting an answer of Raft term {}: stale", response.raft_term));
             self.fail(context, index);
             return;
         }
-        self.raft_term = response.raft_term;
+        self.raft_term = self.raft_term.max(response.raft_term);
         let call = &mut self.calls[index];
         if let Phase::Discovering { initial } = call.phase {
             self.discover_first = false;
@@ -350,9 +358,12 @@ impl<T: Clone> Client<T> {
         }
         match response.result {
             Err(Failure::Unavailable) => self.fail(context, index),
+            Err(Failure::NotPrimaryLessor) if self.version.has(Change::RetryNotPrimaryLessor) => {
+                self.fail(context, index);
+            }
             Err(Failure::DeadlineExceeded) if call.effort == Effort::Retried => self.pause(context, index),
             Err(Failure::DeadlineExceeded) => self.finish(context, index, None),
-            Ok(_) | Err(Failure::LeaseNotFound) => {
+            Ok(_) | Err(Failure::LeaseNotFound | Failure::NotPrimaryLessor) => {
                 let endpoint = (call.first + call.step) % self.endpoints.len();
                 if endpoint != self.current {
                     self.current = endpoint;
@@ -364,8 +375,23 @@ impl<T: Clone> Client<T> {
     }
 
     fn finish(&mut self, context: &mut impl Context<Member>, index: usize, response: Option<Arc<Response>>) {
+        self.end_call(context, index, response, false);
+    }
+
+    fn end_call(
+        &mut self,
+        context: &mut impl Context<Member>,
+        index: usize,
+        response: Option<Arc<Response>>,
+        is_refusal: bool,
+    ) {
         let call = self.calls.remove(index);
         context.cancel_timer(&Timer::Call(call.id));
-        self.finished.push_back(Finished { purpose: call.purpose, request: call.request, response });
+        self.finished.push_back(Finished {
+            purpose: call.purpose,
+            request: call.request,
+            response,
+            is_refusal,
+        });
     }
 }

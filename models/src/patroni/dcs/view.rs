@@ -8,6 +8,8 @@ use std::sync::Arc;
 use super::cache::Cache;
 use crate::etcd::{Key, LeaseId, Value};
 use crate::patroni::packet::MemberRole;
+use crate::patroni::quorum::MemberSet;
+use crate::patroni::switchover::FailoverKey;
 use crate::postgres::{Lsn, MemberId, Timeline, TimelineHistory};
 
 /// The keys of one cluster.
@@ -25,6 +27,10 @@ pub(crate) struct Keys {
     pub(crate) history: Key,
     /// `initialize`.
     pub(crate) initialize: Key,
+    /// `failsafe`.
+    pub(crate) failsafe: Key,
+    /// `failover`.
+    pub(crate) failover: Key,
     /// `members/<name>`, by member.
     pub(crate) members: Arc<[Key]>,
 }
@@ -40,6 +46,8 @@ impl Keys {
             sync: key("sync"),
             history: key("history"),
             initialize: key("initialize"),
+            failsafe: key("failsafe"),
+            failover: key("failover"),
             members: names.iter().map(|name| key(&format!("members/{name}"))).collect(),
         }
     }
@@ -113,30 +121,50 @@ pub(crate) struct SyncKey {
     pub(crate) leader: Option<MemberId>,
     /// `sync_standby`.
     pub(crate) standbys: Vec<MemberId>,
+    /// `quorum`: how many others of the key a candidate needs; 0 without quorum commit.
+    pub(crate) quorum: u8,
     /// The revision to compare with when writing; 0 when there is no key.
     pub(crate) revision: u64,
 }
 
 impl SyncKey {
-    /// As it is stored: the leader's name, then the standbys' names.
-    pub(crate) fn to_value(leader: MemberId, standbys: &[MemberId], names: &[String]) -> Value {
+    /// As it is stored: the leader's name, the standbys' names, and a quorum that is not 0.
+    pub(crate) fn to_value(leader: MemberId, standbys: &[MemberId], quorum: u8, names: &[String]) -> Value {
         let mut text = names[usize::from(leader.0)].clone();
         for standby in standbys {
             text.push(' ');
             text.push_str(&names[usize::from(standby.0)]);
+        }
+        if quorum > 0 {
+            write!(text, " {QUORUM}{quorum}").expect("writing to a text does not fail");
         }
         text.into()
     }
 
     fn from_value(value: &str, revision: u64, names: &[String]) -> Self {
         let mut members = value.split(' ').map(|name| member_named(name, names));
-        Self { leader: members.next().flatten(), standbys: members.flatten().collect(), revision }
+        let (leader, standbys) = (members.next().flatten(), members.flatten().collect());
+        Self { leader, standbys, quorum: quorum_of(value), revision }
+    }
+
+    /// All members of the key: its leader and its standbys.
+    pub(crate) fn members(&self) -> MemberSet {
+        self.leader.into_iter().chain(self.standbys.iter().copied()).collect()
     }
 
     /// True if the member may lead, by this key: it is the leader or a standby of it (`SyncState.matches`).
     pub(crate) fn allows(&self, member: MemberId) -> bool {
         self.leader == Some(member) || self.standbys.contains(&member)
     }
+}
+
+/// In front of the quorum of the sync key.
+const QUORUM: &str = "quorum=";
+
+/// The quorum of a sync key as it is stored.
+fn quorum_of(value: &str) -> u8 {
+    let field = value.rsplit(' ').next().and_then(|field| field.strip_prefix(QUORUM));
+    field.and_then(|quorum| quorum.parse().ok()).unwrap_or(0)
 }
 
 /// The cluster as one member sees it.
@@ -156,6 +184,10 @@ pub(crate) struct View {
     pub(crate) has_history: bool,
     /// True if the cluster was initialized.
     pub(crate) initialized: bool,
+    /// The members that the failsafe key names; none without the key.
+    pub(crate) failsafe: Vec<MemberId>,
+    /// A switchover to a chosen member is under way.
+    pub(crate) failover: Option<FailoverKey>,
 }
 
 impl View {
@@ -176,6 +208,14 @@ impl View {
                 view.has_history = true;
             } else if *key == keys.initialize {
                 view.initialized = true;
+            } else if *key == keys.failsafe {
+                view.failsafe = value.split(' ').filter_map(|name| member_named(name, names)).collect();
+            } else if *key == keys.failover {
+                let mut named = value.split(' ').filter_map(|name| member_named(name, names));
+                view.failover = named
+                    .next()
+                    .zip(named.next())
+                    .map(|(leader, candidate)| FailoverKey { leader, candidate });
             } else if let Some(index) = keys.members.iter().position(|member| member == key) {
                 view.members.extend(MemberKey::from_value(MemberId(index as u8), value));
             }
@@ -197,6 +237,12 @@ impl View {
 
 fn member_named(name: &str, names: &[String]) -> Option<MemberId> {
     names.iter().position(|other| other == name).map(|index| MemberId(index as u8))
+}
+
+/// As the failsafe key stores it: names.
+pub(crate) fn members_to_value(members: &[MemberId], names: &[String]) -> Value {
+    let names: Vec<&str> = members.iter().map(|member| &*names[usize::from(member.0)]).collect();
+    names.join(" ").into()
 }
 
 /// As the history key stores it: `timeline:end` for each switch, then the current timeline.
@@ -245,7 +291,10 @@ mod tests {
         };
         assert_eq!(MemberKey::from_value(MemberId(2), &key.to_value()), Some(key));
         let names = ["a", "b", "c"].map(str::to_owned);
-        let value = SyncKey::to_value(MemberId(1), &[MemberId(0), MemberId(2)], &names);
+        let plain = SyncKey::to_value(MemberId(1), &[MemberId(0)], 0, &names);
+        assert_eq!((&*plain, quorum_of(&plain)), ("b a", 0));
+        let value = SyncKey::to_value(MemberId(1), &[MemberId(0), MemberId(2)], 1, &names);
+        assert_eq!(quorum_of(&value), 1);
         let sync = SyncKey::from_value(&value, 9, &names);
         assert_eq!(sync.leader, Some(MemberId(1)));
         assert_eq!(sync.standbys, [MemberId(0), MemberId(2)]);

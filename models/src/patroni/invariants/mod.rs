@@ -4,10 +4,14 @@
 //! | condition | file | holds |
 //! |---|---|---|
 //! | those of Raft | [`crate::raft::invariants`] | always |
-//! | `lock-overwritten` | `lock` | always |
-//! | `standby-lacks-acknowledged` | `standby` | with `synchronous_mode` |
-//! | `timeline-chosen-twice` | `timeline` | with `synchronous_mode`: without, it is a published failure (Z5) |
+//! | `lock-overwritten` | `lock` | from Patroni 3.0.3 on: before, it is a published failure (Z8) |
+//! | `standby-lacks-acknowledged` | `standby` | with `synchronous_mode: on`, from Patroni 3.0.0 on (Z25); see below for quorum commit |
+//! | `timeline-chosen-twice` | `timeline` | with `synchronous_mode: on`: without, it is a published failure (Z5); from Patroni 3.1.0 on (Z7, Z11) |
 //! | `two-primaries-in-quiet` | `quiet` | when nothing has gone wrong for long enough |
+//!
+//! With quorum commit `/sync` may let a member lead alone that lacks what was acknowledged: when the standby that had it is
+//! taken out, those that are left were confirmed when they were added, and nobody asks again whether they have caught up.
+//! Clients lose something only if the primary dies before they do.
 //!
 //! They see more than any member does: how far a standby's WAL is durable, say, and not what it reports. So they find
 //! the instant at which a rule is broken, where the clients' history shows its consequence, and that only if the next
@@ -37,7 +41,13 @@ pub(super) struct Watched {
     pub(super) etcd: Arc<[ProcessId]>,
     pub(super) members: Arc<[Peer]>,
     pub(super) scope: String,
-    pub(super) synchronous: bool,
+    /// `/sync` is right: with `synchronous_mode: on` on disks that keep what they were told to, from Patroni 3.0.0 on (#2524).
+    pub(super) sync_holds: bool,
+    /// No timeline is chosen twice: with `synchronous_mode: on`, from Patroni 3.1.0 on (#2787). With quorum commit a leader that nobody follows yet is in
+    /// `/sync` only after its promotion.
+    pub(super) timelines_hold: bool,
+    /// The lock is never overwritten: from Patroni 3.0.3 on (#2689).
+    pub(super) lock_holds: bool,
     /// From when on all is quiet, if ever.
     pub(super) quiet_from: Option<SimTime>,
 }
@@ -102,12 +112,13 @@ impl Conditions {
         self.revision = store.revision();
         for (_, event) in store.history_from(from) {
             if *event.key() == self.keys.leader
+                && self.watched.lock_holds
                 && let Some(violation) = self.lock.on_event(at, event)
             {
                 return Some(violation);
             }
             if *event.key() == self.keys.sync
-                && self.watched.synchronous
+                && self.watched.sync_holds
                 && let Some(violation) = self.standby.on_sync_key(at, event, &self.names)
             {
                 return Some(violation);
@@ -125,14 +136,15 @@ impl Conditions {
     ) -> Option<Violation> {
         let writable = server.acknowledged().is_some();
         let opened = self.quiet.set_writable(member, writable);
-        let synchronous = self.watched.synchronous;
-        if opened && synchronous {
+        if opened && self.watched.timelines_hold {
             let timeline = data.history.current;
             if let Some(violation) = self.timeline.on_opened(at, member, timeline) {
                 return Some(violation);
             }
         }
-        if synchronous && let Some(violation) = self.standby.on_server(at, member, server) {
+        if self.watched.sync_holds
+            && let Some(violation) = self.standby.on_server(at, member, server)
+        {
             return Some(violation);
         }
         self.quiet.check(at)
