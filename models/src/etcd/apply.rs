@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sim_core::Context;
 
 use super::pending::{Asker, Pending, Stage, Work};
+use super::requests::READ_RETRY;
 use super::server::{Server, Timer};
 use super::{Answer, Command, Failure, LeaseId, Mutation, Packet, Proposal, Request};
 use crate::planted::Planted;
@@ -112,10 +113,11 @@ impl Server {
                     self.last_tick = context.monotonic();
                     self.advance_keep_alive(context, number);
                 }
-                Some(Work::ConfirmLeadership) => {
+                Some(Work::ConfirmLeadership { leases }) => {
+                    let leases = std::mem::take(leases);
                     self.pending.remove(&number);
                     self.last_tick = context.monotonic();
-                    self.scan_leases(context);
+                    self.revoke_expired(context, leases);
                 }
                 _ => {}
             }
@@ -135,27 +137,37 @@ impl Server {
         progress
     }
 
-    /// Revokes what has expired, if this member is sure that it leads.
+    /// Revokes what has expired, if this member is sure that it leads. If it cannot make sure (`ensureLeadership`), the
+    /// leases come up again after a request timeout, as those do whose revocation was lost.
     pub(super) fn scan_leases(&mut self, context: &mut impl Context<Self>) {
         let any_member = self.spec.lacks(Planted::FollowerExpiresLeases);
         if !self.is_leader() && !any_member {
             return;
         }
         let now = context.monotonic();
+        let leases = self.lessor.expired(now, self.spec.request_timeout());
+        self.arm_lease_scan(context);
+        if leases.is_empty() {
+            return;
+        }
         if self.doubts_leadership(now) && !any_member {
             let number = self.take_number();
-            let deadline = now + self.spec.request_timeout();
             let pending = Pending {
                 asker: Asker::Nobody,
-                work: Work::ConfirmLeadership,
-                deadline,
+                work: Work::ConfirmLeadership { leases },
+                deadline: now + self.spec.request_timeout(),
                 leader_changes: self.leader_changes,
             };
             self.pend(context, number, pending);
             self.raft.request_read(number);
+            context.set_timer(Timer::ReadRetry, READ_RETRY);
             return;
         }
-        for lease in self.lessor.expired(now, self.spec.request_timeout()) {
+        self.revoke_expired(context, leases);
+    }
+
+    fn revoke_expired(&mut self, context: &mut impl Context<Self>, leases: Vec<LeaseId>) {
+        for lease in leases {
             let proposal = Proposal {
                 origin: context.me(),
                 number: self.take_number(),
@@ -164,7 +176,6 @@ impl Server {
             // If it is lost with the leadership, the next leader counts anew.
             let _ = self.propose(context, &Arc::new(proposal));
         }
-        self.arm_lease_scan(context);
     }
 
     pub(super) fn arm_lease_scan(&self, context: &mut impl Context<Self>) {

@@ -39,7 +39,7 @@ pub(super) enum Work {
     /// A keep-alive.
     KeepAlive { lease: LeaseId, stage: Stage },
     /// The leader wants to be sure that it leads before it revokes leases.
-    ConfirmLeadership,
+    ConfirmLeadership { leases: Vec<LeaseId> },
 }
 
 /// How far a keep-alive is.

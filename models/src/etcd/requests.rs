@@ -15,7 +15,7 @@ use crate::raft::NodeId;
 /// A failed renewal at the leader is tried again after this (`v3_server.go: LeaseRenew`).
 const RENEWAL_RETRY: SimDuration = SimDuration::from_millis(50);
 /// A read without an answer is asked for again after this (`readIndexRetryTime`).
-const READ_RETRY: SimDuration = SimDuration::from_millis(500);
+pub(super) const READ_RETRY: SimDuration = SimDuration::from_millis(500);
 /// After so many ticks without a tick the leader confirms that it leads (`ensureLeadership`).
 const DOUBT_TICKS: u64 = 3;
 
@@ -126,7 +126,7 @@ impl Server {
                 pending.work,
                 Work::Read { index: None, .. }
                     | Work::KeepAlive { stage: Stage::Confirming, .. }
-                    | Work::ConfirmLeadership
+                    | Work::ConfirmLeadership { .. }
             ) {
                 waits = true;
                 self.raft.request_read(*number);
@@ -253,7 +253,7 @@ impl Server {
                     *sent = true;
                     unsent.push(Arc::clone(proposal));
                 }
-                Work::Read { index: None, .. } | Work::ConfirmLeadership => refused.push(*number),
+                Work::Read { index: None, .. } | Work::ConfirmLeadership { .. } => refused.push(*number),
                 _ => {}
             }
         }
