@@ -232,7 +232,9 @@ impl Member {
 
     /// The server, or new standbys, had their time.
     pub(super) fn on_sync_settled(&mut self, context: &mut impl Context<Self>) {
-        if let Cycle::Synchronizing(SyncStep::Reloading | SyncStep::Settling | SyncStep::Restarting) = self.cycle {
+        if let Cycle::Synchronizing(SyncStep::Reloading | SyncStep::Settling | SyncStep::Restarting) =
+            self.cycle
+        {
             self.ask_status(context, Waiter::Sync);
         }
     }
