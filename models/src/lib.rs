@@ -6,6 +6,7 @@
 //! | [`etcd`] | etcd v3: leases, transactions, watches, reads | `patroni` |
 //! | [`postgres`] | PostgreSQL with streaming replication | `patroni` |
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
+//! | [`redis`] | Redis servers that replicate | scenarios |
 //! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
 //! | [`planted`] | bugs that tests switch on in any of them | tests |
 //!
@@ -16,6 +17,7 @@ pub mod patroni;
 pub mod planted;
 pub mod postgres;
 pub mod raft;
+pub mod redis;
 pub mod routing;
 
 pub use planted::Planted;
