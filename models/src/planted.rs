@@ -40,7 +40,7 @@ macro_rules! planted {
         }
 
         impl Planted {
-            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni.
+            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Sentinel.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The name in kebab case.
@@ -154,6 +154,25 @@ planted! {
     PromoteWithoutSync = "promote-without-sync",
     /// Patroni: a crashed primary is started as a primary again, whoever holds the lock. Breaks "one writable primary".
     RestartAsPrimary = "restart-as-primary",
+
+    /// Sentinel: a restart forgets in which epoch it voted (commit ed81386 of Redis). Breaks "one vote in an epoch".
+    ForgetSentinelVote = "forget-sentinel-vote",
+    /// Sentinel: a vote is given to everyone who asks. Breaks "one vote in an epoch".
+    VoteForEveryone = "vote-for-everyone",
+    /// Sentinel: the majority is counted among those who answered (commit f4be6f1 of Redis). Breaks "one leader of an epoch".
+    MajorityOfResponders = "majority-of-responders",
+    /// Sentinel: whoever answers counts as agreeing that the primary is down. Breaks the meaning of the quorum.
+    AgreeWithSilence = "agree-with-silence",
+    /// Sentinel: a configuration of the same epoch replaces the own one. Breaks "a newer epoch or none".
+    AdoptEqualConfig = "adopt-equal-config",
+    /// Sentinel: a replica that says to be a primary is put right at once (RZ-18, #1445): promotions are undone.
+    ConvertAtOnce = "convert-at-once",
+    /// Sentinel: a former primary that comes back is left alone. Breaks "in the end, all follow one primary".
+    LeaveStrays = "leave-strays",
+    /// Sentinel: at the end of a failover that timed out, the promoted replica is told to follow itself (RZ-17, PR 6743).
+    ReconfigurePromoted = "reconfigure-promoted",
+    /// Sentinel: an INFO that is due suppresses the PING (RZ-16, #2819). Delays what is known of replicas.
+    InfoSuppressesPing = "info-suppresses-ping",
 }
 
 impl fmt::Display for Planted {

@@ -76,3 +76,4 @@ pub use parameters::{AppendFsync, Machine, Parameters, SavePoint, ServerSpec};
 pub use persistence::{DataDirectory, DataRecord};
 pub use server::{Server, ServerTimer};
 pub use session::WaitFor;
+pub(crate) use session::{News, Session};
