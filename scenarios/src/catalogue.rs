@@ -62,6 +62,18 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/sync-standby-lost-sync.toml",
     "patroni/two-crashes-async.toml",
     "patroni/two-crashes-sync.toml",
+    "sentinel/failover-commanded-async.toml",
+    "sentinel/jepsen-partition-async.toml",
+    "sentinel/primary-host-crash-async.toml",
+    "sentinel/primary-isolated-with-clients-async.toml",
+    "sentinel/primary-isolated-with-clients-bounded.toml",
+    "sentinel/primary-killed-async.toml",
+    "sentinel/primary-paused-async.toml",
+    "sentinel/primary-restarts-appendonly.toml",
+    "sentinel/primary-restarts-empty.toml",
+    "sentinel/seed-failover-under-ten-seconds.toml",
+    "sentinel/sentinel-majority-lost-async.toml",
+    "sentinel/swarm-async.toml",
 ];
 
 /// Files that scenarios of the catalogue name.
@@ -119,12 +131,13 @@ mod tests {
 
     #[test]
     fn every_file_of_the_catalogue_is_embedded() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/catalogue/patroni");
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            let path = format!("patroni/{name}");
-            let embedded = SCENARIOS.iter().chain(COMPANIONS).any(|(known, _)| *known == path);
-            assert!(embedded, "{path} is not embedded");
+        let catalogue = concat!(env!("CARGO_MANIFEST_DIR"), "/catalogue");
+        for family in ["etcd", "patroni", "sentinel"] {
+            for entry in std::fs::read_dir(format!("{catalogue}/{family}")).unwrap() {
+                let path = format!("{family}/{}", entry.unwrap().file_name().into_string().unwrap());
+                let embedded = SCENARIOS.iter().chain(COMPANIONS).any(|(known, _)| *known == path);
+                assert!(embedded, "{path} is not embedded");
+            }
         }
     }
 }

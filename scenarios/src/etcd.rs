@@ -10,13 +10,12 @@ use analysis::MeasureOptions;
 use models::Planted;
 use models::etcd::{EtcdCluster, EtcdPlan, EtcdProcess};
 use models::patroni::Inputs;
-use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, Topology, World, ZoneRef};
+use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::execution::{Execution, WorldExecution};
 use crate::family::{Family, FaultError, LogLevel, System, add_faults};
-use crate::scenario::TopologyPreset;
 
 /// Clients that contend for the lock: two would do, three make the races more varied.
 const LOCKERS: u16 = 3;
@@ -53,24 +52,12 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn System> {
         planted,
     };
     Box::new(EtcdSystem {
-        cluster: Arc::new(EtcdCluster::new(&plan, topology(scenario.cluster.topology))),
+        cluster: Arc::new(EtcdCluster::new(&plan, scenario.cluster.topology.build())),
         budgets: scenario.budgets().to_vec(),
         horizon: SimTime::ZERO + scenario.horizon,
         clients_stop_at: SimTime::ZERO + stop_at,
         event_budget: scenario.event_budget,
     })
-}
-
-fn topology(preset: TopologyPreset) -> (Topology, Vec<ZoneRef>) {
-    fn listed<const N: usize>((topology, zones): (Topology, [ZoneRef; N])) -> (Topology, Vec<ZoneRef>) {
-        (topology, zones.to_vec())
-    }
-    match preset {
-        TopologyPreset::OneZone => listed(Topology::one_zone()),
-        TopologyPreset::ThreeZones => listed(Topology::three_zones()),
-        TopologyPreset::TwoRegions => listed(Topology::two_regions()),
-        TopologyPreset::ThreeRegions => listed(Topology::three_regions()),
-    }
 }
 
 struct EtcdSystem {

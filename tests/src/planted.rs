@@ -52,6 +52,15 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         | P::RenewExpiredLease
         | P::KeepOldLease
         | P::WatchFromNow => "etcd/swarm",
+        P::ForgetSentinelVote
+        | P::VoteForEveryone
+        | P::MajorityOfResponders
+        | P::AgreeWithSilence
+        | P::AdoptEqualConfig
+        | P::ConvertAtOnce
+        | P::LeaveStrays
+        | P::ReconfigurePromoted
+        | P::InfoSuppressesPing => "sentinel/swarm/async",
         P::CountUnsyncedEntries | P::ReadBeforeFirstCommit | P::ReadWithoutQuorum => "etcd/swarm/regions",
     }
 }
@@ -64,6 +73,7 @@ pub fn broken_system(case: &Case, bug: Planted) -> Box<dyn System> {
     match case.scenario.family() {
         "patroni" => scenarios::patroni::system(case, bug),
         "etcd" => scenarios::etcd::system(case, bug),
+        "sentinel" => scenarios::sentinel::system(case, bug),
         family => panic!("nothing is planted in `{family}`"),
     }
 }

@@ -60,7 +60,8 @@ impl DirectClient {
     fn write(&mut self, context: &mut impl Context<Self>) {
         if !self.progress.has_ended(context) {
             self.last_sent = context.monotonic();
-            self.session.write(context, &mut self.progress);
+            self.session.invoke(context, &mut self.progress);
+            self.session.send_write(context);
         }
     }
 

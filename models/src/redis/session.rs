@@ -5,7 +5,8 @@
 //! | the server answers that it is done | ok |
 //! | the same, and a `WAIT` that follows counts too few replicas, or is `-UNBLOCKED` | ok with warning |
 //! | `-READONLY`, `-NOREPLICAS`, `-LOADING`, `-MISCONF`, `-MASTERDOWN` | failed: nothing was done |
-//! | the connection is lost, or the client gives up | unknown |
+//! | the connection is lost, or the client gives up, before the write was sent | failed |
+//! | the same, after it was sent | unknown |
 
 use sim_core::{
     Completion, ConnectOptions, ConnectionEvent, ConnectionId, Context, OperationId, OperationKind, Outcome,
@@ -29,7 +30,16 @@ pub struct WaitFor {
 pub(crate) struct Session {
     connection: Option<(ConnectionId, ProcessId)>,
     request: u32,
-    operation: Option<OperationId>,
+    operation: Option<Running>,
+}
+
+/// An operation that was invoked and is not complete.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    id: OperationId,
+    value: u64,
+    /// It is on its way.
+    sent: bool,
 }
 
 /// What a connection event or a packet meant.
@@ -70,25 +80,47 @@ impl Session {
         }
     }
 
-    /// Invokes the next write.
+    /// Invokes the next write, which waits for a connection to a server.
     #[inline]
-    pub(crate) fn write<P: Process<Packet = Packet>>(
+    pub(crate) fn invoke<P: Process<Packet = Packet>>(
         &mut self,
         context: &mut impl Context<P>,
         progress: &mut Progress,
     ) {
+        debug_assert!(self.operation.is_none(), "one write at a time");
         let value = progress.next_value();
-        self.operation = Some(context.invoke(OperationKind::Write, value));
-        self.ask(context, Command::Write(value));
+        let id = context.invoke(OperationKind::Write, value);
+        self.operation = Some(Running { id, value, sent: false });
+    }
+
+    /// Sends the write that was invoked.
+    #[inline]
+    pub(crate) fn send_write<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
+        if let Some(operation) = &mut self.operation {
+            operation.sent = true;
+            let value = operation.value;
+            self.ask(context, Command::Write(value));
+        }
+    }
+
+    /// Closes the connection. An operation that was not sent goes on waiting.
+    pub(crate) fn close<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
+        if let Some((connection, _)) = self.connection.take() {
+            context.close(connection);
+        }
+    }
+
+    /// True while an operation is incomplete.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.operation.is_some()
     }
 
     /// Gives up the connection and whatever uses it.
     pub(crate) fn abandon<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
-        if let Some((connection, _)) = self.connection.take() {
-            context.close(connection);
-        }
+        self.close(context);
         if let Some(operation) = self.operation.take() {
-            context.complete(operation, Completion::without_answer(Outcome::Unknown));
+            let outcome = if operation.sent { Outcome::Unknown } else { Outcome::Failed };
+            context.complete(operation.id, Completion::without_answer(outcome));
         }
     }
 
@@ -129,7 +161,9 @@ impl Session {
         else {
             return News::Nothing;
         };
-        let Some(operation) = self.operation else { return News::Answer(reply) };
+        let Some(operation) = self.operation.filter(|operation| operation.sent) else {
+            return News::Answer(reply);
+        };
         let outcome = match (reply, wait_for) {
             (Reply::Written { offset }, Some(WaitFor { replicas, timeout })) => {
                 self.ask(context, Command::Wait { offset, replicas, timeout });
@@ -141,7 +175,7 @@ impl Session {
             _ => Outcome::Failed,
         };
         self.operation = None;
-        context.complete(operation, Completion::answered(outcome, server));
+        context.complete(operation.id, Completion::answered(outcome, server));
         News::Done(outcome)
     }
 }

@@ -107,6 +107,10 @@ impl AwareClient {
         if self.progress.has_ended(context) {
             return;
         }
+        // The write that it wants to do waits for the answer: that is what users see.
+        if !self.session.is_busy() {
+            self.session.invoke(context, &mut self.progress);
+        }
         let sentinels = Arc::clone(&self.spec.sentinels);
         let Some(sentinel) = context.random().pick(&sentinels).copied() else { return };
         self.step = Step::Resolving;
@@ -129,8 +133,13 @@ impl AwareClient {
             context.cancel_timer(&AwareClientTimer::Timeout);
             return;
         }
+        self.session.invoke(context, &mut self.progress);
+        self.send(context);
+    }
+
+    fn send(&mut self, context: &mut impl Context<Self>) {
         self.last_sent = context.monotonic();
-        self.session.write(context, &mut self.progress);
+        self.session.send_write(context);
         context.set_timer(AwareClientTimer::Timeout, self.spec.timeout);
     }
 
@@ -145,7 +154,7 @@ impl AwareClient {
                 context.set_timer(AwareClientTimer::Timeout, self.spec.timeout);
             }
             (News::Answer(Reply::Primary(Some(server))), Step::Resolving) => {
-                self.session.abandon(context);
+                self.session.close(context);
                 self.step = Step::Checking;
                 self.server = Some(server);
                 self.session.open(context, server);
@@ -153,7 +162,7 @@ impl AwareClient {
             }
             (News::Answer(Reply::Role { primary: true }), Step::Checking) => {
                 self.step = Step::Writing;
-                self.write(context);
+                self.send(context);
             }
             (News::Done(Outcome::Ok | Outcome::OkWithWarning), _) => {
                 let passed = context.monotonic().since(self.last_sent);

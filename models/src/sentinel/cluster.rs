@@ -201,6 +201,7 @@ pub struct SentinelCluster {
     servers: Arc<[ProcessId]>,
     sentinels: Arc<[ProcessId]>,
     clients: Vec<ProcessId>,
+    quorum: u32,
 }
 
 impl SentinelCluster {
@@ -227,12 +228,17 @@ impl SentinelCluster {
         let sentinels: Arc<[ProcessId]> = placing.sentinels(&sentinel_hosts, servers[0]).into();
         let clients = placing.clients(&server_hosts, app, &sentinels);
         placing.local_clients(&server_hosts, &servers);
-        Self { builder: placing.builder, servers, sentinels, clients }
+        Self { builder: placing.builder, servers, sentinels, clients, quorum: plan.group.quorum }
     }
 
     /// The world of a seed at its first instant.
     pub fn world(&self, seed: Seed) -> World<SentinelProcess> {
         self.builder.build(seed)
+    }
+
+    /// Adds to a world of this group what must always hold in it ([`super::invariants`]).
+    pub fn add_conditions(&self, world: &mut World<SentinelProcess>) {
+        super::invariants::add_to(world, &self.sentinels, self.quorum);
     }
 
     /// Servers and Sentinels.

@@ -19,6 +19,7 @@
 //! | `info` | discovery, promotions that are seen, strays that are put right |
 //! | `hello` | other Sentinels, and their configurations |
 //! | `group` | what is known of a group |
+//! | [`invariants`] | what must always hold |
 //! | `config` | `sentinel.conf`, as written by the operator and by the Sentinel |
 //! | `client` | a client that asks Sentinels where the primary is |
 //! | `cluster` | servers, Sentinels and clients on hosts |
@@ -51,6 +52,7 @@ mod failover;
 mod group;
 mod hello;
 mod info;
+pub mod invariants;
 mod link;
 mod process;
 mod vote;

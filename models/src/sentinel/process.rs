@@ -73,6 +73,14 @@ impl Sentinel {
         (group.state > FailoverState::WaitStart && !group.forced).then_some(group.failover_epoch)
     }
 
+    /// Whether it holds the primary that it watches for subjectively, and for objectively down. Neither, while it
+    /// replaces it.
+    pub fn opinion_of_primary(&self, group: GroupId) -> Option<(bool, bool)> {
+        let group = self.groups.get(usize::from(group.0))?;
+        let is_current = group.current_primary() == group.primary.address;
+        Some((is_current && group.primary.down, is_current && group.agreed))
+    }
+
     /// True while it does nothing because its clock was odd.
     pub fn is_in_tilt(&self) -> bool {
         self.tilt_since.is_some()

@@ -57,16 +57,16 @@ pub const ETCD_ROLES: &[&str] = &["etcd-leader", "etcd-follower", "etcd", "clien
 const ETCD_PLAYED_ROLES: &[&str] = &["etcd-leader", "etcd-follower", "client", "none"];
 
 /// The words of a family.
-struct FamilyWords {
-    name: &'static str,
+pub(super) struct FamilyWords {
+    pub(super) name: &'static str,
     /// The roles that a fault may aim at.
-    roles: &'static [&'static str],
+    pub(super) roles: &'static [&'static str],
     /// The roles that a fault may be found to have hit.
-    played: &'static [&'static str],
+    pub(super) played: &'static [&'static str],
 }
 
 /// The families that there are.
-const FAMILIES: &[FamilyWords] = &[PATRONI, ETCD];
+const FAMILIES: &[FamilyWords] = &[PATRONI, ETCD, super::check_sentinel::SENTINEL];
 const PATRONI: FamilyWords =
     FamilyWords { name: "patroni", roles: PATRONI_ROLES, played: PATRONI_PLAYED_ROLES };
 const ETCD: FamilyWords = FamilyWords { name: "etcd", roles: ETCD_ROLES, played: ETCD_PLAYED_ROLES };
@@ -78,7 +78,7 @@ const fn may_come_early(fault: &Fault) -> bool {
 
 /// Checks the parts of a file and collects remarks.
 pub(super) struct Checker<'a> {
-    source: &'a Arc<Source>,
+    pub(super) source: &'a Arc<Source>,
     pub(super) remarks: Vec<Remark>,
     /// The words of the scenario's family.
     family: &'static FamilyWords,
@@ -104,6 +104,8 @@ impl<'a> Checker<'a> {
         if raw.family.get_ref() == "etcd" {
             self.nothing_of_patroni(raw)?;
         }
+        self.keys_of_other_families(raw)?;
+        self.sentinels(raw.cluster.sentinels.as_ref())?;
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;
         self.workload(&raw.workload)?;

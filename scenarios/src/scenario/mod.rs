@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `name` | `family/situation` or `family/situation/variant`, in kebab case | required |
 //! | `summary` | one sentence | required |
-//! | `family` | which models: `patroni`, `etcd` | required |
+//! | `family` | which models: `patroni`, `etcd`, `sentinel` | required |
 //! | `promises` | what must hold, see [`Promise`] | required |
 //! | `horizon` | when a run ends | required |
 //! | `warmup` | how long the cluster has to form; no fault fires before | `"20s"` |
@@ -20,18 +20,27 @@
 //! | `cluster.round_trips` | recorded round trips: `same_zone`, `same_region`, `between_regions`, each a file | presets |
 //! | `cluster.patroni_yml` | a real `patroni.yml`, relative to the scenario file | none |
 //! | `cluster.patroni` | settings of Patroni by their real names, over those of the file | none |
+//! | `cluster.sentinels` | Sentinels, 1 to 15 | from `sentinel.conf`, else 3 |
+//! | `cluster.sentinel_hosts` | where they run: `own`, or `shared` with the servers | `own` |
+//! | `cluster.sentinel_conf`, `cluster.redis_conf` | real files, relative to the scenario file | none |
+//! | `cluster.sentinel`, `cluster.redis` | directives by their real names, over those of the files; `quorum` for that of `sentinel monitor` | none |
+//! | `cluster.dataset_bytes` | bytes of data on each server that the clients did not write | 0 |
 //! | `workload.writers` | clients that write | 2 |
 //! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
 //! | `workload.readers` | clients that read everything back now and then | 0 |
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
 //! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `multi-host` | `haproxy` |
-//! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"` |
+//! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"`; `"1s"` in the family `sentinel` |
+//! | `workload.beside_members` | whether clients run on the servers' hosts in turn, and not on a host of their own | false |
+//! | `workload.subscribe` | whether clients listen for `+switch-master` | false |
+//! | `workload.wait` | `WAIT` after each write: `replicas` and `timeout` | none |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
 
 mod check;
+mod check_sentinel;
 mod check_swarm;
 mod parse;
 mod raw;
@@ -44,16 +53,18 @@ use std::sync::Arc;
 use models::patroni::LinkInputs;
 use serde::{Deserialize, Serialize};
 use sim_core::{
-    Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger,
+    Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Topology,
+    Trigger, ZoneRef,
 };
 
 pub use check::{ETCD_ROLES, PATRONI_ROLES};
+pub use check_sentinel::SENTINEL_ROLES;
 pub use parse::Companions;
 pub use time_range::TimeRange;
 
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError};
-use crate::import::{PatroniFile, Settings};
+use crate::import::{PatroniFile, RedisFile, RedisSettings, Settings};
 
 /// A scenario, complete and checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,6 +152,33 @@ pub struct Cluster {
     pub file: Option<PatroniFile>,
     /// The scenario's own settings, over those of the file.
     pub settings: Settings,
+    /// What a cluster of Redis has instead.
+    pub redis: RedisCluster,
+}
+
+/// The part of a cluster that is about Redis.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RedisCluster {
+    /// Sentinels, if the scenario says so.
+    pub sentinels: Option<u8>,
+    /// Where they run.
+    pub sentinel_hosts: EtcdHosts,
+    /// The files that the scenario names.
+    pub files: Vec<RedisFile>,
+    /// The scenario's own settings, over those of the files.
+    pub settings: RedisSettings,
+    /// Bytes of data on each server that the clients did not write.
+    pub dataset_bytes: u64,
+}
+
+/// `WAIT` after a write.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Wait {
+    /// For so many replicas.
+    pub replicas: u8,
+    /// At most so long.
+    pub timeout: SimDuration,
 }
 
 /// Where the members of etcd run.
@@ -167,6 +205,21 @@ pub enum TopologyPreset {
     TwoRegions,
     /// Three regions with one zone each.
     ThreeRegions,
+}
+
+impl TopologyPreset {
+    /// The topology without hosts, and its zones.
+    pub fn build(self) -> (Topology, Vec<ZoneRef>) {
+        fn listed<const N: usize>((topology, zones): (Topology, [ZoneRef; N])) -> (Topology, Vec<ZoneRef>) {
+            (topology, zones.to_vec())
+        }
+        match self {
+            Self::OneZone => listed(Topology::one_zone()),
+            Self::ThreeZones => listed(Topology::three_zones()),
+            Self::TwoRegions => listed(Topology::two_regions()),
+            Self::ThreeRegions => listed(Topology::three_regions()),
+        }
+    }
 }
 
 /// How clients find the primary.
@@ -199,6 +252,12 @@ pub struct Workload {
     pub routing: Routing,
     /// How long they wait for an answer.
     pub statement_timeout: SimDuration,
+    /// Whether they run on the servers' hosts in turn.
+    pub beside_members: bool,
+    /// Whether they listen for announcements of a new primary.
+    pub subscribe: bool,
+    /// `WAIT` after each write.
+    pub wait: Option<Wait>,
 }
 
 /// Where the faults of a seed come from.

@@ -6,7 +6,7 @@ use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration}
 use toml::Spanned;
 
 use super::time_range::TimeRange;
-use super::{EtcdHosts, Promise, Routing, TopologyPreset};
+use super::{EtcdHosts, Promise, Routing, TopologyPreset, Wait};
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
 
@@ -46,10 +46,17 @@ pub(super) struct RawCluster {
     pub(super) etcd_hosts: Option<EtcdHosts>,
     pub(super) topology: Option<TopologyPreset>,
     pub(super) watchdog_device: Option<bool>,
-    #[serde(default)]
-    pub(super) round_trips: RawRoundTrips,
+    pub(super) round_trips: Option<RawRoundTrips>,
     pub(super) patroni_yml: Option<Spanned<String>>,
     pub(super) patroni: Option<Spanned<Reading<Toml>>>,
+    pub(super) sentinels: Option<Spanned<u8>>,
+    pub(super) sentinel_hosts: Option<EtcdHosts>,
+    pub(super) sentinel_conf: Option<Spanned<String>>,
+    pub(super) redis_conf: Option<Spanned<String>>,
+    pub(super) sentinel: Option<Spanned<Reading<Toml>>>,
+    pub(super) redis: Option<Spanned<Reading<Toml>>>,
+    /// Bytes of data beside what the clients write.
+    pub(super) dataset_bytes: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -70,6 +77,9 @@ pub(super) struct RawWorkload {
     pub(super) local_writers: Option<Spanned<bool>>,
     pub(super) routing: Option<Routing>,
     pub(super) statement_timeout: Option<Spanned<SimDuration>>,
+    pub(super) beside_members: Option<bool>,
+    pub(super) subscribe: Option<bool>,
+    pub(super) wait: Option<Spanned<Wait>>,
 }
 
 #[derive(Clone, Deserialize)]

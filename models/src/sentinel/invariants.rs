@@ -1,0 +1,149 @@
+//! What must always hold among Sentinels, whatever the faults (section 7 of the fidelity specification).
+//!
+//! | condition | name | invariant |
+//! |---|---|---|
+//! | a Sentinel votes for one candidate in an epoch, also across restarts | `two-votes-in-one-epoch` | I1 |
+//! | its epochs never decrease | `epoch-went-back` | I1 |
+//! | the address of a primary changes only with a larger configuration epoch | `primary-without-new-epoch` | I2 |
+//! | no two Sentinels are elected in one epoch | `two-leaders-in-one-epoch` | I3 |
+//! | two configurations of one epoch name the same primary | `two-primaries-in-one-epoch` | I4 |
+//! | objectively down means that a quorum has found the address down | `quorum-without-opinions` | 2.5 |
+//!
+//! I4 is violated by the real code when several groups fail at once (RZ-10). Here one group is watched, and epochs are not
+//! shared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use sim_core::{ProcessId, SimTime, StateProbe, Violation, World};
+
+use super::cluster::{Disk, SentinelProcess};
+use super::process::Sentinel;
+use crate::redis::{Epoch, GroupId, RunId};
+
+const GROUP: GroupId = GroupId(0);
+
+/// Adds the conditions to a world.
+pub(super) fn add_to(world: &mut World<SentinelProcess>, sentinels: &[ProcessId], quorum: u32) {
+    world.add_state_probe(sentinels, Box::new(Conditions { quorum, ..Conditions::default() }));
+}
+
+/// What has been seen of all Sentinels.
+#[derive(Clone, Debug, Default)]
+struct Conditions {
+    quorum: u32,
+    seen: BTreeMap<ProcessId, Seen>,
+    /// Who was elected in an epoch.
+    leaders: BTreeMap<Epoch, ProcessId>,
+    /// Which primary belongs to a configuration epoch.
+    primaries: BTreeMap<Epoch, ProcessId>,
+    /// Who has ever found an address down.
+    found_down: BTreeMap<ProcessId, BTreeSet<ProcessId>>,
+}
+
+/// What was last seen of a Sentinel, and what it must not take back.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    last: Option<Glance>,
+    votes: BTreeMap<Epoch, RunId>,
+}
+
+/// The parts of a Sentinel that conditions are about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Glance {
+    epoch: Epoch,
+    primary: ProcessId,
+    config_epoch: Epoch,
+    vote: Option<(RunId, Epoch)>,
+    leads: Option<Epoch>,
+    down: bool,
+    agreed: bool,
+}
+
+impl Glance {
+    fn at(sentinel: &Sentinel) -> Option<Self> {
+        let (primary, config_epoch) = sentinel.primary(GROUP)?;
+        let (down, agreed) = sentinel.opinion_of_primary(GROUP)?;
+        Some(Self {
+            epoch: sentinel.epoch(),
+            primary,
+            config_epoch,
+            vote: sentinel.vote(GROUP),
+            leads: sentinel.leads(GROUP),
+            down,
+            agreed,
+        })
+    }
+}
+
+impl Conditions {
+    /// The name of a broken condition, and who broke it.
+    fn look(&mut self, process: ProcessId, now: Glance) -> Option<(&'static str, String)> {
+        let seen = self.seen.entry(process).or_default();
+        let before = seen.last.replace(now);
+        if before == Some(now) {
+            return None;
+        }
+        if let Some(before) = before {
+            if now.epoch < before.epoch || now.config_epoch < before.config_epoch {
+                return Some(("epoch-went-back", format!("from {before:?} to {now:?}")));
+            }
+            if now.primary != before.primary && now.config_epoch <= before.config_epoch {
+                return Some(("primary-without-new-epoch", format!("from {before:?} to {now:?}")));
+            }
+        }
+        if let Some((candidate, epoch)) = now.vote
+            && let Some(earlier) = seen.votes.insert(epoch, candidate)
+            && earlier != candidate
+        {
+            let detail = format!("for {:08x} and {:08x} in epoch {}", earlier.0, candidate.0, epoch.0);
+            return Some(("two-votes-in-one-epoch", detail));
+        }
+        if let Some(epoch) = now.leads {
+            let leader = *self.leaders.entry(epoch).or_insert(process);
+            if leader != process {
+                let detail = format!("process {} was elected in epoch {}, too", leader.index(), epoch.0);
+                return Some(("two-leaders-in-one-epoch", detail));
+            }
+        }
+        let known = *self.primaries.entry(now.config_epoch).or_insert(now.primary);
+        if known != now.primary {
+            let (one, other) = (known.index(), now.primary.index());
+            let detail = format!("processes {one} and {other} under epoch {}", now.config_epoch.0);
+            return Some(("two-primaries-in-one-epoch", detail));
+        }
+        let opinions = self.found_down.entry(now.primary).or_default();
+        if now.down {
+            opinions.insert(process);
+        }
+        if now.agreed && (opinions.len() as u32) < self.quorum {
+            let detail = format!(
+                "{} of {} have found process {} down",
+                opinions.len(),
+                self.quorum,
+                now.primary.index()
+            );
+            return Some(("quorum-without-opinions", detail));
+        }
+        None
+    }
+}
+
+impl StateProbe<SentinelProcess> for Conditions {
+    fn on_state(
+        &mut self,
+        at: SimTime,
+        process: ProcessId,
+        state: &SentinelProcess,
+        _: &Disk,
+    ) -> Option<Violation> {
+        let SentinelProcess::Sentinel(sentinel) = state else { return None };
+        let (name, mut detail) = self.look(process, Glance::at(sentinel)?)?;
+        write!(detail, " (process {})", process.index()).expect("a string takes everything");
+        Some(Violation { at, name, detail })
+    }
+
+    fn clone_box(&self) -> Box<dyn StateProbe<SentinelProcess>> {
+        Box::new(self.clone())
+    }
+}

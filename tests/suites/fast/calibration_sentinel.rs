@@ -1,0 +1,263 @@
+//! Sentinel's failovers against measurements of the real software. Nothing is fitted; see `data/calibration/README.md`.
+//!
+//! The network of the measurements (35 µs for a round trip) is stood for by one zone (200 µs), and a Sentinel's flush takes
+//! the 0.25 ms that `fdatasync` took there. Everything else follows from the rules of Sentinel.
+
+use std::fmt::Write as _;
+
+use analysis::measure::SurvivingValues;
+use analysis::stats::{QuantileLevel, Sample, kolmogorov_smirnov};
+use analysis::{MeasureOptions, measure};
+use models::Planted;
+use models::redis::{Machine, Parameters};
+use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
+use sim_core::{
+    Direction, Distribution, EndReason, Fault, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SimTime,
+    Target, Topology, TraceEntry, Trigger, advance_guarded,
+};
+
+/// The measured rows, as they were written.
+const MEASURED: &str = include_str!("../../data/calibration/sentinel.csv");
+/// How many runs stand for a configuration.
+const RUNS: u64 = 150;
+/// When a group has settled. The faults are spread over the ten seconds after it, the longest period of a Sentinel.
+const SETTLED: SimDuration = SimDuration::from_secs(25);
+const SPREAD: SimDuration = SimDuration::from_secs(10);
+
+const QUANTILES: [(&str, QuantileLevel); 3] =
+    [("p10", QuantileLevel::P10), ("p50", QuantileLevel::P50), ("p90", QuantileLevel::P90)];
+
+/// One configuration under one fault.
+struct Point {
+    /// The word of the measurements for the fault.
+    fault: &'static str,
+    down_after: SimDuration,
+    /// After how long the fault ends, as far as the measurements of this quantity need it.
+    lasts: Option<SimDuration>,
+}
+
+/// What can be read from a row and from a run. Times count from the fault.
+struct Quantity {
+    column: &'static str,
+    simulated: fn(&Run) -> Option<SimDuration>,
+}
+
+/// A simulated failover.
+struct Run {
+    fault: SimTime,
+    ended: Option<SimTime>,
+    log: Vec<TraceEntry>,
+    writable: Option<SimTime>,
+    demoted: Option<SimTime>,
+    first_acknowledgement: Option<SimDuration>,
+    outage: Option<SimDuration>,
+}
+
+impl Run {
+    /// The first such event after the fault.
+    fn event(&self, text: &str) -> Option<SimDuration> {
+        let found = self.log.iter().find(|entry| entry.at > self.fault && entry.text.starts_with(text))?;
+        Some(found.at.since(self.fault))
+    }
+}
+
+/// The quantities of a failover.
+const FAILOVER: [Quantity; 11] = [
+    Quantity { column: "sdown_first", simulated: |run| run.event("+sdown master") },
+    Quantity { column: "odown_first", simulated: |run| run.event("+odown") },
+    Quantity { column: "elected", simulated: |run| run.event("+elected-leader") },
+    Quantity { column: "selected", simulated: |run| run.event("+selected-slave") },
+    Quantity { column: "noone_sent", simulated: |run| run.event("+failover-state-wait-promotion") },
+    Quantity { column: "role_master", simulated: |run| Some(run.writable?.since(run.fault)) },
+    Quantity { column: "promoted", simulated: |run| run.event("+promoted-slave") },
+    Quantity { column: "switch_first", simulated: |run| run.event("+switch-master") },
+    Quantity { column: "failover_end", simulated: |run| run.event("+failover-end") },
+    Quantity { column: "client_first_ack", simulated: |run| run.first_acknowledgement },
+    Quantity { column: "unavail", simulated: |run| run.outage },
+];
+
+impl Point {
+    fn cluster(&self) -> SentinelCluster {
+        let (topology, zones) = Topology::one_zone();
+        let plan = SentinelPlan {
+            servers: 3,
+            sentinels: 3,
+            shared_hosts: false,
+            group: GroupConfig {
+                down_after: self.down_after,
+                failover_timeout: SimDuration::from_secs(60),
+                ..GroupConfig::default()
+            },
+            parameters: Parameters {
+                repl_diskless_sync_delay: SimDuration::ZERO,
+                save: Vec::new(),
+                ..Parameters::default()
+            },
+            machine: Machine::default(),
+            disk_sync: Distribution::Constant(SimDuration::from_micros(250)),
+            load: RedisLoad {
+                writers: 1,
+                write_interval: SimDuration::from_millis(5),
+                timeout: SimDuration::from_secs(1),
+                beside_servers: false,
+                subscribes: false,
+                wait_for: None,
+                local_writers: false,
+                stop_at: None,
+            },
+            planted: Planted::Nothing,
+        };
+        SentinelCluster::new(&plan, (topology, zones.to_vec()))
+    }
+
+    fn fault(&self) -> Fault {
+        let role = "primary".to_owned();
+        match self.fault {
+            "kill" => Fault::Kill { target: Target::Role(role) },
+            "stop" => Fault::Pause { target: Target::Role(role) },
+            _ => Fault::Partition {
+                from: vec![Target::HostOf(role)],
+                to: vec![Target::Others],
+                direction: Direction::Both,
+            },
+        }
+    }
+
+    fn run(&self) -> Vec<Run> {
+        let cluster = self.cluster();
+        let options = MeasureOptions {
+            members: Some(cluster.members()),
+            clients: Some(cluster.clients().to_vec()),
+            ..MeasureOptions::default()
+        };
+        let one = |seed: u64| {
+            let at = SETTLED + SPREAD.scale(2 * seed + 1, 2 * RUNS);
+            let mut world = cluster.world(Seed(seed));
+            world.log(false);
+            let fault = ScheduledFault { trigger: Trigger::At(at), fault: self.fault(), lasts: self.lasts };
+            world.schedule(&Schedule(vec![fault])).expect("the targets exist");
+            let fault = SimTime::ZERO + at;
+            let more = self.lasts.unwrap_or_default() + self.down_after + SimDuration::from_secs(15);
+            let end = advance_guarded(&mut world, fault + more, 10_000_000);
+            assert_eq!(end, EndReason::Horizon, "seed {seed}");
+            let log = world.log_entries().to_vec();
+            let surviving = cluster.surviving::<SurvivingValues>(&world);
+            let record = world.record(end);
+            let first = |kind| record.marks.iter().find(|mark| mark.kind == kind && mark.at > fault);
+            let measures = measure(&record, &surviving, &options);
+            Run {
+                fault,
+                ended: first(MarkKind::FaultEnded).map(|mark| mark.at),
+                log,
+                writable: first(MarkKind::Writable).map(|mark| mark.at),
+                demoted: first(MarkKind::ReadOnly).map(|mark| mark.at),
+                first_acknowledgement: measures.phases.and_then(|phases| phases.whole),
+                outage: measures.availability.failover_gap,
+            }
+        };
+        (0..RUNS).map(one).collect()
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let mut reader = csv::Reader::from_reader(MEASURED.as_bytes());
+        let header = reader.headers().expect("the file has a header").clone();
+        let rows = reader.records().map(|row| Row(header.clone(), row.expect("a row is as long as the header")));
+        rows.filter(|row| {
+            !row.text("note").starts_with("excluded")
+                && row.text("fault") == self.fault
+                && row.text("down_after_ms") == self.down_after.as_millis().to_string()
+        })
+        .collect()
+    }
+}
+
+/// A row of the measurements.
+struct Row(csv::StringRecord, csv::StringRecord);
+
+impl Row {
+    fn text(&self, column: &str) -> &str {
+        let index = self.0.iter().position(|name| name == column).expect("the column exists");
+        &self.1[index]
+    }
+
+    /// Seconds after the fault; none if it did not happen.
+    fn time(&self, column: &str) -> Option<SimDuration> {
+        let text = self.text(column);
+        (!text.is_empty()).then(|| format!("{text}s").parse().expect("a time after the fault"))
+    }
+}
+
+/// 10 % of the measured time, or a quarter of a second if that is more.
+fn tolerance(measured: SimDuration) -> SimDuration {
+    (measured / 10).max(SimDuration::from_millis(250))
+}
+
+fn apart(a: SimDuration, b: SimDuration) -> SimDuration {
+    a.max(b) - a.min(b)
+}
+
+fn seconds(time: Option<SimDuration>) -> String {
+    time.map_or("never".to_owned(), |time| format!("{:.3}", time.as_secs_f64()))
+}
+
+/// Compares the quantiles of one quantity; p10 is for whoever reads the table.
+fn compare(table: &mut String, name: &str, real: &Sample, simulated: &Sample) -> bool {
+    let distance = kolmogorov_smirnov(real, simulated).map_or(1.0, |found| found.distance);
+    let mut agrees = true;
+    for (label, level) in QUANTILES {
+        let (real, simulated) = (real.quantile(level).value, simulated.quantile(level).value);
+        let close = match (real, simulated) {
+            (Some(real), Some(simulated)) => apart(real, simulated) <= tolerance(real),
+            _ => false,
+        };
+        agrees &= close || label == "p10";
+        let verdict = if close { "" } else { "  apart" };
+        let (real, simulated) = (seconds(real), seconds(simulated));
+        writeln!(
+            table,
+            "{name:18} {label}  measured {real:>7}  simulated {simulated:>7}  KS {distance:.2}{verdict}"
+        )
+        .expect("a string takes everything");
+    }
+    agrees
+}
+
+#[track_caller]
+fn assert_agrees(point: &Point, rows: usize) {
+    let measured = point.rows();
+    assert_eq!(measured.len(), rows, "usable rows of the measurements");
+    let runs = point.run();
+    let mut agrees = true;
+    let mut table = format!("{} {}, {rows} measured, {RUNS} simulated:\n", point.fault, point.down_after);
+    for quantity in &FAILOVER {
+        let real = Sample::new(measured.iter().map(|row| row.time(quantity.column)));
+        let simulated = Sample::new(runs.iter().map(quantity.simulated));
+        agrees &= compare(&mut table, quantity.column, &real, &simulated);
+    }
+    if point.lasts.is_some() {
+        let real = measured.iter().map(|row| {
+            Some(row.time("old_demoted")?.saturating_sub(row.time("resume")?))
+        });
+        let simulated = runs.iter().map(|run| Some(run.demoted?.since(run.ended?)));
+        agrees &= compare(&mut table, "demoted after", &Sample::new(real), &Sample::new(simulated));
+    }
+    assert!(agrees, "a median or last decile is more than 10 % and 0.25 s from the measured one\n{table}");
+    eprintln!("{table}");
+}
+
+#[test]
+fn a_killed_primary_is_replaced_as_fast_as_measured() {
+    assert_agrees(&Point { fault: "kill", down_after: SimDuration::from_secs(5), lasts: None }, 38);
+}
+
+#[test]
+fn a_stopped_primary_is_replaced_and_put_right_as_fast_as_measured() {
+    let lasts = Some(SimDuration::from_secs(6));
+    assert_agrees(&Point { fault: "stop", down_after: SimDuration::from_secs(1), lasts }, 26);
+}
+
+#[test]
+fn a_primary_that_is_cut_off_is_replaced_and_put_right_as_fast_as_measured() {
+    let lasts = Some(SimDuration::from_secs(20));
+    assert_agrees(&Point { fault: "partition", down_after: SimDuration::from_secs(1), lasts }, 16);
+}
