@@ -40,7 +40,7 @@ macro_rules! planted {
         }
 
         impl Planted {
-            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Sentinel.
+            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Redis, Sentinel.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The name in kebab case.
@@ -154,6 +154,13 @@ planted! {
     PromoteWithoutSync = "promote-without-sync",
     /// Patroni: a crashed primary is started as a primary again, whoever holds the lock. Breaks "one writable primary".
     RestartAsPrimary = "restart-as-primary",
+
+    /// Redis: a promotion does not give the stream a new name. Breaks "one stream, one history".
+    KeepStreamName = "keep-stream-name",
+    /// Redis: a replica is let go on whatever stream it followed, if its offset is not larger. Breaks the same (compare RZ-25).
+    ContinueAnyStream = "continue-any-stream",
+    /// Redis: with `appendfsync always`, writes are answered before they are synced. Breaks the promise of that setting.
+    AnswerBeforeAppendSync = "answer-before-append-sync",
 
     /// Sentinel: a restart forgets in which epoch it voted (commit ed81386 of Redis). Breaks "one vote in an epoch".
     ForgetSentinelVote = "forget-sentinel-vote",

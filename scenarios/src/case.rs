@@ -5,7 +5,7 @@ use std::sync::Arc;
 use models::patroni::Configuration;
 
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight};
-use crate::import::{Settings, read_patroni_yml, setting_from_flag};
+use crate::import::{Settings, read_patroni_yml, redis_setting_from_flag, setting_from_flag};
 use crate::redis_case::RedisCase;
 use crate::scenario::{EtcdHosts, Scenario};
 
@@ -16,6 +16,19 @@ pub struct UserSettings {
     pub file: Option<Arc<Source>>,
     /// `--set`, in the order of the command line.
     pub flags: Vec<String>,
+}
+
+impl UserSettings {
+    /// True if these settings can be meant for this family: files of Redis are called `.conf`, and flags name settings.
+    pub fn concerns(&self, family: &str) -> bool {
+        let of_redis = |name: &str| {
+            let extension = std::path::Path::new(name).extension();
+            extension.is_some_and(|extension| extension.eq_ignore_ascii_case("conf"))
+        };
+        let is_redis = family == "sentinel";
+        self.file.as_ref().is_none_or(|file| of_redis(&file.name) == is_redis)
+            && self.flags.iter().all(|flag| redis_setting_from_flag(flag).is_ok() == is_redis)
+    }
 }
 
 /// A scenario with complete settings: all that a family needs to build a system.

@@ -62,6 +62,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/sync-standby-lost-sync.toml",
     "patroni/two-crashes-async.toml",
     "patroni/two-crashes-sync.toml",
+    "sentinel/all-restart-synced.toml",
     "sentinel/failover-commanded-async.toml",
     "sentinel/jepsen-partition-async.toml",
     "sentinel/primary-host-crash-async.toml",

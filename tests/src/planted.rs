@@ -52,7 +52,10 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         | P::RenewExpiredLease
         | P::KeepOldLease
         | P::WatchFromNow => "etcd/swarm",
-        P::ForgetSentinelVote
+        P::AnswerBeforeAppendSync => "sentinel/all-restart/synced",
+        P::KeepStreamName
+        | P::ContinueAnyStream
+        | P::ForgetSentinelVote
         | P::VoteForEveryone
         | P::MajorityOfResponders
         | P::AgreeWithSilence

@@ -61,6 +61,8 @@ pub struct Snapshot {
 pub struct Log {
     entries: Vec<Entry>,
     writes: u64,
+    /// A digest of the values in their order.
+    digest: u64,
     /// The offset from which entries can be sent again; none while there is no backlog.
     backlog_from: Option<u64>,
 }
@@ -68,20 +70,32 @@ pub struct Log {
 impl Log {
     /// Data that was loaded from a file, at this offset, without a backlog.
     pub fn loaded(values: &[u64], offset: u64) -> Self {
-        let entry = |value: &u64| Entry { end: offset, change: Change::Write(*value) };
-        Self { entries: values.iter().map(entry).collect(), writes: values.len() as u64, backlog_from: None }
+        let mut log = Self { entries: Vec::with_capacity(values.len()), ..Self::default() };
+        for value in values {
+            log.push(Entry { end: offset, change: Change::Write(*value) });
+        }
+        log
     }
 
     /// Applies an entry.
     #[inline]
     pub fn push(&mut self, entry: Entry) {
-        self.writes += u64::from(matches!(entry.change, Change::Write(_)));
+        if let Change::Write(value) = entry.change {
+            self.writes += 1;
+            // Order matters: a multiplication by an odd constant between two values.
+            self.digest = (self.digest ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
         self.entries.push(entry);
     }
 
     /// How many values there are.
     pub fn len(&self) -> u64 {
         self.writes
+    }
+
+    /// A digest of the values in their order: equal for equal data sets.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// True if there are none.

@@ -17,6 +17,7 @@ use super::log::{Change, Entry, Snapshot};
 use super::packet::{Greeting, Packet, Reply};
 use super::parameters::Machine;
 use super::server::{Server, ServerTimer, Waiting};
+use crate::planted::Planted;
 
 /// Everybody who replicates from a server.
 #[derive(Clone, Debug, Default)]
@@ -130,8 +131,9 @@ impl Server {
         self.forget_session(connection);
         let size = self.spec.parameters.repl_backlog_size;
         let partial = asked.filter(|(id, offset)| {
-            self.history.contains(*id, *offset)
-                && self.log.reaches_back_to(*offset, self.history.offset, size)
+            let known = self.history.contains(*id, *offset)
+                || (self.spec.planted == Planted::ContinueAnyStream && *offset <= self.history.offset);
+            known && self.log.reaches_back_to(*offset, self.history.offset, size)
         });
         let mut link = Link {
             connection,

@@ -15,6 +15,7 @@ use super::packet::{Greeting, Packet};
 use super::parameters::Machine;
 use super::persistence::DataRecord;
 use super::server::{Server, ServerTimer};
+use crate::planted::Planted;
 
 /// The link of a replica to its primary.
 #[derive(Clone, Debug)]
@@ -99,8 +100,10 @@ impl Server {
             context.close(connection);
         }
         context.cancel_timer(&ServerTimer::Loaded);
-        let id = self.history.id.successor(context.random());
-        self.history.shift(id);
+        if self.spec.planted != Planted::KeepStreamName {
+            let id = self.history.id.successor(context.random());
+            self.history.shift(id);
+        }
         self.downstream.disconnect(context);
         if !self.log.has_backlog() {
             self.log.create_backlog(self.history.offset);

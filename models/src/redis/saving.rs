@@ -19,6 +19,7 @@ use super::packet::{Packet, Reply};
 use super::parameters::{AppendFsync, Machine, Parameters, ServerSpec};
 use super::persistence::{DataDirectory, DataRecord};
 use super::server::{Server, ServerTimer};
+use crate::planted::Planted;
 
 /// `CONFIG_BGSAVE_RETRY_DELAY`.
 const RETRY: SimDuration = SimDuration::from_secs(5);
@@ -89,8 +90,10 @@ impl Server {
         id: u32,
         value: u64,
     ) {
-        let always =
-            self.spec.parameters.appendonly && self.spec.parameters.appendfsync == AppendFsync::Always;
+        let parameters = &self.spec.parameters;
+        let always = parameters.appendonly
+            && parameters.appendfsync == AppendFsync::Always
+            && self.spec.planted != Planted::AnswerBeforeAppendSync;
         self.downstream.corked = always;
         self.apply(context, Change::Write(value));
         self.append(context, value);

@@ -89,7 +89,7 @@ impl Server {
         self.history
     }
 
-    /// What it holds.
+    /// What it holds; nothing while it loads.
     pub fn log(&self) -> &Log {
         &self.log
     }
@@ -235,7 +235,7 @@ impl Server {
     }
 
     /// True while it reads files and answers nearly everything with `-LOADING`.
-    pub(super) fn is_loading(&self) -> bool {
+    pub fn is_loading(&self) -> bool {
         self.starting || self.upstream.as_ref().is_some_and(Upstream::is_loading)
     }
 

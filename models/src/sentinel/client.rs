@@ -3,7 +3,7 @@
 //! ```text
 //! ask a random Sentinel for the address -> connect -> ROLE says primary -> write, write, ...
 //!        ^                                                                    |
-//!        +------------- 50 ms pause <--- any error, or no answer in time <----+
+//!        +---- 50 ms pause, unless it was writing <--- any error, or no answer in time
 //! ```
 //!
 //! This is the procedure of the documentation for client authors, with a random Sentinel first as in the calibration. It
@@ -35,7 +35,7 @@ pub struct AwareClientSpec {
     pub sentinel_timeout: SimDuration,
     /// How long it waits for a server, at each step; 1 s.
     pub timeout: SimDuration,
-    /// From an error to the next question; 50 ms.
+    /// From an attempt that failed to the next; 50 ms. Who loses a primary asks at once.
     pub pause: SimDuration,
     /// `WAIT` after each write.
     pub wait_for: Option<WaitFor>,
@@ -118,14 +118,15 @@ impl AwareClient {
         context.set_timer(AwareClientTimer::Timeout, self.spec.sentinel_timeout);
     }
 
-    /// Something went wrong: asks again after a pause.
+    /// Something went wrong: asks again, after a pause if that was an attempt to find the primary.
     fn start_over(&mut self, context: &mut impl Context<Self>) {
         self.session.abandon(context);
+        let pause = if self.step == Step::Writing { SimDuration::ZERO } else { self.spec.pause };
         self.step = Step::Pausing;
         self.server = None;
         context.cancel_timer(&AwareClientTimer::Timeout);
         context.cancel_timer(&AwareClientTimer::Write);
-        context.set_timer(AwareClientTimer::Resolve, self.spec.pause);
+        context.set_timer(AwareClientTimer::Resolve, pause);
     }
 
     fn write(&mut self, context: &mut impl Context<Self>) {
@@ -233,7 +234,9 @@ impl Process for AwareClient {
         match timer {
             AwareClientTimer::Resolve => self.resolve(context),
             AwareClientTimer::Write => self.write(context),
-            AwareClientTimer::Timeout => self.start_over(context),
+            AwareClientTimer::Timeout if self.session.is_busy() => self.start_over(context),
+            // It rests between two writes.
+            AwareClientTimer::Timeout => {}
             AwareClientTimer::Subscribe => self.subscribe(context),
         }
     }

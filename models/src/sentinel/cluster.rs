@@ -238,7 +238,7 @@ impl SentinelCluster {
 
     /// Adds to a world of this group what must always hold in it ([`super::invariants`]).
     pub fn add_conditions(&self, world: &mut World<SentinelProcess>) {
-        super::invariants::add_to(world, &self.sentinels, self.quorum);
+        super::invariants::add_to(world, &self.servers, &self.sentinels, self.quorum);
     }
 
     /// Servers and Sentinels.

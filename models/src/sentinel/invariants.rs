@@ -1,4 +1,4 @@
-//! What must always hold among Sentinels, whatever the faults (section 7 of the fidelity specification).
+//! What must always hold among Sentinels and servers, whatever the faults (section 7 of the fidelity specification).
 //!
 //! | condition | name | invariant |
 //! |---|---|---|
@@ -7,6 +7,7 @@
 //! | the address of a primary changes only with a larger configuration epoch | `primary-without-new-epoch` | I2 |
 //! | no two Sentinels are elected in one epoch | `two-leaders-in-one-epoch` | I3 |
 //! | two configurations of one epoch name the same primary | `two-primaries-in-one-epoch` | I4 |
+//! | servers at one offset of one stream hold the same data | `stream-diverged` | I5, I6 |
 //! | objectively down means that a quorum has found the address down | `quorum-without-opinions` | 2.5 |
 //!
 //! I4 is violated by the real code when several groups fail at once (RZ-10). Here one group is watched, and epochs are not
@@ -19,12 +20,19 @@ use sim_core::{ProcessId, SimTime, StateProbe, Violation, World};
 
 use super::cluster::{Disk, SentinelProcess};
 use super::process::Sentinel;
-use crate::redis::{Epoch, GroupId, RunId};
+use crate::redis::{Epoch, GroupId, ReplicationId, RunId};
 
 const GROUP: GroupId = GroupId(0);
 
 /// Adds the conditions to a world.
-pub(super) fn add_to(world: &mut World<SentinelProcess>, sentinels: &[ProcessId], quorum: u32) {
+pub(super) fn add_to(
+    world: &mut World<SentinelProcess>,
+    servers: &[ProcessId],
+    sentinels: &[ProcessId],
+    quorum: u32,
+) {
+    let first = servers[0].index();
+    world.add_state_probe(servers, Box::new(Streams { first, seen: vec![None; servers.len()] }));
     world.add_state_probe(sentinels, Box::new(Conditions { quorum, ..Conditions::default() }));
 }
 
@@ -126,6 +134,54 @@ impl Conditions {
             return Some(("quorum-without-opinions", detail));
         }
         None
+    }
+}
+
+/// Where each server was last seen: its stream, its offset, the digest of its data.
+#[derive(Clone, Debug)]
+struct Streams {
+    first: usize,
+    seen: Vec<Option<(ReplicationId, u64, u64)>>,
+}
+
+impl StateProbe<SentinelProcess> for Streams {
+    fn on_state(
+        &mut self,
+        at: SimTime,
+        process: ProcessId,
+        state: &SentinelProcess,
+        _: &Disk,
+    ) -> Option<Violation> {
+        let SentinelProcess::Server(server) = state else { return None };
+        let index = process.index() - self.first;
+        // Without a backlog the offset stands still while writes go on; nobody shares the stream then.
+        if server.is_loading() || !server.log().has_backlog() {
+            self.seen[index] = None;
+            return None;
+        }
+        let (history, digest) = (server.history(), server.log().digest());
+        let now = (history.id, history.offset, digest);
+        if self.seen[index] == Some(now) {
+            return None;
+        }
+        self.seen[index] = Some(now);
+        let differs =
+            |seen: &&(ReplicationId, u64, u64)| (seen.0, seen.1) == (now.0, now.1) && seen.2 != now.2;
+        self.seen.iter().flatten().find(differs)?;
+        let (stream, offset) = (history.id, history.offset);
+        let detail = format!("process {} at offset {offset} of stream {stream}", process.index());
+        Some(Violation { at, name: "stream-diverged", detail })
+    }
+
+    fn on_end(&mut self, _: SimTime, process: ProcessId) {
+        let index = process.index().checked_sub(self.first);
+        if let Some(seen) = index.and_then(|index| self.seen.get_mut(index)) {
+            *seen = None;
+        }
+    }
+
+    fn clone_box(&self) -> Box<dyn StateProbe<SentinelProcess>> {
+        Box::new(self.clone())
     }
 }
 

@@ -108,7 +108,9 @@ impl Sentinel {
         }
         // The frequency is drawn anew, so that Sentinels fall out of step: 10 to 19 ticks a second.
         let frequency = 10 + context.random().below(10);
-        context.set_timer(SentinelTimer::Tick, SimDuration::from_millis(1_000 / frequency));
+        // `aeApiPoll` waits in whole milliseconds, rounded up.
+        let rounding = SimDuration::from_micros(context.random().below(1_000));
+        context.set_timer(SentinelTimer::Tick, SimDuration::from_millis(1_000 / frequency) + rounding);
     }
 
     fn handle_group(&mut self, context: &mut impl Context<Self>, id: GroupId, now: WallTime) {

@@ -122,8 +122,16 @@ pub(super) fn cases(
     user: &UserSettings,
     terminal: &mut Terminal<'_>,
 ) -> Result<Vec<Case>, UserError> {
+    let families: BTreeSet<&str> = scenarios.iter().map(|scenario| scenario.family()).collect();
+    let concerned = |scenario: &&Arc<Scenario>| families.len() == 1 || user.concerns(scenario.family());
+    let chosen: Vec<&Arc<Scenario>> = scenarios.iter().filter(concerned).collect();
+    if chosen.len() < scenarios.len() {
+        let left_out = scenarios.len() - chosen.len();
+        terminal
+            .say(&format!("left out: {left_out} scenarios of other software than these settings are for"));
+    }
     let cases: Vec<Case> =
-        scenarios.iter().map(|scenario| Case::new(scenario, user)).collect::<Result<_, _>>()?;
+        chosen.into_iter().map(|scenario| Case::new(scenario, user)).collect::<Result<_, _>>()?;
     let mut said = BTreeSet::new();
     for remark in cases.iter().flat_map(|case| &case.remarks) {
         let text = remark.to_string();
