@@ -162,24 +162,16 @@ planted! {
     /// Redis: with `appendfsync always`, writes are answered before they are synced. Breaks the promise of that setting.
     AnswerBeforeAppendSync = "answer-before-append-sync",
 
-    /// Sentinel: a restart forgets in which epoch it voted (commit ed81386 of Redis). Breaks "one vote in an epoch".
-    ForgetSentinelVote = "forget-sentinel-vote",
     /// Sentinel: a vote is given to everyone who asks. Breaks "one vote in an epoch".
     VoteForEveryone = "vote-for-everyone",
     /// Sentinel: the majority is counted among those who answered (commit f4be6f1 of Redis). Breaks "one leader of an epoch".
     MajorityOfResponders = "majority-of-responders",
     /// Sentinel: whoever answers counts as agreeing that the primary is down. Breaks the meaning of the quorum.
     AgreeWithSilence = "agree-with-silence",
-    /// Sentinel: a configuration of the same epoch replaces the own one. Breaks "a newer epoch or none".
-    AdoptEqualConfig = "adopt-equal-config",
-    /// Sentinel: a replica that says to be a primary is put right at once (RZ-18, #1445): promotions are undone.
-    ConvertAtOnce = "convert-at-once",
     /// Sentinel: a former primary that comes back is left alone. Breaks "in the end, all follow one primary".
     LeaveStrays = "leave-strays",
     /// Sentinel: at the end of a failover that timed out, the promoted replica is told to follow itself (RZ-17, PR 6743).
     ReconfigurePromoted = "reconfigure-promoted",
-    /// Sentinel: an INFO that is due suppresses the PING (RZ-16, #2819). Delays what is known of replicas.
-    InfoSuppressesPing = "info-suppresses-ping",
 }
 
 impl fmt::Display for Planted {

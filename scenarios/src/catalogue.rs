@@ -72,8 +72,10 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "sentinel/primary-paused-async.toml",
     "sentinel/primary-restarts-appendonly.toml",
     "sentinel/primary-restarts-empty.toml",
+    "sentinel/replica-cut-from-successor-async.toml",
     "sentinel/seed-failover-under-ten-seconds.toml",
     "sentinel/sentinel-majority-lost-async.toml",
+    "sentinel/split-sentinels-async.toml",
     "sentinel/swarm-async.toml",
 ];
 

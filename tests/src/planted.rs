@@ -53,17 +53,12 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         | P::KeepOldLease
         | P::WatchFromNow => "etcd/swarm",
         P::AnswerBeforeAppendSync => "sentinel/all-restart/synced",
-        P::KeepStreamName
-        | P::ContinueAnyStream
-        | P::ForgetSentinelVote
-        | P::VoteForEveryone
-        | P::MajorityOfResponders
-        | P::AgreeWithSilence
-        | P::AdoptEqualConfig
-        | P::ConvertAtOnce
-        | P::LeaveStrays
-        | P::ReconfigurePromoted
-        | P::InfoSuppressesPing => "sentinel/swarm/async",
+        P::LeaveStrays => "sentinel/primary-paused/async",
+        P::MajorityOfResponders => "sentinel/split-sentinels/async",
+        P::ReconfigurePromoted => "sentinel/replica-cut-from-successor/async",
+        P::KeepStreamName | P::ContinueAnyStream | P::VoteForEveryone | P::AgreeWithSilence => {
+            "sentinel/swarm/async"
+        }
         P::CountUnsyncedEntries | P::ReadBeforeFirstCommit | P::ReadWithoutQuorum => "etcd/swarm/regions",
     }
 }

@@ -4,7 +4,6 @@ use sim_core::Context;
 
 use super::group::Peer;
 use super::process::Sentinel;
-use crate::planted::Planted;
 use crate::redis::{Epoch, Hello};
 
 impl Sentinel {
@@ -37,9 +36,7 @@ impl Sentinel {
             context.note(|| format!("+new-epoch {}", hello.epoch.0));
             changed = true;
         }
-        let is_newer = hello.config_epoch > group.config_epoch
-            || (self.spec.planted == Planted::AdoptEqualConfig && hello.config_epoch == group.config_epoch);
-        if is_newer {
+        if hello.config_epoch > group.config_epoch {
             group.config_epoch = hello.config_epoch;
             changed = true;
             if group.primary.address != hello.primary {

@@ -75,12 +75,11 @@ impl Sentinel {
             return self.flush(context);
         }
         // Others are given time to announce a promotion that this one has not heard of.
-        let wait = if planted == Planted::ConvertAtOnce { sim_core::SimDuration::ZERO } else { CONVERT_WAIT };
         let replica = &group.replicas[index];
         let is_stray = !is_promoted
             && group.primary_looks_sane(now)
-            && replica.no_down_for(wait, now)
-            && (now.since(replica.says_since) > wait || planted == Planted::ConvertAtOnce);
+            && replica.no_down_for(CONVERT_WAIT, now)
+            && now.since(replica.says_since) > CONVERT_WAIT;
         if is_stray && planted != Planted::LeaveStrays {
             context.note(|| format!("+convert-to-slave process {}", address.index()));
             let command = Command::ReplicaOf(Some(group.primary.address));

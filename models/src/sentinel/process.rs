@@ -11,7 +11,6 @@ use super::config::{GroupState, SentinelDisk, SentinelSpec, SentinelState};
 use super::down::{self, Role};
 use super::group::{FailoverState, Group, INFO_PERIOD, is_due};
 use super::link::{Link, Outbox, PUBLISH_PERIOD, Request};
-use crate::planted::Planted;
 use crate::redis::{Command, Epoch, GroupId, Hello, Packet, Reply, RunId};
 
 /// `SENTINEL_TILT_TRIGGER`.
@@ -79,6 +78,13 @@ impl Sentinel {
         let group = self.groups.get(usize::from(group.0))?;
         let is_current = group.current_primary() == group.primary.address;
         Some((is_current && group.primary.down, is_current && group.agreed))
+    }
+
+    /// The promotion that it has seen as the elected leader, with its epoch, until the failover ends.
+    pub fn promotion(&self, group: GroupId) -> Option<(Epoch, ProcessId)> {
+        let group = self.groups.get(usize::from(group.0))?;
+        let is_seen = group.state >= FailoverState::Reconfigure && !group.forced;
+        group.promoted.filter(|_| is_seen).map(|promoted| (group.failover_epoch, promoted))
     }
 
     /// True while it does nothing because its clock was odd.
@@ -191,13 +197,10 @@ impl Sentinel {
         } else {
             INFO_PERIOD
         };
-        let informs = is_due(replica.info_at, period, now);
-        if informs {
+        if is_due(replica.info_at, period, now) {
             replica.link.ask(context, outbox, Request::Info, Command::Info);
         }
-        if !(informs && self.spec.planted == Planted::InfoSuppressesPing) {
-            replica.link.ping_if_due(context, outbox, group.config.down_after, now);
-        }
+        replica.link.ping_if_due(context, outbox, group.config.down_after, now);
         if is_due(replica.published_at, PUBLISH_PERIOD, now) {
             replica.link.ask(context, outbox, Request::Publish(id), Command::Publish(hello));
         }
@@ -400,11 +403,7 @@ impl Process for Sentinel {
                 sentinels: Vec::new(),
             };
             let state = stored.as_ref().and_then(|state| state.groups.get(index)).unwrap_or(&written);
-            let mut group = Group::new(config.clone(), state, now);
-            if spec.planted == Planted::ForgetSentinelVote {
-                group.leader_epoch = Epoch(0);
-            }
-            group
+            Group::new(config.clone(), state, now)
         });
         let mut sentinel = Self {
             id,

@@ -18,10 +18,10 @@ use crate::scenario::{Companions, Scenario};
 /// The settings that a person brings.
 #[derive(Args, Debug)]
 pub(super) struct SettingOptions {
-    /// A real patroni.yml; scenarios keep the settings that their promise depends on.
+    /// A real patroni.yml, sentinel.conf or redis.conf; scenarios keep the settings that their promise depends on.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Sets one of Patroni's settings over all files; may be repeated.
+    /// Sets one of Patroni's settings, or a directive of Redis or Sentinel, over all files; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }

@@ -96,7 +96,11 @@ fn replicas_that_must_be_there_bound_what_a_cut_off_redis_primary_loses() {
     let (bounded, report) = check("sentinel/primary-isolated-with-clients/bounded", 8);
     assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
     let most = |runs: &Runs| runs.outcomes.iter().map(|outcome| outcome.row.lost).max();
-    assert!(most(&bounded) > Some(50) && most(&open) > most(&bounded).map(|lost| 3 * lost), "{:?}", most(&open));
+    assert!(
+        most(&bounded) > Some(50) && most(&open) > most(&bounded).map(|lost| 3 * lost),
+        "{:?}",
+        most(&open)
+    );
 }
 
 /// An empty primary that is back before anybody noticed empties its replicas; one with an append-only file does not.
