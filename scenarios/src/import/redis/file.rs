@@ -219,7 +219,7 @@ mod tests {
             file.remarks.iter().map(|remark| format!("{}: {}", remark.spot, remark.message)).collect();
         expect![[r#"
             sentinel.conf:1:1: Redis 7.0 knows no directive `apendonly` and does not start with it; did you mean `appendonly`?
-            sentinel.conf:3:1: Sentinel knows no `sentinel down-after` and does not start with it"#]]
+            sentinel.conf:3:1: Sentinel knows no `sentinel down-after` and does not start with it; did you mean `down-after-milliseconds`?"#]]
         .assert_eq(&remarks.join("\n"));
     }
 
@@ -228,7 +228,6 @@ mod tests {
         check_error(
             "sentinel monitor m 1.1.1.1 1 0\n",
             &expect![[r#"
-                error
                   × sentinel.conf:1:30: `quorum` is `0`, which Redis does not start with
                    ╭─[sentinel.conf:1:30]
                  1 │ sentinel monitor m 1.1.1.1 1 0
@@ -240,7 +239,6 @@ mod tests {
         check_error(
             "include /etc/redis/common.conf\n",
             &expect![[r#"
-                error
                   × sentinel.conf:1:1: hasim reads one file and follows no `include`
                    ╭─[sentinel.conf:1:1]
                  1 │ include /etc/redis/common.conf
