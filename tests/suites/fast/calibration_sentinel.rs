@@ -291,7 +291,6 @@ fn assert_agrees(point: &Point, rows: usize) {
     let simulated = Sample::new(runs.iter().map(|run| run.demoted_after));
     agrees &= compare(&mut table, "demoted after", &Sample::new(real), &simulated);
     assert!(agrees, "a median or last decile is more than 10 % and 0.25 s from the measured one\n{table}");
-    eprintln!("{table}");
 }
 
 #[test]

@@ -171,6 +171,7 @@ impl Importer<'_> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_raw_string_hashes, reason = "expect-test writes snapshots with them")]
 mod tests {
     use expect_test::{Expect, expect};
     use sim_core::SimDuration;
