@@ -6,6 +6,8 @@
 //! | [`etcd`] | etcd v3: leases, transactions, watches, reads | `patroni` |
 //! | [`postgres`] | PostgreSQL with streaming replication | `patroni` |
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
+//! | [`redis`] | Redis servers that replicate | scenarios |
+//! | [`sentinel`] | Redis Sentinel, and clients that ask it | scenarios |
 //! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
 //! | [`planted`] | bugs that tests switch on in any of them | tests |
 //!
@@ -16,6 +18,8 @@ pub mod patroni;
 pub mod planted;
 pub mod postgres;
 pub mod raft;
+pub mod redis;
 pub mod routing;
+pub mod sentinel;
 
 pub use planted::Planted;

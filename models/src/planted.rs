@@ -40,7 +40,7 @@ macro_rules! planted {
         }
 
         impl Planted {
-            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni.
+            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Redis, Sentinel.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The name in kebab case.
@@ -154,6 +154,24 @@ planted! {
     PromoteWithoutSync = "promote-without-sync",
     /// Patroni: a crashed primary is started as a primary again, whoever holds the lock. Breaks "one writable primary".
     RestartAsPrimary = "restart-as-primary",
+
+    /// Redis: a promotion does not give the stream a new name. Breaks "one stream, one history".
+    KeepStreamName = "keep-stream-name",
+    /// Redis: a replica is let go on whatever stream it followed, if its offset is not larger. Breaks the same (compare RZ-25).
+    ContinueAnyStream = "continue-any-stream",
+    /// Redis: with `appendfsync always`, writes are answered before they are synced. Breaks the promise of that setting.
+    AnswerBeforeAppendSync = "answer-before-append-sync",
+
+    /// Sentinel: a vote is given to everyone who asks. Breaks "one vote in an epoch".
+    VoteForEveryone = "vote-for-everyone",
+    /// Sentinel: the majority is counted among those who answered (commit f4be6f1 of Redis). Breaks "one leader of an epoch".
+    MajorityOfResponders = "majority-of-responders",
+    /// Sentinel: whoever answers counts as agreeing that the primary is down. Breaks the meaning of the quorum.
+    AgreeWithSilence = "agree-with-silence",
+    /// Sentinel: a former primary that comes back is left alone. Breaks "in the end, all follow one primary".
+    LeaveStrays = "leave-strays",
+    /// Sentinel: at the end of a failover that timed out, the promoted replica is told to follow itself (RZ-17, PR 6743).
+    ReconfigurePromoted = "reconfigure-promoted",
 }
 
 impl fmt::Display for Planted {

@@ -6,16 +6,30 @@ use models::patroni::Configuration;
 use models::postgres::MemberId;
 
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight};
-use crate::import::{Settings, read_patroni_yml, setting_from_flag};
+use crate::import::{Settings, read_patroni_yml, redis_setting_from_flag, setting_from_flag};
+use crate::redis_case::RedisCase;
 use crate::scenario::{EtcdHosts, Scenario};
 
 /// What the person who asks brings: a real file, and flags.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserSettings {
-    /// `--config`: a real `patroni.yml`.
+    /// `--config`: a real `patroni.yml`, `sentinel.conf` or `redis.conf`, as the family needs.
     pub file: Option<Arc<Source>>,
     /// `--set`, in the order of the command line.
     pub flags: Vec<String>,
+}
+
+impl UserSettings {
+    /// True if these settings can be meant for this family: files of Redis are called `.conf`, and flags name settings.
+    pub fn concerns(&self, family: &str) -> bool {
+        let of_redis = |name: &str| {
+            let extension = std::path::Path::new(name).extension();
+            extension.is_some_and(|extension| extension.eq_ignore_ascii_case("conf"))
+        };
+        let is_redis = family == "sentinel";
+        self.file.as_ref().is_none_or(|file| of_redis(&file.name) == is_redis)
+            && self.flags.iter().all(|flag| redis_setting_from_flag(flag).is_ok() == is_redis)
+    }
 }
 
 /// A scenario with complete settings: all that a family needs to build a system.
@@ -27,6 +41,8 @@ pub struct Case {
     pub configuration: Configuration,
     /// Members of etcd.
     pub etcd_members: u8,
+    /// What Redis servers and Sentinels run with, in the family `sentinel`.
+    pub redis: RedisCase,
     /// What there is to say about the files and flags.
     pub remarks: Vec<Remark>,
     /// What the person brought.
@@ -41,6 +57,18 @@ impl Case {
     /// What Patroni would not start with, or hasim does not model.
     pub fn new(scenario: &Arc<Scenario>, user: &UserSettings) -> Result<Self, UserError> {
         let mut remarks = scenario.remarks.clone();
+        if scenario.family() == "sentinel" {
+            let (redis, more) = RedisCase::new(scenario, user)?;
+            remarks.extend(more);
+            return Ok(Self {
+                scenario: Arc::clone(scenario),
+                configuration: Configuration::default(),
+                etcd_members: 0,
+                redis,
+                remarks,
+                user: user.clone(),
+            });
+        }
         let mut settings = Settings::default();
         let mut etcd_in_file = None;
         let users_file = user.file.as_ref().map(read_patroni_yml).transpose()?;
@@ -64,7 +92,14 @@ impl Case {
             configuration.member_tags.insert(MemberId(*member), complete);
         }
         let etcd_members = etcd_members(scenario, etcd_in_file)?;
-        Ok(Self { scenario: Arc::clone(scenario), configuration, etcd_members, remarks, user: user.clone() })
+        Ok(Self {
+            scenario: Arc::clone(scenario),
+            configuration,
+            etcd_members,
+            redis: RedisCase::default(),
+            remarks,
+            user: user.clone(),
+        })
     }
 }
 

@@ -90,6 +90,21 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z7-frozen-patroni-patroni-3-1-0.toml",
     "published/patroni/z8-blind-lock-put-patroni-3-0-2.toml",
     "published/patroni/z8-blind-lock-put-patroni-3-0-3.toml",
+    "sentinel/all-restart-synced.toml",
+    "sentinel/failover-commanded-async.toml",
+    "sentinel/jepsen-partition-async.toml",
+    "sentinel/primary-host-crash-async.toml",
+    "sentinel/primary-isolated-with-clients-async.toml",
+    "sentinel/primary-isolated-with-clients-bounded.toml",
+    "sentinel/primary-killed-async.toml",
+    "sentinel/primary-paused-async.toml",
+    "sentinel/primary-restarts-appendonly.toml",
+    "sentinel/primary-restarts-empty.toml",
+    "sentinel/replica-cut-from-successor-async.toml",
+    "sentinel/seed-failover-under-ten-seconds.toml",
+    "sentinel/sentinel-majority-lost-async.toml",
+    "sentinel/split-sentinels-async.toml",
+    "sentinel/swarm-async.toml",
 ];
 
 /// Files that scenarios of the catalogue name.
@@ -151,7 +166,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_catalogue_is_embedded() {
-        let files = ["patroni", "published/patroni"].into_iter().flat_map(|folder| {
+        let files = ["etcd", "patroni", "published/patroni", "sentinel"].into_iter().flat_map(|folder| {
             let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
             std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
         });

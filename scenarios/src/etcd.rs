@@ -9,7 +9,7 @@ use std::sync::Arc;
 use analysis::MeasureOptions;
 use models::Planted;
 use models::etcd::{EtcdCluster, EtcdPlan, EtcdProcess};
-use models::patroni::{Inputs, Placement};
+use models::patroni::Inputs;
 use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
@@ -60,7 +60,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
         planted,
     };
     Box::new(EtcdSystem {
-        cluster: Arc::new(EtcdCluster::new(&plan, Placement::from(scenario.cluster.topology).topology())),
+        cluster: Arc::new(EtcdCluster::new(&plan, scenario.cluster.topology.build())),
         budgets: scenario.budgets().into(),
         horizon: SimTime::ZERO + scenario.horizon,
         clients_stop_at: SimTime::ZERO + stop_at,

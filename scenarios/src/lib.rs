@@ -20,8 +20,10 @@ pub mod explain;
 pub mod family;
 pub mod import;
 pub mod patroni;
+pub mod redis_case;
 pub mod repro;
 pub mod scenario;
+pub mod sentinel;
 pub mod shrink;
 #[cfg(feature = "proptest")]
 pub mod strategy;
@@ -35,5 +37,5 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The families whose models are part of this build.
 pub fn families() -> Vec<&'static dyn family::Family> {
-    vec![&patroni::Patroni, &etcd::Etcd]
+    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel]
 }

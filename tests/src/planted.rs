@@ -55,6 +55,13 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         | P::RenewExpiredLease
         | P::KeepOldLease
         | P::WatchFromNow => "etcd/swarm",
+        P::AnswerBeforeAppendSync => "sentinel/all-restart/synced",
+        P::LeaveStrays => "sentinel/primary-paused/async",
+        P::MajorityOfResponders => "sentinel/split-sentinels/async",
+        P::ReconfigurePromoted => "sentinel/replica-cut-from-successor/async",
+        P::KeepStreamName | P::ContinueAnyStream | P::VoteForEveryone | P::AgreeWithSilence => {
+            "sentinel/swarm/async"
+        }
         P::CountUnsyncedEntries | P::ReadBeforeFirstCommit | P::ReadWithoutQuorum => "etcd/swarm/regions",
     }
 }
@@ -76,6 +83,7 @@ impl Broken {
         match case.scenario.family() {
             "patroni" => Self { family: "patroni", system: scenarios::patroni::system, bug },
             "etcd" => Self { family: "etcd", system: scenarios::etcd::system, bug },
+            "sentinel" => Self { family: "sentinel", system: scenarios::sentinel::system, bug },
             family => panic!("nothing is planted in `{family}`"),
         }
     }

@@ -46,4 +46,5 @@ pub use health::{Health, HealthCheck, Transition};
 pub use multi_host::{MultiHostClient, MultiHostClientSpec, MultiHostClientTimer};
 pub use pgbouncer::{PgBouncer, PgBouncerSpec, PgBouncerTimer, PoolMode};
 pub use sticky::{StickyClient, StickyClientSpec, StickyClientTimer};
+pub(crate) use workload::Progress;
 pub use workload::{Work, Workload};

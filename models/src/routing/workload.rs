@@ -60,7 +60,7 @@ const LIFE_BITS: u32 = 16;
 
 /// The progress of a workload.
 #[derive(Clone, Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     workload: Workload,
     ends_at: HostTime,
     /// The value of the last write; its high bits are the client's.
@@ -70,7 +70,7 @@ pub(super) struct Progress {
 impl Progress {
     /// A new life of the client. A client keeps nothing on disk, so the values of its lives are kept apart by a random
     /// number of 16 bits, as an application would by random keys.
-    pub(super) fn new<P: Process>(workload: Workload, context: &mut impl Context<P>) -> Self {
+    pub(crate) fn new<P: Process>(workload: Workload, context: &mut impl Context<P>) -> Self {
         let life = context.random().below(1 << LIFE_BITS);
         let client = u64::from(workload.client);
         assert!(client < 1 << 24, "client number {client} does not fit into 24 bits");
@@ -81,7 +81,7 @@ impl Progress {
         }
     }
 
-    pub(super) fn work(&self) -> Work {
+    pub(crate) fn work(&self) -> Work {
         self.workload.work
     }
 
@@ -91,12 +91,12 @@ impl Progress {
     }
 
     /// True once no more operations may be invoked.
-    pub(super) fn has_ended<P: Process>(&self, context: &impl Context<P>) -> bool {
+    pub(crate) fn has_ended<P: Process>(&self, context: &impl Context<P>) -> bool {
         context.monotonic() >= self.ends_at
     }
 
     /// A value that no other write of the run has.
-    pub(super) fn next_value(&mut self) -> u64 {
+    pub(crate) fn next_value(&mut self) -> u64 {
         self.value += 1;
         self.value
     }

@@ -18,10 +18,10 @@ use crate::scenario::{Companions, Scenario};
 /// The settings that a person brings.
 #[derive(Args, Debug)]
 pub(super) struct SettingOptions {
-    /// A real patroni.yml; scenarios keep the settings that their promise depends on.
+    /// A real patroni.yml, sentinel.conf or redis.conf; scenarios keep the settings that their promise depends on.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Sets one of Patroni's settings over all files; may be repeated.
+    /// Sets one of Patroni's settings, or a directive of Redis or Sentinel, over all files; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -122,8 +122,16 @@ pub(super) fn cases(
     user: &UserSettings,
     terminal: &mut Terminal<'_>,
 ) -> Result<Vec<Case>, UserError> {
+    let families: BTreeSet<&str> = scenarios.iter().map(|scenario| scenario.family()).collect();
+    let concerned = |scenario: &&Arc<Scenario>| families.len() == 1 || user.concerns(scenario.family());
+    let chosen: Vec<&Arc<Scenario>> = scenarios.iter().filter(concerned).collect();
+    if chosen.len() < scenarios.len() {
+        let left_out = scenarios.len() - chosen.len();
+        terminal
+            .say(&format!("left out: {left_out} scenarios of other software than these settings are for"));
+    }
     let cases: Vec<Case> =
-        scenarios.iter().map(|scenario| Case::new(scenario, user)).collect::<Result<_, _>>()?;
+        chosen.into_iter().map(|scenario| Case::new(scenario, user)).collect::<Result<_, _>>()?;
     let mut said = BTreeSet::new();
     for remark in cases.iter().flat_map(|case| &case.remarks) {
         let text = remark.to_string();

@@ -5,10 +5,14 @@
 
 mod known_keys;
 mod patroni;
+mod redis;
 mod round_trips;
 mod settings;
 pub mod value;
 
 pub use patroni::{PatroniFile, read_patroni_yml};
+pub use redis::{
+    RedisFile, RedisSettings, read_redis_conf, redis_setting_from_flag, redis_settings_from_table,
+};
 pub use round_trips::read_round_trips;
 pub use settings::{Setting, Settings, setting_from_flag, settings_from_table};

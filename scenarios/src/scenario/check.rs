@@ -11,7 +11,7 @@ use super::raw::{RawCluster, RawFault, RawScenario, RawTrigger, RawWorkload};
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 use crate::family::FamilyWords;
-use crate::{etcd, patroni};
+use crate::{etcd, patroni, sentinel};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 
@@ -19,7 +19,7 @@ pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 const MOST_TIMES_SLOWER: u32 = 1_000_000;
 
 /// The families that there are.
-const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS];
+const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS];
 
 /// Clocks may be wrong from the start: a cluster forms on them as it is.
 const fn may_come_early(fault: &Fault) -> bool {
@@ -28,7 +28,7 @@ const fn may_come_early(fault: &Fault) -> bool {
 
 /// Checks the parts of a file and collects remarks.
 pub(super) struct Checker<'a> {
-    source: &'a Arc<Source>,
+    pub(super) source: &'a Arc<Source>,
     pub(super) remarks: Vec<Remark>,
     /// The words of the scenario's family.
     pub(super) family: &'static FamilyWords,
@@ -54,6 +54,8 @@ impl<'a> Checker<'a> {
         if raw.family.get_ref() == "etcd" {
             self.nothing_of_patroni(raw)?;
         }
+        self.keys_of_other_families(raw)?;
+        self.sentinels(raw.cluster.sentinels.as_ref())?;
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;
         self.workload(&raw.workload)?;

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `name` | `family/situation` or `family/situation/variant`, in kebab case | required |
 //! | `summary` | one sentence | required |
-//! | `family` | which models: `patroni`, `etcd` | required |
+//! | `family` | which models: `patroni`, `etcd`, `sentinel` | required |
 //! | `promises` | what must hold, see [`Promise`] | required |
 //! | `horizon` | when a run ends | required |
 //! | `warmup` | how long the cluster has to form; no fault fires before | `"20s"` |
@@ -21,19 +21,28 @@
 //! | `cluster.patroni_yml` | a real `patroni.yml`, relative to the scenario file | none |
 //! | `cluster.patroni` | settings of Patroni by their real names, over those of the file; `version` for an older release | none |
 //! | `cluster.member_tags` | tags of single members, as in `patroni-2 = { nofailover = true }`: `nofailover`, `nosync`, `noloadbalance`, `failover_priority`, `replicatefrom` | none |
+//! | `cluster.sentinels` | Sentinels, 1 to 15 | from `sentinel.conf`, else 3 |
+//! | `cluster.sentinel_hosts` | where they run: `own`, or `shared` with the servers | `own` |
+//! | `cluster.sentinel_conf`, `cluster.redis_conf` | real files, relative to the scenario file | none |
+//! | `cluster.sentinel`, `cluster.redis` | directives by their real names, over those of the files; `quorum` for that of `sentinel monitor` | none |
+//! | `cluster.dataset_bytes` | bytes of data on each server that the clients did not write | 0 |
 //! | `workload.writers` | clients that write | 2 |
 //! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
 //! | `workload.readers` | clients that read everything back now and then | 0 |
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
 //! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `multi-host` | `haproxy` |
-//! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"` |
+//! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"`; `"1s"` in the family `sentinel` |
 //! | `workload.on_timeout` | what a client behind a proxy does then: `drop` the connection, `cancel` the statement, `cancel-and-ignore-warnings` | `drop` |
+//! | `workload.beside_members` | whether clients run on the servers' hosts in turn, and not on a host of their own | false |
+//! | `workload.subscribe` | whether clients listen for `+switch-master` | false |
+//! | `workload.wait` | `WAIT` after each write: `replicas` and `timeout` | none |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
 
 mod check;
+mod check_sentinel;
 mod check_swarm;
 mod parse;
 mod raw;
@@ -47,7 +56,8 @@ use models::patroni::{FailoverPriority, LinkInputs, Tags};
 use models::postgres::MemberId;
 use serde::{Deserialize, Serialize};
 use sim_core::{
-    Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger,
+    Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Topology,
+    Trigger, ZoneRef,
 };
 
 pub use parse::Companions;
@@ -55,7 +65,7 @@ pub use time_range::TimeRange;
 
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError};
-use crate::import::{PatroniFile, Settings};
+use crate::import::{PatroniFile, RedisFile, RedisSettings, Settings};
 
 /// A scenario, complete and checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,6 +158,8 @@ pub struct Cluster {
     pub settings: Settings,
     /// Tags of single members, by their position; what is absent is as in the settings.
     pub member_tags: BTreeMap<u8, MemberTags>,
+    /// What a cluster of Redis has instead.
+    pub redis: RedisCluster,
 }
 
 /// Tags of one member, over those of the settings.
@@ -179,6 +191,31 @@ impl MemberTags {
     }
 }
 
+/// The part of a cluster that is about Redis.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RedisCluster {
+    /// Sentinels, if the scenario says so.
+    pub sentinels: Option<u8>,
+    /// Where they run.
+    pub sentinel_hosts: EtcdHosts,
+    /// The files that the scenario names.
+    pub files: Vec<RedisFile>,
+    /// The scenario's own settings, over those of the files.
+    pub settings: RedisSettings,
+    /// Bytes of data on each server that the clients did not write.
+    pub dataset_bytes: u64,
+}
+
+/// `WAIT` after a write.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Wait {
+    /// For so many replicas.
+    pub replicas: u8,
+    /// At most so long.
+    pub timeout: SimDuration,
+}
+
 /// Where the members of etcd run.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -203,6 +240,21 @@ pub enum TopologyPreset {
     TwoRegions,
     /// Three regions with one zone each.
     ThreeRegions,
+}
+
+impl TopologyPreset {
+    /// The topology without hosts, and its zones.
+    pub fn build(self) -> (Topology, Vec<ZoneRef>) {
+        fn listed<const N: usize>((topology, zones): (Topology, [ZoneRef; N])) -> (Topology, Vec<ZoneRef>) {
+            (topology, zones.to_vec())
+        }
+        match self {
+            Self::OneZone => listed(Topology::one_zone()),
+            Self::ThreeZones => listed(Topology::three_zones()),
+            Self::TwoRegions => listed(Topology::two_regions()),
+            Self::ThreeRegions => listed(Topology::three_regions()),
+        }
+    }
 }
 
 /// How clients find the primary.
@@ -237,6 +289,12 @@ pub struct Workload {
     pub statement_timeout: SimDuration,
     /// What they do then.
     pub on_timeout: OnTimeout,
+    /// Whether they run on the servers' hosts in turn.
+    pub beside_members: bool,
+    /// Whether they listen for announcements of a new primary.
+    pub subscribe: bool,
+    /// `WAIT` after each write.
+    pub wait: Option<Wait>,
 }
 
 /// What clients do when a statement takes too long.

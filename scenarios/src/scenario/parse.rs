@@ -4,15 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::patroni::{LinkInputs, Load};
-use sim_core::{Composition, SwarmConfig};
+use sim_core::{Composition, SimDuration, SwarmConfig};
 use toml::Spanned;
 
 use super::check::Checker;
 use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTags, RawTrigger, RawWorkload};
-use super::{Cluster, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, Scenario, Swarm, Workload};
+use super::{
+    Cluster, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, RedisCluster, Scenario, Swarm,
+    Workload,
+};
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
 use crate::import::value::{Reading, Toml};
-use crate::import::{Settings, read_patroni_yml, read_round_trips, settings_from_table};
+use crate::import::{
+    RedisSettings, Settings, read_patroni_yml, read_redis_conf, read_round_trips, redis_settings_from_table,
+    settings_from_table,
+};
 
 /// Gives the text of a file that a scenario names.
 pub trait Companions {
@@ -47,7 +53,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
         warmup: inner_or(raw.warmup, super::check::DEFAULT_WARMUP),
         event_budget: inner_or(raw.event_budget, 20_000_000),
         cluster,
-        workload: workload(raw.workload),
+        workload: workload(raw.workload, raw.family.get_ref()),
         faults,
         promised_cells: raw.coverage.promised.into_iter().map(Spanned::into_inner).collect(),
         remarks: checker.remarks,
@@ -66,10 +72,11 @@ fn cluster(
     let file = raw.patroni_yml.map(|name| read_patroni_yml(&open(name)?)).transpose()?;
     let mut recorded =
         |name: Option<Spanned<String>>| name.map(|name| read_round_trips(&open(name)?)).transpose();
+    let round_trips = raw.round_trips.unwrap_or_default();
     let links = LinkInputs {
-        same_zone: recorded(raw.round_trips.same_zone)?,
-        same_region: recorded(raw.round_trips.same_region)?,
-        between_regions: recorded(raw.round_trips.between_regions)?,
+        same_zone: recorded(round_trips.same_zone)?,
+        same_region: recorded(round_trips.same_region)?,
+        between_regions: recorded(round_trips.between_regions)?,
     };
     let settings = match raw.patroni {
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
@@ -77,6 +84,17 @@ fn cluster(
     };
     let members = inner_or(raw.members, 3);
     let member_tags = member_tags(raw.member_tags, members, source)?;
+    let redis = redis_cluster(
+        RawRedis {
+            sentinels: raw.sentinels,
+            hosts: raw.sentinel_hosts,
+            files: [raw.sentinel_conf, raw.redis_conf],
+            tables: [raw.sentinel, raw.redis],
+            dataset_bytes: raw.dataset_bytes,
+        },
+        source,
+        &mut open,
+    )?;
     Ok(Cluster {
         members,
         etcd: raw.etcd.map(Spanned::into_inner),
@@ -87,6 +105,39 @@ fn cluster(
         file,
         settings,
         member_tags,
+        redis,
+    })
+}
+
+/// The keys of a cluster that are about Redis.
+struct RawRedis {
+    sentinels: Option<Spanned<u8>>,
+    hosts: Option<EtcdHosts>,
+    files: [Option<Spanned<String>>; 2],
+    tables: [Option<Spanned<Reading<Toml>>>; 2],
+    dataset_bytes: Option<u64>,
+}
+
+fn redis_cluster(
+    raw: RawRedis,
+    source: &Arc<Source>,
+    open: &mut dyn FnMut(Spanned<String>) -> Result<Arc<Source>, UserError>,
+) -> Result<RedisCluster, UserError> {
+    let files = raw.files.into_iter().flatten().map(|name| read_redis_conf(&open(name)?));
+    let files = files.collect::<Result<_, _>>()?;
+    let mut settings = RedisSettings::default();
+    for (table, is_sentinel) in raw.tables.into_iter().zip([true, false]) {
+        if let Some(table) = table {
+            let table = Reading::<Toml>::finish(table);
+            settings.overlay(&redis_settings_from_table(&table, source, is_sentinel)?);
+        }
+    }
+    Ok(RedisCluster {
+        sentinels: raw.sentinels.map(Spanned::into_inner),
+        sentinel_hosts: raw.hosts.unwrap_or_default(),
+        files,
+        settings,
+        dataset_bytes: raw.dataset_bytes.unwrap_or(0),
     })
 }
 
@@ -133,8 +184,9 @@ fn companion(
     Ok(companion)
 }
 
-fn workload(raw: RawWorkload) -> Workload {
+fn workload(raw: RawWorkload, family: &str) -> Workload {
     let default = Load::default();
+    let timeout = if family == "sentinel" { SimDuration::from_secs(1) } else { default.statement_timeout };
     Workload {
         writers: inner_or(raw.writers, default.writers),
         write_interval: inner_or(raw.write_interval, default.write_interval),
@@ -142,8 +194,11 @@ fn workload(raw: RawWorkload) -> Workload {
         read_interval: inner_or(raw.read_interval, default.read_interval),
         local_writers: inner_or(raw.local_writers, default.local_writers),
         routing: raw.routing.unwrap_or_default(),
-        statement_timeout: inner_or(raw.statement_timeout, default.statement_timeout),
+        statement_timeout: inner_or(raw.statement_timeout, timeout),
         on_timeout: raw.on_timeout.unwrap_or_default(),
+        beside_members: raw.beside_members.unwrap_or_default(),
+        subscribe: raw.subscribe.unwrap_or_default(),
+        wait: raw.wait.map(Spanned::into_inner),
     }
 }
 

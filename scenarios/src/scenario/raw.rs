@@ -8,7 +8,7 @@ use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration}
 use toml::Spanned;
 
 use super::time_range::TimeRange;
-use super::{EtcdHosts, OnTimeout, Promise, Routing, TopologyPreset};
+use super::{EtcdHosts, OnTimeout, Promise, Routing, TopologyPreset, Wait};
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
 
@@ -48,12 +48,19 @@ pub(super) struct RawCluster {
     pub(super) etcd_hosts: Option<EtcdHosts>,
     pub(super) topology: Option<TopologyPreset>,
     pub(super) watchdog_device: Option<bool>,
-    #[serde(default)]
-    pub(super) round_trips: RawRoundTrips,
+    pub(super) round_trips: Option<RawRoundTrips>,
     pub(super) patroni_yml: Option<Spanned<String>>,
     pub(super) patroni: Option<Spanned<Reading<Toml>>>,
     #[serde(default)]
     pub(super) member_tags: BTreeMap<Spanned<String>, RawTags>,
+    pub(super) sentinels: Option<Spanned<u8>>,
+    pub(super) sentinel_hosts: Option<EtcdHosts>,
+    pub(super) sentinel_conf: Option<Spanned<String>>,
+    pub(super) redis_conf: Option<Spanned<String>>,
+    pub(super) sentinel: Option<Spanned<Reading<Toml>>>,
+    pub(super) redis: Option<Spanned<Reading<Toml>>>,
+    /// Bytes of data beside what the clients write.
+    pub(super) dataset_bytes: Option<u64>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -85,6 +92,9 @@ pub(super) struct RawWorkload {
     pub(super) routing: Option<Routing>,
     pub(super) statement_timeout: Option<Spanned<SimDuration>>,
     pub(super) on_timeout: Option<OnTimeout>,
+    pub(super) beside_members: Option<bool>,
+    pub(super) subscribe: Option<bool>,
+    pub(super) wait: Option<Spanned<Wait>>,
 }
 
 #[derive(Clone, Deserialize)]

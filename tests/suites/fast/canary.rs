@@ -58,3 +58,18 @@ fn every_planted_bug_has_a_name_of_its_own_and_a_scenario_in_the_catalogue() {
         Subject::from_catalogue(scenario);
     }
 }
+
+/// Redis and Sentinel: by conditions on streams, votes and opinions, by what is lost, by how long it takes.
+#[test]
+fn planted_bugs_of_redis_and_sentinel_are_found() {
+    for (bug, runs, verdict) in [
+        (Planted::ContinueAnyStream, 20, Verdict::ConditionViolated),
+        (Planted::AnswerBeforeAppendSync, 20, Verdict::AckedWriteLost),
+        (Planted::AgreeWithSilence, 50, Verdict::ConditionViolated),
+        (Planted::LeaveStrays, 10, Verdict::AckedWriteLost),
+        (Planted::MajorityOfResponders, 20, Verdict::ConditionViolated),
+    ] {
+        assert_eq!(must_be_found(bug, runs).judgement.verdict, verdict, "{bug}");
+    }
+    must_be_found(Planted::ReconfigurePromoted, 10);
+}

@@ -87,3 +87,35 @@ fn a_watch_that_outlives_the_outage_of_etcd_loses_writes() {
     let seed = (0..1_000).find(|seed| lost(&*broken, *seed) > 0).expect("the planted fault was found");
     assert_eq!(lost(&*system, seed), 0, "seed {seed}");
 }
+
+/// Asynchronous replication without fencing loses what the old primary acknowledges; `min-replicas-to-write` bounds it.
+#[test]
+fn replicas_that_must_be_there_bound_what_a_cut_off_redis_primary_loses() {
+    let (open, _) = check("sentinel/primary-isolated-with-clients/async", 8);
+    let (bounded, report) = check("sentinel/primary-isolated-with-clients/bounded", 8);
+    assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
+    let most = |runs: &Runs| runs.outcomes.iter().map(|outcome| outcome.row.lost).max();
+    assert!(
+        most(&bounded) > Some(50) && most(&open) > most(&bounded).map(|lost| 3 * lost),
+        "{:?}",
+        most(&open)
+    );
+}
+
+/// An empty primary that is back before anybody noticed empties its replicas; one with an append-only file does not.
+#[test]
+fn persistence_decides_what_a_quick_restart_of_redis_costs() {
+    for (variant, loses) in [("empty", true), ("appendonly", false)] {
+        let (runs, report) = check(&format!("sentinel/primary-restarts/{variant}"), 8);
+        assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
+        assert!(runs.outcomes.iter().all(|outcome| (outcome.row.lost > 0) == loses), "{variant}");
+    }
+}
+
+/// Random faults break the promises of asynchronous replication and never those of Sentinel's epochs.
+#[test]
+fn sentinels_come_back_from_random_faults() {
+    let (runs, report) = check("sentinel/swarm/async", 60);
+    assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
+    assert!(runs.outcomes.iter().filter(|outcome| outcome.row.lost > 0).count() > 10);
+}

@@ -1,0 +1,79 @@
+//! Redis: a server that replicates, persists and answers clients.
+//!
+//! A [`Server`] is a primary or a replica. Clients, replicas and Sentinels connect to it and exchange [`Packet`]s.
+//!
+//! ```text
+//!   client --RPUSH--> primary: executed, fed to the replicas, answered; all in one turn of its event loop
+//!   replica --PSYNC id offset--> primary: CONTINUE and what is missing, or FULLRESYNC and a snapshot
+//!   replica --REPLCONF ACK offset, each second--> primary: counts for WAIT and for min-replicas-to-write
+//!   Sentinel --REPLICAOF--> server: another role, written to redis.conf, all clients cut off
+//! ```
+//!
+//! | file | subject |
+//! |---|---|
+//! | `history` | the name of a stream, and who may go on with whose |
+//! | `log` | the data set and the backlog |
+//! | `primary` | `PSYNC`, feeding, acknowledgements, `WAIT`, `min-replicas-to-write` |
+//! | `replica` | the link to the primary, promotion, demotion |
+//! | `saving`, `persistence` | append-only file, RDB file, what a restart finds |
+//! | `server` | connections, commands, roles |
+//! | `info` | what `INFO` says |
+//! | `session`, `direct` | a client's connection, and a client that stays with one server |
+//! | `parameters` | `redis.conf` |
+//! | `packet` | everything on the wire |
+//!
+//! # Sources
+//!
+//! `replication.c`, `server.c`, `rdb.c` and `aof.c` of Redis 7.0.15, as the fidelity specification of Redis describes
+//! them in section 3.
+//!
+//! # What is simplified, and what that changes
+//!
+//! - An address is a process. Nobody takes over another's address.
+//! - The data set is a list of values that clients write once each; no keys, no expiry. An entry of the stream has the
+//!   length of an `RPUSH`. `SELECT` is left out, so offsets are some bytes smaller than real ones.
+//! - The time of an operation is not modelled: a server is never busy. A script that blocks it, or a swap storm, is a
+//!   pause of the process.
+//! - Output buffers have no limit, so a slow replica is never cut off for that reason.
+//! - Dumps and loads take their bytes by a rate ([`Machine`]); during a load nothing else is slower.
+//! - `SHUTDOWN` (waiting for replicas), `FAILOVER` and `CLIENT PAUSE` are not modelled.
+//!
+//! # How a node of Redis Cluster is built on it
+//!
+//! A server knows no cluster. A process that does holds one and speaks for it:
+//!
+//! ```text
+//! pub struct ClusterNode { server: redis::Server, bus: ... }     // its own Process, with its own Packet and Timer
+//! impl Embeds<redis::Server> for ClusterNode { ... }             // as `sim_core::system!` writes it
+//! ```
+//!
+//! It hands on to the server, through [`sim_core::Embedded`], everything that is not for the bus: connections that clients
+//! and replicas opened, [`Packet`]s, the server's timers and syncs. Before a [`Packet::Request`] goes to the server, it
+//! answers `MOVED` and `CLUSTERDOWN` by itself. What it needs of the server is public: [`Server::replicate_from`]
+//! (promotes with none), [`Server::history`] (the offset for ranks), [`Server::follows`], [`Server::link_is_up`],
+//! [`Server::accepts_writes`]. Persistent state of the bus (`nodes.conf`) goes into a storage type that holds a
+//! [`DataDirectory`] beside it.
+
+mod direct;
+mod history;
+mod info;
+mod log;
+mod packet;
+mod parameters;
+mod persistence;
+mod primary;
+mod replica;
+mod saving;
+mod server;
+mod session;
+
+pub use direct::{DirectClient, DirectClientSpec, DirectClientTimer};
+pub use history::{History, ReplicationId};
+pub use info::{Info, RoleInfo};
+pub use log::{Change, Entry, Log, Snapshot};
+pub use packet::{Command, Epoch, Greeting, GroupId, Hello, Packet, Reply, RunId};
+pub use parameters::{AppendFsync, Machine, Parameters, SavePoint, ServerSpec};
+pub use persistence::{DataDirectory, DataRecord};
+pub use server::{Server, ServerTimer};
+pub use session::WaitFor;
+pub(crate) use session::{News, Session};

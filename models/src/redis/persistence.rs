@@ -1,0 +1,92 @@
+//! The data directory: `redis.conf` as far as it is rewritten, the RDB file, the append-only file.
+//!
+//! What a restart finds (fidelity specification, section 3.8; `loadDataFromDisk`):
+//!
+//! | persistence | after a crash |
+//! |---|---|
+//! | none | nothing, unless a full resynchronisation left its file: then that |
+//! | RDB | the last save, with the history of that time |
+//! | append-only file | everything written before the last sync, without the history |
+//!
+//! A replica that is given a snapshot stores it as `dump.rdb` before it loads it (`repl-diskless-load disabled`,
+//! `rdb-del-sync-files no`), so even one without persistence begins its next life with it.
+//!
+//! Both files are written in ways that bear a torn end: the RDB file replaces the old one when it is complete, and a torn
+//! end of the append-only file is cut off (`aof-load-truncated yes`). A record that rotted before the end is fatal.
+
+use std::sync::Arc;
+
+use sim_core::{Damage, ProcessId, Storage};
+
+use super::log::Snapshot;
+
+/// The contents of a data directory.
+#[derive(Clone, Debug, Default)]
+pub struct DataDirectory {
+    /// `replicaof` in `redis.conf`, as `CONFIG REWRITE` left it.
+    pub replica_of: Option<ProcessId>,
+    /// `dump.rdb`.
+    pub rdb: Option<Arc<Snapshot>>,
+    /// The append-only file: values in the order in which they were written.
+    pub append_only: Vec<u64>,
+    /// A record of the append-only file that cannot be read.
+    pub rotten: Option<u64>,
+}
+
+impl DataDirectory {
+    /// An empty one of a server that follows another, or none.
+    pub fn new(replica_of: Option<ProcessId>) -> Self {
+        Self { replica_of, ..Self::default() }
+    }
+}
+
+/// A change of a data directory.
+#[derive(Clone, Debug)]
+pub enum DataRecord {
+    /// `CONFIG REWRITE`.
+    ReplicaOf(Option<ProcessId>),
+    /// A new `dump.rdb`.
+    Rdb(Arc<Snapshot>),
+    /// One more write in the append-only file.
+    Append(u64),
+    /// A new append-only file that begins with this.
+    Rewrite(Arc<Snapshot>),
+}
+
+impl Storage for DataDirectory {
+    type Record = DataRecord;
+
+    fn wiped(&self) -> Self {
+        // The configuration file is put back by whoever replaces the disk.
+        Self::new(self.replica_of)
+    }
+
+    fn apply(&mut self, record: &DataRecord) {
+        match record {
+            DataRecord::ReplicaOf(primary) => self.replica_of = *primary,
+            DataRecord::Rdb(snapshot) => self.rdb = Some(Arc::clone(snapshot)),
+            DataRecord::Append(value) => self.append_only.push(*value),
+            DataRecord::Rewrite(snapshot) => {
+                self.append_only.clone_from(&snapshot.values);
+                self.rotten = None;
+            }
+        }
+    }
+
+    fn record_count(&self) -> u64 {
+        self.append_only.len() as u64
+    }
+
+    fn damage(&mut self, damage: Damage<'_, DataRecord>) {
+        let victim = match damage {
+            Damage::Torn(_) | Damage::Lost(_) => return,
+            Damage::Rotten(position) => Some(position),
+            Damage::Misdirected { over, .. } => over,
+        };
+        self.rotten = self.rotten.or(victim);
+    }
+
+    fn needs_space(record: &DataRecord) -> bool {
+        !matches!(record, DataRecord::ReplicaOf(_))
+    }
+}

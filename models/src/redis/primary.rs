@@ -1,0 +1,352 @@
+//! The side of a server that is replicated from: answering `PSYNC`, feeding the stream, counting acknowledgements.
+//!
+//! ```text
+//! replica:  PING  REPLCONF  PSYNC id offset
+//! here:     id and offset known, backlog reaches back -> CONTINUE, what is missing, then the stream as it grows
+//!           otherwise -> FULLRESYNC, [delay for others], dump, snapshot, (first acknowledgement), stream
+//! ```
+//!
+//! A write is executed, and its reply and its bytes of the stream go to the kernel in the same turn of the event loop
+//! (`beforeSleep`), the stream first. With `appendfsync always`, both wait for the sync.
+
+use std::sync::Arc;
+
+use sim_core::{ConnectionId, Context, HostTime, Origin, ProcessId, SimDuration};
+
+use super::log::{Change, Entry, Snapshot};
+use super::packet::{Greeting, Packet, Reply};
+use super::parameters::Machine;
+use super::server::{Server, ServerTimer, Waiting};
+use crate::planted::Planted;
+
+/// Everybody who replicates from a server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Downstream {
+    links: Vec<Link>,
+    /// The snapshot that is being made.
+    dump: Option<Arc<Snapshot>>,
+    /// Replicas that acknowledged lately, as of the last look.
+    pub(super) good: u32,
+    /// Since when there has been no replica.
+    alone_since: Option<HostTime>,
+    /// When the last PING was fed.
+    pinged_at: Option<HostTime>,
+    /// Entries are held back until the append-only file is synced.
+    pub(super) corked: bool,
+}
+
+/// A connected replica.
+#[derive(Clone, Debug)]
+struct Link {
+    connection: ConnectionId,
+    process: ProcessId,
+    state: LinkState,
+    /// The stream was sent up to here.
+    sent: u64,
+    acknowledged: u64,
+    /// When it last acknowledged, in whole seconds.
+    acknowledged_at: u64,
+}
+
+/// How far a replica is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum LinkState {
+    /// Waits for a snapshot since then (`WAIT_BGSAVE_START`).
+    Waiting(HostTime),
+    /// The snapshot that it will get is being made.
+    Dumping,
+    /// The snapshot is on its way; the stream begins with the first acknowledgement.
+    Sent,
+    /// Gets the stream.
+    Online,
+}
+
+impl Downstream {
+    /// The replicas.
+    pub(super) fn processes(&self) -> impl Iterator<Item = ProcessId> + '_ {
+        self.links.iter().map(|link| link.process)
+    }
+
+    /// Sends an entry to every replica that is online.
+    #[inline]
+    pub(super) fn feed(&mut self, context: &mut impl Context<Server>, entry: Entry) {
+        if self.corked {
+            return;
+        }
+        for link in self.links.iter_mut().filter(|link| link.state == LinkState::Online) {
+            link.sent = entry.end;
+            context.send(link.connection, Packet::Stream(entry));
+        }
+    }
+
+    /// Forgets a replica. True if it was one.
+    pub(super) fn forget(&mut self, connection: ConnectionId) -> bool {
+        let before = self.links.len();
+        self.links.retain(|link| link.connection != connection);
+        self.links.len() < before
+    }
+
+    /// Cuts all replicas off (`disconnectSlaves`).
+    pub(super) fn disconnect(&mut self, context: &mut impl Context<Server>) {
+        for link in self.links.drain(..) {
+            context.close(link.connection);
+        }
+        self.dump = None;
+        context.cancel_timer(&ServerTimer::Dumped);
+    }
+
+    fn acknowledged(&self, offset: u64) -> u32 {
+        let counts = |link: &&Link| link.state == LinkState::Online && link.acknowledged >= offset;
+        self.links.iter().filter(counts).count() as u32
+    }
+}
+
+/// The clock of lags: whole seconds (`server.unixtime`).
+fn unix_time(context: &impl Context<Server>) -> u64 {
+    context.wall().as_nanos() / 1_000_000_000
+}
+
+impl Server {
+    pub(super) fn on_replica(&mut self, context: &mut impl Context<Self>, from: Origin, packet: &Packet) {
+        let Origin::Connection(connection, process) = from else { return };
+        match *packet {
+            Packet::Greeting(Greeting::Ping) if self.starting => context.send(connection, Packet::NotNow),
+            Packet::Greeting(step) => context.send(connection, Packet::Greeted(step)),
+            // A replica without its primary, or one that loads, has nothing to give.
+            Packet::Psync(_) if self.is_loading() || (self.upstream.is_some() && !self.link_is_up()) => {
+                context.send(connection, Packet::NotNow);
+            }
+            Packet::Psync(asked) => self.on_psync(context, connection, process, asked),
+            _ => {}
+        }
+    }
+
+    fn on_psync(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        process: ProcessId,
+        asked: Option<(super::ReplicationId, u64)>,
+    ) {
+        self.forget_session(connection);
+        let size = self.spec.parameters.repl_backlog_size;
+        let partial = asked.filter(|(id, offset)| {
+            let known = self.history.contains(*id, *offset)
+                || (self.spec.planted == Planted::ContinueAnyStream && *offset <= self.history.offset);
+            known && self.log.reaches_back_to(*offset, self.history.offset, size)
+        });
+        let mut link = Link {
+            connection,
+            process,
+            state: LinkState::Online,
+            sent: self.history.offset,
+            acknowledged: 0,
+            acknowledged_at: unix_time(context),
+        };
+        if let Some((_, offset)) = partial {
+            context.send(connection, Packet::Continue(self.history.id));
+            link.sent = offset;
+            self.downstream.links.push(link);
+            self.catch_up(context);
+        } else {
+            link.state = LinkState::Waiting(context.monotonic());
+            self.downstream.links.push(link);
+            context.send(connection, Packet::FullResync);
+            if !self.log.has_backlog() {
+                // Writes without a backlog left no trace in the offset: what it meant before means nothing now.
+                self.history.id = self.history.id.renamed(context.random());
+                self.history.previous = None;
+                self.history.offset += 1;
+                self.log.create_backlog(self.history.offset);
+            }
+            let parameters = &self.spec.parameters;
+            if !parameters.repl_diskless_sync || parameters.repl_diskless_sync_delay == SimDuration::ZERO {
+                self.start_dump(context);
+            }
+        }
+        self.refresh_good_replicas(context);
+    }
+
+    /// Sends every online replica what it was not sent yet.
+    pub(super) fn catch_up(&mut self, context: &mut impl Context<Self>) {
+        for link in &mut self.downstream.links {
+            if link.state == LinkState::Online && link.sent < self.history.offset {
+                match self.log.after(link.sent) {
+                    [] => {}
+                    [entry] => context.send(link.connection, Packet::Stream(*entry)),
+                    entries => context.send(link.connection, Packet::Batch(entries.into())),
+                }
+                link.sent = self.history.offset;
+            }
+        }
+    }
+
+    /// Begins a snapshot for everybody who waits for one, unless one is being made.
+    fn start_dump(&mut self, context: &mut impl Context<Self>) {
+        if self.downstream.dump.is_some() {
+            return;
+        }
+        let snapshot = self.log.snapshot(self.history.id, self.history.offset);
+        for link in &mut self.downstream.links {
+            if matches!(link.state, LinkState::Waiting(_)) {
+                link.state = LinkState::Dumping;
+                link.sent = snapshot.offset;
+            }
+        }
+        let bytes = self.data_bytes();
+        context.set_timer(ServerTimer::Dumped, Machine::time(bytes, self.spec.machine.dump_rate));
+        self.downstream.dump = Some(snapshot);
+    }
+
+    pub(super) fn on_dumped(&mut self, context: &mut impl Context<Self>) {
+        let Some(snapshot) = self.downstream.dump.take() else { return };
+        for link in &mut self.downstream.links {
+            if link.state == LinkState::Dumping {
+                link.state = LinkState::Sent;
+                context.send(link.connection, Packet::Snapshot(Arc::clone(&snapshot)));
+            }
+        }
+        // Replicas that came while it was made waited for the next one.
+        if self.downstream.links.iter().any(|link| matches!(link.state, LinkState::Waiting(_)))
+            && !self.spec.parameters.repl_diskless_sync
+        {
+            self.start_dump(context);
+        }
+    }
+
+    pub(super) fn on_acknowledgement(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        offset: u64,
+    ) {
+        let now = unix_time(context);
+        let links = &mut self.downstream.links;
+        let Some(link) = links.iter_mut().find(|link| link.connection == connection) else { return };
+        link.acknowledged = link.acknowledged.max(offset);
+        link.acknowledged_at = now;
+        if link.state == LinkState::Sent {
+            link.state = LinkState::Online;
+            self.catch_up(context);
+            self.refresh_good_replicas(context);
+        }
+        self.answer_waiting(context);
+    }
+
+    /// `refreshGoodSlavesCount`.
+    pub(super) fn refresh_good_replicas(&mut self, context: &mut impl Context<Self>) {
+        let now = unix_time(context);
+        let most = self.spec.parameters.min_replicas_max_lag.as_millis() / 1_000;
+        let good = |link: &&Link| {
+            link.state == LinkState::Online && now.saturating_sub(link.acknowledged_at) <= most
+        };
+        self.downstream.good = self.downstream.links.iter().filter(good).count() as u32;
+        self.look_at_writability(context);
+    }
+
+    /// The primary's part of `replicationCron`.
+    pub(super) fn look_after_replicas(&mut self, context: &mut impl Context<Self>) {
+        let now = context.monotonic();
+        let parameters = Arc::clone(&self.spec.parameters);
+        if self.upstream.is_none() && !self.downstream.links.is_empty() {
+            let period = parameters.repl_ping_replica_period;
+            if self.downstream.pinged_at.is_none_or(|at| now.since(at) >= period) {
+                self.downstream.pinged_at = Some(now);
+                self.apply(context, Change::Ping);
+            }
+        }
+        self.drop_silent_replicas(context, parameters.repl_timeout);
+        for link in &self.downstream.links {
+            if !matches!(link.state, LinkState::Online | LinkState::Sent) {
+                context.send(link.connection, Packet::KeepAlive);
+            }
+        }
+        if self.downstream.links.is_empty() {
+            let since = *self.downstream.alone_since.get_or_insert(now);
+            let limit = parameters.repl_backlog_ttl;
+            let is_over = limit > SimDuration::ZERO && now.since(since) > limit;
+            if is_over && self.upstream.is_none() && self.log.has_backlog() {
+                self.history.id = self.history.id.renamed(context.random());
+                self.history.previous = None;
+                self.log.free_backlog();
+            }
+        } else {
+            self.downstream.alone_since = None;
+        }
+        let delay = parameters.repl_diskless_sync_delay;
+        let ripe = |link: &Link| matches!(link.state, LinkState::Waiting(since) if now.since(since) >= delay);
+        if self.downstream.links.iter().any(ripe) {
+            self.start_dump(context);
+        }
+        self.refresh_good_replicas(context);
+    }
+
+    fn drop_silent_replicas(&mut self, context: &mut impl Context<Self>, limit: SimDuration) {
+        let (now, limit) = (unix_time(context), limit.as_millis() / 1_000);
+        let links = &mut self.downstream.links;
+        let mut index = 0;
+        while index < links.len() {
+            let link = &links[index];
+            if link.state == LinkState::Online && now.saturating_sub(link.acknowledged_at) > limit {
+                context.note(|| "disconnecting a timed out replica".to_owned());
+                context.close(link.connection);
+                links.remove(index);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// `WAIT`: answers at once if enough replicas have acknowledged, asks all of them otherwise.
+    pub(super) fn wait(&mut self, context: &mut impl Context<Self>, waiting: Waiting, timeout: SimDuration) {
+        let reached = self.downstream.acknowledged(waiting.offset);
+        if self.upstream.is_some() || reached >= u32::from(waiting.replicas) {
+            let reply =
+                if self.upstream.is_some() { Reply::ReadOnly } else { Reply::Count(u64::from(reached)) };
+            return context.send(waiting.connection, Packet::Reply { id: waiting.id, reply });
+        }
+        self.waiting.push(waiting);
+        context.set_timer(ServerTimer::Wait(waiting.connection), timeout);
+        self.apply(context, Change::GetAck);
+    }
+
+    pub(super) fn on_wait_over(&mut self, context: &mut impl Context<Self>, connection: ConnectionId) {
+        let Some(index) = self.waiting.iter().position(|waiting| waiting.connection == connection) else {
+            return;
+        };
+        let waiting = self.waiting.remove(index);
+        let reply = Reply::Count(u64::from(self.downstream.acknowledged(waiting.offset)));
+        context.send(connection, Packet::Reply { id: waiting.id, reply });
+    }
+
+    fn answer_waiting(&mut self, context: &mut impl Context<Self>) {
+        let mut index = 0;
+        while index < self.waiting.len() {
+            let waiting = self.waiting[index];
+            let reached = self.downstream.acknowledged(waiting.offset);
+            if reached >= u32::from(waiting.replicas) {
+                self.waiting.remove(index);
+                context.cancel_timer(&ServerTimer::Wait(waiting.connection));
+                let reply = Reply::Count(u64::from(reached));
+                context.send(waiting.connection, Packet::Reply { id: waiting.id, reply });
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// The role changes: who waits is told (`disconnectAllBlockedClients`).
+    pub(super) fn unblock(&mut self, context: &mut impl Context<Self>) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            context.cancel_timer(&ServerTimer::Wait(waiting.connection));
+            context.send(waiting.connection, Packet::Reply { id: waiting.id, reply: Reply::Unblocked });
+        }
+    }
+
+    pub(super) fn forget_waiting(&mut self, context: &mut impl Context<Self>, connection: ConnectionId) {
+        if self.waiting.iter().any(|waiting| waiting.connection == connection) {
+            self.waiting.retain(|waiting| waiting.connection != connection);
+            context.cancel_timer(&ServerTimer::Wait(connection));
+        }
+    }
+}

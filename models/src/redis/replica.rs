@@ -1,0 +1,294 @@
+//! The side of a server that replicates from another: the link to its primary, promotion and demotion.
+//!
+//! Promotion (`replicationUnsetMaster`) gives the stream a new name and remembers the old one up to here, so that the
+//! other replicas can go on without a full resynchronisation. Demotion (`replicationSetMaster`) keeps the own name and
+//! offset to ask for: that works out only if the new primary holds everything that this server has, which a former
+//! primary that fed as little as a PING after the promotion does not (fidelity specification, section 3.3). Then a full
+//! resynchronisation discards its data.
+
+use std::sync::Arc;
+
+use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, ProcessId};
+
+use super::log::{Change, Entry, Log, Snapshot};
+use super::packet::{Greeting, Packet};
+use super::parameters::Machine;
+use super::persistence::DataRecord;
+use super::server::{Server, ServerTimer};
+use crate::planted::Planted;
+
+/// The link of a replica to its primary.
+#[derive(Clone, Debug)]
+pub(super) struct Upstream {
+    pub(super) primary: ProcessId,
+    pub(super) state: LinkState,
+    connection: Option<ConnectionId>,
+    /// When the primary last said something.
+    heard_at: HostTime,
+    /// Since when the link has been down; none while it is up, and if it never was up.
+    pub(super) down_since: Option<HostTime>,
+    /// Whether its own history may be asked for (`server.cached_master`).
+    pub(super) knows_stream: bool,
+    /// The snapshot that is being loaded.
+    loading: Option<Arc<Snapshot>>,
+}
+
+/// How far the link is (`server.repl_state`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum LinkState {
+    /// Not connected; tried again each second.
+    Connect,
+    /// Asked for a connection, or greeting.
+    Handshake,
+    /// Has sent `PSYNC`.
+    Psync,
+    /// Waits for a snapshot.
+    Transfer,
+    /// Loads it.
+    Loading,
+    /// Follows the stream.
+    Connected,
+}
+
+impl Upstream {
+    pub(super) fn new(primary: ProcessId) -> Self {
+        Self {
+            primary,
+            state: LinkState::Connect,
+            connection: None,
+            heard_at: HostTime::ZERO,
+            down_since: None,
+            knows_stream: false,
+            loading: None,
+        }
+    }
+
+    pub(super) fn is_loading(&self) -> bool {
+        self.state == LinkState::Loading
+    }
+}
+
+impl Server {
+    /// `REPLICAOF host port`.
+    pub(super) fn follow(&mut self, context: &mut impl Context<Self>, primary: ProcessId) {
+        if self.follows() == Some(primary) {
+            return;
+        }
+        let mut upstream = Upstream::new(primary);
+        match self.upstream.take() {
+            // A former primary takes its own history for what it has of the new one's.
+            None => upstream.knows_stream = true,
+            Some(before) => {
+                if let Some(connection) = before.connection {
+                    context.close(connection);
+                }
+                context.cancel_timer(&ServerTimer::Loaded);
+                upstream.knows_stream = before.knows_stream;
+            }
+        }
+        upstream.down_since = Some(context.monotonic());
+        self.unblock(context);
+        self.upstream = Some(upstream);
+        self.look_at_writability(context);
+        self.connect_upstream(context);
+    }
+
+    /// `REPLICAOF NO ONE`.
+    pub(super) fn promote(&mut self, context: &mut impl Context<Self>) {
+        let Some(upstream) = self.upstream.take() else { return };
+        if let Some(connection) = upstream.connection {
+            context.close(connection);
+        }
+        context.cancel_timer(&ServerTimer::Loaded);
+        if self.spec.planted != Planted::KeepStreamName {
+            let id = self.history.id.successor(context.random());
+            self.history.shift(id);
+        }
+        self.downstream.disconnect(context);
+        if !self.log.has_backlog() {
+            self.log.create_backlog(self.history.offset);
+        }
+        self.refresh_good_replicas(context);
+    }
+
+    /// Asks for a connection to the primary.
+    pub(super) fn connect_upstream(&mut self, context: &mut impl Context<Self>) {
+        let Some(upstream) = &mut self.upstream else { return };
+        upstream.connection = Some(context.connect(upstream.primary, ConnectOptions::default()));
+        upstream.state = LinkState::Handshake;
+        upstream.heard_at = context.monotonic();
+    }
+
+    pub(super) fn on_upstream_opened(&mut self, context: &mut impl Context<Self>, connection: ConnectionId) {
+        if self.upstream_on(connection).is_some() {
+            context.send(connection, Packet::Greeting(Greeting::Ping));
+        }
+    }
+
+    fn upstream_on(&mut self, connection: ConnectionId) -> Option<&mut Upstream> {
+        self.upstream.as_mut().filter(|upstream| upstream.connection == Some(connection))
+    }
+
+    /// What the primary says, apart from the stream.
+    pub(super) fn on_upstream(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        packet: Packet,
+    ) {
+        let now = context.monotonic();
+        let asks = self.history;
+        let Some(upstream) = self.upstream_on(connection) else { return };
+        upstream.heard_at = now;
+        match packet {
+            Packet::Greeted(Greeting::Ping) => {
+                context.send(connection, Packet::Greeting(Greeting::ReplConf));
+            }
+            Packet::Greeted(Greeting::ReplConf) => {
+                upstream.state = LinkState::Psync;
+                let known = upstream.knows_stream.then_some((asks.id, asks.offset));
+                context.send(connection, Packet::Psync(known));
+            }
+            Packet::NotNow => self.lose_upstream(context),
+            Packet::FullResync => {
+                upstream.knows_stream = false;
+                upstream.state = LinkState::Transfer;
+            }
+            Packet::Snapshot(snapshot) => self.on_snapshot(context, snapshot),
+            Packet::Continue(id) => self.on_continue(context, id),
+            Packet::Batch(entries) => {
+                for entry in entries.iter() {
+                    self.on_stream(context, connection, *entry);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The next entry of the stream.
+    #[inline]
+    pub(super) fn on_stream(&mut self, context: &mut impl Context<Self>, from: ConnectionId, entry: Entry) {
+        let now = context.monotonic();
+        let Some(upstream) = self.upstream_on(from) else { return };
+        upstream.heard_at = now;
+        debug_assert!(entry.end > self.history.offset, "the stream goes on where it was");
+        self.history.offset = entry.end;
+        self.log.push(entry);
+        self.downstream.feed(context, entry);
+        match entry.change {
+            Change::Write(value) => self.append(context, value),
+            Change::GetAck => self.acknowledge(context),
+            Change::Ping => {}
+        }
+    }
+
+    fn acknowledge(&self, context: &mut impl Context<Self>) {
+        if let Some(Upstream { connection: Some(connection), state: LinkState::Connected, .. }) =
+            self.upstream
+        {
+            context.send(connection, Packet::Acknowledge(self.history.offset));
+        }
+    }
+
+    fn on_continue(&mut self, context: &mut impl Context<Self>, id: super::ReplicationId) {
+        if id != self.history.id {
+            // The same stream under the name that its new primary gave it. Those who follow from here learn the
+            // name when they ask again.
+            self.history.shift(id);
+            self.downstream.disconnect(context);
+        }
+        if !self.log.has_backlog() {
+            self.log.create_backlog(self.history.offset);
+        }
+        self.link_up(context);
+    }
+
+    fn on_snapshot(&mut self, context: &mut impl Context<Self>, snapshot: Arc<Snapshot>) {
+        context.write(DataRecord::Rdb(Arc::clone(&snapshot)));
+        let bytes = self.spec.machine.dataset + snapshot.values.len() as u64 * Change::Write(0).bytes();
+        if let Some(upstream) = &mut self.upstream {
+            upstream.state = LinkState::Loading;
+            upstream.loading = Some(snapshot);
+        }
+        // The old data are gone from here on, and so is everybody who followed them.
+        self.log = Log::default();
+        self.downstream.disconnect(context);
+        context.set_timer(ServerTimer::Loaded, Machine::time(bytes, self.spec.machine.load_rate));
+    }
+
+    pub(super) fn on_loaded(&mut self, context: &mut impl Context<Self>) {
+        let Some(upstream) = &mut self.upstream else { return };
+        let Some(snapshot) = upstream.loading.take() else { return };
+        upstream.knows_stream = true;
+        let is_connected = upstream.connection.is_some();
+        self.log = Log::loaded(&snapshot.values, snapshot.offset);
+        self.log.create_backlog(snapshot.offset);
+        self.history = super::History { id: snapshot.id, offset: snapshot.offset, previous: None };
+        self.rewrite_append_only(context, snapshot);
+        if is_connected {
+            self.link_up(context);
+        } else {
+            self.connect_upstream(context);
+        }
+    }
+
+    fn link_up(&mut self, context: &mut impl Context<Self>) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.state = LinkState::Connected;
+            upstream.down_since = None;
+            upstream.heard_at = context.monotonic();
+        }
+        self.acknowledge(context);
+    }
+
+    /// The connection to the primary is gone, if it is this one. True if it was.
+    pub(super) fn on_upstream_lost(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        event: ConnectionEvent,
+    ) -> bool {
+        let Some(upstream) = self.upstream_on(connection) else { return false };
+        upstream.connection = None;
+        let was_connected = upstream.state == LinkState::Connected;
+        if was_connected {
+            upstream.down_since = Some(context.monotonic());
+        }
+        match upstream.state {
+            // It has the file, and finishes.
+            LinkState::Loading => {}
+            // At once, so that the backlog does not run away; after a refusal, with the next second.
+            LinkState::Connected if event != ConnectionEvent::Refused => self.connect_upstream(context),
+            _ => upstream.state = LinkState::Connect,
+        }
+        true
+    }
+
+    /// Gives the connection up, and tries again with the next second.
+    fn lose_upstream(&mut self, context: &mut impl Context<Self>) {
+        let Some(upstream) = &mut self.upstream else { return };
+        if let Some(connection) = upstream.connection.take() {
+            context.close(connection);
+        }
+        if upstream.state == LinkState::Connected {
+            upstream.down_since = Some(context.monotonic());
+        }
+        upstream.state = LinkState::Connect;
+    }
+
+    /// The replica's part of `replicationCron`.
+    pub(super) fn look_after_upstream(&mut self, context: &mut impl Context<Self>) {
+        let Some(upstream) = &self.upstream else { return };
+        let silent = context.monotonic().since(upstream.heard_at) > self.spec.parameters.repl_timeout;
+        match upstream.state {
+            LinkState::Loading => {}
+            LinkState::Connect => self.connect_upstream(context),
+            _ if silent => {
+                context.note(|| "the primary has been silent for repl-timeout".to_owned());
+                self.lose_upstream(context);
+            }
+            LinkState::Connected => self.acknowledge(context),
+            LinkState::Handshake | LinkState::Psync | LinkState::Transfer => {}
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! The server process: who is connected to it, what it answers, and what it plays.
+
+use sim_core::{
+    ConnectionEvent, ConnectionId, Context, MarkKind, Origin, Process, ProcessId, SimDuration,
+    StorageFailure, SyncId,
+};
+
+use super::history::{History, ReplicationId};
+use super::info::{Info, RoleInfo};
+use super::log::{Change, Entry, Log};
+use super::packet::{Command, Hello, Packet, Reply, RunId};
+use super::parameters::ServerSpec;
+use super::persistence::DataDirectory;
+use super::primary::Downstream;
+use super::replica::{LinkState, Upstream};
+use super::saving::Saving;
+
+/// How often the server looks after replication (`replicationCron`, a thousand milliseconds).
+const CRON: SimDuration = SimDuration::from_secs(1);
+
+/// A Redis server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub(super) spec: ServerSpec,
+    run_id: RunId,
+    pub(super) history: History,
+    pub(super) log: Log,
+    /// Where it replicates from; none on a primary.
+    pub(super) upstream: Option<Upstream>,
+    /// Who replicates from it.
+    pub(super) downstream: Downstream,
+    pub(super) saving: Saving,
+    /// It reads its files after a start.
+    pub(super) starting: bool,
+    sessions: Vec<Session>,
+    /// Clients that wait for acknowledgements of replicas.
+    pub(super) waiting: Vec<Waiting>,
+    /// Whether it last told the record that it accepts writes.
+    pub(super) writable: bool,
+}
+
+/// A connection that is no replication link.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    connection: ConnectionId,
+    /// It has subscribed to the channel of the Sentinels.
+    subscribed: bool,
+}
+
+/// A client in `WAIT`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) connection: ConnectionId,
+    pub(super) id: u32,
+    pub(super) offset: u64,
+    pub(super) replicas: u8,
+}
+
+/// What a server can be woken for.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ServerTimer {
+    /// The second of replication.
+    Cron,
+    /// Its files are read.
+    Started,
+    /// A snapshot for replicas is made and sent.
+    Dumped,
+    /// An RDB file is written.
+    Saved,
+    /// A snapshot of its primary is loaded.
+    Loaded,
+    /// A `WAIT` on this connection lasts long enough.
+    Wait(ConnectionId),
+}
+
+impl Server {
+    /// True if it is a primary, whether or not it accepts writes now.
+    pub fn is_primary(&self) -> bool {
+        self.upstream.is_none() && !self.starting
+    }
+
+    /// True if it accepts writes.
+    pub fn accepts_writes(&self) -> bool {
+        self.writable
+    }
+
+    /// Where it is in which stream.
+    pub fn history(&self) -> History {
+        self.history
+    }
+
+    /// What it holds; nothing while it loads.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Whom it follows; none on a primary.
+    pub fn follows(&self) -> Option<ProcessId> {
+        self.upstream.as_ref().map(|upstream| upstream.primary)
+    }
+
+    /// True if it is a replica whose link is up.
+    pub fn link_is_up(&self) -> bool {
+        self.upstream.as_ref().is_some_and(|upstream| upstream.state == LinkState::Connected)
+    }
+
+    /// How many replicas have acknowledged within `min-replicas-max-lag`, as of the last look.
+    pub fn good_replicas(&self) -> u32 {
+        self.downstream.good
+    }
+
+    /// `REPLICAOF`: follows another server, or becomes a primary.
+    pub fn replicate_from(&mut self, context: &mut impl Context<Self>, primary: Option<ProcessId>) {
+        match primary {
+            Some(primary) => self.follow(context, primary),
+            None => self.promote(context),
+        }
+    }
+
+    /// Executes a change, and hands it to the replicas that follow.
+    #[inline]
+    pub(super) fn apply(&mut self, context: &mut impl Context<Self>, change: Change) {
+        if self.log.has_backlog() {
+            self.history.offset += change.bytes();
+        }
+        let entry = Entry { end: self.history.offset, change };
+        self.log.push(entry);
+        self.downstream.feed(context, entry);
+    }
+
+    /// Tells the record when it begins or ceases to accept writes. An instance that refuses them for want of
+    /// replicas or because its disk failed does not accept them.
+    pub(super) fn look_at_writability(&mut self, context: &mut impl Context<Self>) {
+        let enough = self.downstream.good >= self.spec.parameters.min_replicas_to_write;
+        let now = self.is_primary() && enough && !self.saving.refuses_writes(&self.spec.parameters);
+        if now != self.writable {
+            self.writable = now;
+            let kind = if now { MarkKind::Writable } else { MarkKind::ReadOnly };
+            context.mark(kind, u64::from(self.history.id.generation));
+        }
+    }
+
+    fn load(&mut self, context: &mut impl Context<Self>) {
+        self.starting = false;
+        let data = context.storage();
+        let parameters = &self.spec.parameters;
+        if parameters.appendonly {
+            self.log = Log::loaded(&data.append_only, 0);
+        } else if let Some(snapshot) = data.rdb.clone() {
+            self.log = Log::loaded(&snapshot.values, snapshot.offset);
+            self.history.offset = snapshot.offset;
+            if self.upstream.is_some() {
+                self.history.id = snapshot.id;
+            } else {
+                // A primary begins a new stream, and lets those who followed the old one go on.
+                self.history.id = snapshot.id.successor(context.random());
+                self.history.previous = Some((snapshot.id, snapshot.offset + 1));
+                self.log.create_backlog(snapshot.offset);
+            }
+            if let Some(upstream) = &mut self.upstream {
+                upstream.knows_stream = true;
+            }
+        }
+        self.saving.loaded(context.monotonic());
+        if self.upstream.is_some() {
+            self.connect_upstream(context);
+        }
+        self.look_at_writability(context);
+    }
+
+    fn on_command(
+        &mut self,
+        context: &mut impl Context<Self>,
+        from: ConnectionId,
+        id: u32,
+        command: Command,
+    ) {
+        let reply = match command {
+            Command::Write(value) => match self.refusal() {
+                Some(reply) => reply,
+                None => return self.write(context, from, id, value),
+            },
+            Command::Info => Reply::Info(self.info(context).into()),
+            Command::Role => Reply::Role { primary: self.is_primary() },
+            Command::Subscribe => {
+                self.subscribe(from);
+                Reply::Done
+            }
+            Command::Publish(hello) => {
+                self.publish(context, hello);
+                Reply::Done
+            }
+            _ if self.is_loading() => Reply::Loading,
+            Command::Ping => self.ping(),
+            Command::Count if self.is_stale() => Reply::MasterDown,
+            Command::Count => Reply::Count(self.log.len()),
+            Command::Wait { offset, replicas, timeout } => {
+                return self.wait(context, Waiting { connection: from, id, offset, replicas }, timeout);
+            }
+            Command::ReplicaOf(primary) => {
+                self.reconfigure(context, from, primary);
+                Reply::Done
+            }
+            // Not for servers.
+            Command::GetPrimary(_) | Command::IsPrimaryDown { .. } => Reply::Done,
+        };
+        context.send(from, Packet::Reply { id, reply });
+    }
+
+    /// Why a write is refused now (`processCommand`, in its order).
+    #[inline]
+    fn refusal(&self) -> Option<Reply> {
+        if self.writable {
+            return None;
+        }
+        Some(if self.is_loading() {
+            Reply::Loading
+        } else if self.upstream.is_some() {
+            Reply::ReadOnly
+        } else if self.saving.refuses_writes(&self.spec.parameters) {
+            Reply::Misconf
+        } else {
+            Reply::NoReplicas
+        })
+    }
+
+    fn ping(&self) -> Reply {
+        if self.saving.refuses_writes(&self.spec.parameters) {
+            Reply::Misconf
+        } else if self.is_stale() {
+            Reply::MasterDown
+        } else {
+            Reply::Pong
+        }
+    }
+
+    /// True while it reads files and answers nearly everything with `-LOADING`.
+    pub fn is_loading(&self) -> bool {
+        self.starting || self.upstream.as_ref().is_some_and(Upstream::is_loading)
+    }
+
+    fn is_stale(&self) -> bool {
+        !self.spec.parameters.replica_serve_stale_data && self.upstream.is_some() && !self.link_is_up()
+    }
+
+    fn info(&self, context: &impl Context<Self>) -> Info {
+        let role = match &self.upstream {
+            None => RoleInfo::Primary { replicas: self.downstream.processes().collect() },
+            Some(upstream) => RoleInfo::Replica {
+                primary: upstream.primary,
+                link_up: upstream.state == LinkState::Connected,
+                link_down_for: upstream.down_since.map(|since| context.monotonic().since(since)),
+                offset: self.history.offset,
+                priority: self.spec.parameters.replica_priority,
+            },
+        };
+        Info { run_id: self.run_id, role }
+    }
+
+    fn subscribe(&mut self, connection: ConnectionId) {
+        if let Some(session) = self.sessions.iter_mut().find(|session| session.connection == connection) {
+            session.subscribed = true;
+        }
+    }
+
+    fn publish(&self, context: &mut impl Context<Self>, hello: Hello) {
+        for session in self.sessions.iter().filter(|session| session.subscribed) {
+            context.send(session.connection, Packet::Message(hello));
+        }
+    }
+
+    /// The transaction of Sentinel: the role changes, the file is rewritten, and every client but the sender is cut
+    /// off, so that all of them ask again who is primary.
+    fn reconfigure(
+        &mut self,
+        context: &mut impl Context<Self>,
+        sender: ConnectionId,
+        primary: Option<ProcessId>,
+    ) {
+        self.replicate_from(context, primary);
+        context.write(super::persistence::DataRecord::ReplicaOf(primary));
+        context.sync();
+        let (kept, cut) = self.sessions.iter().partition(|session| session.connection == sender);
+        self.sessions = kept;
+        let cut: Vec<Session> = cut;
+        for session in cut {
+            context.close(session.connection);
+            self.forget_waiting(context, session.connection);
+        }
+    }
+
+    pub(super) fn forget_session(&mut self, connection: ConnectionId) {
+        self.sessions.retain(|session| session.connection != connection);
+    }
+
+    fn cron(&mut self, context: &mut impl Context<Self>) {
+        context.set_timer(ServerTimer::Cron, CRON);
+        if self.starting {
+            return;
+        }
+        self.look_after_upstream(context);
+        self.look_after_replicas(context);
+        self.look_after_files(context);
+        self.look_at_writability(context);
+    }
+}
+
+impl Process for Server {
+    type Spec = ServerSpec;
+    type Packet = Packet;
+    type Timer = ServerTimer;
+    type Storage = DataDirectory;
+
+    fn boot(spec: &ServerSpec, context: &mut impl Context<Self>) -> Self {
+        // Processes of different hosts were not started in the same instant: their seconds are not in step.
+        let phase = context.random().duration(SimDuration::ZERO, CRON);
+        context.set_timer(ServerTimer::Cron, phase);
+        let data = context.storage();
+        let (replica_of, rotten) = (data.replica_of, data.rotten);
+        let loading = Saving::loading_time(spec, data);
+        if let Some(position) = rotten.filter(|_| spec.parameters.appendonly) {
+            context.note(|| format!("Bad file format reading the append only file: record {position}; ends"));
+            let me = context.me();
+            context.kill(me);
+        } else {
+            context.set_timer(ServerTimer::Started, spec.machine.start + loading);
+        }
+        let run_id = RunId(context.random().bits() as u32);
+        Self {
+            run_id,
+            history: History::new(ReplicationId::first(context.random())),
+            log: Log::default(),
+            upstream: replica_of.map(Upstream::new),
+            downstream: Downstream::default(),
+            saving: Saving::default(),
+            starting: true,
+            sessions: Vec::new(),
+            waiting: Vec::new(),
+            writable: false,
+            spec: spec.clone(),
+        }
+    }
+
+    #[inline]
+    fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
+        let Origin::Connection(connection, _) = from else { return };
+        match packet {
+            Packet::Request { id, command } => self.on_command(context, connection, id, command),
+            Packet::Stream(entry) => self.on_stream(context, connection, entry),
+            Packet::Acknowledge(offset) => self.on_acknowledgement(context, connection, offset),
+            Packet::Psync(_) | Packet::Greeting(_) => self.on_replica(context, from, &packet),
+            packet => self.on_upstream(context, connection, packet),
+        }
+    }
+
+    fn on_timer(&mut self, context: &mut impl Context<Self>, timer: ServerTimer) {
+        match timer {
+            ServerTimer::Cron => self.cron(context),
+            ServerTimer::Started => self.load(context),
+            ServerTimer::Dumped => self.on_dumped(context),
+            ServerTimer::Saved => self.on_saved(context),
+            ServerTimer::Loaded => self.on_loaded(context),
+            ServerTimer::Wait(connection) => self.on_wait_over(context, connection),
+        }
+    }
+
+    fn on_connection(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        _peer: ProcessId,
+        event: ConnectionEvent,
+    ) {
+        match event {
+            ConnectionEvent::Accepted => self.sessions.push(Session { connection, subscribed: false }),
+            ConnectionEvent::Opened => self.on_upstream_opened(context, connection),
+            ConnectionEvent::Refused
+            | ConnectionEvent::Closed
+            | ConnectionEvent::Reset
+            | ConnectionEvent::TimedOut => {
+                if event != ConnectionEvent::Refused {
+                    context.close(connection);
+                }
+                self.forget_session(connection);
+                self.forget_waiting(context, connection);
+                if self.on_upstream_lost(context, connection, event) || self.downstream.forget(connection) {
+                    self.refresh_good_replicas(context);
+                }
+            }
+        }
+    }
+
+    fn on_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
+        self.on_append_synced(context, sync);
+    }
+
+    fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
+        self.on_disk_failure(context, failure);
+    }
+
+    fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
+        match command {
+            // `FLUSHALL` and the like are the business of clients; this is what an operator does to a server.
+            "replicaof-no-one" => self.replicate_from(context, None),
+            _ => return false,
+        }
+        true
+    }
+
+    fn plays(&self, role: &str) -> bool {
+        match role {
+            "redis" => true,
+            "primary" => self.is_primary(),
+            "replica" => self.upstream.is_some(),
+            _ => false,
+        }
+    }
+
+    fn role(&self) -> &'static str {
+        if self.is_primary() {
+            "primary"
+        } else if self.upstream.is_some() {
+            "replica"
+        } else {
+            "redis"
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! A client that asks Sentinels where the primary is: "client A" of the calibration.
+//!
+//! ```text
+//! ask a random Sentinel for the address -> connect -> ROLE says primary -> write, write, ...
+//!        ^                                                                    |
+//!        +---- 50 ms pause, unless it was writing <--- any error, or no answer in time
+//! ```
+//!
+//! This is the procedure of the documentation for client authors, with a random Sentinel first as in the calibration. It
+//! asks anew after every error. It may listen for `+switch-master` besides, on a connection to each Sentinel (as Jedis
+//! and go-redis do), and then leaves its server as soon as a Sentinel announces another one.
+
+use std::sync::Arc;
+
+use sim_core::{
+    ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, Origin, Outcome, Process, ProcessId,
+    SimDuration,
+};
+
+use crate::redis::{Command, GroupId, News, Packet, Reply, Session, WaitFor};
+use crate::routing::{Progress, Workload};
+
+/// The configuration of an [`AwareClient`].
+#[derive(Clone, Debug)]
+pub struct AwareClientSpec {
+    /// When it writes.
+    pub workload: Workload,
+    /// The Sentinels that it knows.
+    pub sentinels: Arc<[ProcessId]>,
+    /// The group.
+    pub group: GroupId,
+    /// From one write to the next, or longer if the answer takes longer; 5 ms.
+    pub interval: SimDuration,
+    /// How long it waits for a Sentinel; 0.5 s.
+    pub sentinel_timeout: SimDuration,
+    /// How long it waits for a server, at each step; 1 s.
+    pub timeout: SimDuration,
+    /// From an attempt that failed to the next; 50 ms. Who loses a primary asks at once.
+    pub pause: SimDuration,
+    /// `WAIT` after each write.
+    pub wait_for: Option<WaitFor>,
+    /// It listens for `+switch-master`.
+    pub subscribes: bool,
+}
+
+impl AwareClientSpec {
+    /// The client of the calibration.
+    pub fn new(workload: Workload, sentinels: Arc<[ProcessId]>) -> Self {
+        Self {
+            workload,
+            sentinels,
+            group: GroupId(0),
+            interval: SimDuration::from_millis(5),
+            sentinel_timeout: SimDuration::from_millis(500),
+            timeout: SimDuration::from_secs(1),
+            pause: SimDuration::from_millis(50),
+            wait_for: None,
+            subscribes: false,
+        }
+    }
+}
+
+/// A client that asks Sentinels where the primary is.
+#[derive(Clone, Debug)]
+pub struct AwareClient {
+    spec: AwareClientSpec,
+    progress: Progress,
+    session: Session,
+    step: Step,
+    server: Option<ProcessId>,
+    last_sent: HostTime,
+    /// Connections on which Sentinels announce switches.
+    subscriptions: Vec<(ProcessId, Option<ConnectionId>)>,
+}
+
+/// What the session is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// Nothing: it pauses.
+    Pausing,
+    /// A Sentinel is asked for the address.
+    Resolving,
+    /// A server is asked what it plays.
+    Checking,
+    /// A server is written to.
+    Writing,
+}
+
+/// What an [`AwareClient`] waits for.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum AwareClientTimer {
+    /// It asks a Sentinel.
+    Resolve,
+    /// The next write is due.
+    Write,
+    /// A step takes too long.
+    Timeout,
+    /// It connects to Sentinels that do not announce anything to it.
+    Subscribe,
+}
+
+/// From a lost subscription to the next attempt: `subscribeRetryWaitTimeMillis` of Jedis.
+const RESUBSCRIBE: SimDuration = SimDuration::from_secs(5);
+
+impl AwareClient {
+    fn resolve(&mut self, context: &mut impl Context<Self>) {
+        if self.progress.has_ended(context) {
+            return;
+        }
+        // The write that it wants to do waits for the answer: that is what users see.
+        if !self.session.is_busy() {
+            self.session.invoke(context, &mut self.progress);
+        }
+        let sentinels = Arc::clone(&self.spec.sentinels);
+        let Some(sentinel) = context.random().pick(&sentinels).copied() else { return };
+        self.step = Step::Resolving;
+        self.session.open(context, sentinel);
+        context.set_timer(AwareClientTimer::Timeout, self.spec.sentinel_timeout);
+    }
+
+    /// Something went wrong: asks again, after a pause if that was an attempt to find the primary.
+    fn start_over(&mut self, context: &mut impl Context<Self>) {
+        self.session.abandon(context);
+        let pause = if self.step == Step::Writing { SimDuration::ZERO } else { self.spec.pause };
+        self.step = Step::Pausing;
+        self.server = None;
+        context.cancel_timer(&AwareClientTimer::Timeout);
+        context.cancel_timer(&AwareClientTimer::Write);
+        context.set_timer(AwareClientTimer::Resolve, pause);
+    }
+
+    fn write(&mut self, context: &mut impl Context<Self>) {
+        if self.progress.has_ended(context) {
+            context.cancel_timer(&AwareClientTimer::Timeout);
+            return;
+        }
+        self.session.invoke(context, &mut self.progress);
+        self.send(context);
+    }
+
+    fn send(&mut self, context: &mut impl Context<Self>) {
+        self.last_sent = context.monotonic();
+        self.session.send_write(context);
+        context.set_timer(AwareClientTimer::Timeout, self.spec.timeout);
+    }
+
+    fn hear(&mut self, context: &mut impl Context<Self>, news: News) {
+        match (news, self.step) {
+            (News::Nothing, _) => {}
+            (News::Opened, Step::Resolving) => {
+                self.session.ask(context, Command::GetPrimary(self.spec.group));
+            }
+            (News::Opened, _) => {
+                self.session.ask(context, Command::Role);
+                context.set_timer(AwareClientTimer::Timeout, self.spec.timeout);
+            }
+            (News::Answer(Reply::Primary(Some(server))), Step::Resolving) => {
+                self.session.close(context);
+                self.step = Step::Checking;
+                self.server = Some(server);
+                self.session.open(context, server);
+                context.set_timer(AwareClientTimer::Timeout, self.spec.timeout);
+            }
+            (News::Answer(Reply::Role { primary: true }), Step::Checking) => {
+                self.step = Step::Writing;
+                self.send(context);
+            }
+            (News::Done(Outcome::Ok | Outcome::OkWithWarning), _) => {
+                let passed = context.monotonic().since(self.last_sent);
+                context.set_timer(AwareClientTimer::Write, self.spec.interval.saturating_sub(passed));
+            }
+            (News::Answer(_) | News::Done(_) | News::Lost, _) => self.start_over(context),
+        }
+    }
+
+    fn subscribe(&mut self, context: &mut impl Context<Self>) {
+        for (sentinel, connection) in &mut self.subscriptions {
+            if connection.is_none() {
+                let opened = context.connect(*sentinel, ConnectOptions::default());
+                context.send(opened, Packet::Request { id: 0, command: Command::Subscribe });
+                *connection = Some(opened);
+            }
+        }
+    }
+
+    fn lose_subscription(&mut self, context: &mut impl Context<Self>, lost: ConnectionId) -> bool {
+        let Some((_, connection)) =
+            self.subscriptions.iter_mut().find(|(_, connection)| *connection == Some(lost))
+        else {
+            return false;
+        };
+        *connection = None;
+        context.set_timer(AwareClientTimer::Subscribe, RESUBSCRIBE);
+        true
+    }
+}
+
+impl Process for AwareClient {
+    type Spec = AwareClientSpec;
+    type Packet = Packet;
+    type Timer = AwareClientTimer;
+    type Storage = ();
+
+    fn boot(spec: &AwareClientSpec, context: &mut impl Context<Self>) -> Self {
+        context.set_timer(AwareClientTimer::Resolve, spec.workload.start_at);
+        let sentinels = spec.sentinels.iter().filter(|_| spec.subscribes);
+        let mut client = Self {
+            progress: Progress::new(spec.workload, context),
+            session: Session::default(),
+            step: Step::Pausing,
+            server: None,
+            last_sent: context.monotonic(),
+            subscriptions: sentinels.map(|sentinel| (*sentinel, None)).collect(),
+            spec: spec.clone(),
+        };
+        client.subscribe(context);
+        client
+    }
+
+    #[inline]
+    fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
+        let Origin::Connection(connection, _) = from else { return };
+        if let Packet::SwitchPrimary(group, primary) = packet {
+            if group == self.spec.group && self.server.is_some_and(|server| server != primary) {
+                self.start_over(context);
+            }
+            return;
+        }
+        let news = self.session.on_packet(context, connection, packet, self.spec.wait_for);
+        self.hear(context, news);
+    }
+
+    fn on_timer(&mut self, context: &mut impl Context<Self>, timer: AwareClientTimer) {
+        match timer {
+            AwareClientTimer::Resolve => self.resolve(context),
+            AwareClientTimer::Write => self.write(context),
+            AwareClientTimer::Timeout if self.session.is_busy() => self.start_over(context),
+            // It rests between two writes.
+            AwareClientTimer::Timeout => {}
+            AwareClientTimer::Subscribe => self.subscribe(context),
+        }
+    }
+
+    fn on_connection(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        _peer: ProcessId,
+        event: ConnectionEvent,
+    ) {
+        let is_lost = !matches!(event, ConnectionEvent::Accepted | ConnectionEvent::Opened);
+        if is_lost && self.lose_subscription(context, connection) {
+            return;
+        }
+        let news = self.session.on_connection(context, connection, event);
+        self.hear(context, news);
+    }
+
+    fn plays(&self, role: &str) -> bool {
+        role == "client"
+    }
+
+    fn role(&self) -> &'static str {
+        "client"
+    }
+}

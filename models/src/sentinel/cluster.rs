@@ -1,0 +1,366 @@
+//! A group of Redis servers with its Sentinels and clients, placed on hosts.
+//!
+//! | what | names |
+//! |---|---|
+//! | hosts | `db-1`... for servers; `sentinel-1`... for Sentinels, unless they share the servers' hosts; `app-1` for clients |
+//! | processes | `redis-1`..., `sentinel-1`..., `client-1`..., `local-client-1`... on the servers' hosts |
+//! | zones | servers, Sentinels and `app-1` are spread over them in turn, each from the first |
+//!
+//! `redis-1` is the first primary; the others are configured to follow it. Sentinels know the address of the primary only, and
+//! find everything else by themselves in the first seconds.
+
+use std::sync::Arc;
+
+use sim_core::{
+    Damage, Distribution, Holds, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Storage, Topology,
+    World, WorldBuilder, ZoneRef,
+};
+
+use super::client::{AwareClient, AwareClientSpec};
+use super::config::{GroupConfig, SentinelDisk, SentinelSpec, SentinelState};
+use super::process::Sentinel;
+use crate::planted::Planted;
+use crate::redis::{
+    DataDirectory, DataRecord, DirectClient, DirectClientSpec, GroupId, Machine, Packet, Parameters, Server,
+    ServerSpec, WaitFor,
+};
+use crate::routing::Workload;
+
+sim_core::system! {
+    /// Servers, Sentinels and clients.
+    pub enum SentinelProcess {
+        Server(Server),
+        Sentinel(Sentinel),
+        AwareClient(AwareClient),
+        DirectClient(DirectClient),
+    }
+    spec: SentinelProcessSpec,
+    timer: SentinelProcessTimer,
+    packet: Packet,
+    storage: Disk,
+}
+
+/// A volume.
+#[derive(Clone, Debug, Default)]
+pub enum Disk {
+    /// Of a client.
+    #[default]
+    Nothing,
+    /// Of a server.
+    Data(DataDirectory),
+    /// Of a Sentinel.
+    Sentinel(SentinelDisk),
+}
+
+/// A change of a volume.
+#[derive(Clone, Debug)]
+pub enum DiskRecord {
+    /// Of a client.
+    Nothing,
+    /// Of a server.
+    Data(DataRecord),
+    /// Of a Sentinel.
+    Sentinel(Arc<SentinelState>),
+}
+
+impl Storage for Disk {
+    type Record = DiskRecord;
+
+    fn wiped(&self) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Data(data) => Self::Data(data.wiped()),
+            Self::Sentinel(disk) => Self::Sentinel(disk.wiped()),
+        }
+    }
+
+    fn apply(&mut self, record: &DiskRecord) {
+        match (self, record) {
+            (Self::Data(data), DiskRecord::Data(record)) => data.apply(record),
+            (Self::Sentinel(disk), DiskRecord::Sentinel(record)) => disk.apply(record),
+            (Self::Nothing, DiskRecord::Nothing) => {}
+            (disk, record) => unreachable!("{record:?} was written to {disk:?}"),
+        }
+    }
+
+    fn record_count(&self) -> u64 {
+        match self {
+            Self::Data(data) => data.record_count(),
+            Self::Nothing | Self::Sentinel(_) => 0,
+        }
+    }
+
+    fn damage(&mut self, damage: Damage<'_, DiskRecord>) {
+        if let Self::Data(data) = self {
+            data.damage(damage.map(|record| match record {
+                DiskRecord::Data(record) => record,
+                other => unreachable!("{other:?} was written to a data directory"),
+            }));
+        }
+    }
+
+    fn needs_space(record: &DiskRecord) -> bool {
+        match record {
+            DiskRecord::Nothing => false,
+            DiskRecord::Data(record) => DataDirectory::needs_space(record),
+            DiskRecord::Sentinel(_) => true,
+        }
+    }
+}
+
+impl Holds<()> for Disk {
+    fn held(&self) -> &() {
+        &()
+    }
+}
+
+impl Holds<DataDirectory> for Disk {
+    fn held(&self) -> &DataDirectory {
+        match self {
+            Self::Data(data) => data,
+            other => panic!("a Redis server was placed on {other:?}"),
+        }
+    }
+}
+
+impl Holds<SentinelDisk> for Disk {
+    fn held(&self) -> &SentinelDisk {
+        match self {
+            Self::Sentinel(disk) => disk,
+            other => panic!("a Sentinel was placed on {other:?}"),
+        }
+    }
+}
+
+impl From<()> for DiskRecord {
+    fn from((): ()) -> Self {
+        Self::Nothing
+    }
+}
+
+impl From<DataRecord> for DiskRecord {
+    fn from(record: DataRecord) -> Self {
+        Self::Data(record)
+    }
+}
+
+impl From<Arc<SentinelState>> for DiskRecord {
+    fn from(state: Arc<SentinelState>) -> Self {
+        Self::Sentinel(state)
+    }
+}
+
+/// The load on a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RedisLoad {
+    /// Clients that write.
+    pub writers: u16,
+    /// Between two writes of one client.
+    pub write_interval: SimDuration,
+    /// How long they wait for a server at each step.
+    pub timeout: SimDuration,
+    /// They run on the servers' hosts in turn, and not on `app-1`.
+    pub beside_servers: bool,
+    /// They listen for `+switch-master`.
+    pub subscribes: bool,
+    /// `WAIT` after each write.
+    pub wait_for: Option<WaitFor>,
+    /// One more writer on each server's host, which knows that server only and has no time-out.
+    pub local_writers: bool,
+    /// When clients start no more operations.
+    pub stop_at: Option<SimDuration>,
+}
+
+/// Everything that a group is built from.
+#[derive(Clone, Debug)]
+pub struct SentinelPlan {
+    /// Servers, at least 1.
+    pub servers: u8,
+    /// Sentinels, at least 1.
+    pub sentinels: u8,
+    /// True if Sentinels run on the servers' hosts, one each, in turn.
+    pub shared_hosts: bool,
+    /// `sentinel.conf`.
+    pub group: GroupConfig,
+    /// `redis.conf`.
+    pub parameters: Parameters,
+    /// Sizes and rates.
+    pub machine: Machine,
+    /// How long a sync takes.
+    pub disk_sync: Distribution,
+    /// The load.
+    pub load: RedisLoad,
+    /// A rule that a test switches off.
+    pub planted: Planted,
+}
+
+/// A group, ready to run any seed.
+#[derive(Clone, Debug)]
+pub struct SentinelCluster {
+    builder: WorldBuilder<SentinelProcess>,
+    servers: Arc<[ProcessId]>,
+    sentinels: Arc<[ProcessId]>,
+    clients: Vec<ProcessId>,
+    quorum: u32,
+}
+
+impl SentinelCluster {
+    /// Places a group on these zones.
+    ///
+    /// # Panics
+    /// If it has no servers or no Sentinels, or there are no zones.
+    pub fn new(plan: &SentinelPlan, (mut topology, zones): (Topology, Vec<ZoneRef>)) -> Self {
+        assert!(plan.servers > 0 && plan.sentinels > 0 && !zones.is_empty(), "a group is somewhere");
+        let mut hosts = |name: &str, count: u8| -> Vec<HostId> {
+            (0..usize::from(count))
+                .map(|index| topology.add_host(zones[index % zones.len()], &format!("{name}-{}", index + 1)))
+                .collect()
+        };
+        let server_hosts = hosts("db", plan.servers);
+        let sentinel_hosts = if plan.shared_hosts {
+            server_hosts.iter().copied().cycle().take(usize::from(plan.sentinels)).collect()
+        } else {
+            hosts("sentinel", plan.sentinels)
+        };
+        let app = hosts("app", 1)[0];
+        let mut placing = Placing { builder: WorldBuilder::new(topology), plan };
+        let servers: Arc<[ProcessId]> = placing.servers(&server_hosts).into();
+        let sentinels: Arc<[ProcessId]> = placing.sentinels(&sentinel_hosts, servers[0]).into();
+        let clients = placing.clients(&server_hosts, app, &sentinels);
+        placing.local_clients(&server_hosts, &servers);
+        Self { builder: placing.builder, servers, sentinels, clients, quorum: plan.group.quorum }
+    }
+
+    /// The world of a seed at its first instant.
+    pub fn world(&self, seed: Seed) -> World<SentinelProcess> {
+        self.builder.build(seed)
+    }
+
+    /// Adds to a world of this group what must always hold in it ([`super::invariants`]).
+    pub fn add_conditions(&self, world: &mut World<SentinelProcess>) {
+        super::invariants::add_to(world, &self.servers, &self.sentinels, self.quorum);
+    }
+
+    /// Servers and Sentinels.
+    pub fn members(&self) -> Vec<ProcessId> {
+        self.servers.iter().chain(self.sentinels.iter()).copied().collect()
+    }
+
+    /// The servers.
+    pub fn servers(&self) -> &[ProcessId] {
+        &self.servers
+    }
+
+    /// The Sentinels.
+    pub fn sentinels(&self) -> &[ProcessId] {
+        &self.sentinels
+    }
+
+    /// The clients that ask Sentinels, without those that know one server only.
+    pub fn clients(&self) -> &[ProcessId] {
+        &self.clients
+    }
+
+    /// The primary of the newest configuration that a running Sentinel has.
+    pub fn primary(&self, world: &World<SentinelProcess>) -> Option<ProcessId> {
+        let configurations = self.sentinels.iter().filter_map(|process| match world.process(*process)? {
+            SentinelProcess::Sentinel(sentinel) => sentinel.primary(GroupId(0)),
+            _ => None,
+        });
+        configurations.max_by_key(|(_, epoch)| *epoch).map(|(primary, _)| primary)
+    }
+
+    /// The values that the group holds now: those of the primary that the Sentinels name; if it does not run, those in
+    /// its files.
+    pub fn surviving<C: FromIterator<u64>>(&self, world: &World<SentinelProcess>) -> C {
+        let primary = self.primary(world).unwrap_or(self.servers[0]);
+        if let Some(SentinelProcess::Server(server)) = world.process(primary) {
+            return server.log().values().collect();
+        }
+        match world.storage(primary) {
+            Disk::Data(data) if !data.append_only.is_empty() => data.append_only.iter().copied().collect(),
+            Disk::Data(data) => {
+                data.rdb.iter().flat_map(|snapshot| snapshot.values.iter().copied()).collect()
+            }
+            Disk::Nothing | Disk::Sentinel(_) => C::from_iter([]),
+        }
+    }
+}
+
+/// Adds processes to a world.
+struct Placing<'a> {
+    builder: WorldBuilder<SentinelProcess>,
+    plan: &'a SentinelPlan,
+}
+
+impl Placing<'_> {
+    fn add(&mut self, name: String, host: HostId, disk: Disk, spec: SentinelProcessSpec) -> ProcessId {
+        let volume = self.builder.add_volume(host, disk, &self.plan.disk_sync);
+        self.builder.add_process(ProcessOptions { name, host, volume, starts_with_host: true, spec })
+    }
+
+    fn servers(&mut self, hosts: &[HostId]) -> Vec<ProcessId> {
+        let plan = self.plan;
+        let spec = ServerSpec {
+            parameters: Arc::new(plan.parameters.clone()),
+            machine: plan.machine,
+            planted: plan.planted,
+        };
+        let first = self.builder.next_process();
+        let place = |(index, host): (usize, &HostId)| {
+            let data = DataDirectory::new((index > 0).then_some(first));
+            let spec = SentinelProcessSpec::Server(spec.clone());
+            self.add(format!("redis-{}", index + 1), *host, Disk::Data(data), spec)
+        };
+        hosts.iter().enumerate().map(place).collect()
+    }
+
+    fn sentinels(&mut self, hosts: &[HostId], primary: ProcessId) -> Vec<ProcessId> {
+        let groups: Arc<[(GroupConfig, ProcessId)]> = Arc::new([(self.plan.group.clone(), primary)]);
+        let planted = self.plan.planted;
+        let place = |(index, host): (usize, &HostId)| {
+            let spec = SentinelSpec { groups: Arc::clone(&groups), planted };
+            let disk = Disk::Sentinel(SentinelDisk::default());
+            self.add(format!("sentinel-{}", index + 1), *host, disk, SentinelProcessSpec::Sentinel(spec))
+        };
+        hosts.iter().enumerate().map(place).collect()
+    }
+
+    fn clients(&mut self, hosts: &[HostId], app: HostId, sentinels: &Arc<[ProcessId]>) -> Vec<ProcessId> {
+        let load = self.plan.load;
+        let place = |index: u16| {
+            let host = if load.beside_servers { hosts[usize::from(index) % hosts.len()] } else { app };
+            let number = u32::from(index) + 1;
+            let spec = AwareClientSpec {
+                interval: load.write_interval,
+                timeout: load.timeout,
+                subscribes: load.subscribes,
+                wait_for: load.wait_for,
+                ..AwareClientSpec::new(workload(number, load.stop_at), Arc::clone(sentinels))
+            };
+            let spec = SentinelProcessSpec::AwareClient(spec);
+            self.add(format!("client-{number}"), host, Disk::Nothing, spec)
+        };
+        (0..load.writers).map(place).collect()
+    }
+
+    fn local_clients(&mut self, hosts: &[HostId], servers: &[ProcessId]) {
+        let load = self.plan.load;
+        if !load.local_writers {
+            return;
+        }
+        for (index, (host, server)) in hosts.iter().zip(servers).enumerate() {
+            let number = u32::from(load.writers) + index as u32 + 1;
+            let spec = DirectClientSpec {
+                interval: load.write_interval,
+                ..DirectClientSpec::new(workload(number, load.stop_at), *server)
+            };
+            let spec = SentinelProcessSpec::DirectClient(spec);
+            self.add(format!("local-client-{}", index + 1), *host, Disk::Nothing, spec);
+        }
+    }
+}
+
+fn workload(number: u32, stop_at: Option<SimDuration>) -> Workload {
+    Workload { stop_at, ..Workload::writes(number) }
+}

@@ -1,0 +1,216 @@
+//! What must always hold among Sentinels and servers, whatever the faults (section 7 of the fidelity specification).
+//!
+//! | condition | name | invariant |
+//! |---|---|---|
+//! | a Sentinel votes for one candidate in an epoch, also across restarts | `two-votes-in-one-epoch` | I1 |
+//! | its epochs never decrease | `epoch-went-back` | I1 |
+//! | the address of a primary changes only with a larger configuration epoch | `primary-without-new-epoch` | I2 |
+//! | no two Sentinels are elected in one epoch | `two-leaders-in-one-epoch` | I3 |
+//! | at most one replica is promoted in an epoch by an election | `two-promotions-in-one-epoch` | I4 |
+//! | servers at one offset of one stream hold the same data | `stream-diverged` | I5, I6 |
+//! | objectively down means that a quorum has found a primary down | `quorum-without-opinions` | 2.5 |
+//!
+//! I4 is violated by the real code when several groups fail at once (RZ-10). Here one group is watched, and epochs are not
+//! shared.
+//!
+//! # Stronger conditions that do not hold
+//!
+//! The swarm of the catalogue refutes two that one might expect, by rules of the real code that were followed literally:
+//!
+//! - *Objectively down means that a quorum has found this address down.* What peers said of the old primary is kept when
+//!   another one takes its place, and counts until five seconds after they said it. With a `down-after-milliseconds` below
+//!   that, a second failure in a row can be agreed upon by one Sentinel alone.
+//! - *Sentinels with the same configuration epoch name the same primary.* A leader that is still re-pointing replicas compares
+//!   a newer configuration with the address that it is replacing. If the old primary was promoted again meanwhile, the
+//!   addresses are equal: the leader takes the epoch, keeps its own promotion, and disagrees with all others for good. It
+//!   takes a leader that is slow, for instance in TILT.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use sim_core::{ProcessId, SimTime, StateProbe, Violation, World};
+
+use super::cluster::{Disk, SentinelProcess};
+use super::process::Sentinel;
+use crate::redis::{Epoch, GroupId, ReplicationId, RunId};
+
+const GROUP: GroupId = GroupId(0);
+
+/// Adds the conditions to a world.
+pub(super) fn add_to(
+    world: &mut World<SentinelProcess>,
+    servers: &[ProcessId],
+    sentinels: &[ProcessId],
+    quorum: u32,
+) {
+    let first = servers[0].index();
+    world.add_state_probe(servers, Box::new(Streams { first, seen: vec![None; servers.len()] }));
+    world.add_state_probe(sentinels, Box::new(Conditions { quorum, ..Conditions::default() }));
+}
+
+/// What has been seen of all Sentinels.
+#[derive(Clone, Debug, Default)]
+struct Conditions {
+    quorum: u32,
+    seen: BTreeMap<ProcessId, Seen>,
+    /// Who was elected in an epoch.
+    leaders: BTreeMap<Epoch, ProcessId>,
+    /// Who was promoted in an epoch.
+    promotions: BTreeMap<Epoch, ProcessId>,
+    /// Who has ever found a primary down.
+    found_down: BTreeSet<ProcessId>,
+}
+
+/// What was last seen of a Sentinel, and what it must not take back.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    last: Option<Glance>,
+    votes: BTreeMap<Epoch, RunId>,
+}
+
+/// The parts of a Sentinel that conditions are about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Glance {
+    epoch: Epoch,
+    primary: ProcessId,
+    config_epoch: Epoch,
+    vote: Option<(RunId, Epoch)>,
+    leads: Option<Epoch>,
+    promotion: Option<(Epoch, ProcessId)>,
+    down: bool,
+    agreed: bool,
+}
+
+impl Glance {
+    fn at(sentinel: &Sentinel) -> Option<Self> {
+        let (primary, config_epoch) = sentinel.primary(GROUP)?;
+        let (down, agreed) = sentinel.opinion_of_primary(GROUP)?;
+        Some(Self {
+            epoch: sentinel.epoch(),
+            primary,
+            config_epoch,
+            vote: sentinel.vote(GROUP),
+            leads: sentinel.leads(GROUP),
+            promotion: sentinel.promotion(GROUP),
+            down,
+            agreed,
+        })
+    }
+}
+
+impl Conditions {
+    /// The name of a broken condition, and who broke it.
+    fn look(&mut self, process: ProcessId, now: Glance) -> Option<(&'static str, String)> {
+        let seen = self.seen.entry(process).or_default();
+        let before = seen.last.replace(now);
+        if before == Some(now) {
+            return None;
+        }
+        if let Some(before) = before {
+            if now.epoch < before.epoch || now.config_epoch < before.config_epoch {
+                return Some(("epoch-went-back", format!("from {before:?} to {now:?}")));
+            }
+            if now.primary != before.primary && now.config_epoch <= before.config_epoch {
+                return Some(("primary-without-new-epoch", format!("from {before:?} to {now:?}")));
+            }
+        }
+        if let Some((candidate, epoch)) = now.vote
+            && let Some(earlier) = seen.votes.insert(epoch, candidate)
+            && earlier != candidate
+        {
+            let detail = format!("for {:08x} and {:08x} in epoch {}", earlier.0, candidate.0, epoch.0);
+            return Some(("two-votes-in-one-epoch", detail));
+        }
+        if let Some(epoch) = now.leads {
+            let leader = *self.leaders.entry(epoch).or_insert(process);
+            if leader != process {
+                let detail = format!("process {} was elected in epoch {}, too", leader.index(), epoch.0);
+                return Some(("two-leaders-in-one-epoch", detail));
+            }
+        }
+        if let Some((epoch, promoted)) = now.promotion {
+            let known = *self.promotions.entry(epoch).or_insert(promoted);
+            if known != promoted {
+                let (one, other) = (known.index(), promoted.index());
+                let detail = format!("processes {one} and {other} in epoch {}", epoch.0);
+                return Some(("two-promotions-in-one-epoch", detail));
+            }
+        }
+        if now.down {
+            self.found_down.insert(process);
+        }
+        let opinions = self.found_down.len() as u32;
+        if now.agreed && opinions < self.quorum {
+            let detail = format!("{opinions} of {} have ever found a primary down", self.quorum);
+            return Some(("quorum-without-opinions", detail));
+        }
+        None
+    }
+}
+
+/// Where each server was last seen: its stream, its offset, the digest of its data.
+#[derive(Clone, Debug)]
+struct Streams {
+    first: usize,
+    seen: Vec<Option<(ReplicationId, u64, u64)>>,
+}
+
+impl StateProbe<SentinelProcess> for Streams {
+    fn on_state(
+        &mut self,
+        at: SimTime,
+        process: ProcessId,
+        state: &SentinelProcess,
+        _: &Disk,
+    ) -> Option<Violation> {
+        let SentinelProcess::Server(server) = state else { return None };
+        let index = process.index() - self.first;
+        // Without a backlog the offset stands still while writes go on; nobody shares the stream then.
+        if server.is_loading() || !server.log().has_backlog() {
+            self.seen[index] = None;
+            return None;
+        }
+        let (history, digest) = (server.history(), server.log().digest());
+        let now = (history.id, history.offset, digest);
+        if self.seen[index] == Some(now) {
+            return None;
+        }
+        self.seen[index] = Some(now);
+        let differs =
+            |seen: &&(ReplicationId, u64, u64)| (seen.0, seen.1) == (now.0, now.1) && seen.2 != now.2;
+        self.seen.iter().flatten().find(differs)?;
+        let (stream, offset) = (history.id, history.offset);
+        let detail = format!("process {} at offset {offset} of stream {stream}", process.index());
+        Some(Violation { at, name: "stream-diverged", detail })
+    }
+
+    fn on_end(&mut self, _: SimTime, process: ProcessId) {
+        let index = process.index().checked_sub(self.first);
+        if let Some(seen) = index.and_then(|index| self.seen.get_mut(index)) {
+            *seen = None;
+        }
+    }
+
+    fn clone_box(&self) -> Box<dyn StateProbe<SentinelProcess>> {
+        Box::new(self.clone())
+    }
+}
+
+impl StateProbe<SentinelProcess> for Conditions {
+    fn on_state(
+        &mut self,
+        at: SimTime,
+        process: ProcessId,
+        state: &SentinelProcess,
+        _: &Disk,
+    ) -> Option<Violation> {
+        let SentinelProcess::Sentinel(sentinel) = state else { return None };
+        let (name, mut detail) = self.look(process, Glance::at(sentinel)?)?;
+        write!(detail, " (process {})", process.index()).expect("a string takes everything");
+        Some(Violation { at, name, detail })
+    }
+
+    fn clone_box(&self) -> Box<dyn StateProbe<SentinelProcess>> {
+        Box::new(self.clone())
+    }
+}

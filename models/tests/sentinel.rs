@@ -1,0 +1,154 @@
+//! Sentinel: failovers step by step, and what goes wrong in them.
+
+use models::Planted;
+use models::redis::{Machine, Parameters};
+use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
+use sim_core::{
+    Direction, Distribution, EndReason, Fault, Mark, MarkKind, Schedule, ScheduledFault, Seed, SimDuration,
+    SimTime, Target, Topology, Trigger, World, advance_guarded,
+};
+
+const fn seconds(seconds: u64) -> SimDuration {
+    SimDuration::from_secs(seconds)
+}
+
+fn plan() -> SentinelPlan {
+    SentinelPlan {
+        servers: 3,
+        sentinels: 3,
+        shared_hosts: false,
+        group: GroupConfig {
+            down_after: seconds(5),
+            failover_timeout: seconds(60),
+            ..GroupConfig::default()
+        },
+        parameters: Parameters {
+            repl_diskless_sync_delay: SimDuration::ZERO,
+            save: Vec::new(),
+            ..Parameters::default()
+        },
+        machine: Machine::default(),
+        disk_sync: Distribution::Constant(SimDuration::from_micros(250)),
+        load: RedisLoad {
+            writers: 1,
+            write_interval: SimDuration::from_millis(5),
+            timeout: seconds(1),
+            beside_servers: false,
+            subscribes: false,
+            wait_for: None,
+            local_writers: false,
+            stop_at: None,
+        },
+        planted: Planted::Nothing,
+    }
+}
+
+struct Run {
+    cluster: SentinelCluster,
+    world: World<SentinelProcess>,
+}
+
+impl Run {
+    fn new(plan: &SentinelPlan, seed: u64, faults: &[(u64, Fault, u64)]) -> Self {
+        let (topology, zones) = Topology::one_zone();
+        let cluster = SentinelCluster::new(plan, (topology, zones.to_vec()));
+        let mut world = cluster.world(Seed(seed));
+        world.log(false);
+        let fault = |(at, fault, lasts): &(u64, Fault, u64)| ScheduledFault {
+            trigger: Trigger::At(seconds(*at)),
+            fault: fault.clone(),
+            lasts: (*lasts > 0).then(|| seconds(*lasts)),
+        };
+        world.schedule(&Schedule(faults.iter().map(fault).collect())).expect("the targets exist");
+        Self { cluster, world }
+    }
+
+    fn until(mut self, end: u64) -> Self {
+        let reason = advance_guarded(&mut self.world, SimTime::ZERO + seconds(end), 50_000_000);
+        assert_eq!(reason, EndReason::Horizon);
+        self
+    }
+
+    fn marks(&self, kind: MarkKind) -> Vec<Mark> {
+        self.world.marks().iter().filter(|mark| mark.kind == kind).copied().collect()
+    }
+
+    fn notes(&self, text: &str) -> Vec<SimTime> {
+        let entries = self.world.log_entries().iter();
+        entries.filter(|entry| entry.text.contains(text)).map(|entry| entry.at).collect()
+    }
+}
+
+fn kill_primary() -> Fault {
+    Fault::Kill { target: Target::Role("primary".to_owned()) }
+}
+
+#[test]
+fn a_killed_primary_is_replaced_in_the_order_of_the_specification() {
+    let run = Run::new(&plan(), 1, &[(20, kill_primary(), 0)]).until(40);
+    let start = SimTime::ZERO + seconds(20);
+    let first = |text: &str| {
+        let at = run.notes(text).into_iter().find(|at| *at > start);
+        at.unwrap_or_else(|| panic!("no {text}")).since(start)
+    };
+    let steps = [
+        "+sdown master",
+        "+odown",
+        "+elected-leader",
+        "+selected-slave",
+        "+failover-state-wait-promotion",
+        "+promoted-slave",
+        "+switch-master",
+        "+failover-end",
+    ];
+    let times: Vec<SimDuration> = steps.iter().map(|step| first(step)).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    // Section 6.2 of the fidelity specification: 5.56 to 6.53 s for a reset, announced by the first observer.
+    assert!(
+        (SimDuration::from_millis(5_300)..SimDuration::from_millis(6_600)).contains(&times[6]),
+        "{times:?}"
+    );
+    assert_eq!(run.marks(MarkKind::Elected).len(), 1);
+    let writable = run.marks(MarkKind::Writable);
+    assert_eq!(writable.len(), 2, "the first primary and the promoted replica: {writable:?}");
+    assert_eq!(run.cluster.primary(&run.world), writable[1].process);
+}
+
+#[test]
+fn a_primary_that_comes_back_is_put_right_ten_seconds_later() {
+    let run = Run::new(&plan(), 2, &[(20, kill_primary(), 15)]).until(60);
+    let back = SimTime::ZERO + seconds(35);
+    let converted = run.notes("+convert-to-slave").first().copied().expect("it is put right").since(back);
+    assert!(
+        (SimDuration::from_millis(9_900)..SimDuration::from_millis(11_500)).contains(&converted),
+        "{converted}"
+    );
+    assert_eq!(run.marks(MarkKind::ReadOnly).len(), 1);
+}
+
+#[test]
+fn without_a_majority_nobody_is_elected() {
+    let sentinels = Fault::Kill { target: Target::Process("sentinel-1".to_owned()) };
+    let other = Fault::Kill { target: Target::Process("sentinel-2".to_owned()) };
+    let run = Run::new(&plan(), 3, &[(18, sentinels, 0), (18, other, 0), (20, kill_primary(), 0)]).until(80);
+    assert!(run.marks(MarkKind::Elected).is_empty());
+    assert_eq!(run.notes("+sdown master").len(), 1);
+    assert!(run.notes("+odown").is_empty(), "one opinion is not a quorum of two");
+}
+
+#[test]
+fn a_cut_off_primary_goes_on_until_it_is_found_again() {
+    let cut = Fault::Partition {
+        from: vec![Target::HostOf("primary".to_owned())],
+        to: vec![Target::Others],
+        direction: Direction::Both,
+    };
+    let mut plan = plan();
+    plan.load.local_writers = true;
+    let run = Run::new(&plan, 4, &[(20, cut, 30)]).until(90);
+    let generations: Vec<u64> = run.marks(MarkKind::Writable).iter().map(|mark| mark.value).collect();
+    assert_eq!(generations, [1, 2]);
+    let heal = SimTime::ZERO + seconds(50);
+    let demoted = run.marks(MarkKind::ReadOnly)[0].at.since(heal);
+    assert!((seconds(9)..seconds(26)).contains(&demoted), "{demoted}");
+}

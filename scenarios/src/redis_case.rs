@@ -1,0 +1,84 @@
+//! The part of a case that is about Redis: the settings of servers and Sentinels from all layers.
+
+use models::redis::Parameters;
+use models::sentinel::GroupConfig;
+
+use crate::case::UserSettings;
+use crate::diagnostic::{Remark, Spot, UserError, Weight};
+use crate::import::{RedisSettings, read_redis_conf, redis_setting_from_flag};
+use crate::scenario::{EtcdHosts, Scenario};
+
+/// What servers and Sentinels run with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RedisCase {
+    /// `sentinel.conf`.
+    pub group: GroupConfig,
+    /// `redis.conf`.
+    pub parameters: Parameters,
+    /// How many Sentinels there are.
+    pub sentinels: u8,
+}
+
+impl RedisCase {
+    /// Puts the layers on top of each other: the defaults of Redis, the files of the scenario, the user's, the
+    /// scenario's own settings (its promise depends on them), and the user's flags. Remarks say what has no effect.
+    ///
+    /// # Errors
+    /// What Redis or Sentinel would not start with, or hasim does not model.
+    pub fn new(scenario: &Scenario, user: &UserSettings) -> Result<(Self, Vec<Remark>), UserError> {
+        let redis = &scenario.cluster.redis;
+        let users_file = user.file.as_ref().map(read_redis_conf).transpose()?;
+        let mut settings = RedisSettings::default();
+        let mut remarks = Vec::new();
+        let mut sentinels = None;
+        for file in redis.files.iter().chain(&users_file) {
+            settings.overlay(&file.settings);
+            sentinels = file.sentinels.or(sentinels);
+            remarks.extend(file.remarks.iter().cloned());
+        }
+        if let Some(file) = &users_file {
+            let overruled = file.settings.contradictions(&redis.settings);
+            remarks.extend(overruled.map(|(name, spot, theirs, ours)| Remark {
+                weight: Weight::Note,
+                spot: spot.clone(),
+                message: format!(
+                    "`{name}` is {theirs} here; the scenario `{}` fixes it to {ours}, because its promise depends on \
+                     it (`--set {name}=...` overrules both)",
+                    scenario.name
+                ),
+            }));
+        }
+        settings.overlay(&redis.settings);
+        for flag in &user.flags {
+            settings.overlay(&redis_setting_from_flag(flag)?);
+        }
+        let (group, parameters) = settings.configuration()?;
+        let count = redis.sentinels.map_or(sentinels.unwrap_or(3), usize::from);
+        let sentinels =
+            u8::try_from(count).ok().filter(|count| (1..=15).contains(count)).ok_or_else(|| {
+                UserError::new(format!("{count} Sentinels are more than the 15 that hasim models"))
+                    .help("leave some `sentinel known-sentinel` lines out of the file")
+            })?;
+        if redis.sentinel_hosts == EtcdHosts::Shared && sentinels > scenario.cluster.members {
+            let message = format!(
+                "{sentinels} Sentinels do not fit on the hosts of {} servers, one each",
+                scenario.cluster.members
+            );
+            let start = scenario.source.text.find("sentinel_hosts").unwrap_or(0);
+            let spot = Spot::new(&scenario.source, start..start + "sentinel_hosts".len());
+            return Err(UserError::at(spot, message, "shared")
+                .help("lower `cluster.sentinels`, or use `sentinel_hosts = \"own\"`"));
+        }
+        if group.quorum > u32::from(sentinels) {
+            remarks.push(Remark {
+                weight: Weight::Warning,
+                spot: Spot::new(&scenario.source, 0..0),
+                message: format!(
+                    "a quorum of {} among {sentinels} Sentinels is never reached: nothing will fail over",
+                    group.quorum
+                ),
+            });
+        }
+        Ok((Self { group, parameters, sentinels }, remarks))
+    }
+}
