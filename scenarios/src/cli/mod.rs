@@ -3,6 +3,7 @@
 //! Data goes to the standard output, talk (progress, warnings, errors) to the standard error. Exit codes are those of
 //! [`Exit`].
 
+mod calibrate;
 mod campaign_options;
 mod check;
 mod completions;
@@ -49,11 +50,12 @@ Examples:
   hasim replay hasim-failure-patroni-swarm-sync-seed-17.json
   hasim shrink hasim-failure-patroni-swarm-sync-seed-17.json
   hasim explain hasim-failure-patroni-swarm-sync-seed-17-small.json
+  hasim calibrate measurements --plot calibration.svg
 
 Environment, for those who cannot change the command line (a flag wins): HASIM_SEEDS (--seeds), HASIM_SEED (--seed of \
 `run`), HASIM_JOBS (--jobs), HASIM_BUDGET (--budget).
 
-Exit codes: 0 every promise kept, 1 a promise broken, 2 undecided or interrupted, 64 wrong usage or input, \
+Exit codes: 0 every promise kept, 1 a promise broken or a measured point missed, 2 undecided or interrupted, 64 wrong usage or input, \
 70 internal error or a run that did not repeat.";
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +74,8 @@ enum Command {
     Shrink(shrink::Options),
     /// Shows when a failing run was decided, and which of its faults it needed.
     Explain(explain::Options),
+    /// Holds the models to failovers that were measured on the real software.
+    Calibrate(calibrate::Options),
     /// Prints a completion script for a shell.
     Completions(completions::Options),
 }
@@ -118,6 +122,7 @@ pub fn run(
         Command::Selfcheck(options) => selfcheck::run(options, families, terminal),
         Command::Shrink(options) => shrink::run(options, families, terminal),
         Command::Explain(options) => explain::run(options, families, terminal),
+        Command::Calibrate(options) => calibrate::run(options, terminal),
         Command::Completions(options) => completions::run(options, terminal),
     };
     let exit = match result {
