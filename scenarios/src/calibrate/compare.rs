@@ -83,7 +83,7 @@ pub struct Comparison {
 
 impl Comparison {
     /// Compares two samples; none if one of them is empty.
-    pub fn of(quantity: &'static str, measured: &Sample, simulated: &Sample) -> Option<Self> {
+    pub(super) fn of(quantity: &'static str, measured: &Sample, simulated: &Sample) -> Option<Self> {
         let distance = kolmogorov_smirnov(measured, simulated)?;
         let (measured, simulated) = (Side::from(measured), Side::from(simulated));
         let agreement = if !(close(&measured.p50, &simulated.p50) && close(&measured.p90, &simulated.p90)) {

@@ -134,11 +134,12 @@ impl Point {
     pub fn compare(&self, runs: u64) -> Compared {
         let simulated: Vec<Vec<(&'static str, Option<SimDuration>)>> =
             (0..runs).into_par_iter().map(|run| self.setup.run(run, runs)).collect();
-        let of = |name: &str| {
-            Sample::new(simulated.iter().map(|run| {
-                run.iter().find(|(quantity, _)| *quantity == name).and_then(|(_, value)| *value)
-            }))
-        };
+        let of =
+            |name: &str| {
+                Sample::new(simulated.iter().map(|run| {
+                    run.iter().find(|(quantity, _)| *quantity == name).and_then(|(_, value)| *value)
+                }))
+            };
         let quantities: Vec<Comparison> = self
             .samples
             .iter()

@@ -30,9 +30,11 @@ pub(super) struct Row {
 
 impl Table {
     /// Reads a file that has these columns; others of `known` may be there, too.
-    pub fn read(path: &Path, needed: &[&str], known: &[&str]) -> Result<Self, UserError> {
+    pub(super) fn read(path: &Path, needed: &[&str], known: &[&str]) -> Result<Self, UserError> {
         let source = read_file(path).map_err(|error| {
-            error.help("a folder of measurements holds `patroni.csv`, `etcd.csv` or both: one row for each failover")
+            error.help(
+                "a folder of measurements holds `patroni.csv`, `etcd.csv` or both: one row for each failover",
+            )
         })?;
         let mut reader = ReaderBuilder::new().from_reader(source.text.as_bytes());
         let header = Arc::new(reader.headers().map_err(|error| unreadable(&source, &error))?.clone());
@@ -87,7 +89,7 @@ fn unreadable(source: &Arc<Source>, error: &csv::Error) -> UserError {
 
 impl Row {
     /// What a field says; empty if there is no such column.
-    pub fn text(&self, column: &str) -> &str {
+    pub(super) fn text(&self, column: &str) -> &str {
         self.index(column).map_or("", |index| &self.record[index])
     }
 
@@ -96,7 +98,7 @@ impl Row {
     }
 
     /// A complaint about a field.
-    pub fn wrong(&self, column: &str, expected: impl Display) -> UserError {
+    pub(super) fn wrong(&self, column: &str, expected: impl Display) -> UserError {
         let index = self.index(column).unwrap_or_default();
         let start = self.record.position().map_or(0, |position| position.byte() as usize);
         let start = start + self.record.iter().take(index).map(|field| field.len() + 1).sum::<usize>();
@@ -106,7 +108,7 @@ impl Row {
     }
 
     /// Seconds after the fault, or the length of something; none if the field is empty.
-    pub fn time(&self, column: &str) -> Result<Option<SimDuration>, UserError> {
+    pub(super) fn time(&self, column: &str) -> Result<Option<SimDuration>, UserError> {
         let text = self.text(column);
         if text.is_empty() {
             return Ok(None);
@@ -116,13 +118,14 @@ impl Row {
     }
 
     /// Whole seconds.
-    pub fn whole_seconds(&self, column: &str) -> Result<SimDuration, UserError> {
-        let seconds = self.text(column).parse().map_err(|_| self.wrong(column, "a whole number of seconds"))?;
+    pub(super) fn whole_seconds(&self, column: &str) -> Result<SimDuration, UserError> {
+        let seconds =
+            self.text(column).parse().map_err(|_| self.wrong(column, "a whole number of seconds"))?;
         Ok(SimDuration::from_secs(seconds))
     }
 
     /// A share from 0 to 1; none if the field is empty.
-    pub fn share(&self, column: &str) -> Result<Option<f64>, UserError> {
+    pub(super) fn share(&self, column: &str) -> Result<Option<f64>, UserError> {
         let text = self.text(column);
         if text.is_empty() {
             return Ok(None);

@@ -61,12 +61,16 @@ pub(super) fn run(options: &Options, terminal: &mut Terminal<'_>) -> Result<Exit
     }
     progress.finish_and_clear();
     let agree = compared.iter().filter(|point| point.agreement == Agreement::Agrees).count();
+    let close = compared.iter().filter(|point| point.agreement != Agreement::Apart).count();
+    let outages =
+        compared.iter().filter_map(shown).filter(|outage| outage.agreement == Agreement::Agrees).count();
     let exit = if agree == compared.len() { Exit::Kept } else { Exit::Violated };
     for point in &compared {
         terminal.print(&describe(point))?;
     }
     terminal.print(&format!(
-        "{agree} of {} points agree. hasim {VERSION}, {} runs for each point; seconds, [95 % confidence interval]. A \
+        "{agree} of {} points agree in everything, {close} in p50 and p90 of everything, {outages} in the outage (or what was \
+         measured in its place). hasim {VERSION}, {} runs for each point; seconds, [95 % confidence interval]. A \
          quantity agrees if p50 and p90 are within 10 % or 0.5 s and KS, the distance of the distributions, is at most 0.2, or \
          at most what chance alone exceeds in 1 % of samples of this size, if that is more.\n",
         compared.len(),
@@ -78,8 +82,17 @@ pub(super) fn run(options: &Options, terminal: &mut Terminal<'_>) -> Result<Exit
 
 fn describe(point: &Compared) -> String {
     let header = [
-        "quantity", "verdict", "n", "p10 measured", "simulated", "p50 measured", "simulated", "p90 measured",
-        "simulated", "KS", "1 % limit",
+        "quantity",
+        "verdict",
+        "n",
+        "p10 measured",
+        "simulated",
+        "p50 measured",
+        "simulated",
+        "p90 measured",
+        "simulated",
+        "KS",
+        "1 % limit",
     ];
     let rows = point.quantities.iter().map(row);
     format!(
@@ -133,9 +146,13 @@ fn write_files(options: &Options, compared: &[Compared], exit: Exit) -> Result<(
 }
 
 /// The outage of a point, or, where none was measured, the first of its quantities.
-fn panel(point: &Compared) -> Option<Panel> {
+fn shown(point: &Compared) -> Option<&Comparison> {
     let outage = point.quantities.iter().find(|one| one.quantity == OUTAGE);
-    let shown = outage.or(point.quantities.first())?;
+    outage.or(point.quantities.first())
+}
+
+fn panel(point: &Compared) -> Option<Panel> {
+    let shown = shown(point)?;
     let series = |label: &str, side: &Side| EcdfSeries {
         label: label.to_owned(),
         sample: Sample::from_parts(side.values.clone(), side.count - side.values.len()),
