@@ -18,6 +18,9 @@ pub enum Agreement {
     /// Median and last decile are within 10 % or 0.5 s, and so is the distance of the distributions: at most 0.2, or,
     /// where the samples are so small that chance alone exceeds that once in a hundred times, at most that.
     Agrees,
+    /// The median or the last decile is off by more, but within the 95 % interval of the measured one, and the distance is no
+    /// more than chance explains: there are too few rows to tell.
+    Undecided,
     /// Median and last decile are close, and the distributions are further apart than that.
     ShapeApart,
     /// The median or the last decile is off.
@@ -28,6 +31,7 @@ impl fmt::Display for Agreement {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Agrees => "agrees",
+            Self::Undecided => "undecided",
             Self::ShapeApart => "shape apart",
             Self::Apart => "apart",
         })
@@ -86,8 +90,16 @@ impl Comparison {
     pub(super) fn of(quantity: &'static str, measured: &Sample, simulated: &Sample) -> Option<Self> {
         let distance = kolmogorov_smirnov(measured, simulated)?;
         let (measured, simulated) = (Side::from(measured), Side::from(simulated));
-        let agreement = if !(close(&measured.p50, &simulated.p50) && close(&measured.p90, &simulated.p90)) {
-            Agreement::Apart
+        let judged = [(&measured.p50, &simulated.p50), (&measured.p90, &simulated.p90)];
+        let agreement = if !judged.iter().all(|(measured, simulated)| close(measured, simulated)) {
+            let possible = |(measured, simulated): &(&Quantile, &Quantile)| {
+                close(measured, simulated) || simulated.value.is_some_and(|value| is_inside(measured, value))
+            };
+            if judged.iter().all(possible) && distance.distance <= distance.critical_99 {
+                Agreement::Undecided
+            } else {
+                Agreement::Apart
+            }
         } else if distance.distance > LARGEST_DISTANCE.max(distance.critical_99) {
             Agreement::ShapeApart
         } else {
@@ -106,6 +118,11 @@ fn close(measured: &Quantile, simulated: &Quantile) -> bool {
         }
         (measured, simulated) => measured == simulated,
     }
+}
+
+/// True if the 95 % interval of a quantile holds the value. A sample too small to bound it on a side excludes nothing there.
+fn is_inside(quantile: &Quantile, value: SimDuration) -> bool {
+    quantile.low.is_none_or(|low| low <= value) && quantile.high.is_none_or(|high| value <= high)
 }
 
 #[cfg(test)]
@@ -134,6 +151,10 @@ mod tests {
         // With 6 against 100, chance alone is above 0.68 once in a hundred times.
         assert_eq!(agreement(&sample(1_000, 6), &sample(1_020, 100)), Agreement::Apart);
         assert_eq!(agreement(&sample(1_400, 6), &sample(1_000, 100)), Agreement::Agrees);
+        // Five rows from 2 to 14 s bound a median of 8 s by nothing: 9.5 s is possible.
+        let few = Sample::new([2, 5, 8, 11, 14].map(|seconds| Some(SimDuration::from_secs(seconds))));
+        let many = Sample::new((0..100).map(|index| Some(SimDuration::from_millis(3_500 + 120 * index))));
+        assert_eq!(agreement(&few, &many), Agreement::Undecided);
     }
 
     #[test]

@@ -13,6 +13,9 @@
 //! apart than 0.2 by chance: the bound is then the distance that chance alone exceeds once in a hundred times (its
 //! 1 % critical value). A point agrees if all its quantities do.
 //!
+//! A quantile of a dozen failovers is itself uncertain by seconds. Where the simulated one is outside the tolerance and inside
+//! the 95 % interval of the measured one, the quantity is undecided: more trials would tell.
+//!
 //! # What is left out
 //!
 //! Rows whose `note` begins with `excluded` (the harness itself disturbed them). An empty field is a thing that did not happen

@@ -61,10 +61,17 @@ pub(super) fn run(options: &Options, terminal: &mut Terminal<'_>) -> Result<Exit
     }
     progress.finish_and_clear();
     let agree = compared.iter().filter(|point| point.agreement == Agreement::Agrees).count();
-    let close = compared.iter().filter(|point| point.agreement != Agreement::Apart).count();
+    let close = compared
+        .iter()
+        .filter(|point| matches!(point.agreement, Agreement::Agrees | Agreement::ShapeApart))
+        .count();
     let outages =
         compared.iter().filter_map(shown).filter(|outage| outage.agreement == Agreement::Agrees).count();
-    let exit = if agree == compared.len() { Exit::Kept } else { Exit::Violated };
+    let exit = match compared.iter().map(|point| point.agreement).max() {
+        None | Some(Agreement::Agrees) => Exit::Kept,
+        Some(Agreement::Undecided) => Exit::Undecided,
+        Some(Agreement::ShapeApart | Agreement::Apart) => Exit::Violated,
+    };
     for point in &compared {
         terminal.print(&describe(point))?;
     }
@@ -72,7 +79,8 @@ pub(super) fn run(options: &Options, terminal: &mut Terminal<'_>) -> Result<Exit
         "{agree} of {} points agree in everything, {close} in p50 and p90 of everything, {outages} in the outage (or what was \
          measured in its place). hasim {VERSION}, {} runs for each point; seconds, [95 % confidence interval]. A \
          quantity agrees if p50 and p90 are within 10 % or 0.5 s and KS, the distance of the distributions, is at most 0.2, or \
-         at most what chance alone exceeds in 1 % of samples of this size, if that is more.\n",
+         at most what chance alone exceeds in 1 % of samples of this size, if that is more. Undecided: outside that, inside the \
+         measured 95 % intervals.\n",
         compared.len(),
         options.runs
     ))?;

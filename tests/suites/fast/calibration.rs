@@ -47,11 +47,13 @@ fn failovers_take_as_long_as_measured() {
 
 #[track_caller]
 fn assert_near(point: &str, quantity: &Comparison) {
-    let apart = quantity.agreement == Agreement::Apart;
-    let known = KNOWN_APART.contains(&(point, quantity.quantity));
-    assert_eq!(apart, known, "{point}, {}: {quantity:?}", quantity.quantity);
-    if quantity.quantity == OUTAGE {
-        assert_eq!(quantity.agreement, Agreement::Agrees, "{point}: {quantity:?}");
+    let Comparison { quantity: name, agreement, .. } = quantity;
+    let known = KNOWN_APART.contains(&(point, name));
+    assert_eq!(*agreement == Agreement::Apart, known, "{point}, {name}: {quantity:?}");
+    if *name == OUTAGE {
+        // A dozen killed postmasters are too few for the tolerance.
+        let expected = if point.starts_with("pgkill") { Agreement::Undecided } else { Agreement::Agrees };
+        assert_eq!(*agreement, expected, "{point}: {quantity:?}");
     }
 }
 
