@@ -64,7 +64,7 @@ pub struct Point {
 /// What is run for a point.
 #[derive(Debug)]
 enum Setup {
-    Patroni(patroni::Setup),
+    Patroni(Box<patroni::Setup>),
     Etcd(etcd::Setup),
 }
 

@@ -266,7 +266,7 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
             title: format!("{}{}", settings.title(), if busy { ", busy machine" } else { "" }),
             measured_count: rows.len(),
             samples: samples(measured, &rows)?,
-            setup: super::Setup::Patroni(setup),
+            setup: super::Setup::Patroni(Box::new(setup)),
         });
     }
     Ok(())
