@@ -9,7 +9,7 @@ pub enum Exit {
     Kept,
     /// 2: no promise is known to be broken, and not all could be judged (event budget spent, interrupted).
     Undecided,
-    /// 1: a promise was broken, or the finding that a scenario demands was not made in the whole campaign.
+    /// 1: a promise was broken, a measured point was missed (`hasim calibrate`), or the finding that a scenario demands was not made in the whole campaign.
     Violated,
     /// 64: a flag, a name or a file is wrong.
     Usage,

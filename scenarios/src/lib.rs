@@ -7,6 +7,7 @@
 
 pub mod assertion;
 pub mod atomic_file;
+pub mod calibrate;
 pub mod campaign;
 pub mod case;
 pub mod catalogue;

@@ -25,7 +25,7 @@ pub struct EcdfSeries {
 const WIDTH: u32 = 1_000;
 const LEGEND_WIDTH: u32 = 330;
 const LEGEND_LINE: u32 = 44;
-const FONT: &str = "sans-serif";
+pub(super) const FONT: &str = "sans-serif";
 const PALETTE: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -36,9 +36,9 @@ const PALETTE: [RGBColor; 7] = [
     RGBColor(230, 159, 0),
 ];
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-type Drawn = Result<(), Box<dyn std::error::Error>>;
+pub(super) type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// Draws the curves and returns the text of the SVG. Curves without an observation appear in the legend only.
 ///
@@ -58,7 +58,7 @@ fn draw(svg: &mut String, height: u32, series: &[EcdfSeries], title: &str) -> Dr
     let heading = (FONT, 22).into_font().color(&BLACK).pos(Pos::new(HPos::Left, VPos::Center));
     head.draw(&Text::new(title.to_owned(), (20, 26), heading))?;
     let (plot, legend) = body.split_horizontally(WIDTH - LEGEND_WIDTH);
-    draw_curves(&plot, series)?;
+    draw_curves(&plot, series, "time without a successful write (s)")?;
     draw_legend(&legend, series)?;
     root.present()?;
     Ok(())
@@ -74,7 +74,8 @@ fn time_limit(series: &[EcdfSeries]) -> f64 {
     if longest > 0.0 { longest * 1.06 } else { 1.0 }
 }
 
-fn draw_curves(area: &Area<'_>, series: &[EcdfSeries]) -> Drawn {
+/// Draws the curves with their axes into an area.
+pub(super) fn draw_curves(area: &Area<'_>, series: &[EcdfSeries], time_axis: &str) -> Drawn {
     let limit = time_limit(series);
     let mut chart = ChartBuilder::on(area)
         .margin(12)
@@ -83,7 +84,7 @@ fn draw_curves(area: &Area<'_>, series: &[EcdfSeries]) -> Drawn {
         .build_cartesian_2d(0.0..limit, 0.0..1.0)?;
     chart
         .configure_mesh()
-        .x_desc("time without a successful write (s)")
+        .x_desc(time_axis)
         .y_desc("share of runs")
         .axis_desc_style((FONT, 17))
         .label_style((FONT, 15))
@@ -183,7 +184,7 @@ fn draw_legend(area: &Area<'_>, series: &[EcdfSeries]) -> Drawn {
 }
 
 /// The sample size, and how many runs the curve never shows.
-fn counts(sample: &Sample) -> String {
+pub(super) fn counts(sample: &Sample) -> String {
     match sample.censored_count() {
         0 => format!("n = {}", sample.len()),
         never => format!("n = {}, {never} never recovered", sample.len()),
@@ -203,7 +204,7 @@ fn shortened(label: &str) -> String {
     format!("{start}…{end}")
 }
 
-fn colour(index: usize) -> RGBColor {
+pub(super) fn colour(index: usize) -> RGBColor {
     PALETTE[index % PALETTE.len()]
 }
 

@@ -12,6 +12,8 @@ pub struct KolmogorovSmirnov {
     /// Distances above this one reject "same distribution" at 5 % (`1.358 sqrt((n + m) / (n m))`, the large-sample
     /// value; conservative where values are tied).
     pub critical_95: f64,
+    /// The same at 1 % (`1.628 sqrt((n + m) / (n m))`).
+    pub critical_99: f64,
     /// Size of the first sample, censored observations included.
     pub first_count: u64,
     /// Size of the second.
@@ -42,9 +44,11 @@ pub fn kolmogorov_smirnov(first: &Sample, second: &Sample) -> Option<KolmogorovS
         largest = largest.max(difference);
     }
     let product = first_count as f64 * second_count as f64;
+    let scale = ((first_count + second_count) as f64 / product).sqrt();
     Some(KolmogorovSmirnov {
         distance: largest as f64 / product,
-        critical_95: 1.358 * ((first_count + second_count) as f64 / product).sqrt(),
+        critical_95: 1.358 * scale,
+        critical_99: 1.628 * scale,
         first_count,
         second_count,
     })

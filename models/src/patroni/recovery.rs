@@ -202,9 +202,10 @@ impl Member {
         let redo = data.wal.end().0.saturating_sub(data.control.checkpoint.0);
         let replay = SimDuration::from_secs(1).scale(redo, self.spec.inputs.redo_bytes_per_second.max(1));
         let start = self.spec.inputs.postmaster_start.draw(context.random());
+        let sync = self.spec.inputs.data_directory_sync.draw(context.random());
         self.task = Some(Task::CrashRecovery);
         self.crash_recovered = true;
-        context.set_timer(Timer::Task, start + replay);
+        context.set_timer(Timer::Task, start + sync + replay);
         self.finish_cycle(context);
     }
 

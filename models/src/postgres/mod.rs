@@ -59,7 +59,7 @@
 //!   `WalSndCheckTimeOut`, the loss of WAL buffers in a crash (`RecordTransactionCommit`), the flush of a walreceiver that ends
 //!   (`WalRcvDie`);
 //! - known, not compared again: the order of a shutdown (`ShutdownXLOG` before the walsenders end), "replication slot is
-//!   active", `SyncDataDirectory` at start, the choice among standbys of equal priority, the sizes of records.
+//!   active", the choice among standbys of equal priority, the sizes of records.
 //!
 //! # What is simplified, and what that changes
 //!

@@ -70,6 +70,8 @@ pub struct Durations {
     pub promotion: Sampler,
     /// From the start of the postmaster until it accepts connections, without WAL to replay.
     pub postmaster_start: Sampler,
+    /// How long the files of the data directory are looked after if the server was not shut down in order.
+    pub data_directory_sync: Sampler,
     /// How fast WAL is replayed, in bytes a second.
     pub redo_bytes_per_second: u64,
 }
@@ -86,6 +88,7 @@ impl From<&crate::patroni::Inputs> for Durations {
         Self {
             promotion: inputs.promotion.sampler(),
             postmaster_start: inputs.postmaster_start.sampler(),
+            data_directory_sync: inputs.data_directory_sync.sampler(),
             redo_bytes_per_second: inputs.redo_bytes_per_second,
         }
     }

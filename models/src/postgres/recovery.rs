@@ -49,8 +49,13 @@ impl Server {
         }
         server.receiving.replayed = control.checkpoint;
         server.phase = Phase::Starting { sync: Some(context.sync()), replayed: false };
-        let start = server.spec.durations.postmaster_start.draw(context.random());
-        context.set_timer(Timer::Started, start + server.spec.durations.redo(backlog));
+        let durations = &server.spec.durations;
+        let mut start = durations.postmaster_start.draw(context.random()) + durations.redo(backlog);
+        if !matches!(control.state, ClusterState::ShutDown | ClusterState::ShutDownInRecovery) {
+            // The kernel may hold pages that an earlier life did not sync: every file is synced first (`SyncDataDirectory`).
+            start += durations.data_directory_sync.draw(context.random());
+        }
+        context.set_timer(Timer::Started, start);
         server
     }
 

@@ -27,11 +27,16 @@ pub(super) struct SeedOptions {
 impl SeedOptions {
     /// The threads.
     pub(super) fn threads(&self) -> Result<ThreadPool, UserError> {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(self.jobs.map_or(0, usize::from))
-            .build()
-            .map_err(|error| UserError::new(format!("cannot start the threads: {error}")))
+        threads(self.jobs)
     }
+}
+
+/// So many threads; as many as there are processors without a number.
+pub(super) fn threads(jobs: Option<u16>) -> Result<ThreadPool, UserError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(jobs.map_or(0, usize::from))
+        .build()
+        .map_err(|error| UserError::new(format!("cannot start the threads: {error}")))
 }
 
 /// A length of time that is not zero.

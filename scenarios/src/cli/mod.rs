@@ -3,6 +3,7 @@
 //! Data goes to the standard output, talk (progress, warnings, errors) to the standard error. Exit codes are those of
 //! [`Exit`].
 
+mod calibrate;
 mod campaign_options;
 mod check;
 mod completions;
@@ -51,11 +52,12 @@ Examples:
   hasim shrink hasim-failure-patroni-swarm-sync-seed-17.json
   hasim explain hasim-failure-patroni-swarm-sync-seed-17-small.json
   hasim crash-points patroni/switchover/sync --crash power-off
+  hasim calibrate measurements --plot calibration.svg
 
 Environment, for those who cannot change the command line (a flag wins): HASIM_SEEDS (--seeds), HASIM_SEED (--seed of \
 `run`), HASIM_JOBS (--jobs), HASIM_BUDGET (--budget).
 
-Exit codes: 0 every promise kept, 1 a promise broken, 2 undecided or interrupted, 64 wrong usage or input, \
+Exit codes: 0 every promise kept, 1 a promise broken or a measured point missed, 2 undecided or interrupted, 64 wrong usage or input, \
 70 internal error or a run that did not repeat.";
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +78,8 @@ enum Command {
     Explain(explain::Options),
     /// Takes one run, and crashes one process or host at every point of it.
     CrashPoints(crash_points::Options),
+    /// Holds the models to failovers that were measured on the real software.
+    Calibrate(calibrate::Options),
     /// Prints a completion script for a shell.
     Completions(completions::Options),
 }
@@ -123,6 +127,7 @@ pub fn run(
         Command::Shrink(options) => shrink::run(options, families, terminal),
         Command::Explain(options) => explain::run(options, families, terminal),
         Command::CrashPoints(options) => crash_points::run(options, families, terminal),
+        Command::Calibrate(options) => calibrate::run(options, terminal),
         Command::Completions(options) => completions::run(options, terminal),
     };
     let exit = match result {

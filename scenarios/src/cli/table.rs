@@ -79,7 +79,7 @@ pub(super) fn coverage(reports: &[(&str, &Report)]) -> String {
 }
 
 /// Columns from `right_from` on hold numbers.
-fn aligned(header: &[&str], right_from: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn aligned(header: &[&str], right_from: usize, rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table
         .force_no_tty()

@@ -1,0 +1,390 @@
+//! Patroni: what its measurements mean, and the clusters that are simulated for them.
+//!
+//! | column of `patroni.csv` | in hasim |
+//! |---|---|
+//! | `leader_del`: etcd's watch shows that the leader key is gone | end of `detect`, mark `Suspected` |
+//! | `leader_new`: the leader key has another name | end of `elect`, mark `Elected` |
+//! | `pg_promoted`: "archive recovery complete" in the server's log | end of `promote`, mark `Writable` |
+//! | `pg_restart_ready`: "ready to accept connections" of a server that was started again in place | end of `detect` in place |
+//! | `client_first_ack`: first write that the new primary acknowledged | end of `reroute` |
+//! | `unavail`: between the last acknowledgement before and the first one after | `failover_gap` |
+//!
+//! A switchover suspects nobody: its new leader is timed from the request.
+//!
+//! The client is that of the measurements ("client A"): it connects to all servers itself, writes one row each 50 ms in a closed
+//! loop and waits 3 s for an answer ([`models::routing::MultiHostClient`]). etcd has no pre-vote (3.4). The hosts of the
+//! measurements are network namespaces on one machine: a round trip takes 35 µs (their README). Where `cpu_busy` says that
+//! other jobs used up its processors, the declared inputs are those of a busy machine ([`Inputs::on_busy_machine`]), which come
+//! from other measurements than these rows.
+//!
+//! # What is not reproduced
+//!
+//! - Steps of less than half a second on a busy machine: Python, the forks of a connection. Only the promotion has an input for it.
+//! - A killed postmaster stays a zombie until init reaps it, which counts as running for Patroni (`psutil`). Where init is slow (1.1 to
+//!   2.0 s in 39 kills on a container's init, `tests/data/inputs`), a cycle that falls into that time is lost, and the restart comes
+//!   one `loop_wait` later.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use analysis::measure::{Measures, SurvivingValues};
+use analysis::{MeasureOptions, measure};
+use models::patroni::{
+    Configuration, Inputs, LinkInputs, Load, PatroniCluster, Placement, Plan, Route, SynchronousMode,
+};
+use sim_core::{
+    Direction, Distribution, EndReason, Fault, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target,
+    Trigger, run_guarded,
+};
+
+use super::rows::{Row, Table};
+use super::{Measured, Measurements, OUTAGE, Point, samples};
+use crate::diagnostic::UserError;
+
+/// When a cluster has settled: members take up to 7.3 s to start, and a synchronous standby some cycles to be confirmed.
+const SETTLED: SimDuration = SimDuration::from_secs(45);
+/// Pauses and partitions last so long (the README of the measurements).
+const LASTS: SimDuration = SimDuration::from_secs(60);
+/// One way between two hosts: half of the 35 µs of a round trip.
+const ONE_WAY: SimDuration = SimDuration::from_nanos(17_500);
+/// The share of processor time from which on a machine is called busy.
+const BUSY: f64 = 0.9;
+/// More events than a run of a few minutes has.
+const EVENTS: u64 = 10_000_000;
+
+/// Columns that a file must have.
+const NEEDED: [&str; 13] = [
+    "ttl",
+    "loop_wait",
+    "retry_timeout",
+    "sync",
+    "fault",
+    "leader_del",
+    "leader_new",
+    "pg_promoted",
+    "client_first_ack",
+    "unavail",
+    "leader_changed",
+    "pg_restart_ready",
+    "note",
+];
+
+/// Columns that are known and not compared; `cpu_busy` says how busy the machine was.
+const KNOWN: [&str; 39] = [
+    "trial",
+    "utc",
+    "cluster",
+    "patroni",
+    "pg",
+    "etcd",
+    "leader",
+    "new_leader",
+    "lease_ttl_left",
+    "status_age",
+    "race_log",
+    "promote_log",
+    "promote_recv",
+    "rw_poll",
+    "rest_primary",
+    "client_last_ack",
+    "client_detect",
+    "n_acked",
+    "n_lost",
+    "lost_span",
+    "n_dup",
+    "resume",
+    "b_last_ack",
+    "b_acked_after",
+    "b_acked_after_resume",
+    "b_lost",
+    "b_readonly",
+    "old_demote_log",
+    "rest_old_200_until",
+    "old_restarted",
+    "rejoined",
+    "rejoin_reinit",
+    "sync_at_t0",
+    "new_was_sync",
+    "timeline_before",
+    "timeline_after",
+    "n_status_timeouts",
+    "cpu_busy",
+    "load1",
+];
+
+/// What was done to the cluster.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Trial {
+    /// SIGKILL of everything on the primary's host at one instant; its kernel lives and closes the connections.
+    Crash,
+    /// The same after its packets were dropped: a host that is gone.
+    CrashSilent,
+    /// SIGKILL of the postmaster.
+    PostmasterKill,
+    /// Everything on the primary's host is stopped for 60 s.
+    Pause,
+    /// The primary's host is cut off from everybody for 60 s.
+    Partition,
+    /// An operator asks for another leader.
+    Switchover,
+}
+
+impl Trial {
+    const ALL: [(&str, Self); 6] = [
+        ("crash", Self::Crash),
+        ("crash_silent", Self::CrashSilent),
+        ("pgkill", Self::PostmasterKill),
+        ("pause", Self::Pause),
+        ("partition", Self::Partition),
+        ("switchover", Self::Switchover),
+    ];
+
+    fn name(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(_, trial)| *trial == self);
+        found.map_or("", |(name, _)| name)
+    }
+
+    fn fault(self) -> Fault {
+        let host = || Target::HostOf("primary".to_owned());
+        match self {
+            Self::Crash => Fault::Kill { target: host() },
+            Self::CrashSilent => Fault::PowerOff { target: host() },
+            Self::PostmasterKill => Fault::Kill { target: Target::Role("primary".to_owned()) },
+            Self::Pause => Fault::Pause { target: host() },
+            Self::Partition => Fault::Partition {
+                from: vec![host()],
+                to: vec![Target::Others],
+                direction: Direction::default(),
+            },
+            Self::Switchover => Fault::Command {
+                target: Target::Role("patroni-leader".to_owned()),
+                command: "switchover".to_owned(),
+            },
+        }
+    }
+
+    fn lasts(self) -> Option<SimDuration> {
+        matches!(self, Self::Pause | Self::Partition).then_some(LASTS)
+    }
+}
+
+/// The settings that a row names, and how it was made.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Settings {
+    /// What was done.
+    pub trial: Trial,
+    /// `ttl`.
+    pub ttl: SimDuration,
+    /// `loop_wait`.
+    pub loop_wait: SimDuration,
+    /// `retry_timeout`.
+    pub retry_timeout: SimDuration,
+    /// `synchronous_mode`.
+    pub synchronous: bool,
+}
+
+/// What is run for a point.
+#[derive(Debug)]
+pub struct Setup {
+    settings: Settings,
+    cluster: PatroniCluster,
+    options: MeasureOptions,
+}
+
+/// A quantity of a run.
+#[derive(Debug)]
+pub(super) struct Quantity {
+    pub name: &'static str,
+    measured: fn(&Row) -> Result<Option<SimDuration>, UserError>,
+    pub simulated: fn(&Measures) -> Option<SimDuration>,
+}
+
+/// The time from one column to another; log lines and polls can change places within milliseconds.
+fn between(row: &Row, from: &str, to: &str) -> Result<Option<SimDuration>, UserError> {
+    let (from, to) = (row.time(from)?, row.time(to)?);
+    Ok(from.zip(to).map(|(from, to)| to.saturating_sub(from)))
+}
+
+const DETECT: Quantity =
+    Quantity { name: "detect", measured: |row| row.time("leader_del"), simulated: |run| run.phases?.detect };
+const ELECT: Quantity = Quantity {
+    name: "elect",
+    measured: |row| between(row, "leader_del", "leader_new"),
+    simulated: |run| run.phases?.elect,
+};
+const PROMOTE: Quantity = Quantity {
+    name: "promote",
+    measured: |row| between(row, "leader_new", "pg_promoted"),
+    simulated: |run| run.phases?.promote,
+};
+const REROUTE: Quantity = Quantity {
+    name: "reroute",
+    measured: |row| between(row, "pg_promoted", "client_first_ack"),
+    simulated: |run| run.phases?.reroute,
+};
+const WHOLE: Quantity = Quantity {
+    name: OUTAGE,
+    measured: |row| row.time("unavail"),
+    simulated: |run| run.availability.failover_gap,
+};
+const NEW_LEADER: Quantity = Quantity {
+    name: "new leader",
+    measured: |row| row.time("leader_new"),
+    simulated: |run| {
+        let phases = run.phases?;
+        Some(phases.detect.unwrap_or_default() + phases.elect?)
+    },
+};
+const RESTART: Quantity = Quantity {
+    name: "restart",
+    measured: |row| row.time("pg_restart_ready"),
+    simulated: |run| run.phases.filter(|phases| phases.in_place)?.detect,
+};
+const REROUTE_IN_PLACE: Quantity = Quantity {
+    name: "reroute",
+    measured: |row| between(row, "pg_restart_ready", "client_first_ack"),
+    simulated: |run| run.phases?.reroute,
+};
+
+const FAILOVER: &[Quantity] = &[DETECT, ELECT, PROMOTE, REROUTE, WHOLE];
+const SWITCHOVER: &[Quantity] = &[NEW_LEADER, PROMOTE, REROUTE, WHOLE];
+const IN_PLACE: &[Quantity] = &[RESTART, REROUTE_IN_PLACE, WHOLE];
+
+pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError> {
+    let table = Table::read(path, &NEEDED, &KNOWN)?;
+    into.remarks.extend(table.remarks);
+    let mut points: BTreeMap<Settings, Vec<Row>> = BTreeMap::new();
+    for row in table.rows {
+        points.entry(settings(&row)?).or_default().push(row);
+    }
+    for (settings, rows) in points {
+        let busy = is_busy(&rows)?;
+        let setup = Setup::new(settings, if busy { Inputs::on_busy_machine() } else { Inputs::default() });
+        let measured = setup.quantities().iter().map(|one| Measured { name: one.name, value: one.measured });
+        into.points.push(Point {
+            system: "patroni",
+            title: format!("{}{}", settings.title(), if busy { ", busy machine" } else { "" }),
+            measured_count: rows.len(),
+            samples: samples(measured, &rows)?,
+            setup: super::Setup::Patroni(Box::new(setup)),
+        });
+    }
+    Ok(())
+}
+
+/// True if in most rows at least nine tenths of the machine's processor time were used, by whomever.
+fn is_busy(rows: &[Row]) -> Result<bool, UserError> {
+    let mut busy = 0;
+    for row in rows {
+        busy += usize::from(row.share("cpu_busy")?.is_some_and(|share| share >= BUSY));
+    }
+    Ok(2 * busy > rows.len())
+}
+
+fn settings(row: &Row) -> Result<Settings, UserError> {
+    let found = Trial::ALL.iter().find(|(name, _)| *name == row.text("fault"));
+    let (_, trial) = found
+        .ok_or_else(|| row.wrong("fault", "crash, crash_silent, pgkill, pause, partition or switchover"))?;
+    let synchronous = match row.text("sync") {
+        "on" => true,
+        "off" => false,
+        _ => return Err(row.wrong("sync", "on or off")),
+    };
+    let settings = Settings {
+        trial: *trial,
+        ttl: row.whole_seconds("ttl")?,
+        loop_wait: row.whole_seconds("loop_wait")?,
+        retry_timeout: row.whole_seconds("retry_timeout")?,
+        synchronous,
+    };
+    for (column, value) in
+        [("ttl", settings.ttl), ("loop_wait", settings.loop_wait), ("retry_timeout", settings.retry_timeout)]
+    {
+        if value == SimDuration::ZERO {
+            return Err(row.wrong(column, "a whole number of seconds above 0"));
+        }
+    }
+    Ok(settings)
+}
+
+impl Settings {
+    fn title(&self) -> String {
+        let seconds = |length: SimDuration| length.as_millis() / 1_000;
+        format!(
+            "{} ttl {} loop_wait {} retry_timeout {} synchronous_mode {}",
+            self.trial.name(),
+            seconds(self.ttl),
+            seconds(self.loop_wait),
+            seconds(self.retry_timeout),
+            if self.synchronous { "on" } else { "off" }
+        )
+    }
+}
+
+impl Setup {
+    /// A cluster with these settings, the client and the network of the measurements, and these inputs.
+    pub fn new(settings: Settings, inputs: Inputs) -> Self {
+        let mode = if settings.synchronous { SynchronousMode::On } else { SynchronousMode::Off };
+        let cluster = PatroniCluster::new(&Plan {
+            etcd_pre_vote: false,
+            placement: Placement::OneZone,
+            configuration: Configuration {
+                ttl: settings.ttl,
+                loop_wait: settings.loop_wait,
+                retry_timeout: settings.retry_timeout,
+                synchronous_mode: mode,
+                ..Configuration::default()
+            },
+            inputs: Inputs {
+                links: LinkInputs {
+                    same_zone: Some(Distribution::Constant(ONE_WAY)),
+                    ..LinkInputs::default()
+                },
+                ..inputs
+            },
+            load: Load {
+                writers: 1,
+                write_interval: SimDuration::from_millis(50),
+                route: Route::MultiHost,
+                statement_timeout: SimDuration::from_secs(3),
+                ..Load::default()
+            },
+            ..Plan::default()
+        });
+        let options = MeasureOptions {
+            members: Some(cluster.members()),
+            // A switchover can be over sooner than what counts as an outage elsewhere.
+            outage_threshold: SimDuration::from_millis(500),
+            ..MeasureOptions::default()
+        };
+        Self { settings, cluster, options }
+    }
+
+    pub(super) fn quantities(&self) -> &'static [Quantity] {
+        match self.settings.trial {
+            Trial::PostmasterKill => IN_PLACE,
+            Trial::Switchover => SWITCHOVER,
+            Trial::Crash | Trial::CrashSilent | Trial::Pause | Trial::Partition => FAILOVER,
+        }
+    }
+
+    /// Run number `run` of `runs`, which is its seed as well. The moments of the fault are spread evenly over one
+    /// `loop_wait`; the phase of the HA loop is random besides.
+    ///
+    /// # Panics
+    /// If the run ends early, which is a bug of a model.
+    pub fn run(&self, run: u64, runs: u64) -> Measures {
+        let Settings { trial, ttl, loop_wait, .. } = self.settings;
+        let at = SETTLED + loop_wait.scale(2 * run + 1, 2 * runs);
+        let mut world = self.cluster.world(Seed(run));
+        let fault = ScheduledFault { trigger: Trigger::At(at), fault: trial.fault(), lasts: trial.lasts() };
+        world.schedule(&Schedule(vec![fault])).expect("the targets exist in every cluster");
+        // The slowest failover takes the time to live, a race that is repeated, and some seconds.
+        let horizon = SimTime::ZERO + at + ttl + loop_wait + SimDuration::from_secs(10);
+        let record = run_guarded(&mut world, horizon, EVENTS);
+        assert_eq!(record.end, EndReason::Horizon, "run {run} of {}", self.settings.title());
+        let measures = measure(&record, &self.cluster.surviving::<SurvivingValues>(&world), &self.options);
+        assert_eq!(measures.fault_count, 1, "run {run} of {}: there was a primary", self.settings.title());
+        measures
+    }
+}

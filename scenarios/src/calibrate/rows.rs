@@ -1,0 +1,138 @@
+//! Reading the files of measurements: which rows count, and what is wrong with them.
+
+use std::fmt::Display;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use csv::{ErrorKind, ReaderBuilder, StringRecord};
+use sim_core::SimDuration;
+
+use crate::cli::select::read_file;
+use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
+
+/// A file of measurements. Rows whose `note` begins with `excluded` are left out.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Its usable rows.
+    pub rows: Vec<Row>,
+    /// Columns that nobody knows.
+    pub remarks: Vec<Remark>,
+}
+
+/// One row: one measured failover.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    source: Arc<Source>,
+    header: Arc<StringRecord>,
+    record: StringRecord,
+}
+
+impl Table {
+    /// Reads a file that has these columns; others of `known` may be there, too.
+    pub(super) fn read(path: &Path, needed: &[&str], known: &[&str]) -> Result<Self, UserError> {
+        let source = read_file(path).map_err(|error| {
+            error.help(
+                "a folder of measurements holds `patroni.csv`, `etcd.csv` or both: one row for each failover",
+            )
+        })?;
+        let mut reader = ReaderBuilder::new().from_reader(source.text.as_bytes());
+        let header = Arc::new(reader.headers().map_err(|error| unreadable(&source, &error))?.clone());
+        let name = Spot::new(&source, 0..source.text.lines().next().unwrap_or_default().len());
+        for column in needed {
+            if !header.iter().any(|known| known == *column) {
+                let message = format!("there is no column `{column}`");
+                return Err(UserError::at(name, message, "the names of the columns")
+                    .maybe_help(did_you_mean(column, header.iter())));
+            }
+        }
+        let is_known = |column: &&str| needed.contains(column) || known.contains(column);
+        let remark = |column: &str| Remark {
+            weight: Weight::Warning,
+            spot: Spot::new(&source, place(&header, 0, column)),
+            message: match did_you_mean(column, needed.iter().chain(known).copied()) {
+                Some(help) => format!("the column `{column}` is not known and not used; {help}"),
+                None => format!("the column `{column}` is not known and not used"),
+            },
+        };
+        let remarks = header.iter().filter(|column| !is_known(column)).map(remark).collect();
+        let mut rows = Vec::new();
+        for record in reader.records() {
+            let record = record.map_err(|error| unreadable(&source, &error))?;
+            let row = Row { source: Arc::clone(&source), header: Arc::clone(&header), record };
+            if !row.text("note").starts_with("excluded") {
+                rows.push(row);
+            }
+        }
+        Ok(Self { rows, remarks })
+    }
+}
+
+/// The bytes of a field, counted from where its row begins. Rows are written without quotes.
+fn place(record: &StringRecord, start: usize, field: &str) -> Range<usize> {
+    let before = record.iter().take_while(|one| !std::ptr::eq(*one, field) && *one != field);
+    let start = start + before.map(|one| one.len() + 1).sum::<usize>();
+    start..start + field.len()
+}
+
+fn unreadable(source: &Arc<Source>, error: &csv::Error) -> UserError {
+    let message = match error.kind() {
+        ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("this row has {len} fields, and the header has {expected_len}")
+        }
+        _ => error.to_string(),
+    };
+    let start = error.position().map_or(0, |position| position.byte() as usize).min(source.text.len());
+    let length = source.text[start..].lines().next().unwrap_or_default().len();
+    UserError::at(Spot::new(source, start..start + length), message, "one field for each column")
+}
+
+impl Row {
+    /// What a field says; empty if there is no such column.
+    pub(super) fn text(&self, column: &str) -> &str {
+        self.index(column).map_or("", |index| &self.record[index])
+    }
+
+    fn index(&self, column: &str) -> Option<usize> {
+        self.header.iter().position(|name| name == column)
+    }
+
+    /// A complaint about a field.
+    pub(super) fn wrong(&self, column: &str, expected: impl Display) -> UserError {
+        let index = self.index(column).unwrap_or_default();
+        let start = self.record.position().map_or(0, |position| position.byte() as usize);
+        let start = start + self.record.iter().take(index).map(|field| field.len() + 1).sum::<usize>();
+        let text = self.text(column);
+        let spot = Spot::new(&self.source, start..start + text.len());
+        UserError::at(spot, format!("`{text}` in column `{column}` is not {expected}"), expected.to_string())
+    }
+
+    /// Seconds after the fault, or the length of something; none if the field is empty.
+    pub(super) fn time(&self, column: &str) -> Result<Option<SimDuration>, UserError> {
+        let text = self.text(column);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let written = format!("{text}s").parse();
+        written.map(Some).map_err(|_| self.wrong(column, "a number of seconds, such as 17.884, not negative"))
+    }
+
+    /// Whole seconds.
+    pub(super) fn whole_seconds(&self, column: &str) -> Result<SimDuration, UserError> {
+        let seconds =
+            self.text(column).parse().map_err(|_| self.wrong(column, "a whole number of seconds"))?;
+        Ok(SimDuration::from_secs(seconds))
+    }
+
+    /// A share from 0 to 1; none if the field is empty.
+    pub(super) fn share(&self, column: &str) -> Result<Option<f64>, UserError> {
+        let text = self.text(column);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        match text.parse::<f64>() {
+            Ok(share) if (0.0..=1.0).contains(&share) => Ok(Some(share)),
+            _ => Err(self.wrong(column, "a share from 0 to 1")),
+        }
+    }
+}
