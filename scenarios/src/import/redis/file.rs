@@ -185,7 +185,8 @@ mod tests {
     #[track_caller]
     fn check_error(text: &str, expected: &Expect) {
         let error = read(text).and_then(|file| file.settings.configuration().map(|_| file)).unwrap_err();
-        expected.assert_eq(&error.report(false));
+        // With a line that is not indented, so that the indentation of the others counts.
+        expected.assert_eq(&format!("error\n{}", error.report(false)));
     }
 
     #[test]
@@ -229,6 +230,7 @@ mod tests {
         check_error(
             "sentinel monitor m 1.1.1.1 1 0\n",
             &expect![[r#"
+                error
                   × sentinel.conf:1:30: `quorum` is `0`, which Redis does not start with
                    ╭─[sentinel.conf:1:30]
                  1 │ sentinel monitor m 1.1.1.1 1 0
@@ -240,6 +242,7 @@ mod tests {
         check_error(
             "include /etc/redis/common.conf\n",
             &expect![[r#"
+                error
                   × sentinel.conf:1:1: hasim reads one file and follows no `include`
                    ╭─[sentinel.conf:1:1]
                  1 │ include /etc/redis/common.conf
