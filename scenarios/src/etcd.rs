@@ -4,18 +4,16 @@
 //! and registers, [`LOCKERS`] more contend for a lock, and one watches. `workload.write_interval` and
 //! `workload.statement_timeout` are the most that a client rests between two operations and waits for an answer.
 
-use std::sync::Arc;
-
-use analysis::MeasureOptions;
+use analysis::SurvivingValues;
 use models::Planted;
 use models::etcd::{EtcdCluster, EtcdPlan, EtcdProcess};
-use models::patroni::Inputs;
-use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, World};
+use models::patroni::{Inputs, Placement};
+use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
-use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FamilyWords, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
+use crate::family::{Family, FamilyWords, Forkable};
+use crate::world_system::{Cluster, WorldSystem};
 
 /// Clients that contend for the lock: two would do, three make the races more varied.
 const LOCKERS: u16 = 3;
@@ -59,56 +57,35 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
         disk_sync: Inputs::default().disk_sync,
         planted,
     };
-    Box::new(EtcdSystem {
-        cluster: Arc::new(EtcdCluster::new(&plan, scenario.cluster.topology.build())),
-        budgets: scenario.budgets().into(),
-        horizon: SimTime::ZERO + scenario.horizon,
-        clients_stop_at: SimTime::ZERO + stop_at,
-        event_budget: scenario.event_budget,
-    })
+    let placement = Placement::from(scenario.cluster.topology);
+    Box::new(WorldSystem::of(case, EtcdCluster::new(&plan, placement.topology()), stop_at, None))
 }
 
-struct EtcdSystem {
-    cluster: Arc<EtcdCluster>,
-    budgets: Arc<[FaultBudget]>,
-    horizon: SimTime,
-    clients_stop_at: SimTime,
-    event_budget: u64,
-}
+impl Cluster for EtcdCluster {
+    type Process = EtcdProcess;
 
-impl System for EtcdSystem {
-    fn process_names(&self) -> Vec<String> {
-        let world = self.cluster.world(Seed(0));
-        world.process_ids().map(|process| world.name(process).to_owned()).collect()
+    fn world(&self, seed: Seed) -> World<EtcdProcess> {
+        self.world(seed)
     }
 
-    fn measure_options(&self) -> MeasureOptions {
-        MeasureOptions {
-            members: Some(self.cluster.servers().to_vec()),
-            clients: Some(self.cluster.clients().to_vec()),
-            observed_until: Some(self.clients_stop_at),
-            // Ten times the longest rest between two writes of the default load.
-            outage_threshold: SimDuration::from_secs(1),
-            ..MeasureOptions::default()
-        }
+    fn add_conditions(&self, world: &mut World<EtcdProcess>, _: Option<SimTime>, _: &Schedule) {
+        self.add_conditions(world);
     }
 
-    fn check(&self, schedule: &Schedule) -> Result<(), FaultError> {
-        add_faults(&mut self.cluster.world(Seed(0)), schedule)
+    fn surviving(&self, world: &World<EtcdProcess>) -> SurvivingValues {
+        self.surviving(world)
     }
 
-    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
-        self.start(seed, schedule, log).finish()
+    fn members(&self) -> Vec<ProcessId> {
+        self.servers().to_vec()
     }
-}
 
-impl Forkable for EtcdSystem {
-    fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
-        let cluster = Arc::clone(&self.cluster);
-        let surviving = move |world: &World<EtcdProcess>| cluster.surviving(world);
-        let mut world = self.cluster.world(seed);
-        self.cluster.add_conditions(&mut world);
-        world.limit_faults(Arc::clone(&self.budgets));
-        Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
+    fn clients(&self) -> &[ProcessId] {
+        self.clients()
+    }
+
+    /// Ten times the longest rest between two writes of the default load.
+    fn outage_threshold(&self) -> SimDuration {
+        SimDuration::from_secs(1)
     }
 }

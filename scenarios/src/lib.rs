@@ -30,6 +30,7 @@ pub mod shrink;
 pub mod strategy;
 #[cfg(test)]
 mod testing;
+pub mod world_system;
 
 pub use assertion::assert_kept;
 

@@ -1,20 +1,18 @@
 //! The Patroni family: from a case to a cluster, and from a seed to a run.
 
-use std::sync::Arc;
-
 use models::Planted;
 use models::patroni::{
     ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
 };
-use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
 
-use analysis::MeasureOptions;
+use analysis::SurvivingValues;
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
-use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FamilyWords, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
+use crate::family::{Family, FamilyWords, Forkable};
 use crate::scenario::{EtcdHosts, FaultPlan, OnTimeout, Routing, TopologyPreset};
+use crate::world_system::{Cluster, WorldSystem};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
 const QUIET_TAIL: SimDuration = SimDuration::from_secs(5);
@@ -135,68 +133,41 @@ const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
 }
 
 /// A cluster of a case, ready to run any seed.
-#[derive(Clone, Debug)]
-pub struct PatroniSystem {
-    /// The cluster.
-    pub cluster: Arc<PatroniCluster>,
-    /// What faults may break at most.
-    pub budgets: Arc<[FaultBudget]>,
-    /// When a run ends.
-    pub horizon: SimTime,
-    /// When clients stop asking.
-    pub clients_stop_at: SimTime,
-    /// The most events of a run.
-    pub event_budget: u64,
-    /// From when on nothing is wrong any more.
-    quiet_from: Option<SimTime>,
-}
+pub type PatroniSystem = WorldSystem<PatroniCluster>;
 
 impl PatroniSystem {
     /// Places the cluster of a case, with a rule of Patroni switched off or not.
     pub fn new(case: &Case, planted: Planted) -> Self {
-        let scenario = &case.scenario;
-        Self {
-            cluster: Arc::new(PatroniCluster::new(&plan(case, planted))),
-            budgets: scenario.budgets().into(),
-            horizon: SimTime::ZERO + scenario.horizon,
-            clients_stop_at: SimTime::ZERO + clients_stop_after(scenario.horizon),
-            event_budget: scenario.event_budget,
-            quiet_from: quiet_from(case),
-        }
+        let cluster = PatroniCluster::new(&plan(case, planted));
+        Self::of(case, cluster, clients_stop_after(case.scenario.horizon), quiet_from(case))
     }
 }
 
-impl System for PatroniSystem {
-    fn process_names(&self) -> Vec<String> {
-        let world = self.cluster.world(Seed(0));
-        world.process_ids().map(|process| world.name(process).to_owned()).collect()
+impl Cluster for PatroniCluster {
+    type Process = ClusterProcess;
+
+    fn world(&self, seed: Seed) -> World<ClusterProcess> {
+        self.world(seed)
     }
 
-    fn measure_options(&self) -> MeasureOptions {
-        MeasureOptions {
-            members: Some(self.cluster.members()),
-            clients: Some(self.cluster.clients().to_vec()),
-            observed_until: Some(self.clients_stop_at),
-            ..MeasureOptions::default()
-        }
+    fn add_conditions(
+        &self,
+        world: &mut World<ClusterProcess>,
+        quiet_from: Option<SimTime>,
+        schedule: &Schedule,
+    ) {
+        self.add_conditions(world, quiet_from, schedule.spares_durable_records());
     }
 
-    fn check(&self, schedule: &Schedule) -> Result<(), FaultError> {
-        add_faults(&mut self.cluster.world(Seed(0)), schedule)
+    fn surviving(&self, world: &World<ClusterProcess>) -> SurvivingValues {
+        self.surviving(world)
     }
 
-    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
-        self.start(seed, schedule, log).finish()
+    fn members(&self) -> Vec<ProcessId> {
+        self.members()
     }
-}
 
-impl Forkable for PatroniSystem {
-    fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
-        let cluster = Arc::clone(&self.cluster);
-        let surviving = move |world: &World<ClusterProcess>| cluster.surviving(world);
-        let mut world = self.cluster.world(seed);
-        self.cluster.add_conditions(&mut world, self.quiet_from, schedule.spares_durable_records());
-        world.limit_faults(Arc::clone(&self.budgets));
-        Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
+    fn clients(&self) -> &[ProcessId] {
+        self.clients()
     }
 }

@@ -3,20 +3,18 @@
 //! `cluster.members` is the number of servers, `cluster.sentinels` that of Sentinels. Clients find the primary by asking
 //! a random Sentinel; `workload.statement_timeout` is how long they wait for a server at each step.
 
-use std::sync::Arc;
-
-use analysis::MeasureOptions;
+use analysis::SurvivingValues;
 use models::Planted;
-use models::patroni::Inputs;
+use models::patroni::{Inputs, Placement};
 use models::redis::{Machine, WaitFor};
 use models::sentinel::{RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
-use sim_core::{FaultBudget, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
-use crate::execution::{Execution, WorldExecution};
-use crate::family::{Family, FamilyWords, FaultError, Forkable, LogLevel, RunResult, System, add_faults};
+use crate::family::{Family, FamilyWords, Forkable};
 use crate::scenario::{EtcdHosts, Wait};
+use crate::world_system::{Cluster, WorldSystem};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
 const QUIET_TAIL: SimDuration = SimDuration::from_secs(5);
@@ -68,54 +66,30 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
         },
         planted,
     };
-    Box::new(SentinelSystem {
-        cluster: Arc::new(SentinelCluster::new(&plan, cluster.topology.build())),
-        budgets: scenario.budgets().into(),
-        horizon: SimTime::ZERO + scenario.horizon,
-        clients_stop_at: SimTime::ZERO + stop_at,
-        event_budget: scenario.event_budget,
-    })
+    let cluster = SentinelCluster::new(&plan, Placement::from(cluster.topology).topology());
+    Box::new(WorldSystem::of(case, cluster, stop_at, None))
 }
 
-struct SentinelSystem {
-    cluster: Arc<SentinelCluster>,
-    budgets: Arc<[FaultBudget]>,
-    horizon: SimTime,
-    clients_stop_at: SimTime,
-    event_budget: u64,
-}
+impl Cluster for SentinelCluster {
+    type Process = SentinelProcess;
 
-impl System for SentinelSystem {
-    fn process_names(&self) -> Vec<String> {
-        let world = self.cluster.world(Seed(0));
-        world.process_ids().map(|process| world.name(process).to_owned()).collect()
+    fn world(&self, seed: Seed) -> World<SentinelProcess> {
+        self.world(seed)
     }
 
-    fn measure_options(&self) -> MeasureOptions {
-        MeasureOptions {
-            members: Some(self.cluster.members()),
-            clients: Some(self.cluster.clients().to_vec()),
-            observed_until: Some(self.clients_stop_at),
-            ..MeasureOptions::default()
-        }
+    fn add_conditions(&self, world: &mut World<SentinelProcess>, _: Option<SimTime>, _: &Schedule) {
+        self.add_conditions(world);
     }
 
-    fn check(&self, schedule: &Schedule) -> Result<(), FaultError> {
-        add_faults(&mut self.cluster.world(Seed(0)), schedule)
+    fn surviving(&self, world: &World<SentinelProcess>) -> SurvivingValues {
+        self.surviving(world)
     }
 
-    fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
-        self.start(seed, schedule, log).finish()
+    fn members(&self) -> Vec<ProcessId> {
+        self.members()
     }
-}
 
-impl Forkable for SentinelSystem {
-    fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
-        let cluster = Arc::clone(&self.cluster);
-        let surviving = move |world: &World<SentinelProcess>| cluster.surviving(world);
-        let mut world = self.cluster.world(seed);
-        self.cluster.add_conditions(&mut world);
-        world.limit_faults(Arc::clone(&self.budgets));
-        Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
+    fn clients(&self) -> &[ProcessId] {
+        self.clients()
     }
 }

@@ -56,8 +56,7 @@ use models::patroni::{FailoverPriority, LinkInputs, Tags};
 use models::postgres::MemberId;
 use serde::{Deserialize, Serialize};
 use sim_core::{
-    Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Topology,
-    Trigger, ZoneRef,
+    Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger,
 };
 
 pub use parse::Companions;
@@ -240,21 +239,6 @@ pub enum TopologyPreset {
     TwoRegions,
     /// Three regions with one zone each.
     ThreeRegions,
-}
-
-impl TopologyPreset {
-    /// The topology without hosts, and its zones.
-    pub fn build(self) -> (Topology, Vec<ZoneRef>) {
-        fn listed<const N: usize>((topology, zones): (Topology, [ZoneRef; N])) -> (Topology, Vec<ZoneRef>) {
-            (topology, zones.to_vec())
-        }
-        match self {
-            Self::OneZone => listed(Topology::one_zone()),
-            Self::ThreeZones => listed(Topology::three_zones()),
-            Self::TwoRegions => listed(Topology::two_regions()),
-            Self::ThreeRegions => listed(Topology::three_regions()),
-        }
-    }
 }
 
 /// How clients find the primary.
