@@ -8,12 +8,14 @@
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
 //! | [`redis`] | Redis servers that replicate | scenarios |
 //! | [`sentinel`] | Redis Sentinel, and clients that ask it | scenarios |
+//! | [`lock`] | leader election by a Redis lock, Redlock, fencing | scenarios |
 //! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
 //! | [`planted`] | bugs that tests switch on in any of them | tests |
 //!
 //! Nothing here opens a file, knows a scenario or computes a statistic.
 
 pub mod etcd;
+pub mod lock;
 pub mod patroni;
 pub mod planted;
 pub mod postgres;

@@ -18,6 +18,44 @@ macro_rules! embed {
 const SCENARIOS: &[(&str, &str)] = embed![
     "etcd/swarm.toml",
     "etcd/swarm-regions.toml",
+    "lock/clock-step-fenced.toml",
+    "lock/clock-step-unfenced.toml",
+    "lock/leader-crash-poll-10s.toml",
+    "lock/leader-crash-poll-1s.toml",
+    "lock/leader-crash-poll-5s.toml",
+    "lock/leader-frozen-deadline.toml",
+    "lock/leader-frozen-deadline-fenced.toml",
+    "lock/leader-paused-deadline.toml",
+    "lock/leader-paused-deadline-fenced.toml",
+    "lock/leader-with-old-primary-bounded.toml",
+    "lock/leader-with-old-primary-fenced.toml",
+    "lock/leader-with-old-primary-unfenced.toml",
+    "lock/operator-deletes-fenced.toml",
+    "lock/operator-deletes-unfenced.toml",
+    "lock/pause-before-check-redlock.toml",
+    "lock/promoted-clock-ahead-fenced.toml",
+    "lock/promoted-clock-ahead-unfenced.toml",
+    "lock/redis-failover-down-after-30s.toml",
+    "lock/redis-failover-down-after-5s.toml",
+    "lock/redis-restarts-empty-fenced.toml",
+    "lock/redis-restarts-empty-unfenced.toml",
+    "lock/redis-restarts-appendonly.toml",
+    "lock/redlock-restart-appendonly.toml",
+    "lock/redlock-restart-fenced.toml",
+    "lock/redlock-restart-unfenced.toml",
+    "published/redis/rz28-lost-acquisition-fenced.toml",
+    "published/redis/rz28-lost-acquisition-unfenced.toml",
+    "published/redis/rz28-lost-acquisition-wait-for-replica.toml",
+    "published/redis/rz29-renewal-ends-deadline.toml",
+    "published/redis/rz29-renewal-ends-no-more-renewals.toml",
+    "published/redis/rz29-renewal-ends-renewals-go-on.toml",
+    "published/redis/rz30-clock-step-fenced.toml",
+    "published/redis/rz30-clock-step-unfenced.toml",
+    "published/redis/rz30-pause-fenced.toml",
+    "published/redis/rz30-pause-unfenced.toml",
+    "lock/swarm-fenced.toml",
+    "lock/swarm-one-leader.toml",
+    "lock/token-from-redis-lost-with-the-lock.toml",
     "patroni/cut-from-replicas-then-crash-async.toml",
     "patroni/cut-from-replicas-then-crash-sync.toml",
     "patroni/etcd-and-replica-lost-failsafe.toml",
@@ -146,11 +184,16 @@ mod tests {
         let scenarios = scenarios().unwrap_or_else(|error| panic!("{}", error.report(false)));
         for scenario in &scenarios {
             let situation = scenario.name.split_once('/').unwrap().1.replace('/', "-");
-            // Published failures have the number of their entry in the fidelity specification: z1, z2 and so on.
-            let number = situation.strip_prefix('z').and_then(|rest| rest.chars().next());
+            // Published failures have the number of their entry in the fidelity specification: z1, rz28 and so on.
+            let entry = situation.strip_prefix('r').unwrap_or(&situation);
+            let number = entry.strip_prefix('z').and_then(|rest| rest.chars().next());
             let is_published = number.is_some_and(|first| first.is_ascii_digit());
-            let folder = if is_published { "published/" } else { "" };
-            let expected = format!("catalogue/{folder}{}/{situation}.toml", scenario.family());
+            let folder = match scenario.family() {
+                "sentinel" | "lock" if is_published => "published/redis".to_owned(),
+                family if is_published => format!("published/{family}"),
+                family => family.to_owned(),
+            };
+            let expected = format!("catalogue/{folder}/{situation}.toml");
             assert_eq!(scenario.source.name, expected);
             let case = Case::new(scenario, &UserSettings::default()).unwrap();
             let warnings: Vec<_> = case
@@ -166,10 +209,12 @@ mod tests {
 
     #[test]
     fn every_file_of_the_catalogue_is_embedded() {
-        let files = ["etcd", "patroni", "published/patroni", "sentinel"].into_iter().flat_map(|folder| {
-            let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
-            std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
-        });
+        let files = ["etcd", "lock", "patroni", "published/patroni", "published/redis", "sentinel"]
+            .into_iter()
+            .flat_map(|folder| {
+                let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
+                std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
+            });
         for (folder, name) in files {
             let path = format!("{folder}/{}", name.into_string().unwrap());
             let embedded = SCENARIOS.iter().chain(COMPANIONS).any(|(known, _)| *known == path);

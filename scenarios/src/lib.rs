@@ -20,6 +20,7 @@ pub mod exit;
 pub mod explain;
 pub mod family;
 pub mod import;
+pub mod lock;
 pub mod patroni;
 pub mod redis_case;
 pub mod repro;
@@ -39,5 +40,5 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The families whose models are part of this build.
 pub fn families() -> Vec<&'static dyn family::Family> {
-    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel]
+    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel, &lock::Lock]
 }

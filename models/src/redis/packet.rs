@@ -7,6 +7,7 @@ use sim_core::{ProcessId, SimDuration};
 
 use super::history::ReplicationId;
 use super::info::Info;
+use super::keys::{Key, KeyCommand};
 use super::log::{Entry, Snapshot};
 
 /// A random name of one life of a server, or of a Sentinel for as long as its configuration file lives.
@@ -89,6 +90,8 @@ pub enum Command {
         /// Who wants the vote.
         candidate: Option<RunId>,
     },
+    /// A command on a string key.
+    Key(Key, KeyCommand),
 }
 
 /// A reply to a [`Command`].
@@ -135,6 +138,8 @@ pub enum Reply {
         /// In which epoch.
         epoch: Epoch,
     },
+    /// Nil, or zero: the condition of the command did not hold.
+    Nil,
 }
 
 /// What travels.

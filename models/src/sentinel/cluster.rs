@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Damage, Distribution, Holds, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Storage, Topology,
-    World, WorldBuilder, ZoneRef,
+    Contains, Damage, Distribution, Holds, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Storage,
+    Topology, World, WorldBuilder, ZoneRef,
 };
 
 use super::client::{AwareClient, AwareClientSpec};
@@ -223,12 +223,31 @@ impl SentinelCluster {
             hosts("sentinel", plan.sentinels)
         };
         let app = hosts("app", 1)[0];
-        let mut placing = Placing { builder: WorldBuilder::new(topology), plan };
-        let servers: Arc<[ProcessId]> = placing.servers(&server_hosts).into();
-        let sentinels: Arc<[ProcessId]> = placing.sentinels(&sentinel_hosts, servers[0]).into();
-        let clients = placing.clients(&server_hosts, app, &sentinels);
-        placing.local_clients(&server_hosts, &servers);
+        Self::on(plan, WorldBuilder::new(topology), &server_hosts, &sentinel_hosts, Some(app))
+    }
+
+    /// Places a group on these hosts, as a part of a world if the builder is one's. Without a host for clients there are none.
+    pub fn on(
+        plan: &SentinelPlan,
+        builder: WorldBuilder<SentinelProcess>,
+        server_hosts: &[HostId],
+        sentinel_hosts: &[HostId],
+        app: Option<HostId>,
+    ) -> Self {
+        let mut placing = Placing { builder, plan };
+        let servers: Arc<[ProcessId]> = placing.servers(server_hosts).into();
+        let sentinels: Arc<[ProcessId]> = placing.sentinels(sentinel_hosts, servers[0]).into();
+        let mut clients = Vec::new();
+        if let Some(app) = app {
+            clients = placing.clients(server_hosts, app, &sentinels);
+            placing.local_clients(server_hosts, &servers);
+        }
         Self { builder: placing.builder, servers, sentinels, clients, quorum: plan.group.quorum }
+    }
+
+    /// What it consists of, for a world of which it is a part.
+    pub fn builder(&self) -> &WorldBuilder<SentinelProcess> {
+        &self.builder
     }
 
     /// The world of a seed at its first instant.
@@ -236,8 +255,8 @@ impl SentinelCluster {
         self.builder.build(seed)
     }
 
-    /// Adds to a world of this group what must always hold in it ([`super::invariants`]).
-    pub fn add_conditions(&self, world: &mut World<SentinelProcess>) {
+    /// Adds to a world of this group, or one of which it is a part, what must always hold in it ([`super::invariants`]).
+    pub fn add_conditions<P: Contains<SentinelProcess>>(&self, world: &mut World<P>) {
         super::invariants::add_to(world, &self.servers, &self.sentinels, self.quorum);
     }
 

@@ -11,7 +11,7 @@ use super::raw::{RawCluster, RawFault, RawScenario, RawTrigger, RawWorkload};
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 use crate::family::FamilyWords;
-use crate::{etcd, patroni, sentinel};
+use crate::{etcd, lock, patroni, sentinel};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 
@@ -19,7 +19,7 @@ pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 const MOST_TIMES_SLOWER: u32 = 1_000_000;
 
 /// The families that there are.
-const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS];
+const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS, &lock::WORDS];
 
 /// Clocks may be wrong from the start: a cluster forms on them as it is.
 const fn may_come_early(fault: &Fault) -> bool {
@@ -56,6 +56,7 @@ impl<'a> Checker<'a> {
         }
         self.keys_of_other_families(raw)?;
         self.sentinels(raw.cluster.sentinels.as_ref())?;
+        self.lock(raw)?;
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;
         self.workload(&raw.workload)?;

@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::raw::RawScenario;
+use crate::case::is_of_redis;
 use crate::diagnostic::{Spot, UserError};
 
 impl Checker<'_> {
@@ -39,8 +40,14 @@ impl Checker<'_> {
             ("workload.routing", here(workload.routing.is_some())),
             ("workload.on_timeout", here(workload.on_timeout.is_some())),
         ];
-        let (foreign, of) = if family == "sentinel" {
-            (patroni.into_iter().collect::<Vec<_>>(), "a group of Redis servers with Sentinels")
+        let (foreign, of) = if is_of_redis(family) {
+            let mut foreign: Vec<_> = patroni.into_iter().collect();
+            if family == "lock" {
+                foreign.push(("workload.local_writers", span(workload.local_writers.as_ref())));
+                foreign.push(("workload.statement_timeout", span(workload.statement_timeout.as_ref())));
+                foreign.push(("workload.subscribe", here(workload.subscribe.is_some())));
+            }
+            (foreign, "a system of Redis servers")
         } else {
             (redis.into_iter().collect(), "a system without Redis")
         };

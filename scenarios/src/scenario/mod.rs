@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `name` | `family/situation` or `family/situation/variant`, in kebab case | required |
 //! | `summary` | one sentence | required |
-//! | `family` | which models: `patroni`, `etcd`, `sentinel` | required |
+//! | `family` | which models: `patroni`, `etcd`, `sentinel`, `lock` | required |
 //! | `promises` | what must hold, see [`Promise`] | required |
 //! | `horizon` | when a run ends | required |
 //! | `warmup` | how long the cluster has to form; no fault fires before | `"20s"` |
@@ -37,6 +37,16 @@
 //! | `workload.beside_members` | whether clients run on the servers' hosts in turn, and not on a host of their own | false |
 //! | `workload.subscribe` | whether clients listen for `+switch-master` | false |
 //! | `workload.wait` | `WAIT` after each write: `replicas` and `timeout` | none |
+//! | `lock.servers` | where the lock is: `sentinel` (the primary of a group), `single`, or `redlock` (`cluster.members` independent servers) | `sentinel` |
+//! | `lock.ttl`, `lock.renewal` | time to live of the key, and from one renewal to the next | `"30s"`, `"10s"` |
+//! | `lock.poll`, `lock.poll_jitter` | from one attempt of a follower to the next, and how much that varies | `"5s"`, `"10%"` |
+//! | `lock.timeout` | how long a request to Redis may take, finding the primary included | `"1s"`; `"50ms"` for `redlock` |
+//! | `lock.retry` | from a renewal that failed to the next attempt | `"1s"` |
+//! | `lock.renews_after_error` | false for clients in which one error ends the renewals | true |
+//! | `lock.stop` | when a leader stops: `deadline` (before the key can have expired, by its monotonic clock), `when-told` | `deadline` |
+//! | `lock.margin` | how long before; Redlock has its own | `"1s"` |
+//! | `lock.fencing` | where tokens come from: `off` (there are none), `redis` (`INCR`), `store` | `off` |
+//! | `lock.work` | from the leader's look at the lock to the effect that rests on it | `"100ms"` |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
@@ -44,6 +54,7 @@
 mod check;
 mod check_sentinel;
 mod check_swarm;
+mod lock;
 mod parse;
 mod raw;
 mod time_range;
@@ -59,6 +70,7 @@ use sim_core::{
     Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger,
 };
 
+pub use lock::Lock;
 pub use parse::Companions;
 pub use time_range::TimeRange;
 
@@ -85,6 +97,8 @@ pub struct Scenario {
     pub cluster: Cluster,
     /// The load.
     pub workload: Workload,
+    /// The lock, in the family `lock`.
+    pub lock: Lock,
     /// Where the faults come from.
     pub faults: FaultPlan,
     /// Which faults have to hit whom in the middle of what, in some seed of a whole campaign.

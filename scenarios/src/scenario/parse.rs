@@ -13,6 +13,7 @@ use super::{
     Cluster, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, RedisCluster, Scenario, Swarm,
     Workload,
 };
+use crate::case::is_of_redis;
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
 use crate::import::value::{Reading, Toml};
 use crate::import::{
@@ -54,6 +55,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
         event_budget: inner_or(raw.event_budget, 20_000_000),
         cluster,
         workload: workload(raw.workload, raw.family.get_ref()),
+        lock: raw.lock.map(Spanned::into_inner).unwrap_or_default().into(),
         faults,
         promised_cells: raw.coverage.promised.into_iter().map(Spanned::into_inner).collect(),
         remarks: checker.remarks,
@@ -186,7 +188,7 @@ fn companion(
 
 fn workload(raw: RawWorkload, family: &str) -> Workload {
     let default = Load::default();
-    let timeout = if family == "sentinel" { SimDuration::from_secs(1) } else { default.statement_timeout };
+    let timeout = if is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
     Workload {
         writers: inner_or(raw.writers, default.writers),
         write_interval: inner_or(raw.write_interval, default.write_interval),
