@@ -6,6 +6,7 @@
 //! | [`etcd`] | etcd v3: leases, transactions, watches, reads | `patroni` |
 //! | [`postgres`] | PostgreSQL with streaming replication | `patroni` |
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
+//! | [`platform`] | Patroni, Redis with Sentinel and a service that needs both, in one world | scenarios |
 //! | [`redis`] | Redis servers that replicate | scenarios |
 //! | [`sentinel`] | Redis Sentinel, and clients that ask it | scenarios |
 //! | [`lock`] | leader election by a Redis lock, Redlock, fencing | scenarios |
@@ -18,6 +19,7 @@ pub mod etcd;
 pub mod lock;
 pub mod patroni;
 pub mod planted;
+pub mod platform;
 pub mod postgres;
 pub mod raft;
 pub mod redis;

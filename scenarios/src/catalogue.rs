@@ -128,6 +128,9 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z7-frozen-patroni-patroni-3-1-0.toml",
     "published/patroni/z8-blind-lock-put-patroni-3-0-2.toml",
     "published/patroni/z8-blind-lock-put-patroni-3-0-3.toml",
+    "platform/zone-cut-off-sync.toml",
+    "platform/zone-outage-redis-bypassed.toml",
+    "platform/zone-outage-redis-required.toml",
     "sentinel/all-restart-synced.toml",
     "sentinel/failover-commanded-async.toml",
     "sentinel/jepsen-partition-async.toml",
@@ -209,12 +212,13 @@ mod tests {
 
     #[test]
     fn every_file_of_the_catalogue_is_embedded() {
-        let files = ["etcd", "lock", "patroni", "published/patroni", "published/redis", "sentinel"]
-            .into_iter()
-            .flat_map(|folder| {
-                let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
-                std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
-            });
+        let files =
+            ["etcd", "lock", "patroni", "platform", "published/patroni", "published/redis", "sentinel"]
+                .into_iter()
+                .flat_map(|folder| {
+                    let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
+                    std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
+                });
         for (folder, name) in files {
             let path = format!("{folder}/{}", name.into_string().unwrap());
             let embedded = SCENARIOS.iter().chain(COMPANIONS).any(|(known, _)| *known == path);

@@ -22,6 +22,7 @@ pub mod family;
 pub mod import;
 pub mod lock;
 pub mod patroni;
+pub mod platform;
 pub mod redis_case;
 pub mod repro;
 pub mod scenario;
@@ -40,5 +41,5 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The families whose models are part of this build.
 pub fn families() -> Vec<&'static dyn family::Family> {
-    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel, &lock::Lock]
+    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel, &lock::Lock, &platform::Platform]
 }

@@ -62,6 +62,10 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         P::KeepStreamName | P::ContinueAnyStream | P::VoteForEveryone | P::AgreeWithSilence => {
             "sentinel/swarm/async"
         }
+        P::ReleaseWithoutCompare | P::RenewWithSet | P::CountFromAnswer => "lock/swarm/one-leader",
+        P::SkipElapsedCheck => "lock/pause-before-check/redlock",
+        P::AcceptAnyToken => "lock/leader-frozen/deadline-fenced",
+        P::AcceptEqualToken => "lock/token-from-redis/lost-with-the-lock",
         P::CountUnsyncedEntries | P::ReadBeforeFirstCommit | P::ReadWithoutQuorum => "etcd/swarm/regions",
     }
 }
@@ -83,6 +87,7 @@ impl Broken {
         match case.scenario.family() {
             "patroni" => Self { family: "patroni", system: scenarios::patroni::system, bug },
             "etcd" => Self { family: "etcd", system: scenarios::etcd::system, bug },
+            "lock" => Self { family: "lock", system: scenarios::lock::system, bug },
             "sentinel" => Self { family: "sentinel", system: scenarios::sentinel::system, bug },
             family => panic!("nothing is planted in `{family}`"),
         }

@@ -95,6 +95,8 @@ pub enum ContenderTimer {
     Write,
     /// The store takes too long.
     Store,
+    /// The store is asked again.
+    Open,
 }
 
 impl Contender {
@@ -321,12 +323,16 @@ impl Contender {
             ContenderTimer::Deadline,
             ContenderTimer::Look,
             ContenderTimer::Write,
+            ContenderTimer::Open,
             ContenderTimer::Round,
         ] {
             context.cancel_timer(&timer);
         }
         self.round = None;
-        self.close_store(context);
+        // What is on its way to the store is not called back, and its answer is heard.
+        if !self.is_writing() {
+            self.close_store(context);
+        }
         self.fail(context, lease.holder);
     }
 
@@ -336,9 +342,9 @@ impl Contender {
         self.store = Some(context.connect(self.spec.store, ConnectOptions::default()));
         context.set_timer(ContenderTimer::Store, STORE_TIMEOUT);
         if let Some(Lease { holder, token, .. }) = self.lease {
-            let request = match (self.spec.parameters.fencing, token) {
-                (Fencing::Store, None) => StoreRequest::OpenFenced(holder),
-                _ => StoreRequest::Open(holder, token),
+            let request = match self.spec.parameters.fencing {
+                Fencing::Store => StoreRequest::OpenFenced(holder),
+                Fencing::Redis | Fencing::Off => StoreRequest::Open(holder, token),
             };
             self.ask_store(context, request);
         }
@@ -350,9 +356,30 @@ impl Contender {
         if let Some(connection) = self.store.take() {
             context.close(connection);
         }
-        if self.operation.is_some_and(|operation| operation.sent) {
+        if self.is_writing() {
             self.complete(context, Completion::without_answer(Outcome::Unknown));
         }
+    }
+
+    /// True while an effect is on its way.
+    fn is_writing(&self) -> bool {
+        self.operation.is_some_and(|operation| operation.sent)
+    }
+
+    /// The store does not answer, or its connection is lost.
+    fn lose_store(&mut self, context: &mut impl Context<Self>) {
+        self.close_store(context);
+        if self.lease.is_none() {
+            return;
+        }
+        if self.lease.is_some_and(|lease| lease.version.is_some())
+            && self.spec.parameters.fencing == Fencing::Redis
+        {
+            // Another connection needs another token, and that comes with another turn.
+            return self.step_down(context, "it lost the store");
+        }
+        // Who refuses once refuses twice.
+        context.set_timer(ContenderTimer::Open, self.spec.parameters.retry);
     }
 
     fn ask_store(&mut self, context: &mut impl Context<Self>, request: StoreRequest) {
@@ -363,8 +390,16 @@ impl Contender {
     }
 
     fn on_store(&mut self, context: &mut impl Context<Self>, reply: StoreReply) {
-        let Some(lease) = &mut self.lease else { return };
         context.cancel_timer(&ContenderTimer::Store);
+        let me = context.me();
+        let Some(lease) = &mut self.lease else {
+            // It is no leader any more, and hears what became of its last effect.
+            let outcome = if reply == StoreReply::Fenced { Outcome::Failed } else { Outcome::Ok };
+            if self.is_writing() {
+                self.complete(context, Completion::answered(outcome, me));
+            }
+            return self.close_store(context);
+        };
         match reply {
             StoreReply::Opened(version, token) => {
                 lease.version = Some(version);
@@ -377,13 +412,11 @@ impl Contender {
             }
             StoreReply::Stored(version) => {
                 lease.version = Some(version);
-                let me = context.me();
                 self.complete(context, Completion::answered(Outcome::Ok, me));
                 context.set_timer(ContenderTimer::Look, self.spec.parameters.interval);
             }
             StoreReply::Fenced => {
-                let me = context.me();
-                if self.operation.is_some_and(|operation| operation.sent) {
+                if self.is_writing() {
                     self.complete(context, Completion::answered(Outcome::Failed, me));
                 }
                 self.step_down(context, "the store has seen a newer token");
@@ -485,7 +518,8 @@ impl Process for Contender {
             ContenderTimer::Deadline => self.step_down(context, "its time is over"),
             ContenderTimer::Look => self.look(context),
             ContenderTimer::Write => self.write(context),
-            ContenderTimer::Store => self.open_store(context),
+            ContenderTimer::Store => self.lose_store(context),
+            ContenderTimer::Open => self.open_store(context),
         }
     }
 
@@ -498,9 +532,7 @@ impl Process for Contender {
     ) {
         if self.store == Some(connection) {
             if !matches!(event, ConnectionEvent::Accepted | ConnectionEvent::Opened) {
-                self.close_store(context);
-                // Again after a while: who refuses once refuses twice.
-                context.set_timer(ContenderTimer::Store, STORE_TIMEOUT);
+                self.lose_store(context);
             }
             return;
         }

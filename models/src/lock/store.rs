@@ -9,7 +9,9 @@
 //! With fencing, a reader and a writer show their token, and the store refuses a token that is smaller than the largest that
 //! it has seen, or equal and shown by another holder before (section 5.2 of the fidelity specification). The reader, too: if
 //! only writes counted, a deposed leader could write once more between the moment at which its successor reads and the moment
-//! at which it first writes. The store may hand the tokens out itself, which is compare-and-set on the holder's id.
+//! at which it first writes. The store may hand the tokens out itself, which is compare-and-set on the holder's id. A holder that
+//! comes back over another connection needs a new token: otherwise a write that was under way on the first counts, whenever it
+//! arrives, and takes back what the same holder wrote since.
 //!
 //! A version and a token are durable before anybody is told.
 
@@ -198,12 +200,9 @@ impl Store {
                 StoreReply::Opened(context.storage().current(), token)
             }
             StoreRequest::OpenFenced(holder) => {
-                let seen = context.storage().fence;
-                let token = match seen {
-                    // Asked again, because the answer was lost.
-                    Some((token, owner)) if owner == holder => Some(token),
-                    _ => Token::new(seen.map_or(0, |(token, _)| token.number()) + 1),
-                };
+                // A new one also for who had one: what it wrote over its last connection may still be on its way.
+                let seen = context.storage().fence.map_or(0, |(token, _)| token.number());
+                let token = Token::new(seen + 1);
                 self.show(context, token, holder);
                 StoreReply::Opened(context.storage().current(), token)
             }

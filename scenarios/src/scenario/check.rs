@@ -11,7 +11,7 @@ use super::raw::{RawCluster, RawFault, RawScenario, RawTrigger, RawWorkload};
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 use crate::family::FamilyWords;
-use crate::{etcd, lock, patroni, sentinel};
+use crate::{etcd, lock, patroni, platform, sentinel};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 
@@ -19,7 +19,8 @@ pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 const MOST_TIMES_SLOWER: u32 = 1_000_000;
 
 /// The families that there are.
-const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS, &lock::WORDS];
+const FAMILIES: &[&FamilyWords] =
+    &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS, &lock::WORDS, &platform::WORDS];
 
 /// Clocks may be wrong from the start: a cluster forms on them as it is.
 const fn may_come_early(fault: &Fault) -> bool {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
+use super::Routing;
 use super::check::Checker;
 use super::raw::RawScenario;
 use crate::case::is_of_redis;
@@ -40,16 +41,29 @@ impl Checker<'_> {
             ("workload.routing", here(workload.routing.is_some())),
             ("workload.on_timeout", here(workload.on_timeout.is_some())),
         ];
-        let (foreign, of) = if is_of_redis(family) {
-            let mut foreign: Vec<_> = patroni.into_iter().collect();
-            if family == "lock" {
-                foreign.push(("workload.local_writers", span(workload.local_writers.as_ref())));
-                foreign.push(("workload.statement_timeout", span(workload.statement_timeout.as_ref())));
-                foreign.push(("workload.subscribe", here(workload.subscribe.is_some())));
+        let need = ("cluster.redis_required", here(cluster.redis_required.is_some()));
+        let local_writers = ("workload.local_writers", span(workload.local_writers.as_ref()));
+        let subscribe = ("workload.subscribe", here(workload.subscribe.is_some()));
+        let (foreign, of): (Vec<_>, _) = match family {
+            "platform" => {
+                let multi_host = workload.routing == Some(Routing::MultiHost);
+                let more = [local_writers, ("workload.routing = \"multi-host\"", here(multi_host))];
+                let of_clients = |(key, _): &(&str, _)| {
+                    let name = key.strip_prefix("workload.");
+                    name.is_some_and(|name| name != "routing")
+                };
+                let both = redis.into_iter().chain(patroni).filter(of_clients);
+                (both.chain(more).collect(), "whose clients are instances of a service")
             }
-            (foreign, "a system of Redis servers")
-        } else {
-            (redis.into_iter().collect(), "a system without Redis")
+            "lock" => {
+                let timeout = ("workload.statement_timeout", span(workload.statement_timeout.as_ref()));
+                let more = [local_writers, subscribe, timeout, need];
+                (patroni.into_iter().chain(more).collect(), "whose clients are contenders for a lock")
+            }
+            family if is_of_redis(family) => {
+                (patroni.into_iter().chain([need]).collect(), "a group of Redis servers with Sentinels")
+            }
+            _ => (redis.into_iter().chain([need]).collect(), "a system without Redis"),
         };
         match foreign.into_iter().find_map(|(key, span)| Some((key, span?))) {
             None => Ok(()),

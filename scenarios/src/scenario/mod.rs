@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `name` | `family/situation` or `family/situation/variant`, in kebab case | required |
 //! | `summary` | one sentence | required |
-//! | `family` | which models: `patroni`, `etcd`, `sentinel`, `lock` | required |
+//! | `family` | which models: `patroni`, `etcd`, `sentinel`, `lock`, `platform` | required |
 //! | `promises` | what must hold, see [`Promise`] | required |
 //! | `horizon` | when a run ends | required |
 //! | `warmup` | how long the cluster has to form; no fault fires before | `"20s"` |
@@ -26,6 +26,7 @@
 //! | `cluster.sentinel_conf`, `cluster.redis_conf` | real files, relative to the scenario file | none |
 //! | `cluster.sentinel`, `cluster.redis` | directives by their real names, over those of the files; `quorum` for that of `sentinel monitor` | none |
 //! | `cluster.dataset_bytes` | bytes of data on each server that the clients did not write | 0 |
+//! | `cluster.redis_required` | whether requests of a service fail without Redis, in the family `platform` | true |
 //! | `workload.writers` | clients that write | 2 |
 //! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
 //! | `workload.readers` | clients that read everything back now and then | 0 |
@@ -64,6 +65,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use models::patroni::{FailoverPriority, LinkInputs, Tags};
+use models::platform::RedisNeed;
 use models::postgres::MemberId;
 use serde::{Deserialize, Serialize};
 use sim_core::{
@@ -217,6 +219,8 @@ pub struct RedisCluster {
     pub settings: RedisSettings,
     /// Bytes of data on each server that the clients did not write.
     pub dataset_bytes: u64,
+    /// What a service does without it, in the family `platform`.
+    pub need: RedisNeed,
 }
 
 /// `WAIT` after a write.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::patroni::{LinkInputs, Load};
+use models::platform::RedisNeed;
 use sim_core::{Composition, SimDuration, SwarmConfig};
 use toml::Spanned;
 
@@ -93,6 +94,7 @@ fn cluster(
             files: [raw.sentinel_conf, raw.redis_conf],
             tables: [raw.sentinel, raw.redis],
             dataset_bytes: raw.dataset_bytes,
+            required: raw.redis_required.unwrap_or(true),
         },
         source,
         &mut open,
@@ -118,6 +120,7 @@ struct RawRedis {
     files: [Option<Spanned<String>>; 2],
     tables: [Option<Spanned<Reading<Toml>>>; 2],
     dataset_bytes: Option<u64>,
+    required: bool,
 }
 
 fn redis_cluster(
@@ -140,6 +143,7 @@ fn redis_cluster(
         files,
         settings,
         dataset_bytes: raw.dataset_bytes.unwrap_or(0),
+        need: if raw.required { RedisNeed::Required } else { RedisNeed::Bypassed },
     })
 }
 

@@ -63,6 +63,7 @@ pub(super) struct RawCluster {
     pub(super) redis: Option<Spanned<Reading<Toml>>>,
     /// Bytes of data beside what the clients write.
     pub(super) dataset_bytes: Option<u64>,
+    pub(super) redis_required: Option<bool>,
 }
 
 #[derive(Clone, Deserialize)]

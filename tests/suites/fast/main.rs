@@ -6,9 +6,11 @@
 mod calibration;
 mod calibration_sentinel;
 mod canary;
+mod composition;
 mod crash_points;
 mod determinism;
 mod exploring;
+mod locks;
 mod promises;
 mod published_raft;
 mod synchronous_names;
