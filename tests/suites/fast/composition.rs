@@ -19,7 +19,7 @@ use sim_core::{
     Trigger, World, run_guarded,
 };
 
-/// Runs of each. Release builds showed the same with 5,000.
+/// Runs of each.
 const SEEDS: u64 = 150;
 
 const fn seconds(seconds: u64) -> SimDuration {
