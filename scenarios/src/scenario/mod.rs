@@ -10,7 +10,7 @@
 //! | `family` | which models: `patroni`, `etcd`, `sentinel` | required |
 //! | `promises` | what must hold, see [`Promise`] | required |
 //! | `horizon` | when a run ends | required |
-//! | `warmup` | how long the cluster has to form; no fault fires before | `"20s"` |
+//! | `warmup` | how long the cluster has to form; no fault fires before. Sixteen neighbouring seeds share it | `"20s"` |
 //! | `event_budget` | the most events of a run: more is a livelock | 20,000,000 |
 //! | `cluster.members` | members of the cluster, 1 to 15 | 3 |
 //! | `cluster.etcd` | members of etcd, 1 to 9 | from `patroni.yml`, else 3 |
@@ -376,6 +376,18 @@ impl Scenario {
                     })
                     .collect(),
             ),
+        }
+    }
+
+    /// True if no fault of any seed can fire before the warm-up is over.
+    pub fn begins_undisturbed(&self) -> bool {
+        match &self.faults {
+            FaultPlan::Written(faults) => faults.iter().all(|fault| match fault.trigger {
+                PlannedTrigger::At(at) => at.low >= self.warmup,
+                // What they follow does not come before.
+                PlannedTrigger::OnMark(..) | PlannedTrigger::AfterFault(..) => true,
+            }),
+            FaultPlan::Swarm(swarm) => swarm.config.from >= self.warmup,
         }
     }
 
