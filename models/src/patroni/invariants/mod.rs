@@ -27,7 +27,7 @@ use std::sync::Arc;
 use sim_core::{ProcessId, Schedule, SimTime, StateProbe, Violation, World};
 
 use super::cluster::ClusterProcess;
-use super::dcs::Keys;
+use super::dcs::etcd3::Keys;
 use super::member::Peer;
 use super::system::{Disk, Node};
 use crate::etcd::{self, Proposal};
