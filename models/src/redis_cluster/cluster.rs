@@ -214,6 +214,11 @@ impl RedisCluster {
         self.builder.build(seed)
     }
 
+    /// Adds to a world of this cluster what must always hold in it ([`super::invariants`]).
+    pub fn add_conditions(&self, world: &mut World<ClusterProcess>) {
+        super::invariants::add_to(world, &self.nodes);
+    }
+
     /// The nodes.
     pub fn nodes(&self) -> &[ProcessId] {
         &self.nodes

@@ -147,6 +147,7 @@ impl ClusterNode {
         let myself = self.table.peer_mut(me);
         myself.config_epoch = myself.config_epoch.max(epoch);
         self.won = Some(epoch);
+        self.votes_needed = Some(self.quorum());
         self.replace_primary(context);
     }
 

@@ -14,7 +14,7 @@ use super::manual::Manual;
 use super::message::NodeId;
 use super::nodes_conf::{NodeDirectory, NodeRecord};
 use super::serve::Postponed;
-use super::slots::Slots;
+use super::slots::{Slot, Slots};
 use super::state::ClusterState;
 use super::table::Table;
 use crate::planted::Planted;
@@ -41,9 +41,10 @@ pub struct ClusterNode {
     /// Nodes that were possibly failed when the last cron began.
     pub(super) possibly_failed: usize,
     pub(super) postponed: Vec<Postponed>,
-    /// For those who watch: the last vote that was given, and the last election that was won.
+    /// For those who watch: the last vote that was given, the last election that was won, and the votes that it took.
     pub(super) gave_vote: Option<(Epoch, NodeId)>,
     pub(super) won: Option<Epoch>,
+    pub(super) votes_needed: Option<usize>,
     iteration: u64,
     /// When the next cron is due.
     cron_at: HostTime,
@@ -118,6 +119,20 @@ impl ClusterNode {
         self.table.myself().is_primary()
     }
 
+    /// True if slots that their owner does not claim any more can be taken without a larger epoch.
+    pub(super) fn frees_unclaimed(&self) -> bool {
+        self.spec.config.release >= Release::Redis72
+    }
+
+    /// Its view of who owns which slot, with the configuration epochs, and a number that changes with it.
+    pub(super) fn bindings(&self) -> (u64, impl Iterator<Item = (Slot, NodeId, Epoch)> + '_) {
+        let of = |id: NodeId| {
+            let peer = self.table.peer(id);
+            peer.slots.iter().map(move |slot| (slot, id, peer.config_epoch))
+        };
+        (self.table.rebindings, self.table.ids().flat_map(of))
+    }
+
     /// True if the node owns the slot that marks are about.
     pub(super) fn is_watched(&self, id: NodeId) -> bool {
         self.table.peer(id).slots.contains(self.spec.watched)
@@ -189,8 +204,8 @@ impl ClusterNode {
     /// The end of a turn of the event loop (`clusterBeforeSleep`): what has piled up is done, `nodes.conf` is written, and
     /// messages leave.
     fn before_sleep(&mut self, context: &mut impl Context<Self>) {
-        if self.server.is_starting() {
-            return;
+        if self.server.is_loading() {
+            return self.outbox.flush(context);
         }
         self.has_met_primary |= self.server.link_is_up();
         if !self.is_primary() {
@@ -258,6 +273,7 @@ impl Process for ClusterNode {
             postponed: Vec::new(),
             gave_vote: None,
             won: None,
+            votes_needed: None,
             iteration: 0,
             cron_at: HostTime::ZERO,
             has_met_primary: false,
@@ -273,7 +289,7 @@ impl Process for ClusterNode {
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
         match packet {
             Packet::Bus(message) => {
-                // Loading its files takes the whole thread of a server.
+                // Before its files are read, a server does not listen.
                 if let Origin::Connection(connection, _) = from
                     && !self.server.is_starting()
                 {
@@ -296,7 +312,8 @@ impl Process for ClusterNode {
             NodeTimer::Cron => {
                 let late = context.random().duration(SimDuration::ZERO, ROUNDING);
                 self.set_cron(context, CRON + late);
-                if !self.server.is_starting() {
+                // Loading its files, or a snapshot, takes the thread: nothing is done that is not an answer.
+                if !self.server.is_loading() {
                     self.cron(context);
                 }
             }

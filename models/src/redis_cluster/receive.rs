@@ -2,7 +2,6 @@
 
 use sim_core::{ConnectionId, Context, MarkKind};
 
-use super::config::Release;
 use super::message::{Body, Gossip, Message, NodeId};
 use super::node::ClusterNode;
 use super::slots::Slots;
@@ -96,7 +95,7 @@ impl ClusterNode {
         }
         let shard = self.table.my_shard();
         let watched_before = self.table.owner(self.spec.watched);
-        let frees_unclaimed = self.spec.config.release >= Release::Redis72;
+        let frees_unclaimed = self.frees_unclaimed();
         let mut won = Slots::NONE;
         for slot in claimed.iter() {
             let owner = self.table.owner(slot);

@@ -75,6 +75,8 @@ pub(super) struct Table {
     pub(super) peers: Vec<Peer>,
     pub(super) current_epoch: Epoch,
     pub(super) last_vote_epoch: Epoch,
+    /// How often slots have changed hands, for those who watch.
+    pub(super) rebindings: u64,
 }
 
 impl Table {
@@ -102,7 +104,7 @@ impl Table {
         };
         let peers: Vec<Peer> = conf.nodes.iter().zip(processes).map(peer).collect();
         let mut table =
-            Self { me, peers, current_epoch: conf.current_epoch, last_vote_epoch: conf.last_vote_epoch };
+            Self { me, peers, current_epoch: conf.current_epoch, last_vote_epoch: conf.last_vote_epoch, rebindings: 0 };
         for primary in table.peers.iter().filter_map(|peer| peer.follows).collect::<Vec<_>>() {
             table.peer_mut(primary).had_replicas = true;
         }
@@ -170,6 +172,7 @@ impl Table {
 
     /// Takes slots away from whoever has them, and gives them to this node.
     pub(super) fn give(&mut self, slots: Slots, to: NodeId) {
+        self.rebindings += 1;
         for peer in &mut self.peers {
             peer.slots = peer.slots.without(slots);
             peer.unclaimed = peer.unclaimed.without(slots);
