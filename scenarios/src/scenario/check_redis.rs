@@ -70,8 +70,10 @@ impl Checker<'_> {
         }
         let members = cluster.members.as_ref().map_or(6, |members| *members.get_ref());
         let shards = cluster.shards.as_ref().map_or(DEFAULT_SHARDS, |shards| *shards.get_ref());
-        if let Some(wrong) = cluster.shards.as_ref().or(cluster.members.as_ref()).filter(|_| shards > members) {
-            let message = format!("{members} nodes are too few for {shards} shards, which have a primary each");
+        if let Some(wrong) = cluster.shards.as_ref().or(cluster.members.as_ref()).filter(|_| shards > members)
+        {
+            let message =
+                format!("{members} nodes are too few for {shards} shards, which have a primary each");
             return Err(self.wrong(wrong, message, format!("expected 1 to {members} shards")));
         }
         let counts = [(&cluster.shards, "shards"), (&cluster.hosts, "hosts")];
