@@ -8,6 +8,7 @@
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
 //! | [`platform`] | Patroni, Redis with Sentinel and a service that needs both, in one world | scenarios |
 //! | [`redis`] | Redis servers that replicate | scenarios |
+//! | [`redis_cluster`] | Redis Cluster, and clients with a slot map | scenarios |
 //! | [`sentinel`] | Redis Sentinel, and clients that ask it | scenarios |
 //! | [`lock`] | leader election by a Redis lock, Redlock, fencing | scenarios |
 //! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
@@ -23,6 +24,7 @@ pub mod platform;
 pub mod postgres;
 pub mod raft;
 pub mod redis;
+pub mod redis_cluster;
 pub mod routing;
 pub mod sentinel;
 

@@ -45,7 +45,7 @@ impl UserSettings {
 
 /// True for the families whose settings are those of Redis.
 pub(crate) fn is_of_redis(family: &str) -> bool {
-    matches!(family, "sentinel" | "lock")
+    [crate::sentinel::WORDS.name, crate::redis_cluster::WORDS.name, crate::lock::WORDS.name].contains(&family)
 }
 
 /// A scenario with complete settings: all that a family needs to build a system.
@@ -57,7 +57,7 @@ pub struct Case {
     pub configuration: Configuration,
     /// Members of etcd.
     pub etcd_members: u8,
-    /// What Redis servers and Sentinels run with, in the families `sentinel`, `lock` and `platform`.
+    /// What Redis servers and Sentinels run with, in the families of Redis and in `platform`.
     pub redis: RedisCase,
     /// What there is to say about the files and flags.
     pub remarks: Vec<Remark>,

@@ -24,6 +24,7 @@ pub mod lock;
 pub mod patroni;
 pub mod platform;
 pub mod redis_case;
+pub mod redis_cluster;
 pub mod repro;
 pub mod scenario;
 pub mod sentinel;
@@ -41,5 +42,12 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The families whose models are part of this build.
 pub fn families() -> Vec<&'static dyn family::Family> {
-    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel, &lock::Lock, &platform::Platform]
+    vec![
+        &patroni::Patroni,
+        &etcd::Etcd,
+        &sentinel::Sentinel,
+        &redis_cluster::RedisClusterFamily,
+        &lock::Lock,
+        &platform::Platform,
+    ]
 }

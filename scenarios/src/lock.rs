@@ -9,7 +9,7 @@ use analysis::SurvivingValues;
 use models::Planted;
 use models::lock::{LockCluster, LockPlan, LockProcess};
 use models::patroni::Placement;
-use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -87,7 +87,7 @@ impl Cluster for LockCluster {
         self.world(seed)
     }
 
-    fn add_conditions(&self, world: &mut World<LockProcess>, _: Option<SimTime>, _: &Schedule) {
+    fn add_conditions(&self, world: &mut World<LockProcess>, _: Option<SimTime>) {
         self.add_conditions(world);
     }
 

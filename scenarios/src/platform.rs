@@ -10,7 +10,7 @@ use models::Planted;
 use models::patroni::{Load, Plan};
 use models::platform::{PlatformCluster, PlatformPlan, PlatformProcess};
 use models::sentinel::{RedisLoad, SentinelPlan};
-use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -107,13 +107,8 @@ impl Cluster for PlatformCluster {
         self.world(seed)
     }
 
-    fn add_conditions(
-        &self,
-        world: &mut World<PlatformProcess>,
-        quiet_from: Option<SimTime>,
-        schedule: &Schedule,
-    ) {
-        self.add_conditions(world, quiet_from, schedule.spares_durable_records());
+    fn add_conditions(&self, world: &mut World<PlatformProcess>, quiet_from: Option<SimTime>) {
+        self.add_conditions(world, quiet_from);
     }
 
     fn surviving(&self, world: &World<PlatformProcess>) -> SurvivingValues {

@@ -14,6 +14,7 @@
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
+use crate::fault::Schedule;
 use crate::host::Inspect;
 use crate::id::ProcessId;
 use crate::process::{Process, StateProbe};
@@ -75,6 +76,10 @@ where
 
     fn on_end(&mut self, at: SimTime, process: ProcessId) {
         self.probe.on_end(at, process);
+    }
+
+    fn on_faults(&mut self, added: &Schedule) {
+        self.probe.on_faults(added);
     }
 
     fn clone_box(&self) -> Box<dyn StateProbe<Outer>> {

@@ -213,6 +213,7 @@ impl Placing<'_> {
         let spec = ServerSpec {
             parameters: Arc::new(self.plan.group.parameters.clone()),
             machine: self.plan.group.machine,
+            marks_service: true,
             planted: self.plan.planted,
         };
         let place = |(index, host): (usize, &HostId)| {

@@ -158,11 +158,11 @@ impl PlatformCluster {
     }
 
     /// Adds what must always hold in each part; see [`PatroniCluster::add_conditions`].
-    pub fn add_conditions<P>(&self, world: &mut World<P>, quiet_from: Option<SimTime>, sound_disks: bool)
+    pub fn add_conditions<P>(&self, world: &mut World<P>, quiet_from: Option<SimTime>)
     where
         P: Contains<ClusterProcess> + Contains<SentinelProcess>,
     {
-        self.database.add_conditions(world, quiet_from, sound_disks);
+        self.database.add_conditions(world, quiet_from);
         self.redis.add_conditions(world);
     }
 

@@ -111,7 +111,7 @@ impl Link {
                 self.reset(context);
                 LinkNews::Failed
             }
-            News::Nothing | News::Done(_) | News::Answer(_) => LinkNews::Nothing,
+            News::Nothing | News::Done(_) | News::Redirected(_) | News::Answer(_) => LinkNews::Nothing,
         }
     }
 

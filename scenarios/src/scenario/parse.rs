@@ -42,7 +42,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
     let mut checker = Checker::new(source);
     checker.scenario(&raw)?;
     let mut named = BTreeMap::new();
-    let cluster = cluster(raw.cluster, source, companions, &mut named)?;
+    let cluster = cluster(raw.cluster, raw.family.get_ref(), source, companions, &mut named)?;
     let faults = match raw.swarm {
         Some(swarm) => swarm_plan(swarm.into_inner()),
         None => FaultPlan::Written(raw.fault.into_iter().map(planned_fault).collect()),
@@ -67,6 +67,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
 
 fn cluster(
     raw: RawCluster,
+    family: &str,
     source: &Arc<Source>,
     companions: &dyn Companions,
     named: &mut BTreeMap<String, Arc<Source>>,
@@ -85,7 +86,8 @@ fn cluster(
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
         None => Settings::default(),
     };
-    let members = inner_or(raw.members, 3);
+    let default_members = if family == crate::redis_cluster::WORDS.name { 6 } else { 3 };
+    let members = inner_or(raw.members, default_members);
     let member_tags = member_tags(raw.member_tags, members, source)?;
     let redis = redis_cluster(
         RawRedis {
@@ -95,6 +97,8 @@ fn cluster(
             tables: [raw.sentinel, raw.redis],
             dataset_bytes: raw.dataset_bytes,
             required: raw.redis_required.unwrap_or(true),
+            shards: raw.shards,
+            node_hosts: raw.hosts,
         },
         source,
         &mut open,
@@ -121,6 +125,8 @@ struct RawRedis {
     tables: [Option<Spanned<Reading<Toml>>>; 2],
     dataset_bytes: Option<u64>,
     required: bool,
+    shards: Option<Spanned<u8>>,
+    node_hosts: Option<Spanned<u8>>,
 }
 
 fn redis_cluster(
@@ -144,6 +150,8 @@ fn redis_cluster(
         settings,
         dataset_bytes: raw.dataset_bytes.unwrap_or(0),
         need: if raw.required { RedisNeed::Required } else { RedisNeed::Bypassed },
+        shards: inner_or(raw.shards, super::check::DEFAULT_SHARDS),
+        node_hosts: raw.node_hosts.map(Spanned::into_inner),
     })
 }
 
@@ -205,6 +213,7 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         beside_members: raw.beside_members.unwrap_or_default(),
         subscribe: raw.subscribe.unwrap_or_default(),
         wait: raw.wait.map(Spanned::into_inner),
+        refresh: raw.refresh.unwrap_or_default(),
     }
 }
 
