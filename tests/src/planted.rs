@@ -62,7 +62,8 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         P::KeepStreamName | P::ContinueAnyStream | P::VoteForEveryone | P::AgreeWithSilence => {
             "sentinel/swarm/async"
         }
-        P::ReleaseWithoutCompare | P::RenewWithSet | P::CountFromAnswer => "lock/swarm/one-leader",
+        P::ReleaseWithoutCompare | P::RenewWithSet => "lock/swarm/one-leader",
+        P::CountFromAnswer => "lock/leader-paused/renewal-in-flight",
         P::SkipElapsedCheck => "lock/pause-before-check/redlock",
         P::AcceptAnyToken => "lock/leader-frozen/deadline-fenced",
         P::AcceptEqualToken => "lock/token-from-redis/lost-with-the-lock",

@@ -51,7 +51,7 @@ fn planted_bugs_of_locks_are_found() {
     for (bug, runs, verdict) in [
         (Planted::ReleaseWithoutCompare, 200, Verdict::TwoWritablePrimaries),
         (Planted::RenewWithSet, 50, Verdict::ConditionViolated),
-        (Planted::CountFromAnswer, 100, Verdict::TwoWritablePrimaries),
+        (Planted::CountFromAnswer, 150, Verdict::TwoWritablePrimaries),
         (Planted::SkipElapsedCheck, 50, Verdict::TwoWritablePrimaries),
         (Planted::AcceptAnyToken, 10, Verdict::ConditionViolated),
         (Planted::AcceptEqualToken, 20, Verdict::ConditionViolated),
