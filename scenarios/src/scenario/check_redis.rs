@@ -28,9 +28,10 @@ impl Checker<'_> {
             ("cluster.sentinel_hosts", here(cluster.sentinel_hosts.is_some())),
             ("workload.subscribe", here(workload.subscribe.is_some())),
         ];
-        let of_cluster: [(&str, Option<Range<usize>>); 3] = [
+        let of_cluster: [(&str, Option<Range<usize>>); 4] = [
             ("cluster.shards", span(cluster.shards.as_ref())),
             ("cluster.hosts", span(cluster.hosts.as_ref())),
+            ("workload.other_write_interval", span(workload.other_write_interval.as_ref())),
             ("workload.refresh", here(workload.refresh.is_some())),
         ];
         let patroni: [(&str, Option<Range<usize>>); 11] = [
@@ -70,8 +71,10 @@ impl Checker<'_> {
         }
         let members = cluster.members.as_ref().map_or(6, |members| *members.get_ref());
         let shards = cluster.shards.as_ref().map_or(DEFAULT_SHARDS, |shards| *shards.get_ref());
-        if let Some(wrong) = cluster.shards.as_ref().or(cluster.members.as_ref()).filter(|_| shards > members) {
-            let message = format!("{members} nodes are too few for {shards} shards, which have a primary each");
+        if let Some(wrong) = cluster.shards.as_ref().or(cluster.members.as_ref()).filter(|_| shards > members)
+        {
+            let message =
+                format!("{members} nodes are too few for {shards} shards, which have a primary each");
             return Err(self.wrong(wrong, message, format!("expected 1 to {members} shards")));
         }
         let counts = [(&cluster.shards, "shards"), (&cluster.hosts, "hosts")];

@@ -194,7 +194,8 @@ fn companion(
 
 fn workload(raw: RawWorkload, family: &str) -> Workload {
     let default = Load::default();
-    let timeout = if crate::case::is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
+    let timeout =
+        if crate::case::is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
     Workload {
         writers: inner_or(raw.writers, default.writers),
         write_interval: inner_or(raw.write_interval, default.write_interval),
@@ -208,6 +209,7 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         subscribe: raw.subscribe.unwrap_or_default(),
         wait: raw.wait.map(Spanned::into_inner),
         refresh: raw.refresh.unwrap_or_default(),
+        other_write_interval: raw.other_write_interval.map(Spanned::into_inner),
     }
 }
 

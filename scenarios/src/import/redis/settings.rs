@@ -250,7 +250,8 @@ pub fn redis_settings_from_table(
     let mut settings = RedisSettings::default();
     for entry in table.entries().unwrap_or_default() {
         let release = (!sentinel).then_some(&known::RELEASE);
-        let found = known.iter().chain(release).find(|(name, _)| *name == known::canonical(&entry.key)).copied();
+        let found =
+            known.iter().chain(release).find(|(name, _)| *name == known::canonical(&entry.key)).copied();
         let Some(found) = found else {
             let names = known.iter().chain(release).map(|(name, _)| *name);
             let spot = Spot::new(source, entry.key_span.clone());
