@@ -44,6 +44,44 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "cluster/zone-lost-async.toml",
     "etcd/swarm.toml",
     "etcd/swarm-regions.toml",
+    "lock/clock-step-fenced.toml",
+    "lock/clock-step-unfenced.toml",
+    "lock/leader-crash-poll-10s.toml",
+    "lock/leader-crash-poll-1s.toml",
+    "lock/leader-crash-poll-5s.toml",
+    "lock/leader-frozen-deadline.toml",
+    "lock/leader-frozen-deadline-fenced.toml",
+    "lock/leader-paused-deadline.toml",
+    "lock/leader-paused-deadline-fenced.toml",
+    "lock/leader-with-old-primary-bounded.toml",
+    "lock/leader-with-old-primary-fenced.toml",
+    "lock/leader-with-old-primary-unfenced.toml",
+    "lock/operator-deletes-fenced.toml",
+    "lock/operator-deletes-unfenced.toml",
+    "lock/pause-before-check-redlock.toml",
+    "lock/promoted-clock-ahead-fenced.toml",
+    "lock/promoted-clock-ahead-unfenced.toml",
+    "lock/redis-failover-down-after-30s.toml",
+    "lock/redis-failover-down-after-5s.toml",
+    "lock/redis-restarts-empty-fenced.toml",
+    "lock/redis-restarts-empty-unfenced.toml",
+    "lock/redis-restarts-appendonly.toml",
+    "lock/redlock-restart-appendonly.toml",
+    "lock/redlock-restart-fenced.toml",
+    "lock/redlock-restart-unfenced.toml",
+    "published/redis/rz28-lost-acquisition-fenced.toml",
+    "published/redis/rz28-lost-acquisition-unfenced.toml",
+    "published/redis/rz28-lost-acquisition-wait-for-replica.toml",
+    "published/redis/rz29-renewal-ends-deadline.toml",
+    "published/redis/rz29-renewal-ends-no-more-renewals.toml",
+    "published/redis/rz29-renewal-ends-renewals-go-on.toml",
+    "published/redis/rz30-clock-step-fenced.toml",
+    "published/redis/rz30-clock-step-unfenced.toml",
+    "published/redis/rz30-pause-fenced.toml",
+    "published/redis/rz30-pause-unfenced.toml",
+    "lock/swarm-fenced.toml",
+    "lock/swarm-one-leader.toml",
+    "lock/token-from-redis-lost-with-the-lock.toml",
     "patroni/cut-from-replicas-then-crash-async.toml",
     "patroni/cut-from-replicas-then-crash-sync.toml",
     "patroni/etcd-and-replica-lost-failsafe.toml",
@@ -116,6 +154,9 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z7-frozen-patroni-patroni-3-1-0.toml",
     "published/patroni/z8-blind-lock-put-patroni-3-0-2.toml",
     "published/patroni/z8-blind-lock-put-patroni-3-0-3.toml",
+    "platform/zone-cut-off-sync.toml",
+    "platform/zone-outage-redis-bypassed.toml",
+    "platform/zone-outage-redis-required.toml",
     "sentinel/all-restart-synced.toml",
     "sentinel/failover-commanded-async.toml",
     "sentinel/jepsen-partition-async.toml",
@@ -172,11 +213,16 @@ mod tests {
         let scenarios = scenarios().unwrap_or_else(|error| panic!("{}", error.report(false)));
         for scenario in &scenarios {
             let situation = scenario.name.split_once('/').unwrap().1.replace('/', "-");
-            // Published failures have the number of their entry in the fidelity specification: z1, z2 and so on.
-            let number = situation.strip_prefix('z').and_then(|rest| rest.chars().next());
+            // Published failures have the number of their entry in the fidelity specification: z1, rz28 and so on.
+            let entry = situation.strip_prefix('r').unwrap_or(&situation);
+            let number = entry.strip_prefix('z').and_then(|rest| rest.chars().next());
             let is_published = number.is_some_and(|first| first.is_ascii_digit());
-            let folder = if is_published { "published/" } else { "" };
-            let expected = format!("catalogue/{folder}{}/{situation}.toml", scenario.family());
+            let folder = match scenario.family() {
+                "sentinel" | "lock" if is_published => "published/redis".to_owned(),
+                family if is_published => format!("published/{family}"),
+                family => family.to_owned(),
+            };
+            let expected = format!("catalogue/{folder}/{situation}.toml");
             assert_eq!(scenario.source.name, expected);
             let case = Case::new(scenario, &UserSettings::default()).unwrap();
             let warnings: Vec<_> = case
@@ -192,12 +238,21 @@ mod tests {
 
     #[test]
     fn every_file_of_the_catalogue_is_embedded() {
-        let files = ["cluster", "etcd", "patroni", "published/patroni", "published/redis", "sentinel"]
-            .into_iter()
-            .flat_map(|folder| {
-                let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
-                std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
-            });
+        let files = [
+            "cluster",
+            "etcd",
+            "lock",
+            "patroni",
+            "platform",
+            "published/patroni",
+            "published/redis",
+            "sentinel",
+        ]
+        .into_iter()
+        .flat_map(|folder| {
+            let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
+            std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
+        });
         for (folder, name) in files {
             let path = format!("{folder}/{}", name.into_string().unwrap());
             let embedded = SCENARIOS.iter().chain(COMPANIONS).any(|(known, _)| *known == path);

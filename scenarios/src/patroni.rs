@@ -72,7 +72,8 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     Box::new(PatroniSystem::new(case, planted))
 }
 
-fn plan(case: &Case, planted: Planted) -> Plan {
+/// The cluster of a case.
+pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
     let scenario = &case.scenario;
     let (cluster, workload) = (&scenario.cluster, &scenario.workload);
     Plan {
@@ -122,14 +123,14 @@ impl From<TopologyPreset> for Placement {
 const SETTLING: SimDuration = SimDuration::from_secs(60);
 
 /// When the faults of a swarm are over and what they led to as well. Faults that were written by hand may last for ever.
-fn quiet_from(case: &Case) -> Option<SimTime> {
+pub(crate) fn quiet_from(case: &Case) -> Option<SimTime> {
     match &case.scenario.faults {
         FaultPlan::Swarm(swarm) => Some(SimTime::ZERO + swarm.config.until + SETTLING),
         FaultPlan::Written(_) => None,
     }
 }
 
-const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
+pub(crate) const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
     horizon.saturating_sub(QUIET_TAIL)
 }
 

@@ -67,6 +67,10 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         P::ForgetClusterVote | P::VoteForEveryShard | P::VoteForOldSlots | P::UnknownAgeIsZero => {
             "cluster/swarm/async"
         }
+        P::ReleaseWithoutCompare | P::RenewWithSet | P::CountFromAnswer => "lock/swarm/one-leader",
+        P::SkipElapsedCheck => "lock/pause-before-check/redlock",
+        P::AcceptAnyToken => "lock/leader-frozen/deadline-fenced",
+        P::AcceptEqualToken => "lock/token-from-redis/lost-with-the-lock",
         P::CountUnsyncedEntries | P::ReadBeforeFirstCommit | P::ReadWithoutQuorum => "etcd/swarm/regions",
     }
 }
@@ -89,6 +93,7 @@ impl Broken {
             "patroni" => Self { family: "patroni", system: scenarios::patroni::system, bug },
             "etcd" => Self { family: "etcd", system: scenarios::etcd::system, bug },
             "cluster" => Self { family: "cluster", system: scenarios::redis_cluster::system, bug },
+            "lock" => Self { family: "lock", system: scenarios::lock::system, bug },
             "sentinel" => Self { family: "sentinel", system: scenarios::sentinel::system, bug },
             family => panic!("nothing is planted in `{family}`"),
         }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use sim_core::host::{Blueprint, Inspect};
 use sim_core::{
-    Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology,
-    World, WorldBuilder, ZoneRef,
+    Contains, Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime,
+    Topology, World, WorldBuilder, ZoneRef,
 };
 
 use super::invariants::Watched;
@@ -183,6 +183,48 @@ impl Default for Load {
     }
 }
 
+impl Plan {
+    /// Regions and zones without hosts, and the zones in the order in which hosts are spread over them.
+    pub fn topology(&self) -> (Topology, Vec<ZoneRef>) {
+        let (mut topology, zones) = self.placement.topology();
+        set_links(&mut topology, &self.inputs.links);
+        (topology, zones)
+    }
+}
+
+/// The hosts of a cluster.
+#[derive(Clone, Debug)]
+pub struct PatroniHosts {
+    /// Of members.
+    members: Vec<HostId>,
+    /// Of members of etcd.
+    etcd: Vec<HostId>,
+    /// Of proxies and clients.
+    app: HostId,
+}
+
+impl PatroniHosts {
+    /// Adds the hosts of a cluster to a topology: `db-1`..., `etcd-1`..., `app-1`.
+    pub fn add_to(topology: &mut Topology, zones: &[ZoneRef], plan: &Plan) -> Self {
+        let mut hosts = |name: &str, count: u8| -> Vec<HostId> {
+            (0..count)
+                .map(|index| {
+                    topology
+                        .add_host(zones[usize::from(index) % zones.len()], &format!("{name}-{}", index + 1))
+                })
+                .collect()
+        };
+        let members = hosts("db", plan.members);
+        let etcd = if plan.etcd_shares_hosts {
+            members.iter().copied().cycle().take(usize::from(plan.etcd_members)).collect()
+        } else {
+            hosts("etcd", plan.etcd_members)
+        };
+        let app = hosts("app", 1)[0];
+        Self { members, etcd, app }
+    }
+}
+
 impl Default for Plan {
     /// The cluster of Patroni's documentation: three members and three members of etcd, each on a host of its own, with
     /// the default settings of both and the default load. In one zone.
@@ -207,6 +249,8 @@ pub struct PatroniCluster {
     builder: WorldBuilder<ClusterProcess>,
     cluster: Cluster,
     clients: Vec<ProcessId>,
+    /// Where clients connect to for the primary, unless they find it by themselves.
+    address: Option<ProcessId>,
     scope: String,
     mode: SynchronousMode,
     version: Version,
@@ -218,25 +262,17 @@ impl PatroniCluster {
     /// # Panics
     /// If the plan has no members, or no members of etcd.
     pub fn new(plan: &Plan) -> Self {
+        let (mut topology, zones) = plan.topology();
+        let hosts = PatroniHosts::add_to(&mut topology, &zones, plan);
+        Self::on(plan, WorldBuilder::new(topology), &hosts)
+    }
+
+    /// Places a cluster on these hosts, as a part of a world if the builder is one's.
+    ///
+    /// # Panics
+    /// If the plan has no members, or no members of etcd.
+    pub fn on(plan: &Plan, mut builder: WorldBuilder<ClusterProcess>, hosts: &PatroniHosts) -> Self {
         assert!(plan.members > 0 && plan.etcd_members > 0, "a cluster has members, and etcd has, too");
-        let (mut topology, zones) = plan.placement.topology();
-        set_links(&mut topology, &plan.inputs.links);
-        let mut hosts = |name: &str, count: u8| -> Vec<HostId> {
-            (0..count)
-                .map(|index| {
-                    topology
-                        .add_host(zones[usize::from(index) % zones.len()], &format!("{name}-{}", index + 1))
-                })
-                .collect()
-        };
-        let member_hosts = hosts("db", plan.members);
-        let etcd_hosts = if plan.etcd_shares_hosts {
-            member_hosts.iter().copied().cycle().take(usize::from(plan.etcd_members)).collect()
-        } else {
-            hosts("etcd", plan.etcd_members)
-        };
-        let app = hosts("app", 1)[0];
-        let mut builder = WorldBuilder::new(topology);
         let options = ClusterOptions {
             configuration: plan.configuration.clone(),
             inputs: plan.inputs.clone(),
@@ -244,13 +280,17 @@ impl PatroniCluster {
             planted: plan.planted,
             ..ClusterOptions::default()
         };
-        let cluster = add_cluster(&mut builder, &etcd_hosts, &member_hosts, &plan.inputs.disk_sync, &options);
-        let clients = Clients { builder: &mut builder, plan, members: &cluster.members, app, number: 0 }
-            .add(&member_hosts);
+        let cluster =
+            add_cluster(&mut builder, &hosts.etcd, &hosts.members, &plan.inputs.disk_sync, &options);
+        let mut clients =
+            Clients { builder: &mut builder, plan, members: &cluster.members, app: hosts.app, number: 0 };
+        let addresses = clients.add_proxies();
+        let clients = clients.add(&hosts.members, addresses);
         Self {
             builder,
             cluster,
             clients,
+            address: addresses.map(|(primary, _)| primary),
             scope: plan.configuration.scope.clone(),
             mode: plan.configuration.synchronous_mode,
             version: plan.configuration.version,
@@ -262,9 +302,13 @@ impl PatroniCluster {
         self.builder.build(seed)
     }
 
-    /// Adds to a world of this cluster what must always hold in it ([`super::invariants`]). From `quiet_from` on nothing
-    /// is wrong any more, and has not been for long enough to recover; none if that never comes.
-    pub fn add_conditions(&self, world: &mut World<ClusterProcess>, quiet_from: Option<SimTime>) {
+    /// Adds to a world of this cluster, or one of which it is a part, what must always hold in it ([`super::invariants`]). From
+    /// `quiet_from` on nothing is wrong any more, and has not been for long enough to recover; none if that never comes.
+    pub fn add_conditions<P: Contains<ClusterProcess>>(
+        &self,
+        world: &mut World<P>,
+        quiet_from: Option<SimTime>,
+    ) {
         Watched {
             etcd: Arc::clone(&self.cluster.etcd),
             members: Arc::clone(&self.cluster.members),
@@ -276,6 +320,16 @@ impl PatroniCluster {
             quiet_from,
         }
         .add_to(world);
+    }
+
+    /// What it consists of, for a world of which it is a part.
+    pub fn builder(&self) -> &WorldBuilder<ClusterProcess> {
+        &self.builder
+    }
+
+    /// Where clients connect to for the primary: a proxy or a pooler. None if they find it by themselves.
+    pub fn address(&self) -> Option<ProcessId> {
+        self.address
     }
 
     /// What the cluster consists of, for another host of processes than the native kernel.
@@ -339,10 +393,9 @@ struct Clients<'a> {
 
 impl Clients<'_> {
     /// Returns the clients that may go to any server.
-    fn add(&mut self, member_hosts: &[HostId]) -> Vec<ProcessId> {
+    fn add(&mut self, member_hosts: &[HostId], addresses: Option<(ProcessId, ProcessId)>) -> Vec<ProcessId> {
         let mut clients = Vec::new();
         let load = self.plan.load;
-        let addresses = self.add_proxies();
         for index in 0..load.writers {
             let workload = self.workload(Work::Write(self.plan.configuration.synchronous_commit));
             let spec = self.client(workload, addresses.map(|(primary, _)| primary), load.write_interval);

@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use sim_core::{
-    Damage, Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, Storage, WorldBuilder,
-};
+use sim_core::{Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, WorldBuilder};
 
 use super::config::Configuration;
 use super::inputs::{InputSamplers, Inputs};
@@ -16,7 +14,7 @@ use super::member::{Member, Peer};
 use super::packet::Packet;
 use crate::etcd;
 use crate::planted::Planted;
-use crate::postgres::{self, DataDirectory, DataRecord, MemberId};
+use crate::postgres::{self, DataDirectory, MemberId};
 
 sim_core::system! {
     /// The processes of a cluster: etcd members, `PostgreSQL` servers, and a Patroni beside each server.
@@ -31,126 +29,15 @@ sim_core::system! {
     storage: Disk,
 }
 
-/// A volume of a cluster.
-#[derive(Clone, Debug, Default)]
-pub enum Disk {
-    /// Of a process that keeps nothing.
-    #[default]
-    Nothing,
-    /// Of an etcd member.
-    Etcd(etcd::Disk),
-    /// Of a `PostgreSQL` server and its Patroni.
-    Data(DataDirectory),
-}
-
-/// A change of a volume.
-#[derive(Clone, Debug)]
-pub enum DiskRecord {
-    /// Of a process that keeps nothing.
-    Nothing,
-    /// Of an etcd member.
-    Etcd(etcd::DiskRecord),
-    /// Of a `PostgreSQL` server and its Patroni.
-    Data(DataRecord),
-}
-
-impl Storage for Disk {
-    type Record = DiskRecord;
-
-    fn wiped(&self) -> Self {
-        match self {
-            Self::Nothing => Self::Nothing,
-            Self::Etcd(disk) => Self::Etcd(disk.wiped()),
-            Self::Data(data) => Self::Data(data.wiped()),
-        }
-    }
-
-    fn apply(&mut self, record: &DiskRecord) {
-        match (self, record) {
-            (Self::Etcd(disk), DiskRecord::Etcd(record)) => disk.apply(record),
-            (Self::Data(data), DiskRecord::Data(record)) => data.apply(record),
-            (Self::Nothing, DiskRecord::Nothing) => {}
-            (disk, record) => unreachable!("{record:?} was written to {disk:?}"),
-        }
-    }
-
-    fn record_count(&self) -> u64 {
-        match self {
-            Self::Nothing => 0,
-            Self::Etcd(disk) => disk.record_count(),
-            Self::Data(data) => data.record_count(),
-        }
-    }
-
-    fn damage(&mut self, damage: Damage<'_, DiskRecord>) {
-        match self {
-            Self::Nothing => {}
-            Self::Etcd(disk) => disk.damage(damage.map(|record| match record {
-                DiskRecord::Etcd(record) => record,
-                other => unreachable!("{other:?} was written to the disk of an etcd member"),
-            })),
-            Self::Data(data) => data.damage(damage.map(|record| match record {
-                DiskRecord::Data(record) => record,
-                other => unreachable!("{other:?} was written to a data directory"),
-            })),
-        }
-    }
-
-    fn needs_space(record: &DiskRecord) -> bool {
-        match record {
-            DiskRecord::Nothing => false,
-            DiskRecord::Etcd(record) => etcd::Disk::needs_space(record),
-            DiskRecord::Data(record) => DataDirectory::needs_space(record),
-        }
-    }
-}
-
-/// Proxies and clients keep nothing.
-impl Holds<()> for Disk {
-    fn held(&self) -> &() {
-        &()
-    }
+sim_core::volumes! {
+    /// A volume of a cluster: of an etcd member, or of a `PostgreSQL` server and its Patroni. Proxies and clients keep nothing.
+    pub enum Disk { Etcd(etcd::Disk), Data(DataDirectory) }
+    record: DiskRecord,
 }
 
 impl Holds<Self> for Disk {
     fn held(&self) -> &Self {
         self
-    }
-}
-
-impl Holds<etcd::Disk> for Disk {
-    fn held(&self) -> &etcd::Disk {
-        match self {
-            Self::Etcd(disk) => disk,
-            other => panic!("an etcd member was placed on {other:?}"),
-        }
-    }
-}
-
-impl Holds<DataDirectory> for Disk {
-    fn held(&self) -> &DataDirectory {
-        match self {
-            Self::Data(data) => data,
-            other => panic!("a PostgreSQL server was placed on {other:?}"),
-        }
-    }
-}
-
-impl From<()> for DiskRecord {
-    fn from((): ()) -> Self {
-        Self::Nothing
-    }
-}
-
-impl From<etcd::DiskRecord> for DiskRecord {
-    fn from(record: etcd::DiskRecord) -> Self {
-        Self::Etcd(record)
-    }
-}
-
-impl From<DataRecord> for DiskRecord {
-    fn from(record: DataRecord) -> Self {
-        Self::Data(record)
     }
 }
 

@@ -45,6 +45,7 @@ pub use haproxy::{Balance, HaProxy, HaProxySpec, HaProxyTimer, ProxyServer};
 pub use health::{Health, HealthCheck, Transition};
 pub use multi_host::{MultiHostClient, MultiHostClientSpec, MultiHostClientTimer};
 pub use pgbouncer::{PgBouncer, PgBouncerSpec, PgBouncerTimer, PoolMode};
+pub(crate) use session::{News, Session};
 pub use sticky::{StickyClient, StickyClientSpec, StickyClientTimer};
 pub(crate) use workload::Progress;
 pub use workload::{Work, Workload};
