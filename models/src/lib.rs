@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`raft`] | the consensus core of etcd | `etcd` |
 //! | [`etcd`] | etcd v3: leases, transactions, watches, reads | `patroni` |
+//! | [`kubernetes`] | API servers of Kubernetes in front of etcd | `patroni` |
 //! | [`postgres`] | PostgreSQL with streaming replication | `patroni` |
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
 //! | [`redis`] | Redis servers that replicate | scenarios |
@@ -14,6 +15,7 @@
 //! Nothing here opens a file, knows a scenario or computes a statistic.
 
 pub mod etcd;
+pub mod kubernetes;
 pub mod patroni;
 pub mod planted;
 pub mod postgres;

@@ -39,6 +39,8 @@ pub struct Case {
     pub scenario: Arc<Scenario>,
     /// What the members run with.
     pub configuration: Configuration,
+    /// Members of the cluster.
+    pub members: u8,
     /// Members of etcd.
     pub etcd_members: u8,
     /// What Redis servers and Sentinels run with, in the family `sentinel`.
@@ -63,6 +65,7 @@ impl Case {
             return Ok(Self {
                 scenario: Arc::clone(scenario),
                 configuration: Configuration::default(),
+                members: scenario.cluster.members,
                 etcd_members: 0,
                 redis,
                 remarks,
@@ -92,9 +95,12 @@ impl Case {
             configuration.member_tags.insert(MemberId(*member), complete);
         }
         let etcd_members = etcd_members(scenario, etcd_in_file)?;
+        let in_file = users_file.as_ref().and_then(|file| file.members);
+        let members = in_file.filter(|_| !scenario.cluster.members_written);
         Ok(Self {
             scenario: Arc::clone(scenario),
             configuration,
+            members: members.unwrap_or(scenario.cluster.members),
             etcd_members,
             redis: RedisCase::default(),
             remarks,

@@ -31,6 +31,7 @@ pub const WORDS: FamilyWords = FamilyWords {
         "etcd-leader",
         "etcd-follower",
         "etcd",
+        "api-server",
         "client",
         "haproxy",
         "pgbouncer",
@@ -44,12 +45,13 @@ pub const WORDS: FamilyWords = FamilyWords {
         "patroni",
         "etcd-leader",
         "etcd-follower",
+        "api-server",
         "client",
         "haproxy",
         "pgbouncer",
         "none",
     ],
-    processes: &["patroni", "postgres", "etcd", "haproxy", "pgbouncer", "client", "local-client"],
+    processes: &["patroni", "postgres", "etcd", "api-server", "haproxy", "pgbouncer", "client", "local-client"],
 };
 
 /// Patroni with etcd and PostgreSQL.
@@ -75,7 +77,7 @@ fn plan(case: &Case, planted: Planted) -> Plan {
     let scenario = &case.scenario;
     let (cluster, workload) = (&scenario.cluster, &scenario.workload);
     Plan {
-        members: cluster.members,
+        members: case.members,
         etcd_members: case.etcd_members,
         etcd_shares_hosts: cluster.etcd_hosts == EtcdHosts::Shared,
         etcd_pre_vote: true,

@@ -210,6 +210,7 @@ pub struct PatroniCluster {
     scope: String,
     mode: SynchronousMode,
     version: Version,
+    on_kubernetes: bool,
 }
 
 impl PatroniCluster {
@@ -254,6 +255,7 @@ impl PatroniCluster {
             scope: plan.configuration.scope.clone(),
             mode: plan.configuration.synchronous_mode,
             version: plan.configuration.version,
+            on_kubernetes: plan.configuration.kubernetes.is_some(),
         }
     }
 
@@ -281,7 +283,7 @@ impl PatroniCluster {
             timelines_hold: self.mode == SynchronousMode::On
                 && sound_disks
                 && self.version.has(Change::CompareTimelineBeforeLock),
-            lock_holds: self.version.has(Change::PutLeaderOnConditions),
+            lock_holds: !self.on_kubernetes && self.version.has(Change::PutLeaderOnConditions),
             quiet_from,
         }
         .add_to(world);

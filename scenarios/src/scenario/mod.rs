@@ -12,7 +12,7 @@
 //! | `horizon` | when a run ends | required |
 //! | `warmup` | how long the cluster has to form; no fault fires before | `"20s"` |
 //! | `event_budget` | the most events of a run: more is a livelock | 20,000,000 |
-//! | `cluster.members` | members of the cluster, 1 to 15 | 3 |
+//! | `cluster.members` | members of the cluster, 1 to 15 | from Helm values, else 3 |
 //! | `cluster.etcd` | members of etcd, 1 to 9 | from `patroni.yml`, else 3 |
 //! | `cluster.etcd_hosts` | where they run: `own`, or `shared` with the members of the cluster | `own` |
 //! | `cluster.topology` | `one-zone`, `three-zones`, `two-regions`, `three-regions` | `three-zones` |
@@ -141,6 +141,8 @@ impl std::fmt::Display for Promise {
 pub struct Cluster {
     /// Members of the cluster.
     pub members: u8,
+    /// The scenario itself says how many.
+    pub members_written: bool,
     /// Members of etcd, if the scenario says so.
     pub etcd: Option<u8>,
     /// Where etcd runs.

@@ -82,7 +82,9 @@ fn cluster(
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
         None => Settings::default(),
     };
-    let members = inner_or(raw.members, 3);
+    let members_written = raw.members.is_some();
+    let in_file = file.as_ref().and_then(|file| file.members);
+    let members = inner_or(raw.members, in_file.unwrap_or(3));
     let member_tags = member_tags(raw.member_tags, members, source)?;
     let redis = redis_cluster(
         RawRedis {
@@ -97,6 +99,7 @@ fn cluster(
     )?;
     Ok(Cluster {
         members,
+        members_written,
         etcd: raw.etcd.map(Spanned::into_inner),
         etcd_hosts: raw.etcd_hosts.unwrap_or_default(),
         topology: raw.topology.unwrap_or_default(),
