@@ -8,7 +8,7 @@ use models::postgres::MemberId;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight};
 use crate::import::{Settings, read_patroni_yml, redis_setting_from_flag, setting_from_flag};
 use crate::redis_case::RedisCase;
-use crate::scenario::{EtcdHosts, Scenario};
+use crate::scenario::{EtcdHosts, Routing, Scenario};
 
 /// What the person who asks brings: a real file, and flags.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -93,6 +93,14 @@ impl Case {
         for (member, tags) in &scenario.cluster.member_tags {
             let complete = tags.over(configuration.tags);
             configuration.member_tags.insert(MemberId(*member), complete);
+        }
+        if scenario.workload.routing == Routing::Service && configuration.kubernetes.is_none() {
+            let start = scenario.source.text.find("routing").unwrap_or(0);
+            let spot = Spot::new(&scenario.source, start..start + "routing".len());
+            let message =
+                "clients cannot find the primary by a Service: the store is etcd, and not Kubernetes";
+            return Err(UserError::at(spot, message, "`service`")
+                .help("set `cluster.patroni.kubernetes.use_endpoints`, or choose another `routing`"));
         }
         let etcd_members = etcd_members(scenario, etcd_in_file)?;
         let in_file = users_file.as_ref().and_then(|file| file.members);

@@ -35,6 +35,7 @@ pub const WORDS: FamilyWords = FamilyWords {
         "client",
         "haproxy",
         "pgbouncer",
+        "kube-proxy",
     ],
     played: &[
         "primary",
@@ -49,9 +50,20 @@ pub const WORDS: FamilyWords = FamilyWords {
         "client",
         "haproxy",
         "pgbouncer",
+        "kube-proxy",
         "none",
     ],
-    processes: &["patroni", "postgres", "etcd", "api-server", "haproxy", "pgbouncer", "client", "local-client"],
+    processes: &[
+        "patroni",
+        "postgres",
+        "etcd",
+        "api-server",
+        "haproxy",
+        "pgbouncer",
+        "kube-proxy",
+        "client",
+        "local-client",
+    ],
 };
 
 /// Patroni with etcd and PostgreSQL.
@@ -92,6 +104,7 @@ fn plan(case: &Case, planted: Planted) -> Plan {
             route: match workload.routing {
                 Routing::Haproxy => Route::HaProxy,
                 Routing::Pgbouncer => Route::PgBouncer,
+                Routing::Service => Route::Service,
                 Routing::MultiHost => Route::MultiHost,
             },
             statement_timeout: workload.statement_timeout,

@@ -100,13 +100,7 @@ impl Object {
             .filter_map(|line| line.split_once('='))
             .map(|(name, value)| (Name::from(name), Name::from(value)))
             .collect();
-        Some(Self {
-            resource,
-            name: name.into(),
-            resource_version: entry.mod_revision,
-            annotations,
-            address,
-        })
+        Some(Self { resource, name: name.into(), resource_version: entry.mod_revision, annotations, address })
     }
 }
 

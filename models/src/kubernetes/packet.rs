@@ -44,6 +44,13 @@ impl From<etcd::Packet> for Packet {
     }
 }
 
+impl TryFrom<Packet> for etcd::Packet {
+    type Error = Packet;
+    fn try_from(packet: Packet) -> Result<Self, Packet> {
+        if let Packet::Etcd(packet) = packet { Ok(packet) } else { Err(packet) }
+    }
+}
+
 /// What a client may ask.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Request {

@@ -155,10 +155,10 @@ impl ApiServer {
     fn on_etcd(&mut self, context: &mut impl Context<Self>, packet: etcd::Packet) {
         match packet {
             etcd::Packet::Response { id, response } => {
-                if !self.upstream.on_response(context, id, &response) {
+                if !self.upstream.waits_for(id) {
                     self.on_etcd_response(context, id, &response);
-                } else if !self.upstream.ready {
-                    self.end_watches(context);
+                } else if !self.upstream.on_response(context, &response) {
+                    self.on_etcd_lost(context);
                 }
             }
             etcd::Packet::Watched { events, .. } => {

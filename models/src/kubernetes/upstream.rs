@@ -88,38 +88,33 @@ impl Upstream {
         context.set_timer(ApiServerTimer::Dial, REDIAL);
     }
 
-    /// The cache could not be built: tries again.
-    fn rebuild(&mut self, context: &mut impl Context<ApiServer>) {
-        if let Some(connection) = self.connection {
-            context.close(connection);
-        }
-        self.on_lost(context);
+    /// True if an answer is to a request of the cache.
+    pub(super) fn waits_for(&self, id: u64) -> bool {
+        self.building == Some(id)
     }
 
-    /// An answer to a request of the cache. False if it is to one of somebody else.
+    /// An answer to a request of the cache. False if the cache cannot be built with it: the connection is given up.
     pub(super) fn on_response(
         &mut self,
         context: &mut impl Context<ApiServer>,
-        id: u64,
         response: &etcd::Response,
     ) -> bool {
-        if self.building != Some(id) {
-            return false;
-        }
         match &response.result {
             Ok(etcd::Answer::Range { entries }) => {
                 self.fill(entries, response.revision);
                 self.building = self.ask(
                     context,
-                    etcd::Request::Watch {
-                        prefix: REGISTRY.into(),
-                        from_revision: response.revision + 1,
-                    },
+                    etcd::Request::Watch { prefix: REGISTRY.into(), from_revision: response.revision + 1 },
                 );
                 self.ready = true;
             }
             Ok(_) => {}
-            Err(_) => self.rebuild(context),
+            Err(_) => {
+                if let Some(connection) = self.connection {
+                    context.close(connection);
+                }
+                return false;
+            }
         }
         true
     }

@@ -107,7 +107,8 @@ pub use cluster::{
     ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster, Placement, Plan, Route,
 };
 pub use config::{
-    Adjustment, Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,
+    Adjustment, Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts,
+    Watchdog, WatchdogMode,
 };
 pub use inputs::{Inputs, LinkInputs};
 pub use member::Peer;

@@ -62,14 +62,8 @@ const KNOWN: &[&str] = &[
     "volumePermissions",
 ];
 
-const REPLICATION: &[&str] = &[
-    "applicationName",
-    "enabled",
-    "numSynchronousReplicas",
-    "password",
-    "synchronousCommit",
-    "user",
-];
+const REPLICATION: &[&str] =
+    &["applicationName", "enabled", "numSynchronousReplicas", "password", "synchronousCommit", "user"];
 
 /// The part of the file that is about PostgreSQL, if the file is one of Helm values.
 fn postgresql(root: &Value) -> Option<&Value> {
@@ -102,7 +96,11 @@ impl Importer<'_> {
         }
         for entry in entries(part) {
             match entry.key.as_str() {
-                "replication" => self.section(entry, REPLICATION, &["enabled", "numSynchronousReplicas", "synchronousCommit"]),
+                "replication" => self.section(
+                    entry,
+                    REPLICATION,
+                    &["enabled", "numSynchronousReplicas", "synchronousCommit"],
+                ),
                 "readReplicas" => {
                     for inner in entries(&entry.value).filter(|inner| inner.key != "replicaCount") {
                         self.leave_out(&format!("readReplicas.{}", inner.key), inner);
@@ -143,12 +141,7 @@ impl Importer<'_> {
         let replicas = count.map(|entry| self.count(entry, 0, 14)).transpose()?;
         let members = if alone { Some(1) } else { replicas.map(|count| count + 1) };
         self.finish();
-        Ok(PatroniFile {
-            settings,
-            etcd_members: None,
-            members,
-            remarks: std::mem::take(&mut self.remarks),
-        })
+        Ok(PatroniFile { settings, etcd_members: None, members, remarks: std::mem::take(&mut self.remarks) })
     }
 
     fn section(&mut self, section: &Entry, known: &[&str], used: &[&str]) {
@@ -178,8 +171,8 @@ impl Importer<'_> {
     }
 
     fn unknown(&mut self, path: &str, entry: &Entry, known: &[&str]) {
-        let suggestion = did_you_mean(&entry.key, known.iter().copied())
-            .map_or(String::new(), |text| format!("; {text}"));
+        let suggestion =
+            did_you_mean(&entry.key, known.iter().copied()).map_or(String::new(), |text| format!("; {text}"));
         self.remarks.push(Remark {
             weight: Weight::Warning,
             spot: Spot::new(self.source, entry.key_span.clone()),
@@ -253,8 +246,9 @@ mod tests {
 
     #[test]
     fn values_without_a_platform_are_read_as_well() {
-        let (file, configuration, _) =
-            read("architecture: replication\nreplication:\n  synchronousCommit: remote_apply\n  numSynchronousReplicas: 2\nreadReplicas:\n  replicaCount: 4\n");
+        let (file, configuration, _) = read(
+            "architecture: replication\nreplication:\n  synchronousCommit: remote_apply\n  numSynchronousReplicas: 2\nreadReplicas:\n  replicaCount: 4\n",
+        );
         assert_eq!((file.members, configuration.synchronous_node_count), (Some(5), 2));
         assert_eq!(configuration.synchronous_commit, models::postgres::SynchronousCommit::RemoteApply);
         let (file, configuration, _) = read("postgresql:\n  replication:\n    enabled: false\n");

@@ -153,8 +153,7 @@ impl Importer<'_> {
     fn collect(&mut self, section: &Value, prefix: &str, dynamic: bool) {
         for entry in section.entries().unwrap_or_default() {
             let path = format!("{prefix}{}", entry.key);
-            let local =
-                LOCAL.iter().any(|start| path.starts_with(start));
+            let local = LOCAL.iter().any(|start| path.starts_with(start));
             let Some(key) = modelled(&path).filter(|key| *key != VERSION) else {
                 if MODELLED.iter().any(|key| key.starts_with(&format!("{path}."))) {
                     self.collect(&entry.value, &format!("{path}."), dynamic);

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::patroni::{
-    Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts, Version, Watchdog, WatchdogMode,
+    Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts, Version, Watchdog,
+    WatchdogMode,
 };
 use models::postgres::SynchronousCommit;
 use sim_core::SimDuration;
@@ -308,8 +309,7 @@ impl Reader<'_> {
         let version: Version = setting.value.to_string().parse().map_err(|error: String| {
             UserError::at(setting.spot.clone(), error, "expected a release, in quotes")
         })?;
-        let oldest =
-            if self.on_kubernetes() { Version::OLDEST_ON_KUBERNETES } else { Version::OLDEST };
+        let oldest = if self.on_kubernetes() { Version::OLDEST_ON_KUBERNETES } else { Version::OLDEST };
         if version < oldest {
             return Err(UserError::at(
                 setting.spot.clone(),

@@ -31,7 +31,7 @@
 //! | `workload.readers` | clients that read everything back now and then | 0 |
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
-//! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `multi-host` | `haproxy` |
+//! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `service` (of Kubernetes), `multi-host` | `haproxy` |
 //! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"`; `"1s"` in the family `sentinel` |
 //! | `workload.on_timeout` | what a client behind a proxy does then: `drop` the connection, `cancel` the statement, `cancel-and-ignore-warnings` | `drop` |
 //! | `workload.beside_members` | whether clients run on the servers' hosts in turn, and not on a host of their own | false |
@@ -252,6 +252,8 @@ pub enum Routing {
     Haproxy,
     /// Through `PgBouncer`.
     Pgbouncer,
+    /// Through the Service of Kubernetes.
+    Service,
     /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.
     MultiHost,
 }

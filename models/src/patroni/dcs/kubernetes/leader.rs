@@ -74,8 +74,8 @@ impl Kubernetes {
         publication: &Publication,
     ) -> Option<LockOutcome> {
         match goal {
-            // A Pod is nobody's lease.
-            Goal::Member => Some(LockOutcome::Held { revision: 0, anew: false }),
+            // A Pod is nobody's lease; only its label may have to follow the lock.
+            Goal::Member => Some(LockOutcome::Held { revision: 0, anew: self.label_is_wrong() }),
             Goal::Acquire => self.acquire(context),
             Goal::Renew(after) => self.renew(context, after, publication),
         }

@@ -107,12 +107,15 @@ pub(crate) struct Kubernetes {
 }
 
 impl Kubernetes {
-    pub(super) fn new(spec: &Spec, settings: &KubernetesSettings, context: &mut impl Context<Member>) -> Self {
+    pub(super) fn new(
+        spec: &Spec,
+        settings: &KubernetesSettings,
+        context: &mut impl Context<Member>,
+    ) -> Self {
         let configuration = &spec.configuration;
         let scope = &configuration.scope;
         let name = |suffix: &str| -> Name { format!("{scope}{suffix}").into() };
-        let resource =
-            if settings.use_endpoints { Resource::Endpoints } else { Resource::ConfigMaps };
+        let resource = if settings.use_endpoints { Resource::Endpoints } else { Resource::ConfigMaps };
         let endpoints: Vec<Endpoint> = if settings.bypass_api_service {
             spec.api_servers.iter().map(|server| Arc::from([*server])).collect()
         } else {
@@ -191,8 +194,7 @@ impl Kubernetes {
     pub(super) fn publish(&self, _context: &mut impl Context<Member>, _publication: &Publication) {}
 
     pub(super) fn touch_member(&mut self, context: &mut impl Context<Member>, member: MemberKey) {
-        let leads = self.observed.get(LEADER) == Some(self.name());
-        let role = if leads { "primary" } else { "replica" };
+        let role = self.role_label();
         let patch = Patch {
             annotations: vec![
                 (Name::from(STATUS), Some(member.to_value())),
@@ -203,6 +205,18 @@ impl Kubernetes {
         let name: Name = self.name().into();
         let request = Request::Patch { resource: Resource::Pods, name, resource_version: None, patch };
         self.call(context, Purpose::Plain, request, Effort::Single);
+    }
+
+    /// The label by which a Service without addresses of its own finds the primary: who has the lock, promoted or not.
+    fn role_label(&self) -> &'static str {
+        let leader = self.kinds.get(&self.names.leader).and_then(|object| object.annotation(LEADER));
+        if leader == Some(self.name()) { "primary" } else { "replica" }
+    }
+
+    /// The label of this member's Pod is not what it should be.
+    fn label_is_wrong(&self) -> bool {
+        let label = self.pods.get(self.name()).and_then(|pod| pod.annotation(ROLE));
+        label.is_some_and(|label| label != self.role_label())
     }
 
     pub(super) fn write_sync(&mut self, context: &mut impl Context<Member>, sync: &SyncKey) {
@@ -223,11 +237,7 @@ impl Kubernetes {
         self.call(context, Purpose::Plain, request, Effort::Single);
     }
 
-    pub(super) fn write_history(
-        &mut self,
-        context: &mut impl Context<Member>,
-        history: &TimelineHistory,
-    ) {
+    pub(super) fn write_history(&mut self, context: &mut impl Context<Member>, history: &TimelineHistory) {
         let patch = annotation(HISTORY, Some(history_to_value(history)));
         let request = self.merge_request(Arc::clone(&self.names.config), patch);
         self.call(context, Purpose::Plain, request, Effort::Single);
@@ -393,10 +403,8 @@ impl Kubernetes {
             let cache = if pods { &mut self.pods } else { &mut self.kinds };
             cache.put(object);
         }
-        let conditional = matches!(
-            *finished.request.request,
-            Request::Patch { resource_version: Some(_), .. }
-        );
+        let conditional =
+            matches!(*finished.request.request, Request::Patch { resource_version: Some(_), .. });
         if conditional && status_of(response) == Some(CONFLICT) {
             self.distrust_copies(context);
         }

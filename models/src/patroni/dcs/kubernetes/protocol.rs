@@ -58,8 +58,7 @@ impl Protocol for KubernetesProtocol {
 
     /// The address of the Service is fixed; who goes past it looks for the others.
     fn discovery(&self) -> Option<Call> {
-        self.bypasses_service
-            .then(|| Call { request: Arc::new(Request::Servers), retries_forbidden: false })
+        self.bypasses_service.then(|| Call { request: Arc::new(Request::Servers), retries_forbidden: false })
     }
 
     fn judge(&mut self, context: &mut impl Context<Member>, call: &Call, response: &Response) -> Judgement {
