@@ -85,6 +85,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/cut-from-replicas-then-crash-async.toml",
     "patroni/cut-from-replicas-then-crash-sync.toml",
     "patroni/etcd-and-replica-lost-failsafe.toml",
+    "patroni/etcd-disks-slow-then-crash-async.toml",
     "patroni/etcd-leader-crash-async.toml",
     "patroni/etcd-leader-crash-sync.toml",
     "patroni/etcd-leader-disk-slow-async.toml",
@@ -93,6 +94,14 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/etcd-quorum-lost-failsafe.toml",
     "patroni/etcd-quorum-lost-sync.toml",
     "patroni/former-primary-wakes-sync.toml",
+    "patroni/kubernetes-api-outage-failsafe.toml",
+    "patroni/kubernetes-api-outage-long.toml",
+    "patroni/kubernetes-api-outage-short.toml",
+    "patroni/kubernetes-primary-cut-from-api-sync.toml",
+    "patroni/kubernetes-primary-host-crash-service.toml",
+    "patroni/kubernetes-primary-host-crash-sync.toml",
+    "patroni/kubernetes-read-only-sessions-service.toml",
+    "patroni/kubernetes-switchover-configmaps.toml",
     "patroni/lagging-replica-async.toml",
     "patroni/pairs-sync.toml",
     "patroni/patroni-killed-async.toml",
@@ -116,6 +125,9 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/primary-paused-watchdog-off.toml",
     "patroni/primary-paused-watchdog-required.toml",
     "patroni/primary-wal-rot-sync.toml",
+    "patroni/regions-parted-three-sync.toml",
+    "patroni/regions-parted-two-sync.toml",
+    "patroni/seed-001-primary-host-crash.toml",
     "patroni/seed-003-primary-host-crash.toml",
     "patroni/stale-watch-sync.toml",
     "patroni/standby-wal-rot-then-crash-sync.toml",
@@ -123,6 +135,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/standbys-lost-in-turn-quorum.toml",
     "patroni/standbys-lost-in-turn-sync.toml",
     "patroni/swarm-async.toml",
+    "patroni/swarm-kubernetes.toml",
     "patroni/swarm-one-primary.toml",
     "patroni/swarm-sync.toml",
     "patroni/switchover-to-member-quorum.toml",
@@ -142,6 +155,18 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z13-failsafe-not-entered-patroni-4-0-7.toml",
     "published/patroni/z14-failsafe-two-seconds-fast-network.toml",
     "published/patroni/z14-failsafe-two-seconds-slow-network.toml",
+    "published/patroni/z16-lock-overwritten-patroni-4-1-5.toml",
+    "published/patroni/z16-lock-overwritten-patroni-4-1-6.toml",
+    "published/patroni/z17-late-detection-patroni-1-6-5.toml",
+    "published/patroni/z17-late-detection-patroni-2-0-0.toml",
+    "published/patroni/z18-hung-watch-patroni-2-1-3.toml",
+    "published/patroni/z18-hung-watch-patroni-2-1-4.toml",
+    "published/patroni/z19-denied-once-patroni-4-1-0.toml",
+    "published/patroni/z19-denied-once-patroni-4-1-1.toml",
+    "published/patroni/z19-unauthorized-once-default.toml",
+    "published/patroni/z19-unauthorized-once-retriable.toml",
+    "published/patroni/z20-upstream-dropped-async.toml",
+    "published/patroni/z20-upstream-dropped-sync.toml",
     "published/patroni/z25-sync-before-caught-up-patroni-2-1-7.toml",
     "published/patroni/z25-sync-before-caught-up-patroni-3-0-0.toml",
     "published/patroni/z26-clock-set-back-watchdog-off.toml",
@@ -175,7 +200,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
 ];
 
 /// Files that scenarios of the catalogue name.
-const COMPANIONS: &[(&str, &str)] = embed!["patroni/seed-003.patroni.yml"];
+const COMPANIONS: &[(&str, &str)] = embed!["patroni/seed-001.values.yaml", "patroni/seed-003.patroni.yml"];
 
 struct Embedded;
 
