@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`raft`] | the consensus core of etcd | `etcd` |
 //! | [`etcd`] | etcd v3: leases, transactions, watches, reads | `patroni` |
+//! | [`kubernetes`] | API servers of Kubernetes in front of etcd | `patroni` |
 //! | [`postgres`] | PostgreSQL with streaming replication | `patroni` |
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
 //! | [`platform`] | Patroni, Redis with Sentinel and a service that needs both, in one world | scenarios |
@@ -17,6 +18,7 @@
 //! Nothing here opens a file, knows a scenario or computes a statistic.
 
 pub mod etcd;
+pub mod kubernetes;
 pub mod lock;
 pub mod patroni;
 pub mod planted;

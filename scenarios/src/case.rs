@@ -8,7 +8,7 @@ use models::postgres::MemberId;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight};
 use crate::import::{Settings, read_patroni_yml, redis_setting_from_flag, setting_from_flag};
 use crate::redis_case::RedisCase;
-use crate::scenario::{EtcdHosts, Scenario};
+use crate::scenario::{EtcdHosts, Routing, Scenario};
 
 /// What the person who asks brings: a real file, and flags.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,6 +55,8 @@ pub struct Case {
     pub scenario: Arc<Scenario>,
     /// What the members run with.
     pub configuration: Configuration,
+    /// Members of the cluster.
+    pub members: u8,
     /// Members of etcd.
     pub etcd_members: u8,
     /// What Redis servers and Sentinels run with, in the families of Redis and in `platform`.
@@ -79,6 +81,7 @@ impl Case {
             return Ok(Self {
                 scenario: Arc::clone(scenario),
                 configuration: Configuration::default(),
+                members: scenario.cluster.members,
                 etcd_members: 0,
                 redis,
                 remarks,
@@ -117,10 +120,21 @@ impl Case {
             let complete = tags.over(configuration.tags);
             configuration.member_tags.insert(MemberId(*member), complete);
         }
+        if scenario.workload.routing == Routing::Service && configuration.kubernetes.is_none() {
+            let start = scenario.source.text.find("routing").unwrap_or(0);
+            let spot = Spot::new(&scenario.source, start..start + "routing".len());
+            let message =
+                "clients cannot find the primary by a Service: the store is etcd, and not Kubernetes";
+            return Err(UserError::at(spot, message, "`service`")
+                .help("set `cluster.patroni.kubernetes.use_endpoints`, or choose another `routing`"));
+        }
         let etcd_members = etcd_members(scenario, etcd_in_file)?;
+        let in_file = users_file.as_ref().and_then(|file| file.members);
+        let members = in_file.filter(|_| !scenario.cluster.members_written);
         Ok(Self {
             scenario: Arc::clone(scenario),
             configuration,
+            members: members.unwrap_or(scenario.cluster.members),
             etcd_members,
             redis,
             remarks,

@@ -32,9 +32,11 @@ pub const WORDS: FamilyWords = FamilyWords {
         "etcd-leader",
         "etcd-follower",
         "etcd",
+        "api-server",
         "client",
         "haproxy",
         "pgbouncer",
+        "kube-proxy",
     ],
     played: &[
         "primary",
@@ -45,12 +47,24 @@ pub const WORDS: FamilyWords = FamilyWords {
         "patroni",
         "etcd-leader",
         "etcd-follower",
+        "api-server",
         "client",
         "haproxy",
         "pgbouncer",
+        "kube-proxy",
         "none",
     ],
-    processes: &["patroni", "postgres", "etcd", "haproxy", "pgbouncer", "client", "local-client"],
+    processes: &[
+        "patroni",
+        "postgres",
+        "etcd",
+        "api-server",
+        "haproxy",
+        "pgbouncer",
+        "kube-proxy",
+        "client",
+        "local-client",
+    ],
 };
 
 /// Patroni with etcd and PostgreSQL.
@@ -77,7 +91,7 @@ pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
     let scenario = &case.scenario;
     let (cluster, workload) = (&scenario.cluster, &scenario.workload);
     Plan {
-        members: cluster.members,
+        members: case.members,
         etcd_members: case.etcd_members,
         etcd_shares_hosts: cluster.etcd_hosts == EtcdHosts::Shared,
         etcd_pre_vote: true,
@@ -92,6 +106,7 @@ pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
             route: match workload.routing {
                 Routing::Haproxy => Route::HaProxy,
                 Routing::Pgbouncer => Route::PgBouncer,
+                Routing::Service => Route::Service,
                 Routing::MultiHost => Route::MultiHost,
             },
             statement_timeout: workload.statement_timeout,

@@ -3,7 +3,7 @@
 //! | what | names |
 //! |---|---|
 //! | hosts | `db-1`... for members; `etcd-1`... for etcd, unless it shares the members' hosts; `app-1` for proxies and clients |
-//! | processes | `etcd-1`..., `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts |
+//! | processes | `etcd-1`..., with Kubernetes `api-server-1`... beside them, `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `kube-proxy-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts |
 //! | zones | those of the placement; members and etcd are spread over them in turn, `app-1` is in the first |
 //!
 //! The data directories are filled before the first instant: `initdb` on the first member, base backups of it on the
@@ -25,8 +25,8 @@ use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode
 use crate::planted::Planted;
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
-    OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work,
-    Workload,
+    OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, Service, ServiceSpec, StatementTimeout, StickyClient,
+    StickyClientSpec, Work, Workload,
 };
 
 sim_core::system! {
@@ -38,6 +38,7 @@ sim_core::system! {
         Application(Application),
         MultiHostClient(MultiHostClient),
         StickyClient(StickyClient),
+        Service(Service),
     }
     spec: ClusterSpec,
     timer: ClusterTimer,
@@ -102,6 +103,8 @@ pub enum Route {
     HaProxy,
     /// Through `pgbouncer-1`, which goes through `haproxy-1`.
     PgBouncer,
+    /// Through the Service of Kubernetes, `kube-proxy-1`; readers, too.
+    Service,
     /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.
     MultiHost,
 }
@@ -254,13 +257,14 @@ pub struct PatroniCluster {
     scope: String,
     mode: SynchronousMode,
     version: Version,
+    on_kubernetes: bool,
 }
 
 impl PatroniCluster {
     /// Places a cluster.
     ///
     /// # Panics
-    /// If the plan has no members, or no members of etcd.
+    /// If the plan has no members, or no members of etcd, or a Service without Kubernetes.
     pub fn new(plan: &Plan) -> Self {
         let (mut topology, zones) = plan.topology();
         let hosts = PatroniHosts::add_to(&mut topology, &zones, plan);
@@ -273,6 +277,8 @@ impl PatroniCluster {
     /// If the plan has no members, or no members of etcd.
     pub fn on(plan: &Plan, mut builder: WorldBuilder<ClusterProcess>, hosts: &PatroniHosts) -> Self {
         assert!(plan.members > 0 && plan.etcd_members > 0, "a cluster has members, and etcd has, too");
+        let on_kubernetes = plan.configuration.kubernetes.is_some();
+        assert!(on_kubernetes || plan.load.route != Route::Service, "Services are objects of Kubernetes");
         let options = ClusterOptions {
             configuration: plan.configuration.clone(),
             inputs: plan.inputs.clone(),
@@ -282,8 +288,14 @@ impl PatroniCluster {
         };
         let cluster =
             add_cluster(&mut builder, &hosts.etcd, &hosts.members, &plan.inputs.disk_sync, &options);
-        let mut clients =
-            Clients { builder: &mut builder, plan, members: &cluster.members, app: hosts.app, number: 0 };
+        let mut clients = Clients {
+            builder: &mut builder,
+            plan,
+            members: &cluster.members,
+            api_servers: &cluster.api_servers,
+            app: hosts.app,
+            number: 0,
+        };
         let addresses = clients.add_proxies();
         let clients = clients.add(&hosts.members, addresses);
         Self {
@@ -294,6 +306,7 @@ impl PatroniCluster {
             scope: plan.configuration.scope.clone(),
             mode: plan.configuration.synchronous_mode,
             version: plan.configuration.version,
+            on_kubernetes,
         }
     }
 
@@ -316,7 +329,7 @@ impl PatroniCluster {
             sync_holds: self.mode == SynchronousMode::On && self.version.has(Change::WaitUntilCaughtUp),
             timelines_hold: self.mode == SynchronousMode::On
                 && self.version.has(Change::CompareTimelineBeforeLock),
-            lock_holds: self.version.has(Change::PutLeaderOnConditions),
+            lock_holds: !self.on_kubernetes && self.version.has(Change::PutLeaderOnConditions),
             quiet_from,
         }
         .add_to(world);
@@ -386,6 +399,7 @@ struct Clients<'a> {
     builder: &'a mut WorldBuilder<ClusterProcess>,
     plan: &'a Plan,
     members: &'a Arc<[Peer]>,
+    api_servers: &'a Arc<[ProcessId]>,
     app: HostId,
     /// Clients so far: each writes values of its own.
     number: u32,
@@ -423,6 +437,10 @@ impl Clients<'_> {
         if self.plan.load.route == Route::MultiHost {
             return None;
         }
+        if self.plan.load.route == Route::Service {
+            let service = self.add_service();
+            return Some((service, service));
+        }
         let servers: Vec<ProxyServer> = self
             .members
             .iter()
@@ -446,6 +464,19 @@ impl Clients<'_> {
             );
         }
         Some((primary, replicas))
+    }
+
+    fn add_service(&mut self) -> ProcessId {
+        let settings = self.plan.configuration.kubernetes.as_ref();
+        let by_endpoints = settings.is_some_and(|settings| settings.use_endpoints);
+        let servers = self
+            .members
+            .iter()
+            .map(|peer| (format!("patroni-{}", peer.member.0 + 1), peer.postgres))
+            .collect();
+        let endpoints = by_endpoints.then(|| self.plan.configuration.scope.clone());
+        let spec = ServiceSpec::new(Arc::clone(self.api_servers), endpoints, servers);
+        self.add_process("kube-proxy-1", self.app, ClusterSpec::Service(spec))
     }
 
     fn workload(&mut self, work: Work) -> Workload {

@@ -108,7 +108,8 @@ pub use cluster::{
     Placement, Plan, Route,
 };
 pub use config::{
-    Adjustment, Configuration, FailoverPriority, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,
+    Adjustment, Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts,
+    Watchdog, WatchdogMode,
 };
 pub use inputs::{Inputs, LinkInputs};
 pub use member::Peer;

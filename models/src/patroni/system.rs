@@ -13,6 +13,7 @@ use super::inputs::{InputSamplers, Inputs};
 use super::member::{Member, Peer};
 use super::packet::Packet;
 use crate::etcd;
+use crate::kubernetes::{ApiServer, ApiServerSpec};
 use crate::planted::Planted;
 use crate::postgres::{self, DataDirectory, MemberId};
 
@@ -22,6 +23,7 @@ sim_core::system! {
         Etcd(etcd::Server),
         Postgres(postgres::Server),
         Member(Member),
+        ApiServer(ApiServer),
     }
     spec: NodeSpec,
     timer: NodeTimer,
@@ -63,10 +65,13 @@ pub struct Cluster {
     pub etcd: Arc<[ProcessId]>,
     /// The members, with their servers.
     pub members: Arc<[Peer]>,
+    /// The API servers, if the store is Kubernetes: one beside each etcd member.
+    pub api_servers: Arc<[ProcessId]>,
 }
 
 /// Adds a cluster to a world: an etcd member on each of the first hosts, a server with its Patroni on each of the
-/// second. They are named `etcd-1`, `postgres-1`, `patroni-1` and so on. All data directories hold the same fresh
+/// second, and with Kubernetes as the store an API server beside each etcd member. They are named `etcd-1`, `postgres-1`,
+/// `patroni-1`, `api-server-1` and so on. All data directories hold the same fresh
 /// cluster (`initdb` on the first host, base backups of it on the others), so that any member may lead first.
 pub fn add_cluster<P>(
     builder: &mut WorldBuilder<P>,
@@ -100,6 +105,10 @@ where
             postgres: process(etcd_hosts.len() + 2 * index),
             patroni: process(etcd_hosts.len() + 2 * index + 1),
         })
+        .collect();
+    let with_kubernetes = options.configuration.kubernetes.is_some();
+    let api_servers: Arc<[ProcessId]> = (0..if with_kubernetes { etcd.len() } else { 0 })
+        .map(|index| process(etcd_hosts.len() + 2 * member_hosts.len() + index))
         .collect();
     let names: Arc<[String]> = (1..=member_hosts.len()).map(|number| format!("patroni-{number}")).collect();
     let configuration = Arc::new(options.configuration.clone());
@@ -136,6 +145,7 @@ where
                 postgres: peer.postgres,
                 peers: Arc::clone(&members),
                 etcd: Arc::clone(&etcd),
+                api_servers: Arc::clone(&api_servers),
                 configuration: Arc::clone(&configuration),
                 inputs: Arc::clone(&inputs),
                 planted: options.planted,
@@ -143,5 +153,16 @@ where
             .into(),
         });
     }
-    Cluster { etcd, members }
+    for index in 0..api_servers.len() {
+        let host = etcd_hosts[index];
+        let volume = builder.add_volume(host, Disk::Nothing.into(), sync_latency);
+        builder.add_process(ProcessOptions {
+            name: format!("api-server-{}", index + 1),
+            host,
+            volume,
+            starts_with_host: true,
+            spec: NodeSpec::ApiServer(ApiServerSpec::new(etcd[index])).into(),
+        });
+    }
+    Cluster { etcd, members, api_servers }
 }

@@ -7,12 +7,12 @@
 //! |---|---|---|
 //! | `name` | `family/situation` or `family/situation/variant`, in kebab case | required |
 //! | `summary` | one sentence | required |
-//! | `family` | which models: `patroni`, `etcd`, `sentinel`, `lock`, `platform` | required |
+//! | `family` | which models: `patroni`, `etcd`, `sentinel`, `cluster`, `lock`, `platform` | required |
 //! | `promises` | what must hold, see [`Promise`] | required |
 //! | `horizon` | when a run ends | required |
 //! | `warmup` | how long the cluster has to form; no fault fires before. Sixteen neighbouring seeds share it | `"20s"` |
 //! | `event_budget` | the most events of a run: more is a livelock | 20,000,000 |
-//! | `cluster.members` | members of the cluster, 1 to 15 | 3 |
+//! | `cluster.members` | members of the cluster, 1 to 15 | from Helm values, else 3 |
 //! | `cluster.etcd` | members of etcd, 1 to 9 | from `patroni.yml`, else 3 |
 //! | `cluster.etcd_hosts` | where they run: `own`, or `shared` with the members of the cluster | `own` |
 //! | `cluster.topology` | `one-zone`, `three-zones`, `two-regions`, `three-regions` | `three-zones` |
@@ -32,7 +32,7 @@
 //! | `workload.readers` | clients that read everything back now and then | 0 |
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
-//! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `multi-host` | `haproxy` |
+//! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `service` (of Kubernetes), `multi-host` | `haproxy` |
 //! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"`; `"1s"` in the families `sentinel` and `cluster` |
 //! | `workload.on_timeout` | what a client behind a proxy does then: `drop` the connection, `cancel` the statement, `cancel-and-ignore-warnings` | `drop` |
 //! | `workload.beside_members` | whether clients run on the servers' hosts in turn, and not on a host of their own | false |
@@ -49,6 +49,7 @@
 //! | `lock.fencing` | where tokens come from: `off` (there are none), `redis` (`INCR`), `store` | `off` |
 //! | `lock.work` | from the leader's look at the lock to the effect that rests on it | `"100ms"` |
 //! | `workload.refresh` | when clients of Redis Cluster ask for the slot map again, see [`Refresh`] | `on-error` |
+//! | `workload.other_write_interval` | between two writes of one client in each other shard of Redis Cluster | none |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
@@ -158,6 +159,8 @@ impl std::fmt::Display for Promise {
 pub struct Cluster {
     /// Members of the cluster.
     pub members: u8,
+    /// The scenario itself says how many.
+    pub members_written: bool,
     /// Members of etcd, if the scenario says so.
     pub etcd: Option<u8>,
     /// Where etcd runs.
@@ -273,6 +276,8 @@ pub enum Routing {
     Haproxy,
     /// Through `PgBouncer`.
     Pgbouncer,
+    /// Through the Service of Kubernetes.
+    Service,
     /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.
     MultiHost,
 }
@@ -304,6 +309,8 @@ pub struct Workload {
     pub wait: Option<Wait>,
     /// When clients of Redis Cluster ask for the slot map again.
     pub refresh: Refresh,
+    /// Between two writes of a client of each other shard of Redis Cluster; none: nobody writes there.
+    pub other_write_interval: Option<SimDuration>,
 }
 
 /// When clients of Redis Cluster ask for the slot map again ([`models::redis_cluster::Refresh`]).

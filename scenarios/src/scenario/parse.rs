@@ -87,7 +87,9 @@ fn cluster(
         None => Settings::default(),
     };
     let default_members = if family == crate::redis_cluster::WORDS.name { 6 } else { 3 };
-    let members = inner_or(raw.members, default_members);
+    let members_written = raw.members.is_some();
+    let in_file = file.as_ref().and_then(|file| file.members);
+    let members = inner_or(raw.members, in_file.unwrap_or(default_members));
     let member_tags = member_tags(raw.member_tags, members, source)?;
     let redis = redis_cluster(
         RawRedis {
@@ -105,6 +107,7 @@ fn cluster(
     )?;
     Ok(Cluster {
         members,
+        members_written,
         etcd: raw.etcd.map(Spanned::into_inner),
         etcd_hosts: raw.etcd_hosts.unwrap_or_default(),
         topology: raw.topology.unwrap_or_default(),
@@ -214,6 +217,7 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         subscribe: raw.subscribe.unwrap_or_default(),
         wait: raw.wait.map(Spanned::into_inner),
         refresh: raw.refresh.unwrap_or_default(),
+        other_write_interval: raw.other_write_interval.map(Spanned::into_inner),
     }
 }
 

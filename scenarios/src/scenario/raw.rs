@@ -101,6 +101,7 @@ pub(super) struct RawWorkload {
     pub(super) subscribe: Option<bool>,
     pub(super) wait: Option<Spanned<Wait>>,
     pub(super) refresh: Option<Refresh>,
+    pub(super) other_write_interval: Option<Spanned<SimDuration>>,
 }
 
 #[derive(Clone, Deserialize)]
