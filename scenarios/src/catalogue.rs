@@ -264,13 +264,21 @@ mod tests {
 
     #[test]
     fn every_file_of_the_catalogue_is_embedded() {
-        let files =
-            ["etcd", "lock", "patroni", "platform", "published/patroni", "published/redis", "sentinel"]
-                .into_iter()
-                .flat_map(|folder| {
-                    let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
-                    std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
-                });
+        let files = [
+            "cluster",
+            "etcd",
+            "lock",
+            "patroni",
+            "platform",
+            "published/patroni",
+            "published/redis",
+            "sentinel",
+        ]
+        .into_iter()
+        .flat_map(|folder| {
+            let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
+            std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
+        });
         for (folder, name) in files {
             let path = format!("{folder}/{}", name.into_string().unwrap());
             let embedded = SCENARIOS.iter().chain(COMPANIONS).any(|(known, _)| *known == path);
