@@ -16,6 +16,32 @@ macro_rules! embed {
 
 /// File names, relative to the catalogue, and texts; sorted by the names of the scenarios.
 const SCENARIOS: &[(&str, &str)] = embed![
+    "cluster/failover-commanded-force.toml",
+    "cluster/failover-commanded-plain.toml",
+    "cluster/map-never-refreshed-async.toml",
+    "cluster/other-shard-lost-full-coverage.toml",
+    "cluster/other-shard-lost-partial-coverage.toml",
+    "cluster/primary-host-crash-async.toml",
+    "cluster/primary-host-crash-defaults.toml",
+    "cluster/primary-isolated-with-clients-async.toml",
+    "cluster/primary-killed-async.toml",
+    "cluster/primary-paused-async.toml",
+    "cluster/replica-migrates-async.toml",
+    "published/redis/rz32-minority-primary-async.toml",
+    "published/redis/rz32-minority-primary-wait.toml",
+    "published/redis/rz35-replica-never-stands-any-age.toml",
+    "published/redis/rz35-replica-never-stands-default.toml",
+    "published/redis/rz36-old-epoch-refused-takeover.toml",
+    "published/redis/rz36-old-epoch-refused-unmended.toml",
+    "published/redis/rz37-unsynced-winner-redis-7-0.toml",
+    "published/redis/rz37-unsynced-winner-valkey-8.toml",
+    "published/redis/rz39-slow-gossip-redis-3-0.toml",
+    "published/redis/rz39-slow-gossip-redis-7-0.toml",
+    "published/redis/rz41-primaries-on-one-host-five-shards.toml",
+    "published/redis/rz41-primaries-on-one-host-three-shards.toml",
+    "cluster/swarm-async.toml",
+    "cluster/two-shards-at-once-async.toml",
+    "cluster/zone-lost-async.toml",
     "etcd/swarm.toml",
     "etcd/swarm-regions.toml",
     "patroni/cut-from-replicas-then-crash-async.toml",
@@ -191,10 +217,12 @@ mod tests {
 
     #[test]
     fn every_file_of_the_catalogue_is_embedded() {
-        let files = ["etcd", "patroni", "published/patroni", "sentinel"].into_iter().flat_map(|folder| {
-            let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
-            std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
-        });
+        let files = ["cluster", "etcd", "patroni", "published/patroni", "published/redis", "sentinel"]
+            .into_iter()
+            .flat_map(|folder| {
+                let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
+                std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
+            });
         for (folder, name) in files {
             let path = format!("{folder}/{}", name.into_string().unwrap());
             let embedded = SCENARIOS.iter().chain(COMPANIONS).any(|(known, _)| *known == path);

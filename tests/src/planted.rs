@@ -4,11 +4,11 @@
 //! A bug is caught when a run of the broken model breaks a promise of its scenario or one of the conditions that always
 //! hold, or panics. That the same scenario is silent about the correct model is the business of other tests.
 
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use models::Planted;
-use rayon::prelude::*;
-use scenarios::campaign::{Judgement, Outcome, run_seed};
+use scenarios::campaign::{Judgement, Outcome, SeedRange, run_seeds};
 use scenarios::case::Case;
 use scenarios::diagnostic::UserError;
 use scenarios::exit::Exit;
@@ -62,6 +62,11 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         P::KeepStreamName | P::ContinueAnyStream | P::VoteForEveryone | P::AgreeWithSilence => {
             "sentinel/swarm/async"
         }
+        P::GossipWithoutSuspects => "cluster/rz39-slow-gossip/redis-7-0",
+        P::KeepOffsetOfOldPrimary => "cluster/rz37-unsynced-winner/valkey-8",
+        P::ForgetClusterVote | P::VoteForEveryShard | P::VoteForOldSlots | P::UnknownAgeIsZero => {
+            "cluster/swarm/async"
+        }
         P::CountUnsyncedEntries | P::ReadBeforeFirstCommit | P::ReadWithoutQuorum => "etcd/swarm/regions",
     }
 }
@@ -83,6 +88,7 @@ impl Broken {
         match case.scenario.family() {
             "patroni" => Self { family: "patroni", system: scenarios::patroni::system, bug },
             "etcd" => Self { family: "etcd", system: scenarios::etcd::system, bug },
+            "cluster" => Self { family: "cluster", system: scenarios::redis_cluster::system, bug },
             "sentinel" => Self { family: "sentinel", system: scenarios::sentinel::system, bug },
             family => panic!("nothing is planted in `{family}`"),
         }
@@ -124,13 +130,12 @@ pub fn hunt(scenario: &str, bug: Planted, first: u64, limit: Duration) -> Result
     let system = Broken::family_of(&case, bug).system(&case);
     let began = Instant::now();
     let mut runs = 0;
-    // Small batches first: what is found at once must not wait for many others.
-    let mut batch = 4;
+    // Small batches first: what is found at once must not wait for many others. Whole blocks of seeds that share a warm-up.
+    let mut batch = 16;
     while began.elapsed() < limit {
-        let seeds = first + runs..first + runs + batch;
+        let seeds = SeedRange::between(first + runs, first + runs + batch);
         let caught = |outcome: &Outcome| outcome.judgement.verdict.exit() == Exit::Violated;
-        let outcomes: Vec<Outcome> =
-            seeds.into_par_iter().map(|seed| run_seed(&case, &*system, Seed(seed))).collect();
+        let outcomes = run_seeds(&case, &*system, seeds, &AtomicBool::new(false), &|_| ()).outcomes;
         if let Some(position) = outcomes.iter().position(caught) {
             return Ok(Catch {
                 seed: outcomes[position].row.seed,

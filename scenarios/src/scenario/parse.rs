@@ -40,7 +40,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
     let mut checker = Checker::new(source);
     checker.scenario(&raw)?;
     let mut named = BTreeMap::new();
-    let cluster = cluster(raw.cluster, source, companions, &mut named)?;
+    let cluster = cluster(raw.cluster, raw.family.get_ref(), source, companions, &mut named)?;
     let faults = match raw.swarm {
         Some(swarm) => swarm_plan(swarm.into_inner()),
         None => FaultPlan::Written(raw.fault.into_iter().map(planned_fault).collect()),
@@ -64,6 +64,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
 
 fn cluster(
     raw: RawCluster,
+    family: &str,
     source: &Arc<Source>,
     companions: &dyn Companions,
     named: &mut BTreeMap<String, Arc<Source>>,
@@ -83,8 +84,9 @@ fn cluster(
         None => Settings::default(),
     };
     let members_written = raw.members.is_some();
+    let default_members = if family == crate::redis_cluster::WORDS.name { 6 } else { 3 };
     let in_file = file.as_ref().and_then(|file| file.members);
-    let members = inner_or(raw.members, in_file.unwrap_or(3));
+    let members = inner_or(raw.members, in_file.unwrap_or(default_members));
     let member_tags = member_tags(raw.member_tags, members, source)?;
     let redis = redis_cluster(
         RawRedis {
@@ -93,6 +95,8 @@ fn cluster(
             files: [raw.sentinel_conf, raw.redis_conf],
             tables: [raw.sentinel, raw.redis],
             dataset_bytes: raw.dataset_bytes,
+            shards: raw.shards,
+            node_hosts: raw.hosts,
         },
         source,
         &mut open,
@@ -119,6 +123,8 @@ struct RawRedis {
     files: [Option<Spanned<String>>; 2],
     tables: [Option<Spanned<Reading<Toml>>>; 2],
     dataset_bytes: Option<u64>,
+    shards: Option<Spanned<u8>>,
+    node_hosts: Option<Spanned<u8>>,
 }
 
 fn redis_cluster(
@@ -141,6 +147,8 @@ fn redis_cluster(
         files,
         settings,
         dataset_bytes: raw.dataset_bytes.unwrap_or(0),
+        shards: inner_or(raw.shards, super::check::DEFAULT_SHARDS),
+        node_hosts: raw.node_hosts.map(Spanned::into_inner),
     })
 }
 
@@ -189,7 +197,8 @@ fn companion(
 
 fn workload(raw: RawWorkload, family: &str) -> Workload {
     let default = Load::default();
-    let timeout = if family == "sentinel" { SimDuration::from_secs(1) } else { default.statement_timeout };
+    let timeout =
+        if crate::case::is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
     Workload {
         writers: inner_or(raw.writers, default.writers),
         write_interval: inner_or(raw.write_interval, default.write_interval),
@@ -202,6 +211,8 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         beside_members: raw.beside_members.unwrap_or_default(),
         subscribe: raw.subscribe.unwrap_or_default(),
         wait: raw.wait.map(Spanned::into_inner),
+        refresh: raw.refresh.unwrap_or_default(),
+        other_write_interval: raw.other_write_interval.map(Spanned::into_inner),
     }
 }
 

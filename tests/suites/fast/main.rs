@@ -4,6 +4,7 @@
 #![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes snapshots with them")]
 
 mod calibration;
+mod calibration_cluster;
 mod calibration_sentinel;
 mod canary;
 mod crash_points;
