@@ -9,6 +9,8 @@ use super::history::ReplicationId;
 
 /// Bytes of `RPUSH` with a key of one letter and a value of 13 digits, in the protocol of Redis.
 const WRITE_BYTES: u64 = 48;
+/// Bytes of `DEL` with a key of eight letters.
+const DELETE_BYTES: u64 = 27;
 /// Bytes of `PING`.
 const PING_BYTES: u64 = 14;
 /// Bytes of `REPLCONF GETACK *`.
@@ -19,6 +21,8 @@ const GET_ACK_BYTES: u64 = 37;
 pub enum Change {
     /// A value is added to the data set.
     Write(u64),
+    /// `DEL` of a key whose time is over; none of the keys whose values clients count.
+    Expire,
     /// Keeps the link alive; it changes nothing, and it advances the offset like everything else.
     Ping,
     /// Asks replicas to acknowledge at once.
@@ -30,6 +34,7 @@ impl Change {
     pub const fn bytes(self) -> u64 {
         match self {
             Self::Write(_) => WRITE_BYTES,
+            Self::Expire => DELETE_BYTES,
             Self::Ping => PING_BYTES,
             Self::GetAck => GET_ACK_BYTES,
         }
@@ -107,7 +112,7 @@ impl Log {
     pub fn values(&self) -> impl Iterator<Item = u64> + '_ {
         self.entries.iter().filter_map(|entry| match entry.change {
             Change::Write(value) => Some(value),
-            Change::Ping | Change::GetAck => None,
+            Change::Expire | Change::Ping | Change::GetAck => None,
         })
     }
 

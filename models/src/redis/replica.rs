@@ -183,7 +183,7 @@ impl Server {
         match entry.change {
             Change::Write(value) => self.append(context, value),
             Change::GetAck => self.acknowledge(context),
-            Change::Ping => {}
+            Change::Expire | Change::Ping => {}
         }
     }
 

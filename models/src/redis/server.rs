@@ -63,6 +63,8 @@ pub(super) struct Waiting {
 pub enum ServerTimer {
     /// The second of replication.
     Cron,
+    /// A key expires (`activeExpireCycle`).
+    Expire,
     /// Its files are read.
     Started,
     /// A snapshot for replicas is made and sent.
@@ -325,6 +327,15 @@ impl Server {
         self.sessions.retain(|session| session.connection != connection);
     }
 
+    /// Only a primary expires keys; its replicas wait for the `DEL`.
+    fn expire(&mut self, context: &mut impl Context<Self>) {
+        let Some(interval) = self.spec.expires_every else { return };
+        context.set_timer(ServerTimer::Expire, interval);
+        if self.is_primary() && (!self.stream_held || self.spec.expires_while_paused) {
+            self.apply(context, Change::Expire);
+        }
+    }
+
     fn cron(&mut self, context: &mut impl Context<Self>) {
         context.set_timer(ServerTimer::Cron, CRON);
         if self.starting {
@@ -347,6 +358,9 @@ impl Process for Server {
         // Processes of different hosts were not started in the same instant: their seconds are not in step.
         let phase = context.random().duration(SimDuration::ZERO, CRON);
         context.set_timer(ServerTimer::Cron, phase);
+        if let Some(interval) = spec.expires_every {
+            context.set_timer(ServerTimer::Expire, interval);
+        }
         let data = context.storage();
         let (replica_of, rotten) = (data.replica_of, data.rotten);
         let loading = Saving::loading_time(spec, data);
@@ -389,6 +403,7 @@ impl Process for Server {
     fn on_timer(&mut self, context: &mut impl Context<Self>, timer: ServerTimer) {
         match timer {
             ServerTimer::Cron => self.cron(context),
+            ServerTimer::Expire => self.expire(context),
             ServerTimer::Started => self.load(context),
             ServerTimer::Dumped => self.on_dumped(context),
             ServerTimer::Saved => self.on_saved(context),
