@@ -20,7 +20,9 @@ pub mod exit;
 pub mod explain;
 pub mod family;
 pub mod import;
+pub mod lock;
 pub mod patroni;
+pub mod platform;
 pub mod redis_case;
 pub mod redis_cluster;
 pub mod repro;
@@ -40,5 +42,12 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The families whose models are part of this build.
 pub fn families() -> Vec<&'static dyn family::Family> {
-    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel, &redis_cluster::RedisClusterFamily]
+    vec![
+        &patroni::Patroni,
+        &etcd::Etcd,
+        &sentinel::Sentinel,
+        &redis_cluster::RedisClusterFamily,
+        &lock::Lock,
+        &platform::Platform,
+    ]
 }

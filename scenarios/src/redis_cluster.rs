@@ -9,7 +9,7 @@ use models::Planted;
 use models::patroni::{Inputs, Placement};
 use models::redis::{Machine, WaitFor};
 use models::redis_cluster::{self as model, ClusterLoad, ClusterPlan, ClusterProcess, RedisCluster};
-use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -84,7 +84,7 @@ impl Cluster for RedisCluster {
         self.world(seed)
     }
 
-    fn add_conditions(&self, world: &mut World<ClusterProcess>, _: Option<SimTime>, _: &Schedule) {
+    fn add_conditions(&self, world: &mut World<ClusterProcess>, _: Option<SimTime>) {
         self.add_conditions(world);
     }
 

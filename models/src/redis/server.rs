@@ -7,6 +7,7 @@ use sim_core::{
 
 use super::history::{History, ReplicationId};
 use super::info::{Info, RoleInfo};
+use super::keys::{Key, KeyChange};
 use super::log::{Change, Entry, Log};
 use super::packet::{Command, Hello, Packet, Reply, RunId};
 use super::parameters::ServerSpec;
@@ -176,9 +177,9 @@ impl Server {
         let data = context.storage();
         let parameters = &self.spec.parameters;
         if parameters.appendonly {
-            self.log = Log::loaded(&data.append_only, 0);
+            self.log = Log::loaded(&data.append_only, &data.append_only_keys, 0);
         } else if let Some(snapshot) = data.rdb.clone() {
-            self.log = Log::loaded(&snapshot.values, snapshot.offset);
+            self.log = Log::loaded(&snapshot.values, &snapshot.keys, snapshot.offset);
             self.history.offset = snapshot.offset;
             if self.upstream.is_some() {
                 self.history.id = snapshot.id;
@@ -209,7 +210,11 @@ impl Server {
         let reply = match command {
             Command::Write(value) => match self.refusal() {
                 Some(reply) => reply,
-                None => return self.write(context, from, id, value),
+                None => return self.commit(context, from, id, Change::Write(value), None),
+            },
+            Command::Key(key, command) => match self.refusal() {
+                Some(reply) => reply,
+                None => return self.on_key_command(context, from, id, key, command),
             },
             Command::Info => Reply::Info(self.info(context).into()),
             Command::Role => Reply::Role { primary: self.is_primary() },
@@ -327,12 +332,12 @@ impl Server {
         self.sessions.retain(|session| session.connection != connection);
     }
 
-    /// Only a primary expires keys; its replicas wait for the `DEL`.
-    fn expire(&mut self, context: &mut impl Context<Self>) {
+    /// One of many keys of no interest expires. Only a primary does that; its replicas wait for the `DEL`.
+    fn expire_another(&mut self, context: &mut impl Context<Self>) {
         let Some(interval) = self.spec.expires_every else { return };
         context.set_timer(ServerTimer::Expire, interval);
         if self.is_primary() && (!self.stream_held || self.spec.expires_while_paused) {
-            self.apply(context, Change::Expire);
+            self.change(context, Change::Key(Key(u16::MAX), KeyChange::Delete));
         }
     }
 
@@ -343,6 +348,7 @@ impl Server {
         }
         self.look_after_upstream(context);
         self.look_after_replicas(context);
+        self.expire(context);
         self.look_after_files(context);
         self.look_at_writability(context);
     }
@@ -403,7 +409,7 @@ impl Process for Server {
     fn on_timer(&mut self, context: &mut impl Context<Self>, timer: ServerTimer) {
         match timer {
             ServerTimer::Cron => self.cron(context),
-            ServerTimer::Expire => self.expire(context),
+            ServerTimer::Expire => self.expire_another(context),
             ServerTimer::Started => self.load(context),
             ServerTimer::Dumped => self.on_dumped(context),
             ServerTimer::Saved => self.on_saved(context),
@@ -450,6 +456,7 @@ impl Process for Server {
         match command {
             // `FLUSHALL` and the like are the business of clients; this is what an operator does to a server.
             "replicaof-no-one" => self.replicate_from(context, None),
+            "delete-locks" => self.delete_locks(context),
             _ => return false,
         }
         true

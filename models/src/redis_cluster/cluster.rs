@@ -393,6 +393,7 @@ impl Placing<'_> {
             let spec = DirectClientSpec {
                 interval: load.write_interval,
                 slot: Some(slot),
+                wait_for: load.wait_for,
                 ..DirectClientSpec::new(workload(number, load.stop_at), *node)
             };
             let spec = ClusterProcessSpec::DirectClient(spec);

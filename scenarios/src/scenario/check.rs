@@ -11,7 +11,7 @@ use super::raw::{RawCluster, RawFault, RawScenario, RawTrigger, RawWorkload};
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 use crate::family::FamilyWords;
-use crate::{etcd, patroni, redis_cluster, sentinel};
+use crate::{etcd, lock, patroni, platform, redis_cluster, sentinel};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 
@@ -22,7 +22,8 @@ pub(super) const DEFAULT_SHARDS: u8 = 3;
 const MOST_TIMES_SLOWER: u32 = 1_000_000;
 
 /// The families that there are.
-const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS, &redis_cluster::WORDS];
+const FAMILIES: &[&FamilyWords] =
+    &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS, &redis_cluster::WORDS, &lock::WORDS, &platform::WORDS];
 
 /// Clocks may be wrong from the start: a cluster forms on them as it is.
 const fn may_come_early(fault: &Fault) -> bool {
@@ -59,6 +60,7 @@ impl<'a> Checker<'a> {
         }
         self.keys_of_other_families(raw)?;
         self.sentinels(raw.cluster.sentinels.as_ref())?;
+        self.lock(raw)?;
         self.shards(&raw.cluster)?;
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;

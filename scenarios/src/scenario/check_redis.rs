@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
+use super::Routing;
 use super::check::{Checker, DEFAULT_SHARDS};
 use super::raw::{RawCluster, RawScenario};
 use crate::diagnostic::{Spot, UserError};
@@ -48,13 +49,38 @@ impl Checker<'_> {
             ("workload.routing", here(workload.routing.is_some())),
             ("workload.on_timeout", here(workload.on_timeout.is_some())),
         ];
-        let (foreign, of) = match family {
+        let need = ("cluster.redis_required", here(cluster.redis_required.is_some()));
+        let local_writers = ("workload.local_writers", span(workload.local_writers.as_ref()));
+        let (foreign, of): (Vec<_>, _) = match family {
             "sentinel" => {
-                let foreign: Vec<_> = patroni.into_iter().chain(of_cluster).collect();
+                let foreign = patroni.into_iter().chain(of_cluster).chain([need]).collect();
                 (foreign, "a group of Redis servers with Sentinels")
             }
-            "cluster" => (patroni.into_iter().chain(of_sentinel).collect(), "nodes of Redis Cluster"),
-            _ => (redis.into_iter().chain(of_sentinel).chain(of_cluster).collect(), "a system without Redis"),
+            "cluster" => {
+                let foreign = patroni.into_iter().chain(of_sentinel).chain([need]).collect();
+                (foreign, "nodes of Redis Cluster")
+            }
+            "lock" => {
+                let subscribe = ("workload.subscribe", here(workload.subscribe.is_some()));
+                let timeout = ("workload.statement_timeout", span(workload.statement_timeout.as_ref()));
+                let more = [local_writers, subscribe, timeout, need];
+                let foreign = patroni.into_iter().chain(of_cluster).chain(more).collect();
+                (foreign, "whose clients are contenders for a lock")
+            }
+            "platform" => {
+                let multi_host = workload.routing == Some(Routing::MultiHost);
+                let more = [local_writers, ("workload.routing = \"multi-host\"", here(multi_host))];
+                let of_clients = |(key, _): &(&str, _)| {
+                    let name = key.strip_prefix("workload.");
+                    name.is_some_and(|name| name != "routing")
+                };
+                let both = redis.into_iter().chain(of_sentinel).chain(patroni).filter(of_clients);
+                (both.chain(of_cluster).chain(more).collect(), "whose clients are instances of a service")
+            }
+            _ => {
+                let foreign = redis.into_iter().chain(of_sentinel).chain(of_cluster).chain([need]).collect();
+                (foreign, "a system without Redis")
+            }
         };
         match foreign.into_iter().find_map(|(key, span)| Some((key, span?))) {
             None => Ok(()),

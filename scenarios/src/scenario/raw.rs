@@ -7,6 +7,7 @@ use serde::Deserialize;
 use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration};
 use toml::Spanned;
 
+use super::lock::RawLock;
 use super::time_range::TimeRange;
 use super::{EtcdHosts, OnTimeout, Promise, Refresh, Routing, TopologyPreset, Wait};
 use crate::campaign::PromisedCell;
@@ -26,6 +27,7 @@ pub(super) struct RawScenario {
     pub(super) cluster: RawCluster,
     #[serde(default)]
     pub(super) workload: RawWorkload,
+    pub(super) lock: Option<Spanned<RawLock>>,
     #[serde(default)]
     pub(super) fault: Vec<Spanned<RawFault>>,
     pub(super) swarm: Option<Spanned<RawSwarm>>,
@@ -63,6 +65,7 @@ pub(super) struct RawCluster {
     pub(super) hosts: Option<Spanned<u8>>,
     /// Bytes of data beside what the clients write.
     pub(super) dataset_bytes: Option<u64>,
+    pub(super) redis_required: Option<bool>,
 }
 
 #[derive(Clone, Deserialize)]

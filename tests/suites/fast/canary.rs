@@ -64,7 +64,7 @@ fn every_planted_bug_has_a_name_of_its_own_and_a_scenario_in_the_catalogue() {
 fn planted_bugs_of_redis_cluster_are_found() {
     for (bug, runs, verdict) in [
         (Planted::ForgetClusterVote, 20, Verdict::ConditionViolated),
-        (Planted::VoteForEveryShard, 60, Verdict::ConditionViolated),
+        (Planted::VoteForEveryShard, 600, Verdict::ConditionViolated),
         (Planted::UnknownAgeIsZero, 5, Verdict::ConditionViolated),
         (Planted::KeepOffsetOfOldPrimary, 10, Verdict::AckedWriteLost),
     ] {
