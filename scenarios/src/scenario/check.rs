@@ -243,6 +243,7 @@ impl<'a> Checker<'a> {
         self.positive(workload.write_interval.as_ref(), &SimDuration::ZERO, "write_interval")?;
         let others = workload.other_write_interval.as_ref();
         self.positive(others, &SimDuration::ZERO, "other_write_interval")?;
+        self.positive(workload.expire_interval.as_ref(), &SimDuration::ZERO, "expire_interval")?;
         self.positive(workload.read_interval.as_ref(), &SimDuration::ZERO, "read_interval")?;
         self.positive(workload.statement_timeout.as_ref(), &SimDuration::ZERO, "statement_timeout")
     }

@@ -29,9 +29,10 @@ impl Checker<'_> {
             ("cluster.sentinel_hosts", here(cluster.sentinel_hosts.is_some())),
             ("workload.subscribe", here(workload.subscribe.is_some())),
         ];
-        let of_cluster: [(&str, Option<Range<usize>>); 4] = [
+        let of_cluster: [(&str, Option<Range<usize>>); 5] = [
             ("cluster.shards", span(cluster.shards.as_ref())),
             ("cluster.hosts", span(cluster.hosts.as_ref())),
+            ("workload.expire_interval", span(workload.expire_interval.as_ref())),
             ("workload.other_write_interval", span(workload.other_write_interval.as_ref())),
             ("workload.refresh", here(workload.refresh.is_some())),
         ];

@@ -50,6 +50,7 @@
 //! | `lock.work` | from the leader's look at the lock to the effect that rests on it | `"100ms"` |
 //! | `workload.refresh` | when clients of Redis Cluster ask for the slot map again, see [`Refresh`] | `on-error` |
 //! | `workload.other_write_interval` | between two writes of one client in each other shard of Redis Cluster | none |
+//! | `workload.expire_interval` | between two keys that expire on each primary of Redis Cluster | none |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
@@ -311,6 +312,8 @@ pub struct Workload {
     pub refresh: Refresh,
     /// Between two writes of a client of each other shard of Redis Cluster; none: nobody writes there.
     pub other_write_interval: Option<SimDuration>,
+    /// Between two keys that expire on each primary of Redis Cluster; none: no key does.
+    pub expire_interval: Option<SimDuration>,
 }
 
 /// When clients of Redis Cluster ask for the slot map again ([`models::redis_cluster::Refresh`]).

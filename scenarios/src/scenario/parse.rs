@@ -217,6 +217,7 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         subscribe: raw.subscribe.unwrap_or_default(),
         wait: raw.wait.map(Spanned::into_inner),
         refresh: raw.refresh.unwrap_or_default(),
+        expire_interval: raw.expire_interval.map(Spanned::into_inner),
         other_write_interval: raw.other_write_interval.map(Spanned::into_inner),
     }
 }

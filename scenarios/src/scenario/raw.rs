@@ -102,6 +102,7 @@ pub(super) struct RawWorkload {
     pub(super) wait: Option<Spanned<Wait>>,
     pub(super) refresh: Option<Refresh>,
     pub(super) other_write_interval: Option<Spanned<SimDuration>>,
+    pub(super) expire_interval: Option<Spanned<SimDuration>>,
 }
 
 #[derive(Clone, Deserialize)]
