@@ -57,6 +57,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "lock/leader-frozen-deadline-fenced.toml",
     "lock/leader-paused-deadline.toml",
     "lock/leader-paused-deadline-fenced.toml",
+    "lock/leader-paused-renewal-in-flight.toml",
     "lock/leader-with-old-primary-bounded.toml",
     "lock/leader-with-old-primary-fenced.toml",
     "lock/leader-with-old-primary-unfenced.toml",
@@ -235,7 +236,7 @@ pub fn scenarios() -> Result<Vec<Arc<Scenario>>, UserError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{Case, UserSettings};
+    use crate::case::{Case, UserSettings, is_of_redis};
 
     #[test]
     fn every_shipped_scenario_is_right_and_its_file_is_named_after_it() {
@@ -247,7 +248,7 @@ mod tests {
             let number = entry.strip_prefix('z').and_then(|rest| rest.chars().next());
             let is_published = number.is_some_and(|first| first.is_ascii_digit());
             let folder = match scenario.family() {
-                "sentinel" | "lock" if is_published => "published/redis".to_owned(),
+                family if is_published && is_of_redis(family) => "published/redis".to_owned(),
                 family if is_published => format!("published/{family}"),
                 family => family.to_owned(),
             };
