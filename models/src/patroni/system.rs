@@ -16,7 +16,7 @@ use super::member::{Member, Peer};
 use super::packet::Packet;
 use crate::etcd;
 use crate::planted::Planted;
-use crate::postgres::{self, DataDirectory, DataRecord, MemberId};
+use crate::postgres::{self, Archive, ArchiveRecord, DataDirectory, DataRecord, MemberId};
 
 sim_core::system! {
     /// The processes of a cluster: etcd members, `PostgreSQL` servers, and a Patroni beside each server.
@@ -41,6 +41,8 @@ pub enum Disk {
     Etcd(etcd::Disk),
     /// Of a `PostgreSQL` server and its Patroni.
     Data(DataDirectory),
+    /// Of a repository of archived WAL and backups.
+    Archive(Archive),
 }
 
 /// A change of a volume.
@@ -52,6 +54,8 @@ pub enum DiskRecord {
     Etcd(etcd::DiskRecord),
     /// Of a `PostgreSQL` server and its Patroni.
     Data(DataRecord),
+    /// Of a repository of archived WAL and backups.
+    Archive(ArchiveRecord),
 }
 
 impl Storage for Disk {
@@ -62,6 +66,7 @@ impl Storage for Disk {
             Self::Nothing => Self::Nothing,
             Self::Etcd(disk) => Self::Etcd(disk.wiped()),
             Self::Data(data) => Self::Data(data.wiped()),
+            Self::Archive(archive) => Self::Archive(archive.wiped()),
         }
     }
 
@@ -69,6 +74,7 @@ impl Storage for Disk {
         match (self, record) {
             (Self::Etcd(disk), DiskRecord::Etcd(record)) => disk.apply(record),
             (Self::Data(data), DiskRecord::Data(record)) => data.apply(record),
+            (Self::Archive(archive), DiskRecord::Archive(record)) => archive.apply(record),
             (Self::Nothing, DiskRecord::Nothing) => {}
             (disk, record) => unreachable!("{record:?} was written to {disk:?}"),
         }
@@ -79,6 +85,7 @@ impl Storage for Disk {
             Self::Nothing => 0,
             Self::Etcd(disk) => disk.record_count(),
             Self::Data(data) => data.record_count(),
+            Self::Archive(archive) => archive.record_count(),
         }
     }
 
@@ -93,6 +100,10 @@ impl Storage for Disk {
                 DiskRecord::Data(record) => record,
                 other => unreachable!("{other:?} was written to a data directory"),
             })),
+            Self::Archive(archive) => archive.damage(damage.map(|record| match record {
+                DiskRecord::Archive(record) => record,
+                other => unreachable!("{other:?} was written to a repository"),
+            })),
         }
     }
 
@@ -101,6 +112,7 @@ impl Storage for Disk {
             DiskRecord::Nothing => false,
             DiskRecord::Etcd(record) => etcd::Disk::needs_space(record),
             DiskRecord::Data(record) => DataDirectory::needs_space(record),
+            DiskRecord::Archive(record) => Archive::needs_space(record),
         }
     }
 }
@@ -136,6 +148,15 @@ impl Holds<DataDirectory> for Disk {
     }
 }
 
+impl Holds<Archive> for Disk {
+    fn held(&self) -> &Archive {
+        match self {
+            Self::Archive(archive) => archive,
+            other => panic!("a repository was placed on {other:?}"),
+        }
+    }
+}
+
 impl From<()> for DiskRecord {
     fn from((): ()) -> Self {
         Self::Nothing
@@ -151,6 +172,12 @@ impl From<etcd::DiskRecord> for DiskRecord {
 impl From<DataRecord> for DiskRecord {
     fn from(record: DataRecord) -> Self {
         Self::Data(record)
+    }
+}
+
+impl From<ArchiveRecord> for DiskRecord {
+    fn from(record: ArchiveRecord) -> Self {
+        Self::Archive(record)
     }
 }
 
