@@ -6,6 +6,7 @@
 //! | [`etcd`] | etcd v3: leases, transactions, watches, reads | `patroni` |
 //! | [`postgres`] | PostgreSQL with streaming replication | `patroni` |
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
+//! | [`backup`] | backups beside replication, and who brings them back | scenarios |
 //! | [`redis`] | Redis servers that replicate | scenarios |
 //! | [`sentinel`] | Redis Sentinel, and clients that ask it | scenarios |
 //! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
@@ -13,6 +14,7 @@
 //!
 //! Nothing here opens a file, knows a scenario or computes a statistic.
 
+pub mod backup;
 pub mod etcd;
 pub mod patroni;
 pub mod planted;
