@@ -7,6 +7,7 @@
 
 pub mod assertion;
 pub mod atomic_file;
+pub mod backup;
 pub mod calibrate;
 pub mod campaign;
 pub mod case;
@@ -39,5 +40,5 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The families whose models are part of this build.
 pub fn families() -> Vec<&'static dyn family::Family> {
-    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel]
+    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel, &backup::Backup]
 }

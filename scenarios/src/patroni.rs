@@ -2,8 +2,9 @@
 
 use models::Planted;
 use models::patroni::{
-    ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
+    ClusterArchive, ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
 };
+use models::postgres::MemberId;
 use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
 
 use analysis::SurvivingValues;
@@ -34,6 +35,7 @@ pub const WORDS: FamilyWords = FamilyWords {
         "client",
         "haproxy",
         "pgbouncer",
+        "repository",
     ],
     played: &[
         "primary",
@@ -47,9 +49,19 @@ pub const WORDS: FamilyWords = FamilyWords {
         "client",
         "haproxy",
         "pgbouncer",
+        "repository",
         "none",
     ],
-    processes: &["patroni", "postgres", "etcd", "haproxy", "pgbouncer", "client", "local-client"],
+    processes: &[
+        "patroni",
+        "postgres",
+        "etcd",
+        "haproxy",
+        "pgbouncer",
+        "client",
+        "local-client",
+        "repository",
+    ],
 };
 
 /// Patroni with etcd and PostgreSQL.
@@ -101,6 +113,11 @@ fn plan(case: &Case, planted: Planted) -> Plan {
             local_writers: workload.local_writers,
             stop_at: Some(clients_stop_after(scenario.horizon)),
         },
+        archive: cluster.archive.as_ref().map(|archive| ClusterArchive {
+            beside: archive.member().map(MemberId),
+            archive_timeout: archive.archive_timeout.filter(|timeout| *timeout > SimDuration::ZERO),
+            restore_timeout: archive.restore_timeout.as_ref().map(|timeout| *timeout.get_ref()),
+        }),
         planted,
     }
 }

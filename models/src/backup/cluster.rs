@@ -10,7 +10,8 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Distribution, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Topology, World, WorldBuilder, ZoneRef,
+    Distribution, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Topology, World, WorldBuilder,
+    ZoneRef,
 };
 
 use super::inputs::Inputs;
@@ -18,7 +19,8 @@ use super::jobs::{BackupJobs, Job, JobsSpec};
 use super::operator::{Operator, OperatorSpec, Recovery};
 use crate::patroni::{self, Disk, Packet};
 use crate::postgres::{
-    self, Archive, ArchiveRepository, ArchiveSettings, DataDirectory, MemberId, RepositorySpec, Settings, Upstream,
+    self, Archive, ArchiveRepository, ArchiveSettings, DataDirectory, MemberId, RepositorySpec, Settings,
+    Upstream,
 };
 use crate::routing::{MultiHostClient, MultiHostClientSpec, Workload};
 
@@ -121,7 +123,8 @@ impl BackupCluster {
             RepositoryPlace::OtherZone => topology.add_host(*last, "repository-1"),
         };
         let mut placing = Placing { builder: WorldBuilder::new(topology), plan };
-        let servers = [0, 1].map(|offset| ProcessId::from_index(placing.builder.next_process().index() + offset));
+        let servers =
+            [0, 1].map(|offset| ProcessId::from_index(placing.builder.next_process().index() + offset));
         let repository_process = ProcessId::from_index(servers[1].index() + 1);
         let volumes = placing.servers([db, spare], servers, repository_process);
         let repository_volume = placing.volume(repository, Disk::Archive(Archive::default()));

@@ -11,7 +11,8 @@ use sim_core::{
 };
 
 use crate::postgres::{
-    Backup, BackupKind, ClusterState, ControlFile, DataDirectory, Packet, Repository, Settings, WalEntry, WalKind,
+    Backup, BackupKind, ClusterState, ControlFile, DataDirectory, Packet, Repository, Settings, WalEntry,
+    WalKind,
 };
 
 /// What is backed up, and when.

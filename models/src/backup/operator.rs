@@ -135,7 +135,8 @@ impl Operator {
 
     fn respond(&mut self, context: &mut impl Context<Self>) {
         context.mark(MarkKind::Elected, 0);
-        context.note(|| format!("decides to recover from {:?}, and stops the old server", self.spec.recovery));
+        context
+            .note(|| format!("decides to recover from {:?}, and stops the old server", self.spec.recovery));
         self.state = State::Fencing;
         let connection = context.connect(self.spec.watched, ConnectOptions::default());
         context.send(connection, Packet::Control(Control::Stop(StopMode::Fast)));

@@ -3,7 +3,7 @@
 //! | what | names |
 //! |---|---|
 //! | hosts | `db-1`... for members; `etcd-1`... for etcd, unless it shares the members' hosts; `app-1` for proxies and clients |
-//! | processes | `etcd-1`..., `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts |
+//! | processes | `etcd-1`..., `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts; `repository-1`, if WAL is archived |
 //! | zones | those of the placement; members and etcd are spread over them in turn, `app-1` is in the first |
 //!
 //! The data directories are filled before the first instant: `initdb` on the first member, base backups of it on the
@@ -23,6 +23,7 @@ use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
 use super::version::{Change, Version};
 use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode};
 use crate::planted::Planted;
+use crate::postgres::{self, Archive, ArchiveRepository, ArchiveSettings, MemberId, RepositorySpec};
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
     OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work,
@@ -38,6 +39,7 @@ sim_core::system! {
         Application(Application),
         MultiHostClient(MultiHostClient),
         StickyClient(StickyClient),
+        Repository(ArchiveRepository),
     }
     spec: ClusterSpec,
     timer: ClusterTimer,
@@ -162,8 +164,22 @@ pub struct Plan {
     pub inputs: Inputs,
     /// The load.
     pub load: Load,
+    /// An archive of WAL, with a repository.
+    pub archive: Option<ClusterArchive>,
     /// A rule that a test switches off.
     pub planted: Planted,
+}
+
+/// `archive_mode: on` with `archive_command` and `restore_command` on all members, and the repository that they copy to and
+/// from: `repository-1`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClusterArchive {
+    /// The member on whose host the repository is; absent: on one of its own, in the last zone.
+    pub beside: Option<MemberId>,
+    /// `archive_timeout`; absent: off.
+    pub archive_timeout: Option<SimDuration>,
+    /// After how long `restore_command` gives up; absent: when TCP does.
+    pub restore_timeout: Option<SimDuration>,
 }
 
 impl Default for Load {
@@ -196,6 +212,7 @@ impl Default for Plan {
             configuration: Configuration::default(),
             inputs: Inputs::default(),
             load: Load::default(),
+            archive: None,
             planted: Planted::Nothing,
         }
     }
@@ -236,15 +253,37 @@ impl PatroniCluster {
             hosts("etcd", plan.etcd_members)
         };
         let app = hosts("app", 1)[0];
+        let archive = plan.archive.map(|archive| {
+            let host = archive.beside.map(|member| member_hosts[usize::from(member.0)]);
+            let last = *zones.last().expect("a placement has zones");
+            (archive, host.unwrap_or_else(|| topology.add_host(last, "repository-1")))
+        });
         let mut builder = WorldBuilder::new(topology);
+        // The repository comes behind the members and before proxies and clients.
+        let repository =
+            ProcessId::from_index(builder.next_process().index() + etcd_hosts.len() + 2 * member_hosts.len());
+        let parameters = postgres::Parameters {
+            archive: plan.archive.map(|archive| ArchiveSettings {
+                repository,
+                archive_mode: true,
+                archive_timeout: archive.archive_timeout,
+                restores: true,
+                restore_timeout: archive.restore_timeout,
+            }),
+            ..postgres::Parameters::default()
+        };
         let options = ClusterOptions {
             configuration: plan.configuration.clone(),
             inputs: plan.inputs.clone(),
+            parameters,
             etcd_pre_vote: Some(plan.etcd_pre_vote),
             planted: plan.planted,
             ..ClusterOptions::default()
         };
         let cluster = add_cluster(&mut builder, &etcd_hosts, &member_hosts, &plan.inputs.disk_sync, &options);
+        if let Some((_, host)) = archive {
+            add_repository(&mut builder, host, plan);
+        }
         let clients = Clients { builder: &mut builder, plan, members: &cluster.members, app, number: 0 }
             .add(&member_hosts);
         Self {
@@ -334,6 +373,23 @@ impl PatroniCluster {
             data.recoverable_rows().collect()
         }
     }
+}
+
+fn add_repository(builder: &mut WorldBuilder<ClusterProcess>, host: HostId, plan: &Plan) {
+    let inputs = crate::backup::Inputs::default();
+    let volume = builder.add_volume(host, Disk::Archive(Archive::default()), &plan.inputs.disk_sync);
+    builder.add_process(ProcessOptions {
+        name: "repository-1".to_owned(),
+        host,
+        volume,
+        starts_with_host: true,
+        spec: ClusterSpec::Repository(RepositorySpec {
+            latency: inputs.repository_latency.sampler(),
+            bytes_per_second: inputs.repository_bytes_per_second,
+            compressed: false,
+            retention_full: None,
+        }),
+    });
 }
 
 /// Adds proxies and clients to a world.

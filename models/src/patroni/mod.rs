@@ -104,7 +104,8 @@ mod version;
 mod watchdog;
 
 pub use cluster::{
-    ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster, Placement, Plan, Route,
+    ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster,
+    Placement, Plan, Route,
 };
 pub use config::{
     Adjustment, Configuration, FailoverPriority, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,

@@ -155,7 +155,9 @@ impl Server {
             } else {
                 let next = self.next_file(context);
                 context.note(|| {
-                    format!("archiving write-ahead log file {next:?} failed too many times, will try again later")
+                    format!(
+                        "archiving write-ahead log file {next:?} failed too many times, will try again later"
+                    )
                 });
                 self.archiving.failures = 0;
                 context.set_timer(Timer::Archive, WAKE_INTERVAL);

@@ -119,6 +119,6 @@ pub use parameters::{ArchiveSettings, Durations, Parameters, Spec};
 pub use repository::{Archive, ArchiveRecord, ArchiveRepository, RepositorySpec, RepositoryTimer};
 pub use server::{Server, Timer};
 pub use wal::{
-    CHECKPOINT_BYTES, END_OF_RECOVERY_BYTES, INSERT_BYTES, Lsn, SEGMENT_BYTES, Timeline, TimelineHistory, Wal,
-    WalEntry, WalKind,
+    CHECKPOINT_BYTES, END_OF_RECOVERY_BYTES, INSERT_BYTES, Lsn, SEGMENT_BYTES, Timeline, TimelineHistory,
+    Wal, WalEntry, WalKind,
 };

@@ -19,7 +19,8 @@ use sim_core::{
 };
 
 use super::{
-    ArchiveFile, Backup, BackupKind, FileName, Packet, Repository as Message, SEGMENT_BYTES, WalEntry, WalKind,
+    ArchiveFile, Backup, BackupKind, FileName, Packet, Repository as Message, SEGMENT_BYTES, WalEntry,
+    WalKind,
 };
 
 /// How a repository is set up.
@@ -89,9 +90,8 @@ impl Archive {
 
     /// The latest backup of this kind that is not later than a time.
     pub fn latest(&self, kind: BackupKind, until: Option<sim_core::WallTime>) -> Option<&Arc<Backup>> {
-        let fits = |backup: &&Arc<Backup>| {
-            backup.kind == kind && until.is_none_or(|until| backup.as_of <= until)
-        };
+        let fits =
+            |backup: &&Arc<Backup>| backup.kind == kind && until.is_none_or(|until| backup.as_of <= until);
         self.backups.iter().filter(fits).max_by_key(|backup| backup.as_of)
     }
 }
@@ -169,9 +169,7 @@ impl Process for ArchiveRepository {
                 (Request::Put(ArchiveRecord::Backup(backup, self.spec.retention_full)), 0)
             }
             Message::Get(name) => match context.storage().files.get(&name) {
-                Some(file) => {
-                    (Request::Answer(Message::Found(file.clone())), self.bytes_of(file))
-                }
+                Some(file) => (Request::Answer(Message::Found(file.clone())), self.bytes_of(file)),
                 None => (Request::Answer(Message::Missing), 0),
             },
             Message::GetBackup { kind, until } => {

@@ -106,7 +106,8 @@ impl Server {
     pub(super) fn recover_from_archive(&mut self, context: &mut impl Context<Self>, target: RecoveryTarget) {
         context.note(|| format!("starting archive recovery: {target:?}"));
         if !self.restores() {
-            context.note(|| "FATAL: must specify restore_command when standby mode is not enabled".to_owned());
+            context
+                .note(|| "FATAL: must specify restore_command when standby mode is not enabled".to_owned());
             self.exit(context);
         } else if target == RecoveryTarget::Immediate {
             self.restoring.newest = context.storage().history.current;
@@ -275,7 +276,8 @@ impl Server {
                 self.restoring.reached = true;
             }
         }
-        let replays = new.iter().rfind(|entry| entry.kind != WalKind::Switch).map_or(0, |last| last.end.0 - end.0);
+        let replays =
+            new.iter().rfind(|entry| entry.kind != WalKind::Switch).map_or(0, |last| last.end.0 - end.0);
         if let Some(last) = new.last() {
             if last.timeline > own {
                 let history = Arc::new(self.followed(context).until(last.end));

@@ -11,8 +11,8 @@ use super::parameters::Spec;
 use super::walreceiver::WalReceiving;
 use super::walsender::WalSending;
 use super::{
-    Answer, Control, DataDirectory, Lsn, Packet, Replication, ReplicationStatus, Repository, Statement, Status,
-    StopMode, SynchronousCommit, WalKind, synchronous,
+    Answer, Control, DataDirectory, Lsn, Packet, Replication, ReplicationStatus, Repository, Statement,
+    Status, StopMode, SynchronousCommit, WalKind, synchronous,
 };
 use crate::planted::Planted;
 

@@ -11,7 +11,7 @@ use super::raw::{RawCluster, RawFault, RawScenario, RawTrigger, RawWorkload};
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 use crate::family::FamilyWords;
-use crate::{etcd, patroni, sentinel};
+use crate::{backup, etcd, patroni, sentinel};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 
@@ -19,7 +19,7 @@ pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 const MOST_TIMES_SLOWER: u32 = 1_000_000;
 
 /// The families that there are.
-const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS];
+const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS, &backup::WORDS];
 
 /// Clocks may be wrong from the start: a cluster forms on them as it is.
 const fn may_come_early(fault: &Fault) -> bool {
@@ -55,6 +55,7 @@ impl<'a> Checker<'a> {
             self.nothing_of_patroni(raw)?;
         }
         self.keys_of_other_families(raw)?;
+        self.backups(&raw.cluster)?;
         self.sentinels(raw.cluster.sentinels.as_ref())?;
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;
@@ -176,6 +177,15 @@ impl<'a> Checker<'a> {
                     "leave one of them out".to_owned(),
                 ));
             }
+        }
+        let spans = |promise: &Promise| matches!(promise, Promise::LossSpanIsFound(_));
+        let spanned = promises.get_ref().iter().find(|promise| spans(promise.get_ref()));
+        if let (Some(contradiction), Some(_)) = (spanned, has(Promise::NoAcknowledgedWriteLost)) {
+            return Err(self.wrong(
+                contradiction,
+                "nothing is lost and much is lost cannot both hold".to_owned(),
+                "leave one of them out".to_owned(),
+            ));
         }
         Ok(())
     }

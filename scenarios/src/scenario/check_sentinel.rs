@@ -39,11 +39,21 @@ impl Checker<'_> {
             ("workload.routing", here(workload.routing.is_some())),
             ("workload.on_timeout", here(workload.on_timeout.is_some())),
         ];
-        let (foreign, of) = if family == "sentinel" {
-            (patroni.into_iter().collect::<Vec<_>>(), "a group of Redis servers with Sentinels")
-        } else {
-            (redis.into_iter().collect(), "a system without Redis")
+        let archive = ("cluster.archive", span(cluster.archive.as_ref()));
+        let backup = ("cluster.backup", span(cluster.backup.as_ref()));
+        let (mut foreign, of) = match family {
+            "sentinel" => {
+                (patroni.into_iter().collect::<Vec<_>>(), "a group of Redis servers with Sentinels")
+            }
+            "backup" => {
+                let members = ("cluster.members", span(cluster.members.as_ref()));
+                let local = ("workload.local_writers", span(workload.local_writers.as_ref()));
+                (redis.into_iter().chain(patroni).chain([members, local]).collect(), "a single server")
+            }
+            _ => (redis.into_iter().collect(), "a system without Redis"),
         };
+        foreign.extend((family != "patroni").then_some(archive));
+        foreign.extend((family != "backup").then_some(backup));
         match foreign.into_iter().find_map(|(key, span)| Some((key, span?))) {
             None => Ok(()),
             Some((key, span)) => {

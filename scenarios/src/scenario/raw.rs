@@ -8,7 +8,7 @@ use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration}
 use toml::Spanned;
 
 use super::time_range::TimeRange;
-use super::{EtcdHosts, OnTimeout, Promise, Routing, TopologyPreset, Wait};
+use super::{Archive, Backup, EtcdHosts, OnTimeout, Promise, Routing, TopologyPreset, Wait};
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
 
@@ -61,6 +61,8 @@ pub(super) struct RawCluster {
     pub(super) redis: Option<Spanned<Reading<Toml>>>,
     /// Bytes of data beside what the clients write.
     pub(super) dataset_bytes: Option<u64>,
+    pub(super) archive: Option<Spanned<Archive>>,
+    pub(super) backup: Option<Spanned<Backup>>,
 }
 
 #[derive(Clone, Deserialize)]
