@@ -8,6 +8,7 @@
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
 //! | [`backup`] | backups beside replication, and who brings them back | scenarios |
 //! | [`redis`] | Redis servers that replicate | scenarios |
+//! | [`redis_cluster`] | Redis Cluster, and clients with a slot map | scenarios |
 //! | [`sentinel`] | Redis Sentinel, and clients that ask it | scenarios |
 //! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
 //! | [`planted`] | bugs that tests switch on in any of them | tests |
@@ -21,6 +22,7 @@ pub mod planted;
 pub mod postgres;
 pub mod raft;
 pub mod redis;
+pub mod redis_cluster;
 pub mod routing;
 pub mod sentinel;
 

@@ -7,7 +7,7 @@
 use analysis::SurvivingValues;
 use models::backup::{BackupCluster, BackupLoad, BackupProcess};
 use models::patroni::Placement;
-use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::{Spot, UserError};
@@ -70,7 +70,7 @@ impl Cluster for Watched {
         self.cluster.world(seed)
     }
 
-    fn add_conditions(&self, _: &mut World<BackupProcess>, _: Option<SimTime>, _: &Schedule) {}
+    fn add_conditions(&self, _: &mut World<BackupProcess>, _: Option<SimTime>) {}
 
     fn surviving(&self, world: &World<BackupProcess>) -> SurvivingValues {
         self.cluster.surviving(world)

@@ -5,7 +5,7 @@ use models::patroni::{
     ClusterArchive, ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
 };
 use models::postgres::MemberId;
-use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use analysis::SurvivingValues;
 
@@ -24,6 +24,7 @@ pub const WORDS: FamilyWords = FamilyWords {
     roles: &[
         "primary",
         "standby",
+        "streaming-standby",
         "postgres",
         "patroni-leader",
         "patroni-replica",
@@ -167,13 +168,8 @@ impl Cluster for PatroniCluster {
         self.world(seed)
     }
 
-    fn add_conditions(
-        &self,
-        world: &mut World<ClusterProcess>,
-        quiet_from: Option<SimTime>,
-        schedule: &Schedule,
-    ) {
-        self.add_conditions(world, quiet_from, schedule.spares_durable_records());
+    fn add_conditions(&self, world: &mut World<ClusterProcess>, quiet_from: Option<SimTime>) {
+        self.add_conditions(world, quiet_from);
     }
 
     fn surviving(&self, world: &World<ClusterProcess>) -> SurvivingValues {

@@ -302,23 +302,14 @@ impl PatroniCluster {
     }
 
     /// Adds to a world of this cluster what must always hold in it ([`super::invariants`]). From `quiet_from` on nothing
-    /// is wrong any more, and has not been for long enough to recover; none if that never comes. Without `sound_disks`,
-    /// on which durable records can be lost or rot, what synchronous replication promises does not hold.
-    pub fn add_conditions(
-        &self,
-        world: &mut World<ClusterProcess>,
-        quiet_from: Option<SimTime>,
-        sound_disks: bool,
-    ) {
+    /// is wrong any more, and has not been for long enough to recover; none if that never comes.
+    pub fn add_conditions(&self, world: &mut World<ClusterProcess>, quiet_from: Option<SimTime>) {
         Watched {
             etcd: Arc::clone(&self.cluster.etcd),
             members: Arc::clone(&self.cluster.members),
             scope: self.scope.clone(),
-            sync_holds: self.mode == SynchronousMode::On
-                && sound_disks
-                && self.version.has(Change::WaitUntilCaughtUp),
+            sync_holds: self.mode == SynchronousMode::On && self.version.has(Change::WaitUntilCaughtUp),
             timelines_hold: self.mode == SynchronousMode::On
-                && sound_disks
                 && self.version.has(Change::CompareTimelineBeforeLock),
             lock_holds: self.version.has(Change::PutLeaderOnConditions),
             quiet_from,

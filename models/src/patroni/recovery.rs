@@ -35,7 +35,7 @@ impl Member {
                 context.note(|| "removed leader key after trying and failing to start postgres".to_owned());
                 self.start_failed = false;
                 self.leader_expiry = None;
-                self.release_lock(context);
+                self.store.release(context);
                 return self.finish_cycle(context);
             }
             return self.lock(context, Goal::Renew(After::Recover));

@@ -40,7 +40,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
     let mut checker = Checker::new(source);
     checker.scenario(&raw)?;
     let mut named = BTreeMap::new();
-    let cluster = cluster(raw.cluster, source, companions, &mut named)?;
+    let cluster = cluster(raw.cluster, raw.family.get_ref(), source, companions, &mut named)?;
     let faults = match raw.swarm {
         Some(swarm) => swarm_plan(swarm.into_inner()),
         None => FaultPlan::Written(raw.fault.into_iter().map(planned_fault).collect()),
@@ -64,6 +64,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
 
 fn cluster(
     raw: RawCluster,
+    family: &str,
     source: &Arc<Source>,
     companions: &dyn Companions,
     named: &mut BTreeMap<String, Arc<Source>>,
@@ -82,7 +83,8 @@ fn cluster(
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
         None => Settings::default(),
     };
-    let members = inner_or(raw.members, 3);
+    let default_members = if family == crate::redis_cluster::WORDS.name { 6 } else { 3 };
+    let members = inner_or(raw.members, default_members);
     let member_tags = member_tags(raw.member_tags, members, source)?;
     let redis = redis_cluster(
         RawRedis {
@@ -91,6 +93,8 @@ fn cluster(
             files: [raw.sentinel_conf, raw.redis_conf],
             tables: [raw.sentinel, raw.redis],
             dataset_bytes: raw.dataset_bytes,
+            shards: raw.shards,
+            node_hosts: raw.hosts,
         },
         source,
         &mut open,
@@ -118,6 +122,8 @@ struct RawRedis {
     files: [Option<Spanned<String>>; 2],
     tables: [Option<Spanned<Reading<Toml>>>; 2],
     dataset_bytes: Option<u64>,
+    shards: Option<Spanned<u8>>,
+    node_hosts: Option<Spanned<u8>>,
 }
 
 fn redis_cluster(
@@ -140,6 +146,8 @@ fn redis_cluster(
         files,
         settings,
         dataset_bytes: raw.dataset_bytes.unwrap_or(0),
+        shards: inner_or(raw.shards, super::check::DEFAULT_SHARDS),
+        node_hosts: raw.node_hosts.map(Spanned::into_inner),
     })
 }
 
@@ -188,7 +196,8 @@ fn companion(
 
 fn workload(raw: RawWorkload, family: &str) -> Workload {
     let default = Load::default();
-    let timeout = if family == "sentinel" { SimDuration::from_secs(1) } else { default.statement_timeout };
+    let timeout =
+        if crate::case::is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
     Workload {
         writers: inner_or(raw.writers, default.writers),
         write_interval: inner_or(raw.write_interval, default.write_interval),
@@ -201,6 +210,7 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         beside_members: raw.beside_members.unwrap_or_default(),
         subscribe: raw.subscribe.unwrap_or_default(),
         wait: raw.wait.map(Spanned::into_inner),
+        refresh: raw.refresh.unwrap_or_default(),
     }
 }
 
