@@ -32,6 +32,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "backup/table-dropped-standby.toml",
     "etcd/swarm.toml",
     "etcd/swarm-regions.toml",
+    "patroni/all-data-lost-restored.toml",
     "patroni/cut-from-replicas-then-crash-async.toml",
     "patroni/cut-from-replicas-then-crash-sync.toml",
     "patroni/etcd-and-replica-lost-failsafe.toml",

@@ -37,6 +37,7 @@ pub const WORDS: FamilyWords = FamilyWords {
         "haproxy",
         "pgbouncer",
         "repository",
+        "operator",
     ],
     played: &[
         "primary",
@@ -51,6 +52,7 @@ pub const WORDS: FamilyWords = FamilyWords {
         "haproxy",
         "pgbouncer",
         "repository",
+        "operator",
         "none",
     ],
     processes: &[
@@ -62,6 +64,7 @@ pub const WORDS: FamilyWords = FamilyWords {
         "client",
         "local-client",
         "repository",
+        "operator",
     ],
 };
 

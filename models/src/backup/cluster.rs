@@ -270,6 +270,7 @@ impl Placing<'_> {
         };
         let spec = OperatorSpec {
             watched,
+            monitors: true,
             local,
             repository,
             recovery: self.plan.recovery,

@@ -13,6 +13,10 @@
 //! The command `drop-table` makes a mistake on the watched server, and remembers when: that is the target of a recovery from
 //! the archive, and the latest time that a base backup or a dump may have.
 //!
+//! The command `restore` fetches and copies a base backup at once, without looking and deciding first. Beside a Patroni it leaves
+//! a standby of nobody that recovers from the archive ([`Recovery::Files`]): Patroni starts the server, and its race for the lock
+//! finds whom to promote.
+//!
 //! Marks: `Suspected` is the page, `Elected` the decision.
 
 use std::sync::Arc;
@@ -38,6 +42,8 @@ pub enum Recovery {
     BaseBackup,
     /// A dump.
     Dump,
+    /// The files of a base backup, as a standby; Patroni does the rest.
+    Files,
 }
 
 /// How an operator works.
@@ -45,6 +51,8 @@ pub enum Recovery {
 pub struct OperatorSpec {
     /// The server that is watched.
     pub watched: ProcessId,
+    /// Whether it is: without monitoring, commands alone say what to do.
+    pub monitors: bool,
     /// The server of the host where the data are brought back.
     pub local: ProcessId,
     /// Where backups are.
@@ -187,6 +195,13 @@ impl Operator {
         let State::Copying(backup) = std::mem::replace(&mut self.state, State::Done) else {
             return;
         };
+        if self.spec.recovery == Recovery::Files {
+            context.note(|| "the base backup is copied back".to_owned());
+            let standby = backup.contents.base_backup(None);
+            context.write(DataRecord::Replace(Arc::new(standby)));
+            context.sync();
+            return;
+        }
         let recovery = (self.spec.recovery == Recovery::Archive)
             .then(|| self.mistake.map_or(RecoveryTarget::Latest, RecoveryTarget::Time));
         let state = match (backup.kind, recovery) {
@@ -212,7 +227,9 @@ impl Process for Operator {
     type Storage = DataDirectory;
 
     fn boot(spec: &OperatorSpec, context: &mut impl Context<Self>) -> Self {
-        context.set_timer(OperatorTimer::Check, spec.check_interval);
+        if spec.monitors {
+            context.set_timer(OperatorTimer::Check, spec.check_interval);
+        }
         Self {
             spec: spec.clone(),
             state: State::Watching,
@@ -279,6 +296,11 @@ impl Process for Operator {
     }
 
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
+        if command == "restore" {
+            self.state = State::Fetching;
+            self.fetch(context);
+            return true;
+        }
         if command != "drop-table" {
             return false;
         }

@@ -3,7 +3,7 @@
 //! | what | names |
 //! |---|---|
 //! | hosts | `db-1`... for members; `etcd-1`... for etcd, unless it shares the members' hosts; `app-1` for proxies and clients |
-//! | processes | `etcd-1`..., `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts; `repository-1`, if WAL is archived |
+//! | processes | `etcd-1`..., `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts; `repository-1`, and `operator-1` on `db-1`, if WAL is archived |
 //! | zones | those of the placement; members and etcd are spread over them in turn, `app-1` is in the first |
 //!
 //! The data directories are filled before the first instant: `initdb` on the first member, base backups of it on the
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use sim_core::host::{Blueprint, Inspect};
 use sim_core::{
     Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology,
-    World, WorldBuilder, ZoneRef,
+    VolumeId, WallTime, World, WorldBuilder, ZoneRef,
 };
 
 use super::invariants::Watched;
@@ -22,8 +22,11 @@ use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
 use super::version::{Change, Version};
 use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode};
+use crate::backup::{Operator, OperatorSpec, Recovery};
 use crate::planted::Planted;
-use crate::postgres::{self, Archive, ArchiveRepository, ArchiveSettings, MemberId, RepositorySpec};
+use crate::postgres::{
+    self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, MemberId, RepositorySpec,
+};
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
     OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work,
@@ -40,6 +43,7 @@ sim_core::system! {
         MultiHostClient(MultiHostClient),
         StickyClient(StickyClient),
         Repository(ArchiveRepository),
+        Operator(Operator),
     }
     spec: ClusterSpec,
     timer: ClusterTimer,
@@ -283,6 +287,7 @@ impl PatroniCluster {
         let cluster = add_cluster(&mut builder, &etcd_hosts, &member_hosts, &plan.inputs.disk_sync, &options);
         if let Some((_, host)) = archive {
             add_repository(&mut builder, host, plan);
+            add_operator(&mut builder, (member_hosts[0], cluster.volumes[0]), cluster.members[0], repository);
         }
         let clients = Clients { builder: &mut builder, plan, members: &cluster.members, app, number: 0 }
             .add(&member_hosts);
@@ -368,7 +373,14 @@ impl PatroniCluster {
 
 fn add_repository(builder: &mut WorldBuilder<ClusterProcess>, host: HostId, plan: &Plan) {
     let inputs = crate::backup::Inputs::default();
-    let volume = builder.add_volume(host, Disk::Archive(Archive::default()), &plan.inputs.disk_sync);
+    // The backup that was taken when the cluster had been set up.
+    let mut archive = Archive::default();
+    archive.backups.push(Arc::new(Backup {
+        kind: BackupKind::Base,
+        as_of: WallTime::ZERO,
+        contents: DataDirectory::new_primary(),
+    }));
+    let volume = builder.add_volume(host, Disk::Archive(archive), &plan.inputs.disk_sync);
     builder.add_process(ProcessOptions {
         name: "repository-1".to_owned(),
         host,
@@ -382,6 +394,38 @@ fn add_repository(builder: &mut WorldBuilder<ClusterProcess>, host: HostId, plan
         }),
     });
 }
+
+/// Who can bring the files of a member back, beside the first of them.
+fn add_operator(
+    builder: &mut WorldBuilder<ClusterProcess>,
+    (host, volume): (HostId, VolumeId),
+    member: Peer,
+    repository: ProcessId,
+) {
+    let inputs = crate::backup::Inputs::default();
+    let copying = SimDuration::from_secs(1).scale(DATABASE_BYTES, inputs.base_backup_bytes_per_second);
+    builder.add_process(ProcessOptions {
+        name: "operator-1".to_owned(),
+        host,
+        volume,
+        starts_with_host: true,
+        spec: ClusterSpec::Operator(OperatorSpec {
+            watched: member.postgres,
+            monitors: false,
+            local: member.postgres,
+            repository,
+            recovery: Recovery::Files,
+            check_interval: inputs.check_interval,
+            alert_after: inputs.alert_after,
+            response: inputs.response.sampler(),
+            fencing: inputs.fencing,
+            copying,
+        }),
+    });
+}
+
+/// Bytes of the database that is copied back: 3 GB, what [`Inputs::base_backup`] stands for.
+const DATABASE_BYTES: u64 = 3_000_000_000;
 
 /// Adds proxies and clients to a world.
 struct Clients<'a> {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Damage, Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, Storage, WorldBuilder,
+    Damage, Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, Storage, VolumeId, WorldBuilder,
 };
 
 use super::config::Configuration;
@@ -203,6 +203,8 @@ pub struct Cluster {
     pub etcd: Arc<[ProcessId]>,
     /// The members, with their servers.
     pub members: Arc<[Peer]>,
+    /// The volumes of the members.
+    pub volumes: Arc<[VolumeId]>,
 }
 
 /// Adds a cluster to a world: an etcd member on each of the first hosts, a server with its Patroni on each of the
@@ -246,11 +248,13 @@ where
     let inputs = Arc::new(InputSamplers::from(&options.inputs));
     let durations = Arc::new(postgres::Durations::from(&options.inputs));
     let parameters = Arc::new(options.parameters.clone());
+    let mut volumes = Vec::new();
     for (peer, host) in members.iter().zip(member_hosts) {
         let number = peer.member.0 + 1;
         let fresh = DataDirectory::new_primary();
         let contents = if peer.member.0 == 0 { fresh } else { fresh.base_backup(None) };
         let volume = builder.add_volume(*host, Disk::Data(contents).into(), sync_latency);
+        volumes.push(volume);
         builder.add_process(ProcessOptions {
             name: format!("postgres-{number}"),
             host: *host,
@@ -283,5 +287,5 @@ where
             .into(),
         });
     }
-    Cluster { etcd, members }
+    Cluster { etcd, members, volumes: volumes.into() }
 }
