@@ -36,15 +36,25 @@ fn plan() -> ClusterPlan {
     }
 }
 
-fn run(plan: &ClusterPlan, fault: Fault, at: SimDuration, seed: u64, until: SimDuration) -> (Record, Vec<u64>) {
+fn run(
+    plan: &ClusterPlan,
+    fault: Fault,
+    at: SimDuration,
+    seed: u64,
+    until: SimDuration,
+) -> (Record, Vec<u64>) {
     let (topology, zones) = Topology::one_zone();
     let cluster = RedisCluster::new(plan, (topology, zones.to_vec()));
     let mut world = cluster.world(Seed(seed));
-    if std::env::var("LOG").is_ok() { world.log(false); }
+    if std::env::var("LOG").is_ok() {
+        world.log(false);
+    }
     let fault = ScheduledFault { trigger: Trigger::At(at), fault, lasts: None };
     world.schedule(&Schedule(vec![fault])).unwrap();
     let end = advance_guarded(&mut world, SimTime::ZERO + until, 20_000_000);
-    for entry in world.log_entries() { println!("{} {:?} {}", entry.at, entry.process, entry.text); }
+    for entry in world.log_entries() {
+        println!("{} {:?} {}", entry.at, entry.process, entry.text);
+    }
     assert_eq!(end, EndReason::Horizon, "seed {seed}");
     let values = cluster.surviving(&world);
     (world.record(end), values)
@@ -64,14 +74,27 @@ fn measure() {
             let target = Target::Role("primary".to_owned());
             let fault = if kind == "kill" { Fault::Kill { target } } else { Fault::Pause { target } };
             let (record, _) = run(&plan, fault, at, seed, at + SimDuration::from_secs(40));
-            let find = |kind| record.marks.iter().find(|m| m.kind == kind && m.at > SimTime::ZERO + at).map_or(99.0, |m| m.at.since(SimTime::ZERO + at).as_secs_f64());
+            let find = |kind| {
+                record
+                    .marks
+                    .iter()
+                    .find(|m| m.kind == kind && m.at > SimTime::ZERO + at)
+                    .map_or(99.0, |m| m.at.since(SimTime::ZERO + at).as_secs_f64())
+            };
             failed.push(find(MarkKind::Agreed));
             won.push(find(MarkKind::Elected));
         }
         for (name, v) in [("fail", &mut failed), ("won", &mut won)] {
             v.sort_by(f64::total_cmp);
             let q = |p: f64| v[((v.len() as f64 - 1.0) * p) as usize];
-            println!("{kind} NT={nt} {name} min {:.2} p10 {:.2} p50 {:.2} p90 {:.2} max {:.2}", v[0], q(0.1), q(0.5), q(0.9), q(1.0));
+            println!(
+                "{kind} NT={nt} {name} min {:.2} p10 {:.2} p50 {:.2} p90 {:.2} max {:.2}",
+                v[0],
+                q(0.1),
+                q(0.5),
+                q(0.9),
+                q(1.0)
+            );
         }
     }
 }

@@ -25,7 +25,8 @@ use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode
 use crate::backup::{Operator, OperatorSpec, Recovery};
 use crate::planted::Planted;
 use crate::postgres::{
-    self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, MemberId, RepositorySpec,
+    self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, MemberId,
+    RepositorySpec,
 };
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,

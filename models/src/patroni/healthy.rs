@@ -42,10 +42,7 @@ impl Member {
             .as_ref()
             .filter(|status| status.accepts_connections && !status.in_recovery)
             .map(|status| status.flushed);
-        Publication {
-            optime: flushed,
-            failsafe: self.changed_failsafe(),
-        }
+        Publication { optime: flushed, failsafe: self.changed_failsafe() }
     }
 
     /// This member holds the lock, and its server answers.

@@ -182,9 +182,8 @@ impl ClusterNode {
             }
         }
         if adds_suspects {
-            let suspects = self.table.others().filter(|id| {
-                self.table.peer(*id).health == Health::PossiblyFailed
-            });
+            let suspects =
+                self.table.others().filter(|id| self.table.peer(*id).health == Health::PossiblyFailed);
             chosen.extend(suspects.take(self.possibly_failed));
         }
         let entry = |id: NodeId| {

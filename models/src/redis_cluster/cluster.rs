@@ -243,7 +243,9 @@ impl RedisCluster {
     /// count if no other does.
     pub fn owner(&self, world: &World<ClusterProcess>, slot: Slot) -> Option<ProcessId> {
         let running = self.nodes.iter().filter_map(|process| match world.process(*process)? {
-            ClusterProcess::Node(node) if node.slots().contains(slot) => Some((node.config_epoch(), *process)),
+            ClusterProcess::Node(node) if node.slots().contains(slot) => {
+                Some((node.config_epoch(), *process))
+            }
             _ => None,
         });
         let stored = self.nodes.iter().enumerate().filter_map(|(index, process)| {
@@ -263,7 +265,8 @@ impl RedisCluster {
             let owner = self.owner(world, slot);
             let values = owner.map(|owner| held_by(world, owner)).unwrap_or_default();
             let is_here = move |value: &u64| {
-                let client = usize::try_from(*value >> CLIENT_SHIFT).ok().and_then(|number| number.checked_sub(1));
+                let client =
+                    usize::try_from(*value >> CLIENT_SHIFT).ok().and_then(|number| number.checked_sub(1));
                 client.and_then(|client| self.keys.get(client)) == Some(&slot)
             };
             values.into_iter().filter(is_here)
@@ -308,8 +311,7 @@ impl Placing<'_> {
     fn nodes(&mut self, hosts: &[HostId]) -> Arc<[ProcessId]> {
         let plan = self.plan;
         let first = self.builder.next_process().index();
-        let nodes: Arc<[ProcessId]> =
-            (first..first + hosts.len()).map(ProcessId::from_index).collect();
+        let nodes: Arc<[ProcessId]> = (first..first + hosts.len()).map(ProcessId::from_index).collect();
         let server = ServerSpec {
             parameters: Arc::new(plan.parameters.clone()),
             machine: plan.machine,

@@ -176,7 +176,12 @@ impl ClusterNode {
     }
 
     /// `clusterSendFailoverAuthIfNeeded`.
-    pub(super) fn on_vote_request(&mut self, context: &mut impl Context<Self>, request: &Message, force: bool) {
+    pub(super) fn on_vote_request(
+        &mut self,
+        context: &mut impl Context<Self>,
+        request: &Message,
+        force: bool,
+    ) {
         let now = context.wall();
         let planted = self.spec.server.planted;
         let candidate = request.sender;
@@ -216,9 +221,7 @@ impl ClusterNode {
             return Some("its primary is up");
         }
         let gate = self.spec.config.node_timeout * 2;
-        if planted != Planted::VoteForEveryShard
-            && primary.voted_at.is_some_and(|at| now.since(at) < gate)
-        {
+        if planted != Planted::VoteForEveryShard && primary.voted_at.is_some_and(|at| now.since(at) < gate) {
             return Some("voted about this primary not long ago");
         }
         let is_newer = |slot: super::Slot| {

@@ -69,7 +69,10 @@ impl Conditions {
             let first = *self.votes.entry((process, epoch)).or_insert(candidate);
             if first != candidate {
                 let (one, other) = (first.0 + 1, candidate.0 + 1);
-                return Some(("two-votes-in-one-epoch", format!("nodes {one} and {other}, epoch {}", epoch.0)));
+                return Some((
+                    "two-votes-in-one-epoch",
+                    format!("nodes {one} and {other}, epoch {}", epoch.0),
+                ));
             }
         }
         if let Some(epoch) = node.won.filter(|_| seen.won != node.won) {
@@ -81,7 +84,10 @@ impl Conditions {
             let votes = self.voters.get(&(epoch, NodeId(index as u8))).map_or(0, BTreeSet::len);
             let needed = node.votes_needed.unwrap_or_default();
             if votes < needed {
-                return Some(("elected-without-majority", format!("{votes} of {needed} in epoch {}", epoch.0)));
+                return Some((
+                    "elected-without-majority",
+                    format!("{votes} of {needed} in epoch {}", epoch.0),
+                ));
             }
         }
         let (rebindings, bindings) = node.bindings();

@@ -13,24 +13,29 @@ impl ClusterNode {
     /// Whether this replica is needed elsewhere, and goes there.
     pub(super) fn migrate_if_needed(&mut self, context: &mut impl Context<Self>) {
         let Some(mine) = self.table.my_primary() else { return };
-        let primaries = || self.table.ids().filter(|id| {
-            let peer = self.table.peer(*id);
-            peer.is_primary() && !peer.is_failed()
-        });
+        let primaries = || {
+            self.table.ids().filter(|id| {
+                let peer = self.table.peer(*id);
+                peer.is_primary() && !peer.is_failed()
+            })
+        };
         let most = primaries().map(|id| self.table.working_replicas(id)).max().unwrap_or_default();
-        let any_orphaned = primaries().any(|id| self.is_orphaned(id) && !self.table.peer(id).slots.is_empty());
+        let any_orphaned =
+            primaries().any(|id| self.is_orphaned(id) && !self.table.peer(id).slots.is_empty());
         let is_here = !self.table.peer(mine).is_failed() && self.table.working_replicas(mine) == most;
-        if any_orphaned && most >= 2 && is_here && self.spec.config.allow_replica_migration && self.state.is_ok() {
+        if any_orphaned
+            && most >= 2
+            && is_here
+            && self.spec.config.allow_replica_migration
+            && self.state.is_ok()
+        {
             self.migrate(context, mine, most);
         }
     }
 
     fn is_orphaned(&self, id: NodeId) -> bool {
         let peer = self.table.peer(id);
-        peer.is_primary()
-            && !peer.is_failed()
-            && peer.had_replicas
-            && self.table.working_replicas(id) == 0
+        peer.is_primary() && !peer.is_failed() && peer.had_replicas && self.table.working_replicas(id) == 0
     }
 
     /// `clusterHandleSlaveMigration`.

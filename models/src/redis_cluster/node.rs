@@ -347,7 +347,12 @@ impl Process for ClusterNode {
                         context.close(connection);
                     }
                 } else {
-                    self.server.on_connection(&mut Embedded::<_, Self>::new(context), connection, peer, event);
+                    self.server.on_connection(
+                        &mut Embedded::<_, Self>::new(context),
+                        connection,
+                        peer,
+                        event,
+                    );
                 }
             }
         }

@@ -8,7 +8,12 @@ use super::slots::Slots;
 use crate::redis::Epoch;
 
 impl ClusterNode {
-    pub(super) fn on_message(&mut self, context: &mut impl Context<Self>, from: ConnectionId, message: &Message) {
+    pub(super) fn on_message(
+        &mut self,
+        context: &mut impl Context<Self>,
+        from: ConnectionId,
+        message: &Message,
+    ) {
         let now = context.wall();
         let sender = message.sender;
         self.table.current_epoch = self.table.current_epoch.max(message.current_epoch);
@@ -127,7 +132,8 @@ impl ClusterNode {
         }
         let follows_slots = self.spec.config.allow_replica_migration || ours == claimed;
         if !ours.is_empty() && self.table.peer(shard).slots.is_empty() && follows_slots {
-            context.note(|| format!("configuration change detected: now a replica of node {}", claimer.0 + 1));
+            context
+                .note(|| format!("configuration change detected: now a replica of node {}", claimer.0 + 1));
             self.set_primary(context, claimer);
         } else if let Some(primary) = self.table.my_primary()
             && let Some(above) = self.table.peer(primary).follows

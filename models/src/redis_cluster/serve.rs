@@ -22,7 +22,13 @@ pub(super) struct Postponed {
 }
 
 impl ClusterNode {
-    pub(super) fn on_request(&mut self, context: &mut impl Context<Self>, from: Origin, id: u32, command: Command) {
+    pub(super) fn on_request(
+        &mut self,
+        context: &mut impl Context<Self>,
+        from: Origin,
+        id: u32,
+        command: Command,
+    ) {
         let Origin::Connection(connection, client) = from else { return };
         let reply = match command {
             Command::ClusterSlots => Reply::Slots(self.slot_map()),

@@ -103,8 +103,13 @@ impl Table {
             orphaned_since: None,
         };
         let peers: Vec<Peer> = conf.nodes.iter().zip(processes).map(peer).collect();
-        let mut table =
-            Self { me, peers, current_epoch: conf.current_epoch, last_vote_epoch: conf.last_vote_epoch, rebindings: 0 };
+        let mut table = Self {
+            me,
+            peers,
+            current_epoch: conf.current_epoch,
+            last_vote_epoch: conf.last_vote_epoch,
+            rebindings: 0,
+        };
         for primary in table.peers.iter().filter_map(|peer| peer.follows).collect::<Vec<_>>() {
             table.peer_mut(primary).had_replicas = true;
         }
