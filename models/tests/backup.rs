@@ -65,7 +65,9 @@ fn run(plan: &BackupPlan, faults: &[(u64, Fault, Option<u64>)]) -> Ran {
     let acknowledged = writes.clone().count();
     let lost = writes
         .filter(|operation| !surviving.contains(&operation.value))
-        .map(|operation| operation.completed.expect("it was acknowledged").since(SimTime::ZERO).as_secs_f64() as u64)
+        .map(|operation| {
+            operation.completed.expect("it was acknowledged").since(SimTime::ZERO).as_secs_f64() as u64
+        })
         .collect();
     Ran { world, lost, acknowledged }
 }

@@ -4,7 +4,6 @@ use models::Planted;
 use models::patroni::{
     ClusterArchive, ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
 };
-use models::postgres::MemberId;
 use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use analysis::SurvivingValues;
@@ -118,7 +117,6 @@ fn plan(case: &Case, planted: Planted) -> Plan {
             stop_at: Some(clients_stop_after(scenario.horizon)),
         },
         archive: cluster.archive.as_ref().map(|archive| ClusterArchive {
-            beside: archive.member().map(MemberId),
             archive_timeout: archive.archive_timeout.filter(|timeout| *timeout > SimDuration::ZERO),
             restore_timeout: archive.restore_timeout.as_ref().map(|timeout| *timeout.get_ref()),
         }),

@@ -25,8 +25,7 @@ use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode
 use crate::backup::{Operator, OperatorSpec, Recovery};
 use crate::planted::Planted;
 use crate::postgres::{
-    self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, MemberId,
-    RepositorySpec,
+    self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, RepositorySpec,
 };
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
@@ -176,11 +175,9 @@ pub struct Plan {
 }
 
 /// `archive_mode: on` with `archive_command` and `restore_command` on all members, and the repository that they copy to and
-/// from: `repository-1`.
+/// from: `repository-1`, on a host of its own in the last zone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ClusterArchive {
-    /// The member on whose host the repository is; absent: on one of its own, in the last zone.
-    pub beside: Option<MemberId>,
     /// `archive_timeout`; absent: off.
     pub archive_timeout: Option<SimDuration>,
     /// After how long `restore_command` gives up; absent: when TCP does.
@@ -258,11 +255,8 @@ impl PatroniCluster {
             hosts("etcd", plan.etcd_members)
         };
         let app = hosts("app", 1)[0];
-        let archive = plan.archive.map(|archive| {
-            let host = archive.beside.map(|member| member_hosts[usize::from(member.0)]);
-            let last = *zones.last().expect("a placement has zones");
-            (archive, host.unwrap_or_else(|| topology.add_host(last, "repository-1")))
-        });
+        let last = *zones.last().expect("a placement has zones");
+        let repository_host = plan.archive.map(|_| topology.add_host(last, "repository-1"));
         let mut builder = WorldBuilder::new(topology);
         // The repository comes behind the members and before proxies and clients.
         let repository =
@@ -286,7 +280,7 @@ impl PatroniCluster {
             ..ClusterOptions::default()
         };
         let cluster = add_cluster(&mut builder, &etcd_hosts, &member_hosts, &plan.inputs.disk_sync, &options);
-        if let Some((_, host)) = archive {
+        if let Some(host) = repository_host {
             add_repository(&mut builder, host, plan);
             add_operator(&mut builder, (member_hosts[0], cluster.volumes[0]), cluster.members[0], repository);
         }

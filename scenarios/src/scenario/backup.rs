@@ -15,8 +15,6 @@ use super::TimeRange;
 pub struct Backup {
     /// The runbook.
     pub recover_from: RecoverFrom,
-    /// Whether a standby streams.
-    pub standby: Option<bool>,
     /// `archive_timeout`; 0: off.
     pub archive_timeout: Option<SimDuration>,
     /// The time-out of `restore_command`.
@@ -79,20 +77,10 @@ pub enum Place {
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Archive {
-    /// On the host of this member.
-    pub beside: Option<Spanned<String>>,
     /// `archive_timeout`; 0: off.
     pub archive_timeout: Option<SimDuration>,
     /// The time-out of `restore_command`.
     pub restore_timeout: Option<Spanned<SimDuration>>,
-}
-
-impl Archive {
-    /// The member beside which the repository is, by its position.
-    pub fn member(&self) -> Option<u8> {
-        let number = self.beside.as_ref()?.get_ref().strip_prefix("patroni-")?.parse::<u8>().ok()?;
-        number.checked_sub(1)
-    }
 }
 
 impl Backup {
@@ -111,7 +99,7 @@ impl Backup {
         let base = matches!(recovery, Recovery::Archive | Recovery::BaseBackup).then_some(Self::DAY);
         let dump = (recovery == Recovery::Dump).then_some(Self::HOUR);
         BackupPlan {
-            standby: self.standby.unwrap_or(recovery == Recovery::Standby),
+            standby: recovery == Recovery::Standby,
             archive_timeout: self.archive_timeout.filter(|timeout| *timeout > SimDuration::ZERO),
             restore_timeout: value(self.restore_timeout.as_ref()),
             compressed: self.compressed.unwrap_or_default(),

@@ -1,7 +1,5 @@
 //! What `cluster.backup` and `cluster.archive` must be.
 
-use toml::Spanned;
-
 use super::RecoverFrom;
 use super::check::Checker;
 use super::raw::RawCluster;
@@ -16,16 +14,6 @@ impl Checker<'_> {
         if let Some(archive) = &cluster.archive {
             let archive = archive.get_ref();
             self.positive(archive.restore_timeout.as_ref(), &sim_core::SimDuration::ZERO, "restore_timeout")?;
-            let members = cluster.members.as_ref().map_or(3, |members| *members.get_ref());
-            if let Some(beside) = &archive.beside {
-                if archive.member().is_none_or(|member| member >= members) {
-                    return Err(self.wrong(
-                        beside,
-                        format!("`{}` is not a member of the cluster", beside.get_ref()),
-                        format!("expected patroni-1 to patroni-{members}"),
-                    ));
-                }
-            }
         }
         let Some(spanned) = &cluster.backup else {
             return Ok(());
@@ -36,21 +24,11 @@ impl Checker<'_> {
         self.positive(backup.base_backup_every.as_ref(), &zero, "base_backup_every")?;
         self.positive(backup.dump_every.as_ref(), &zero, "dump_every")?;
         self.positive(backup.retention_full.as_ref(), &0, "retention_full")?;
-        if backup.recover_from == RecoverFrom::Standby && backup.standby == Some(false) {
-            return Err(self.nothing_to_recover_from(spanned, "a standby", "leave `standby` out"));
-        }
-        if backup.standby == Some(true) && backup.recover_from != RecoverFrom::Standby {
+        if backup.archive_timeout.is_some() && backup.recover_from != RecoverFrom::Archive {
             return Err(self.wrong(
                 spanned,
-                "the second host has either a standby or nothing, and is recovered on".to_owned(),
-                "leave `standby` out, or recover from it".to_owned(),
-            ));
-        }
-        if backup.archive_timeout.is_some() && backup.recover_from != RecoverFrom::Archive {
-            return Err(self.nothing_to_recover_from(
-                spanned,
-                "an archive",
-                "leave `archive_timeout` out, or recover from the archive",
+                "without an archive there is nothing for `archive_timeout` to do".to_owned(),
+                "leave `archive_timeout` out, or recover from the archive".to_owned(),
             ));
         }
         match backup.wal_bytes_per_write {
@@ -61,9 +39,5 @@ impl Checker<'_> {
             )),
             _ => Ok(()),
         }
-    }
-
-    fn nothing_to_recover_from<T>(&self, place: &Spanned<T>, what: &str, label: &str) -> UserError {
-        self.wrong(place, format!("this runbook has no use for {what} as it is set here"), label.to_owned())
     }
 }

@@ -26,7 +26,7 @@
 //! | `cluster.sentinel_conf`, `cluster.redis_conf` | real files, relative to the scenario file | none |
 //! | `cluster.sentinel`, `cluster.redis` | directives by their real names, over those of the files; `quorum` for that of `sentinel monitor` | none |
 //! | `cluster.dataset_bytes` | bytes of data on each server that the clients did not write | 0 |
-//! | `cluster.archive` | an archive of WAL: `beside`, `archive_timeout`, `restore_timeout`, see [`Archive`] | none |
+//! | `cluster.archive` | an archive of WAL: `archive_timeout`, `restore_timeout`, see [`Archive`] | none |
 //! | `cluster.backup` | backups and how the server is recovered from them, see [`Backup`] | required in the family `backup` |
 //! | `workload.writers` | clients that write | 2 |
 //! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
