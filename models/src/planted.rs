@@ -40,7 +40,7 @@ macro_rules! planted {
         }
 
         impl Planted {
-            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Redis, Cluster, Sentinel.
+            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Redis, Cluster, Sentinel, locks.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The name in kebab case.
@@ -188,6 +188,21 @@ planted! {
     LeaveStrays = "leave-strays",
     /// Sentinel: at the end of a failover that timed out, the promoted replica is told to follow itself (RZ-17, PR 6743).
     ReconfigurePromoted = "reconfigure-promoted",
+
+    /// Lock: a release is `DEL`, whoever holds the lock meanwhile. Breaks mutual exclusion (the documentation of Redis warns of it).
+    ReleaseWithoutCompare = "release-without-compare",
+    /// Lock: a renewal is `SET XX`, whoever holds the lock meanwhile. Breaks "a lock changes hands when it is free".
+    RenewWithSet = "renew-with-set",
+    /// Lock: a holder counts the time to live from the answer and not from the request. Breaks mutual exclusion.
+    CountFromAnswer = "count-from-answer",
+    /// Lock: a contender does not look at how long the acquisition took (RZ-30, the check of Redlock). Breaks mutual
+    /// exclusion.
+    SkipElapsedCheck = "skip-elapsed-check",
+    /// Lock: the store takes any token. Breaks invariant I9 of the fidelity specification.
+    AcceptAnyToken = "accept-any-token",
+    /// Lock: the store takes an equal token from another holder. Breaks "one token, one holder", which matters where tokens
+    /// come from an asynchronously replicated counter.
+    AcceptEqualToken = "accept-equal-token",
 }
 
 impl fmt::Display for Planted {

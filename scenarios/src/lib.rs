@@ -21,7 +21,9 @@ pub mod exit;
 pub mod explain;
 pub mod family;
 pub mod import;
+pub mod lock;
 pub mod patroni;
+pub mod platform;
 pub mod redis_case;
 pub mod redis_cluster;
 pub mod repro;
@@ -47,5 +49,7 @@ pub fn families() -> Vec<&'static dyn family::Family> {
         &sentinel::Sentinel,
         &redis_cluster::RedisClusterFamily,
         &backup::Backup,
+        &lock::Lock,
+        &platform::Platform,
     ]
 }

@@ -32,9 +32,11 @@ pub const WORDS: FamilyWords = FamilyWords {
         "etcd-leader",
         "etcd-follower",
         "etcd",
+        "api-server",
         "client",
         "haproxy",
         "pgbouncer",
+        "kube-proxy",
         "repository",
         "operator",
     ],
@@ -47,9 +49,11 @@ pub const WORDS: FamilyWords = FamilyWords {
         "patroni",
         "etcd-leader",
         "etcd-follower",
+        "api-server",
         "client",
         "haproxy",
         "pgbouncer",
+        "kube-proxy",
         "repository",
         "operator",
         "none",
@@ -58,8 +62,10 @@ pub const WORDS: FamilyWords = FamilyWords {
         "patroni",
         "postgres",
         "etcd",
+        "api-server",
         "haproxy",
         "pgbouncer",
+        "kube-proxy",
         "client",
         "local-client",
         "repository",
@@ -86,11 +92,12 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     Box::new(PatroniSystem::new(case, planted))
 }
 
-fn plan(case: &Case, planted: Planted) -> Plan {
+/// The cluster of a case.
+pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
     let scenario = &case.scenario;
     let (cluster, workload) = (&scenario.cluster, &scenario.workload);
     Plan {
-        members: cluster.members,
+        members: case.members,
         etcd_members: case.etcd_members,
         etcd_shares_hosts: cluster.etcd_hosts == EtcdHosts::Shared,
         etcd_pre_vote: true,
@@ -105,6 +112,7 @@ fn plan(case: &Case, planted: Planted) -> Plan {
             route: match workload.routing {
                 Routing::Haproxy => Route::HaProxy,
                 Routing::Pgbouncer => Route::PgBouncer,
+                Routing::Service => Route::Service,
                 Routing::MultiHost => Route::MultiHost,
             },
             statement_timeout: workload.statement_timeout,
@@ -140,14 +148,14 @@ impl From<TopologyPreset> for Placement {
 const SETTLING: SimDuration = SimDuration::from_secs(60);
 
 /// When the faults of a swarm are over and what they led to as well. Faults that were written by hand may last for ever.
-fn quiet_from(case: &Case) -> Option<SimTime> {
+pub(crate) fn quiet_from(case: &Case) -> Option<SimTime> {
     match &case.scenario.faults {
         FaultPlan::Swarm(swarm) => Some(SimTime::ZERO + swarm.config.until + SETTLING),
         FaultPlan::Written(_) => None,
     }
 }
 
-const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
+pub(crate) const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
     horizon.saturating_sub(QUIET_TAIL)
 }
 

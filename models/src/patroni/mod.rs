@@ -104,11 +104,12 @@ mod version;
 mod watchdog;
 
 pub use cluster::{
-    ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster,
+    ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster, PatroniHosts,
     Placement, Plan, Route,
 };
 pub use config::{
-    Adjustment, Configuration, FailoverPriority, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,
+    Adjustment, Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts,
+    Watchdog, WatchdogMode,
 };
 pub use inputs::{Inputs, LinkInputs};
 pub use member::Peer;

@@ -174,9 +174,9 @@ impl Server {
         let data = context.storage();
         let parameters = &self.spec.parameters;
         if parameters.appendonly {
-            self.log = Log::loaded(&data.append_only, 0);
+            self.log = Log::loaded(&data.append_only, &data.append_only_keys, 0);
         } else if let Some(snapshot) = data.rdb.clone() {
-            self.log = Log::loaded(&snapshot.values, snapshot.offset);
+            self.log = Log::loaded(&snapshot.values, &snapshot.keys, snapshot.offset);
             self.history.offset = snapshot.offset;
             if self.upstream.is_some() {
                 self.history.id = snapshot.id;
@@ -207,7 +207,11 @@ impl Server {
         let reply = match command {
             Command::Write(value) => match self.refusal() {
                 Some(reply) => reply,
-                None => return self.write(context, from, id, value),
+                None => return self.commit(context, from, id, Change::Write(value), None),
+            },
+            Command::Key(key, command) => match self.refusal() {
+                Some(reply) => reply,
+                None => return self.on_key_command(context, from, id, key, command),
             },
             Command::Info => Reply::Info(self.info(context).into()),
             Command::Role => Reply::Role { primary: self.is_primary() },
@@ -332,6 +336,7 @@ impl Server {
         }
         self.look_after_upstream(context);
         self.look_after_replicas(context);
+        self.expire(context);
         self.look_after_files(context);
         self.look_at_writability(context);
     }
@@ -435,6 +440,7 @@ impl Process for Server {
         match command {
             // `FLUSHALL` and the like are the business of clients; this is what an operator does to a server.
             "replicaof-no-one" => self.replicate_from(context, None),
+            "delete-locks" => self.delete_locks(context),
             _ => return false,
         }
         true

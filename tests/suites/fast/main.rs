@@ -4,11 +4,14 @@
 #![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes snapshots with them")]
 
 mod calibration;
+mod calibration_cluster;
 mod calibration_sentinel;
 mod canary;
+mod composition;
 mod crash_points;
 mod determinism;
 mod exploring;
+mod locks;
 mod promises;
 mod published_raft;
 mod synchronous_names;
