@@ -104,8 +104,8 @@ mod version;
 mod watchdog;
 
 pub use cluster::{
-    ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster, PatroniHosts,
-    Placement, Plan, Route,
+    ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster,
+    PatroniHosts, Placement, Plan, Route,
 };
 pub use config::{
     Adjustment, Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts,

@@ -22,16 +22,15 @@ pub(super) const DEFAULT_SHARDS: u8 = 3;
 const MOST_TIMES_SLOWER: u32 = 1_000_000;
 
 /// The families that there are.
-const FAMILIES: &[&FamilyWords] =
-    &[
-        &patroni::WORDS,
-        &etcd::WORDS,
-        &sentinel::WORDS,
-        &redis_cluster::WORDS,
-        &lock::WORDS,
-        &platform::WORDS,
-        &backup::WORDS,
-    ];
+const FAMILIES: &[&FamilyWords] = &[
+    &patroni::WORDS,
+    &etcd::WORDS,
+    &sentinel::WORDS,
+    &redis_cluster::WORDS,
+    &lock::WORDS,
+    &platform::WORDS,
+    &backup::WORDS,
+];
 
 /// Clocks may be wrong from the start: a cluster forms on them as it is.
 const fn may_come_early(fault: &Fault) -> bool {
