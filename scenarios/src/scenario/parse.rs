@@ -117,6 +117,8 @@ fn cluster(
         settings,
         member_tags,
         redis,
+        archive: raw.archive.map(Spanned::into_inner),
+        backup: raw.backup.map(Spanned::into_inner),
     })
 }
 
