@@ -165,7 +165,7 @@ planted! {
     /// Cluster: gossip is about random nodes only, and not about all that are possibly failed, as before commit 02777bb of Redis.
     /// Breaks the bound of detection in a large cluster (RZ-39).
     GossipWithoutSuspects = "gossip-without-suspects",
-    /// Cluster: a replica that was never connected since its start takes its data for new. Loses what its old files lack.
+    /// Cluster: a replica that was never connected since its start takes its data for new. Breaks the bound of its age.
     UnknownAgeIsZero = "unknown-age-is-zero",
     /// Cluster: a replica of a new primary ranks by the offset that it had with the old one, as before Valkey's PR 885. Breaks
     /// durability (RZ-37).
@@ -174,9 +174,8 @@ planted! {
     ForgetClusterVote = "forget-cluster-vote",
     /// Cluster: a primary votes again in an epoch in which it has voted. Breaks "one vote in an epoch".
     VoteForEveryShard = "vote-for-every-shard",
-    /// Cluster: a voter does not compare the epoch of a candidate's slots with that of their owner. Breaks "slots move to a larger
-    /// epoch".
-    VoteForOldSlots = "vote-for-old-slots",
+    /// Cluster: a primary that reaches no majority serves on. Breaks the bound of what an isolated primary loses.
+    ServeInMinority = "serve-in-minority",
 
     /// Sentinel: a vote is given to everyone who asks. Breaks "one vote in an epoch".
     VoteForEveryone = "vote-for-everyone",

@@ -64,9 +64,10 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         }
         P::GossipWithoutSuspects => "cluster/rz39-slow-gossip/redis-7-0",
         P::KeepOffsetOfOldPrimary => "cluster/rz37-unsynced-winner/valkey-8",
-        P::ForgetClusterVote | P::VoteForEveryShard | P::VoteForOldSlots | P::UnknownAgeIsZero => {
-            "cluster/swarm/async"
-        }
+        P::VoteForEveryShard => "cluster/two-shards-at-once/async",
+        P::UnknownAgeIsZero => "cluster/rz35-replica-never-stands/default",
+        P::ServeInMinority => "cluster/primary-isolated-with-clients/async",
+        P::ForgetClusterVote => "cluster/swarm/async",
         P::ReleaseWithoutCompare | P::RenewWithSet => "lock/swarm/one-leader",
         P::CountFromAnswer => "lock/leader-paused/renewal-in-flight",
         P::SkipElapsedCheck => "lock/pause-before-check/redlock",

@@ -211,10 +211,9 @@ impl Placing<'_> {
     /// Servers that know nothing of each other.
     fn independent_servers(&mut self, hosts: &[HostId]) -> Vec<ProcessId> {
         let spec = ServerSpec {
-            parameters: Arc::new(self.plan.group.parameters.clone()),
             machine: self.plan.group.machine,
-            marks_service: true,
             planted: self.plan.planted,
+            ..ServerSpec::new(self.plan.group.parameters.clone())
         };
         let place = |(index, host): (usize, &HostId)| {
             let disk = sentinel::Disk::Data(DataDirectory::default());

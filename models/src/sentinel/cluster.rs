@@ -217,10 +217,9 @@ impl Placing<'_> {
     fn servers(&mut self, hosts: &[HostId]) -> Vec<ProcessId> {
         let plan = self.plan;
         let spec = ServerSpec {
-            parameters: Arc::new(plan.parameters.clone()),
             machine: plan.machine,
-            marks_service: true,
             planted: plan.planted,
+            ..ServerSpec::new(plan.parameters.clone())
         };
         let first = self.builder.next_process();
         let place = |(index, host): (usize, &HostId)| {
