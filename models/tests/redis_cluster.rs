@@ -30,6 +30,7 @@ fn plan() -> ClusterPlan {
             wait_for: None,
             local_writers: false,
             other_writers: None,
+            expires_every: None,
             stop_at: None,
         },
         planted: Planted::Nothing,

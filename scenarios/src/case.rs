@@ -22,19 +22,30 @@ pub struct UserSettings {
 impl UserSettings {
     /// True if these settings can be meant for this family: files of Redis are called `.conf`, and flags name settings.
     pub fn concerns(&self, family: &str) -> bool {
+        if family == "platform" {
+            return true;
+        }
+        let other = self.part(!is_of_redis(family));
+        other.file.is_none() && other.flags.is_empty()
+    }
+
+    /// Those that are meant for Redis, or those that are not.
+    fn part(&self, redis: bool) -> Self {
         let of_redis = |name: &str| {
             let extension = std::path::Path::new(name).extension();
             extension.is_some_and(|extension| extension.eq_ignore_ascii_case("conf"))
         };
-        let is_redis = is_of_redis(family);
-        self.file.as_ref().is_none_or(|file| of_redis(&file.name) == is_redis)
-            && self.flags.iter().all(|flag| redis_setting_from_flag(flag).is_ok() == is_redis)
+        let is_meant = |flag: &&String| redis_setting_from_flag(flag).is_ok() == redis;
+        Self {
+            file: self.file.clone().filter(|file| of_redis(&file.name) == redis),
+            flags: self.flags.iter().filter(is_meant).cloned().collect(),
+        }
     }
 }
 
 /// True for the families whose settings are those of Redis.
 pub(crate) fn is_of_redis(family: &str) -> bool {
-    [crate::sentinel::WORDS.name, crate::redis_cluster::WORDS.name].contains(&family)
+    [crate::sentinel::WORDS.name, crate::redis_cluster::WORDS.name, crate::lock::WORDS.name].contains(&family)
 }
 
 /// A scenario with complete settings: all that a family needs to build a system.
@@ -48,7 +59,7 @@ pub struct Case {
     pub members: u8,
     /// Members of etcd.
     pub etcd_members: u8,
-    /// What Redis servers and Sentinels run with, in the families `sentinel` and `cluster`.
+    /// What Redis servers and Sentinels run with, in the families of Redis and in `platform`.
     pub redis: RedisCase,
     /// What there is to say about the files and flags.
     pub remarks: Vec<Remark>,
@@ -77,6 +88,16 @@ impl Case {
                 user: user.clone(),
             });
         }
+        let redis = if scenario.family() == "platform" {
+            let (redis, more) = RedisCase::new(scenario, &user.part(true))?;
+            remarks.extend(more);
+            redis
+        } else {
+            RedisCase::default()
+        };
+        let all = user;
+        let own = if scenario.family() == "platform" { user.part(false) } else { user.clone() };
+        let user = &own;
         let mut settings = Settings::default();
         let mut etcd_in_file = None;
         let users_file = user.file.as_ref().map(read_patroni_yml).transpose()?;
@@ -115,9 +136,9 @@ impl Case {
             configuration,
             members: members.unwrap_or(scenario.cluster.members),
             etcd_members,
-            redis: RedisCase::default(),
+            redis,
             remarks,
-            user: user.clone(),
+            user: all.clone(),
         })
     }
 }

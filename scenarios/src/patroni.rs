@@ -2,7 +2,7 @@
 
 use models::Planted;
 use models::patroni::{
-    ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
+    ClusterArchive, ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
 };
 use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
@@ -37,6 +37,8 @@ pub const WORDS: FamilyWords = FamilyWords {
         "haproxy",
         "pgbouncer",
         "kube-proxy",
+        "repository",
+        "operator",
     ],
     played: &[
         "primary",
@@ -52,6 +54,8 @@ pub const WORDS: FamilyWords = FamilyWords {
         "haproxy",
         "pgbouncer",
         "kube-proxy",
+        "repository",
+        "operator",
         "none",
     ],
     processes: &[
@@ -64,6 +68,8 @@ pub const WORDS: FamilyWords = FamilyWords {
         "kube-proxy",
         "client",
         "local-client",
+        "repository",
+        "operator",
     ],
 };
 
@@ -86,7 +92,8 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     Box::new(PatroniSystem::new(case, planted))
 }
 
-fn plan(case: &Case, planted: Planted) -> Plan {
+/// The cluster of a case.
+pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
     let scenario = &case.scenario;
     let (cluster, workload) = (&scenario.cluster, &scenario.workload);
     Plan {
@@ -117,6 +124,10 @@ fn plan(case: &Case, planted: Planted) -> Plan {
             local_writers: workload.local_writers,
             stop_at: Some(clients_stop_after(scenario.horizon)),
         },
+        archive: cluster.archive.as_ref().map(|archive| ClusterArchive {
+            archive_timeout: archive.archive_timeout.filter(|timeout| *timeout > SimDuration::ZERO),
+            restore_timeout: archive.restore_timeout.as_ref().map(|timeout| *timeout.get_ref()),
+        }),
         planted,
     }
 }
@@ -137,14 +148,14 @@ impl From<TopologyPreset> for Placement {
 const SETTLING: SimDuration = SimDuration::from_secs(60);
 
 /// When the faults of a swarm are over and what they led to as well. Faults that were written by hand may last for ever.
-fn quiet_from(case: &Case) -> Option<SimTime> {
+pub(crate) fn quiet_from(case: &Case) -> Option<SimTime> {
     match &case.scenario.faults {
         FaultPlan::Swarm(swarm) => Some(SimTime::ZERO + swarm.config.until + SETTLING),
         FaultPlan::Written(_) => None,
     }
 }
 
-const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
+pub(crate) const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
     horizon.saturating_sub(QUIET_TAIL)
 }
 

@@ -68,6 +68,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
             wait_for: workload.wait.map(|Wait { replicas, timeout }| WaitFor { replicas, timeout }),
             local_writers: workload.local_writers,
             other_writers: workload.other_write_interval,
+            expires_every: workload.expire_interval,
             stop_at: Some(stop_at),
         },
         planted,

@@ -106,7 +106,8 @@ mod version;
 mod watchdog;
 
 pub use cluster::{
-    ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster, Placement, Plan, Route,
+    ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster,
+    PatroniHosts, Placement, Plan, Route,
 };
 pub use config::{
     Adjustment, Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts,

@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use sim_core::{
-    Damage, Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, Storage, WorldBuilder,
-};
+use sim_core::{Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, VolumeId, WorldBuilder};
 
 use super::config::Configuration;
 use super::inputs::{InputSamplers, Inputs};
@@ -17,7 +15,7 @@ use super::packet::Packet;
 use crate::etcd;
 use crate::kubernetes::{ApiServer, ApiServerSpec};
 use crate::planted::Planted;
-use crate::postgres::{self, DataDirectory, DataRecord, MemberId};
+use crate::postgres::{self, Archive, DataDirectory, MemberId};
 
 sim_core::system! {
     /// The processes of a cluster: etcd members, `PostgreSQL` servers, and a Patroni beside each server.
@@ -33,126 +31,16 @@ sim_core::system! {
     storage: Disk,
 }
 
-/// A volume of a cluster.
-#[derive(Clone, Debug, Default)]
-pub enum Disk {
-    /// Of a process that keeps nothing.
-    #[default]
-    Nothing,
-    /// Of an etcd member.
-    Etcd(etcd::Disk),
-    /// Of a `PostgreSQL` server and its Patroni.
-    Data(DataDirectory),
-}
-
-/// A change of a volume.
-#[derive(Clone, Debug)]
-pub enum DiskRecord {
-    /// Of a process that keeps nothing.
-    Nothing,
-    /// Of an etcd member.
-    Etcd(etcd::DiskRecord),
-    /// Of a `PostgreSQL` server and its Patroni.
-    Data(DataRecord),
-}
-
-impl Storage for Disk {
-    type Record = DiskRecord;
-
-    fn wiped(&self) -> Self {
-        match self {
-            Self::Nothing => Self::Nothing,
-            Self::Etcd(disk) => Self::Etcd(disk.wiped()),
-            Self::Data(data) => Self::Data(data.wiped()),
-        }
-    }
-
-    fn apply(&mut self, record: &DiskRecord) {
-        match (self, record) {
-            (Self::Etcd(disk), DiskRecord::Etcd(record)) => disk.apply(record),
-            (Self::Data(data), DiskRecord::Data(record)) => data.apply(record),
-            (Self::Nothing, DiskRecord::Nothing) => {}
-            (disk, record) => unreachable!("{record:?} was written to {disk:?}"),
-        }
-    }
-
-    fn record_count(&self) -> u64 {
-        match self {
-            Self::Nothing => 0,
-            Self::Etcd(disk) => disk.record_count(),
-            Self::Data(data) => data.record_count(),
-        }
-    }
-
-    fn damage(&mut self, damage: Damage<'_, DiskRecord>) {
-        match self {
-            Self::Nothing => {}
-            Self::Etcd(disk) => disk.damage(damage.map(|record| match record {
-                DiskRecord::Etcd(record) => record,
-                other => unreachable!("{other:?} was written to the disk of an etcd member"),
-            })),
-            Self::Data(data) => data.damage(damage.map(|record| match record {
-                DiskRecord::Data(record) => record,
-                other => unreachable!("{other:?} was written to a data directory"),
-            })),
-        }
-    }
-
-    fn needs_space(record: &DiskRecord) -> bool {
-        match record {
-            DiskRecord::Nothing => false,
-            DiskRecord::Etcd(record) => etcd::Disk::needs_space(record),
-            DiskRecord::Data(record) => DataDirectory::needs_space(record),
-        }
-    }
-}
-
-/// Proxies and clients keep nothing.
-impl Holds<()> for Disk {
-    fn held(&self) -> &() {
-        &()
-    }
+sim_core::volumes! {
+    /// A volume of a cluster: of an etcd member, of a `PostgreSQL` server and its Patroni, or of a repository of archived WAL and
+    /// backups. Proxies and clients keep nothing.
+    pub enum Disk { Etcd(etcd::Disk), Data(DataDirectory), Archive(Archive) }
+    record: DiskRecord,
 }
 
 impl Holds<Self> for Disk {
     fn held(&self) -> &Self {
         self
-    }
-}
-
-impl Holds<etcd::Disk> for Disk {
-    fn held(&self) -> &etcd::Disk {
-        match self {
-            Self::Etcd(disk) => disk,
-            other => panic!("an etcd member was placed on {other:?}"),
-        }
-    }
-}
-
-impl Holds<DataDirectory> for Disk {
-    fn held(&self) -> &DataDirectory {
-        match self {
-            Self::Data(data) => data,
-            other => panic!("a PostgreSQL server was placed on {other:?}"),
-        }
-    }
-}
-
-impl From<()> for DiskRecord {
-    fn from((): ()) -> Self {
-        Self::Nothing
-    }
-}
-
-impl From<etcd::DiskRecord> for DiskRecord {
-    fn from(record: etcd::DiskRecord) -> Self {
-        Self::Etcd(record)
-    }
-}
-
-impl From<DataRecord> for DiskRecord {
-    fn from(record: DataRecord) -> Self {
-        Self::Data(record)
     }
 }
 
@@ -178,6 +66,8 @@ pub struct Cluster {
     pub etcd: Arc<[ProcessId]>,
     /// The members, with their servers.
     pub members: Arc<[Peer]>,
+    /// The volumes of the members.
+    pub volumes: Arc<[VolumeId]>,
     /// The API servers, if the store is Kubernetes: one beside each etcd member.
     pub api_servers: Arc<[ProcessId]>,
 }
@@ -228,11 +118,13 @@ where
     let inputs = Arc::new(InputSamplers::from(&options.inputs));
     let durations = Arc::new(postgres::Durations::from(&options.inputs));
     let parameters = Arc::new(options.parameters.clone());
+    let mut volumes = Vec::new();
     for (peer, host) in members.iter().zip(member_hosts) {
         let number = peer.member.0 + 1;
         let fresh = DataDirectory::new_primary();
         let contents = if peer.member.0 == 0 { fresh } else { fresh.base_backup(None) };
         let volume = builder.add_volume(*host, Disk::Data(contents).into(), sync_latency);
+        volumes.push(volume);
         builder.add_process(ProcessOptions {
             name: format!("postgres-{number}"),
             host: *host,
@@ -277,5 +169,5 @@ where
             spec: NodeSpec::ApiServer(ApiServerSpec::new(etcd[index])).into(),
         });
     }
-    Cluster { etcd, members, api_servers }
+    Cluster { etcd, members, volumes: volumes.into(), api_servers }
 }

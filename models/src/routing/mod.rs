@@ -49,6 +49,7 @@ pub use health::{Health, HealthCheck, Transition};
 pub use multi_host::{MultiHostClient, MultiHostClientSpec, MultiHostClientTimer};
 pub use pgbouncer::{PgBouncer, PgBouncerSpec, PgBouncerTimer, PoolMode};
 pub use service::{Service, ServiceSpec, ServiceTimer};
+pub(crate) use session::{News, Session};
 pub use sticky::{StickyClient, StickyClientSpec, StickyClientTimer};
 pub(crate) use workload::Progress;
 pub use workload::{Work, Workload};

@@ -202,6 +202,7 @@ impl Settings {
                 wait_for: None,
                 local_writers: false,
                 other_writers: Some(SimDuration::from_millis(20)),
+                expires_every: None,
                 stop_at: None,
             },
             planted: Planted::Nothing,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::patroni::{LinkInputs, Load};
+use models::platform::RedisNeed;
 use sim_core::{Composition, SimDuration, SwarmConfig};
 use toml::Spanned;
 
@@ -13,6 +14,7 @@ use super::{
     Cluster, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, RedisCluster, Scenario, Swarm,
     Workload,
 };
+use crate::case::is_of_redis;
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
 use crate::import::value::{Reading, Toml};
 use crate::import::{
@@ -54,6 +56,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
         event_budget: inner_or(raw.event_budget, 20_000_000),
         cluster,
         workload: workload(raw.workload, raw.family.get_ref()),
+        lock: raw.lock.map(Spanned::into_inner).unwrap_or_default().into(),
         faults,
         promised_cells: raw.coverage.promised.into_iter().map(Spanned::into_inner).collect(),
         remarks: checker.remarks,
@@ -95,6 +98,7 @@ fn cluster(
             files: [raw.sentinel_conf, raw.redis_conf],
             tables: [raw.sentinel, raw.redis],
             dataset_bytes: raw.dataset_bytes,
+            required: raw.redis_required.unwrap_or(true),
             shards: raw.shards,
             node_hosts: raw.hosts,
         },
@@ -113,6 +117,8 @@ fn cluster(
         settings,
         member_tags,
         redis,
+        archive: raw.archive.map(Spanned::into_inner),
+        backup: raw.backup.map(Spanned::into_inner),
     })
 }
 
@@ -123,6 +129,7 @@ struct RawRedis {
     files: [Option<Spanned<String>>; 2],
     tables: [Option<Spanned<Reading<Toml>>>; 2],
     dataset_bytes: Option<u64>,
+    required: bool,
     shards: Option<Spanned<u8>>,
     node_hosts: Option<Spanned<u8>>,
 }
@@ -147,6 +154,7 @@ fn redis_cluster(
         files,
         settings,
         dataset_bytes: raw.dataset_bytes.unwrap_or(0),
+        need: if raw.required { RedisNeed::Required } else { RedisNeed::Bypassed },
         shards: inner_or(raw.shards, super::check::DEFAULT_SHARDS),
         node_hosts: raw.node_hosts.map(Spanned::into_inner),
     })
@@ -197,8 +205,7 @@ fn companion(
 
 fn workload(raw: RawWorkload, family: &str) -> Workload {
     let default = Load::default();
-    let timeout =
-        if crate::case::is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
+    let timeout = if is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
     Workload {
         writers: inner_or(raw.writers, default.writers),
         write_interval: inner_or(raw.write_interval, default.write_interval),
@@ -212,6 +219,7 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         subscribe: raw.subscribe.unwrap_or_default(),
         wait: raw.wait.map(Spanned::into_inner),
         refresh: raw.refresh.unwrap_or_default(),
+        expire_interval: raw.expire_interval.map(Spanned::into_inner),
         other_write_interval: raw.other_write_interval.map(Spanned::into_inner),
     }
 }

@@ -124,6 +124,7 @@ fn election(node_timeout: u64, is_silent: bool, seed: u64) -> Option<SimDuration
             wait_for: None,
             local_writers: false,
             other_writers: None,
+            expires_every: None,
             stop_at: None,
         },
         planted: Planted::Nothing,

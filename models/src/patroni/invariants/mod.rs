@@ -25,7 +25,7 @@ mod timeline;
 
 use std::sync::Arc;
 
-use sim_core::{ProcessId, Schedule, SimTime, StateProbe, Violation, World};
+use sim_core::{Contains, Nested, ProcessId, Schedule, SimTime, StateProbe, Violation, World};
 
 use super::cluster::ClusterProcess;
 use super::dcs::etcd3::Keys;
@@ -57,10 +57,11 @@ pub(super) struct Watched {
 
 impl Watched {
     /// Adds the conditions to a world of the cluster.
-    pub(super) fn add_to(self, world: &mut World<ClusterProcess>) {
+    pub(super) fn add_to<P: Contains<ClusterProcess>>(self, world: &mut World<P>) {
         let servers = self.members.iter().map(|peer| peer.postgres);
         let processes: Vec<ProcessId> = self.etcd.iter().copied().chain(servers).collect();
-        world.add_state_probe(&processes, Box::new(Conditions::new(self)));
+        let conditions = Nested::<_, ClusterProcess>::new(Conditions::new(self));
+        world.add_state_probe(&processes, Box::new(conditions));
     }
 }
 
