@@ -201,6 +201,8 @@ pub struct SentinelCluster {
     servers: Arc<[ProcessId]>,
     sentinels: Arc<[ProcessId]>,
     clients: Vec<ProcessId>,
+    /// Those that know one server only, in the order of the servers.
+    local_clients: Vec<ProcessId>,
     quorum: u32,
 }
 
@@ -227,8 +229,9 @@ impl SentinelCluster {
         let servers: Arc<[ProcessId]> = placing.servers(&server_hosts).into();
         let sentinels: Arc<[ProcessId]> = placing.sentinels(&sentinel_hosts, servers[0]).into();
         let clients = placing.clients(&server_hosts, app, &sentinels);
-        placing.local_clients(&server_hosts, &servers);
-        Self { builder: placing.builder, servers, sentinels, clients, quorum: plan.group.quorum }
+        let local_clients = placing.local_clients(&server_hosts, &servers);
+        let quorum = plan.group.quorum;
+        Self { builder: placing.builder, servers, sentinels, clients, local_clients, quorum }
     }
 
     /// The world of a seed at its first instant.
@@ -259,6 +262,12 @@ impl SentinelCluster {
     /// The clients that ask Sentinels, without those that know one server only.
     pub fn clients(&self) -> &[ProcessId] {
         &self.clients
+    }
+
+    /// The client on the host of a server that knows this server only, if there is one.
+    pub fn client_beside(&self, server: ProcessId) -> Option<ProcessId> {
+        let index = self.servers.iter().position(|known| *known == server)?;
+        self.local_clients.get(index).copied()
     }
 
     /// The primary of the newest configuration that a running Sentinel has.
@@ -344,20 +353,19 @@ impl Placing<'_> {
         (0..load.writers).map(place).collect()
     }
 
-    fn local_clients(&mut self, hosts: &[HostId], servers: &[ProcessId]) {
+    fn local_clients(&mut self, hosts: &[HostId], servers: &[ProcessId]) -> Vec<ProcessId> {
         let load = self.plan.load;
-        if !load.local_writers {
-            return;
-        }
-        for (index, (host, server)) in hosts.iter().zip(servers).enumerate() {
+        let servers = hosts.iter().zip(servers).enumerate().filter(|_| load.local_writers);
+        let place = |(index, (host, server)): (usize, (&HostId, &ProcessId))| {
             let number = u32::from(load.writers) + index as u32 + 1;
             let spec = DirectClientSpec {
                 interval: load.write_interval,
                 ..DirectClientSpec::new(workload(number, load.stop_at), *server)
             };
             let spec = SentinelProcessSpec::DirectClient(spec);
-            self.add(format!("local-client-{}", index + 1), *host, Disk::Nothing, spec);
-        }
+            self.add(format!("local-client-{}", index + 1), *host, Disk::Nothing, spec)
+        };
+        servers.map(place).collect()
     }
 }
 

@@ -8,8 +8,8 @@
 //!
 //! # The rule
 //!
-//! A quantity agrees if the simulated median and last decile are within 10 % of the measured ones or within 0.5 s, whichever is
-//! more, and the distance of Kolmogorov and Smirnov between the two samples is at most 0.2. A few dozen failovers can be further
+//! A quantity agrees if the simulated median and last decile are within 10 % of the measured ones or within 0.5 s (of Sentinel
+//! 0.25 s), whichever is more, and the distance of Kolmogorov and Smirnov between the two samples is at most 0.2. A few dozen failovers can be further
 //! apart than 0.2 by chance: the bound is then the distance that chance alone exceeds once in a hundred times (its
 //! 1 % critical value). A point agrees if all its quantities do.
 //!
@@ -26,6 +26,7 @@ mod compare;
 pub mod etcd;
 pub mod patroni;
 mod rows;
+mod sentinel;
 
 use std::path::Path;
 
@@ -66,6 +67,7 @@ pub struct Point {
 enum Setup {
     Patroni(Box<patroni::Setup>),
     Etcd(etcd::Setup),
+    Sentinel(Box<sentinel::Setup>),
 }
 
 /// A point, measured and simulated.
@@ -88,25 +90,32 @@ pub struct Compared {
 /// The name of the quantity that the figures show.
 pub const OUTAGE: &str = "outage";
 
-/// Reads a folder with `patroni.csv`, `etcd.csv` or both.
+/// What a folder of measurements holds.
+const FOLDER_HELP: &str = "a folder of measurements holds `patroni.csv`, `etcd.csv`, `sentinel.csv` or several of them: one \
+                           row for each failover; `tests/data/calibration/README.md` describes the columns";
+
+/// Reads one file of a folder.
+type Reader = fn(&Path, &mut Measurements) -> Result<(), UserError>;
+
+/// Reads a folder with `patroni.csv`, `etcd.csv`, `sentinel.csv` or several of them.
 ///
 /// # Errors
-/// Neither is there, or one says something that cannot be.
+/// None is there, or one says something that cannot be.
 pub fn read(folder: &Path) -> Result<Measurements, UserError> {
-    let (patroni, etcd) = (folder.join("patroni.csv"), folder.join("etcd.csv"));
-    if !patroni.exists() && !etcd.exists() {
-        return Err(UserError::new(format!(
-            "there is neither `patroni.csv` nor `etcd.csv` in `{}`",
-            folder.display()
-        ))
-        .help("name a folder of measurements; `tests/data/calibration/README.md` describes the columns"));
-    }
+    let readers: [(&str, Reader); 3] =
+        [("patroni.csv", patroni::read), ("etcd.csv", etcd::read), ("sentinel.csv", sentinel::read)];
     let mut measurements = Measurements { points: Vec::new(), remarks: Vec::new() };
-    if patroni.exists() {
-        patroni::read(&patroni, &mut measurements)?;
+    let mut found = false;
+    for (name, reader) in readers {
+        let path = folder.join(name);
+        if path.exists() {
+            found = true;
+            reader(&path, &mut measurements)?;
+        }
     }
-    if etcd.exists() {
-        etcd::read(&etcd, &mut measurements)?;
+    if !found {
+        let message = format!("there are no measurements in `{}`", folder.display());
+        return Err(UserError::new(message).help(FOLDER_HELP));
     }
     Ok(measurements)
 }
@@ -146,7 +155,7 @@ impl Point {
         let quantities: Vec<Comparison> = self
             .samples
             .iter()
-            .filter_map(|(name, measured)| Comparison::of(name, measured, &of(name)))
+            .filter_map(|(name, measured)| Comparison::of(name, measured, &of(name), self.setup.least_tolerance()))
             .collect();
         Compared {
             system: self.system,
@@ -160,6 +169,14 @@ impl Point {
 }
 
 impl Setup {
+    /// How far a quantile may be off, if a tenth of it is less.
+    fn least_tolerance(&self) -> SimDuration {
+        match self {
+            Self::Patroni(_) | Self::Etcd(_) => SimDuration::from_millis(500),
+            Self::Sentinel(_) => SimDuration::from_millis(250),
+        }
+    }
+
     /// Run number `run` of `runs`: seed and moment of the fault follow from it.
     fn run(&self, run: u64, runs: u64) -> Vec<(&'static str, Option<SimDuration>)> {
         match self {
@@ -168,6 +185,7 @@ impl Setup {
                 setup.quantities().iter().map(|one| (one.name, (one.simulated)(&measures))).collect()
             }
             Self::Etcd(setup) => setup.run(run),
+            Self::Sentinel(setup) => setup.values(run, runs),
         }
     }
 }

@@ -11,10 +11,10 @@ use sim_core::SimDuration;
 use crate::cli::select::read_file;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 
-/// A file of measurements. Rows whose `note` begins with `excluded` are left out.
+/// A file of measurements.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Its usable rows.
+    /// Its rows.
     pub rows: Vec<Row>,
     /// Columns that nobody knows.
     pub remarks: Vec<Remark>,
@@ -29,13 +29,16 @@ pub(super) struct Row {
 }
 
 impl Table {
-    /// Reads a file that has these columns; others of `known` may be there, too.
+    /// Reads the usable rows of a file that has these columns; others of `known` may be there, too.
     pub(super) fn read(path: &Path, needed: &[&str], known: &[&str]) -> Result<Self, UserError> {
-        let source = read_file(path).map_err(|error| {
-            error.help(
-                "a folder of measurements holds `patroni.csv`, `etcd.csv` or both: one row for each failover",
-            )
-        })?;
+        let mut table = Self::read_all(path, needed, known)?;
+        table.rows.retain(|row| !row.is_excluded());
+        Ok(table)
+    }
+
+    /// The same with the rows that are not to be used.
+    pub(super) fn read_all(path: &Path, needed: &[&str], known: &[&str]) -> Result<Self, UserError> {
+        let source = read_file(path).map_err(|error| error.help(super::FOLDER_HELP))?;
         let mut reader = ReaderBuilder::new().from_reader(source.text.as_bytes());
         let header = Arc::new(reader.headers().map_err(|error| unreadable(&source, &error))?.clone());
         let name = Spot::new(&source, 0..source.text.lines().next().unwrap_or_default().len());
@@ -59,10 +62,7 @@ impl Table {
         let mut rows = Vec::new();
         for record in reader.records() {
             let record = record.map_err(|error| unreadable(&source, &error))?;
-            let row = Row { source: Arc::clone(&source), header: Arc::clone(&header), record };
-            if !row.text("note").starts_with("excluded") {
-                rows.push(row);
-            }
+            rows.push(Row { source: Arc::clone(&source), header: Arc::clone(&header), record });
         }
         Ok(Self { rows, remarks })
     }
@@ -93,6 +93,11 @@ impl Row {
         self.index(column).map_or("", |index| &self.record[index])
     }
 
+    /// True if the harness itself disturbed this trial: the `note` begins with `excluded`.
+    pub(super) fn is_excluded(&self) -> bool {
+        self.text("note").starts_with("excluded")
+    }
+
     fn index(&self, column: &str) -> Option<usize> {
         self.header.iter().position(|name| name == column)
     }
@@ -115,6 +120,30 @@ impl Row {
         }
         let written = format!("{text}s").parse();
         written.map(Some).map_err(|_| self.wrong(column, "a number of seconds, such as 17.884, not negative"))
+    }
+
+    /// A number of things; none if the field is empty.
+    pub(super) fn count(&self, column: &str) -> Result<Option<u64>, UserError> {
+        let text = self.text(column);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|_| self.wrong(column, "a whole number"))
+    }
+
+    /// The time of the day of an instant such as `2026-11-21T11:09:13.517Z`. Trials around midnight are told by their order.
+    pub(super) fn time_of_day(&self, column: &str) -> Result<SimDuration, UserError> {
+        let text = self.text(column);
+        let parts = text.strip_suffix('Z').and_then(|text| text.split_once('T'));
+        let parts = parts.map(|(_, time)| time.split(':').collect::<Vec<_>>());
+        let time = match parts.as_deref() {
+            Some([hours, minutes, seconds]) => {
+                format!("{hours}h {minutes}m").parse::<SimDuration>().ok().zip(format!("{seconds}s").parse().ok())
+            }
+            _ => None,
+        };
+        let time = time.map(|(start, seconds): (SimDuration, SimDuration)| start + seconds);
+        time.ok_or_else(|| self.wrong(column, "an instant, such as 2026-11-21T11:09:13.517Z"))
     }
 
     /// Whole seconds.
