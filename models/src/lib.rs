@@ -21,5 +21,6 @@ pub mod raft;
 pub mod redis;
 pub mod routing;
 pub mod sentinel;
+mod version;
 
 pub use planted::Planted;

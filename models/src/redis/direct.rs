@@ -1,10 +1,10 @@
 //! A client that knows one server and stays with it: "client B" of the calibration.
 //!
 //! It sits on the host of the old primary and is connected to that server only, without any time-out. What it gets
-//! acknowledged after a new primary exists is the damage of a split brain. An error answer leaves the connection as it
-//! is; a lost connection is asked for again after 100 ms.
+//! acknowledged after a new primary exists is the damage of a split brain. It rests between an answer and the next write. An
+//! error answer leaves the connection as it is; a lost connection is asked for again after 100 ms.
 
-use sim_core::{ConnectionEvent, ConnectionId, Context, HostTime, Origin, Process, ProcessId, SimDuration};
+use sim_core::{ConnectionEvent, ConnectionId, Context, Origin, Process, ProcessId, SimDuration};
 
 use super::packet::Packet;
 use super::session::{News, Session, WaitFor};
@@ -17,7 +17,7 @@ pub struct DirectClientSpec {
     pub workload: Workload,
     /// The only server that it knows.
     pub server: ProcessId,
-    /// From one write to the next, or longer if the answer takes longer; 5 ms.
+    /// From the answer to a write to the next write; 5 ms.
     pub interval: SimDuration,
     /// From a lost connection to the next attempt; 100 ms.
     pub retry_interval: SimDuration,
@@ -44,7 +44,6 @@ pub struct DirectClient {
     spec: DirectClientSpec,
     progress: Progress,
     session: Session,
-    last_sent: HostTime,
 }
 
 /// What a [`DirectClient`] waits for.
@@ -59,7 +58,6 @@ pub enum DirectClientTimer {
 impl DirectClient {
     fn write(&mut self, context: &mut impl Context<Self>) {
         if !self.progress.has_ended(context) {
-            self.last_sent = context.monotonic();
             self.session.invoke(context, &mut self.progress);
             self.session.send_write(context);
         }
@@ -70,9 +68,7 @@ impl DirectClient {
             News::Nothing | News::Answer(_) => {}
             News::Opened => self.write(context),
             News::Done(_) => {
-                let passed = context.monotonic().since(self.last_sent);
-                let rest = self.spec.interval.saturating_sub(passed);
-                context.set_timer(DirectClientTimer::Write, rest);
+                context.set_timer(DirectClientTimer::Write, self.spec.interval);
             }
             News::Lost => {
                 context.cancel_timer(&DirectClientTimer::Write);
@@ -93,7 +89,6 @@ impl Process for DirectClient {
         Self {
             progress: Progress::new(spec.workload, context),
             session: Session::default(),
-            last_sent: context.monotonic(),
             spec: spec.clone(),
         }
     }

@@ -21,6 +21,7 @@
 //! | `session`, `direct` | a client's connection, and a client that stays with one server |
 //! | `parameters` | `redis.conf` |
 //! | `packet` | everything on the wire |
+//! | [`release`] | what changed between releases |
 //!
 //! # Sources
 //!
@@ -62,6 +63,7 @@ mod packet;
 mod parameters;
 mod persistence;
 mod primary;
+pub mod release;
 mod replica;
 mod saving;
 mod server;

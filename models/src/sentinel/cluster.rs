@@ -163,6 +163,12 @@ pub struct RedisLoad {
     pub beside_servers: bool,
     /// They listen for `+switch-master`.
     pub subscribes: bool,
+    /// Client 1 knows the first Sentinel only, client 2 the second, and so on in turn.
+    pub own_sentinel: bool,
+    /// They ask before each write.
+    pub asks_each_time: bool,
+    /// When clients start.
+    pub start_at: SimDuration,
     /// `WAIT` after each write.
     pub wait_for: Option<WaitFor>,
     /// One more writer on each server's host, which knows that server only and has no time-out.
@@ -186,8 +192,10 @@ pub struct SentinelPlan {
     pub parameters: Parameters,
     /// Sizes and rates.
     pub machine: Machine,
-    /// How long a sync takes.
+    /// How long a sync of a server takes.
     pub disk_sync: Distribution,
+    /// How long each of the three syncs takes by which a Sentinel saves its file ([`Inputs::save_sync`](super::Inputs)).
+    pub save_sync: Distribution,
     /// The load.
     pub load: RedisLoad,
     /// A rule that a test switches off.
@@ -304,7 +312,8 @@ struct Placing<'a> {
 
 impl Placing<'_> {
     fn add(&mut self, name: String, host: HostId, disk: Disk, spec: SentinelProcessSpec) -> ProcessId {
-        let volume = self.builder.add_volume(host, disk, &self.plan.disk_sync);
+        let sync = if matches!(disk, Disk::Sentinel(_)) { &self.plan.save_sync } else { &self.plan.disk_sync };
+        let volume = self.builder.add_volume(host, disk, sync);
         self.builder.add_process(ProcessOptions { name, host, volume, starts_with_host: true, spec })
     }
 
@@ -340,12 +349,18 @@ impl Placing<'_> {
         let place = |index: u16| {
             let host = if load.beside_servers { hosts[usize::from(index) % hosts.len()] } else { app };
             let number = u32::from(index) + 1;
+            let known: Arc<[ProcessId]> = if load.own_sentinel {
+                Arc::new([sentinels[usize::from(index) % sentinels.len()]])
+            } else {
+                Arc::clone(sentinels)
+            };
             let spec = AwareClientSpec {
+                asks_each_time: load.asks_each_time,
                 interval: load.write_interval,
                 timeout: load.timeout,
                 subscribes: load.subscribes,
                 wait_for: load.wait_for,
-                ..AwareClientSpec::new(workload(number, load.stop_at), Arc::clone(sentinels))
+                ..AwareClientSpec::new(workload(number, &load), known)
             };
             let spec = SentinelProcessSpec::AwareClient(spec);
             self.add(format!("client-{number}"), host, Disk::Nothing, spec)
@@ -360,7 +375,7 @@ impl Placing<'_> {
             let number = u32::from(load.writers) + index as u32 + 1;
             let spec = DirectClientSpec {
                 interval: load.write_interval,
-                ..DirectClientSpec::new(workload(number, load.stop_at), *server)
+                ..DirectClientSpec::new(workload(number, &load), *server)
             };
             let spec = SentinelProcessSpec::DirectClient(spec);
             self.add(format!("local-client-{}", index + 1), *host, Disk::Nothing, spec)
@@ -369,6 +384,6 @@ impl Placing<'_> {
     }
 }
 
-fn workload(number: u32, stop_at: Option<SimDuration>) -> Workload {
-    Workload { stop_at, ..Workload::writes(number) }
+fn workload(number: u32, load: &RedisLoad) -> Workload {
+    Workload { start_at: load.start_at, stop_at: load.stop_at, ..Workload::writes(number) }
 }

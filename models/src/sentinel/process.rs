@@ -11,6 +11,7 @@ use super::config::{GroupState, SentinelDisk, SentinelSpec, SentinelState};
 use super::down::{self, Role};
 use super::group::{FailoverState, Group, INFO_PERIOD, is_due};
 use super::link::{Link, Outbox, PUBLISH_PERIOD, Request};
+use crate::planted::Planted;
 use crate::redis::{Command, Epoch, GroupId, Hello, Packet, Reply, RunId};
 
 /// `SENTINEL_TILT_TRIGGER`.
@@ -170,6 +171,9 @@ impl Sentinel {
         }
         if is_due(primary.info_at, INFO_PERIOD, now) {
             primary.link.ask(context, outbox, Request::Info, Command::Info);
+            if self.spec.planted == Planted::InfoBeforePing {
+                return;
+            }
         }
         primary.link.ping_if_due(context, outbox, group.config.down_after, now);
         if is_due(primary.published_at, PUBLISH_PERIOD, now) {
@@ -227,10 +231,10 @@ impl Sentinel {
         let state = SentinelState {
             id: self.id,
             epoch: self.epoch,
-            groups: self.groups.iter().map(Group::state).collect(),
+            groups: self.groups.iter().map(|group| group.state(self.spec.planted)).collect(),
         };
         context.write(Arc::new(state));
-        self.outbox.syncing = Some(context.sync());
+        self.outbox.save(context);
     }
 
     /// Takes another primary, and tells clients that listen.

@@ -20,6 +20,18 @@ pub(super) struct Table {
     pub remarks: Vec<Remark>,
 }
 
+/// The share of processor time from which on a machine is called busy.
+const BUSY: f64 = 0.9;
+
+/// True if in most rows at least nine tenths of the machine's processor time were used, by whomever.
+pub(super) fn is_busy(rows: &[Row]) -> Result<bool, UserError> {
+    let mut busy = 0;
+    for row in rows {
+        busy += usize::from(row.share("cpu_busy")?.is_some_and(|share| share >= BUSY));
+    }
+    Ok(2 * busy > rows.len())
+}
+
 /// One row: one measured failover.
 #[derive(Clone, Debug)]
 pub(super) struct Row {

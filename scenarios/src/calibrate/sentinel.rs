@@ -12,18 +12,21 @@
 //! | `failover_end` | `end` | `+failover-end` |
 //! | `client_first_ack` | `client` | the first acknowledgement after the fault |
 //! | `unavail` | `outage` | between the last acknowledgement before and the first one after |
-//! | `resume` to `old_demoted` | `demoted after` | mark `ReadOnly` of the old primary |
+//! | `resume` to `old_demoted`: the old primary says that it is a replica, asked now and then | `demoted after` | mark `ReadOnly` |
+//! | `resume` to `b_last_ack` | `served until` | the last write that the old primary acknowledged to the client on its host |
 //! | `b_lost` | `doomed` | writes that the old primary acknowledged to the client on its host and that are gone |
 //! | `b_refused_first` | `refused` | the first write that the old primary refused to that client |
 //!
-//! All but the lengths `elect`, `command` and `demoted after` count from the fault. Numbers of writes are shown as the time that
+//! All but the lengths `elect`, `command`, `demoted after` and `served until` count from the fault. Numbers of writes are shown as the time that
 //! they take at one each `write_interval`.
 //!
 //! # The harness
 //!
 //! The clients are those of the measurements: [`AwareClient`](models::sentinel::AwareClient) on a host of its own, and for faults
 //! that leave the old primary alive a [`DirectClient`](models::redis::DirectClient) beside it. Hosts are network namespaces
-//! (35 µs for a round trip), a sync takes 0.25 ms. `hostkill` is SIGKILL of the server and of the Sentinel on its host; the kernel
+//! (35 µs for a round trip), a sync takes 0.25 ms. Where `cpu_busy` says that other jobs used up the processors, the declared inputs are
+//! those of a busy machine ([`Inputs::on_busy_machine`]), which come from other measurements than these rows. What a Sentinel
+//! announces was heard through its Pub/Sub channel, and leaves it when it has saved its file. `hostkill` is SIGKILL of the server and of the Sentinel on its host; the kernel
 //! lives.
 //!
 //! Trials were made one after the other on the same group, some twenty seconds after the one before, and a Sentinel remembers
@@ -39,13 +42,13 @@ use analysis::measure::SurvivingValues;
 use analysis::{MeasureOptions, measure};
 use models::Planted;
 use models::redis::{Machine, Parameters};
-use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
+use models::sentinel::{GroupConfig, Inputs, RedisLoad, SAVED, SentinelCluster, SentinelPlan};
 use sim_core::{
     Direction, Distribution, EndReason, Fault, LinkQuality, MarkKind, Outcome, ProcessId, Record, Schedule,
     ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, TraceEntry, Trigger, advance_guarded,
 };
 
-use super::rows::{Row, Table};
+use super::rows::{Row, Table, is_busy};
 use super::{Measured, Measurements, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
@@ -215,7 +218,7 @@ fn difference(from: Option<SimDuration>, to: Option<SimDuration>) -> Option<SimD
     Some(to?.saturating_sub(from?))
 }
 
-const QUANTITIES: [Quantity; 13] = [
+const QUANTITIES: [Quantity; 14] = [
     Quantity {
         name: "suspect",
         measured: |row| row.time("sdown_first"),
@@ -269,6 +272,14 @@ const QUANTITIES: [Quantity; 13] = [
         measured: |row| between(row, "resume", "old_demoted"),
         simulated: |run| run.demoted_after,
     },
+    Quantity {
+        name: "served until",
+        measured: |row| match row.count("b_acked_after_resume")? {
+            None | Some(0) => Ok(None),
+            Some(_) => between(row, "resume", "b_last_ack"),
+        },
+        simulated: |run| run.served_until,
+    },
     Quantity { name: "doomed", measured: |row| writes(row, "b_lost"), simulated: |run| run.doomed },
     Quantity {
         name: "refused",
@@ -312,15 +323,17 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
         if trials.iter().any(|trial| trial.before.is_some()) {
             trials.retain(|trial| trial.before.is_some());
         }
+        let busy = is_busy(&rows)?;
+        let inputs = if busy { Inputs::on_busy_machine() } else { Inputs::default() };
         let measured = QUANTITIES.iter().map(|one| Measured { name: one.name, value: one.measured });
         into.points.push(Point {
             system: "sentinel",
-            title: settings.title(),
+            title: format!("{}{}", settings.title(), if busy { ", busy machine" } else { "" }),
             measured_count: rows.len(),
             samples: samples(measured, &rows)?,
             setup: super::Setup::Sentinel(Box::new(Setup {
                 settings,
-                cluster: settings.cluster(),
+                cluster: settings.cluster(&inputs),
                 trials,
             })),
         });
@@ -374,9 +387,10 @@ impl Settings {
         )
     }
 
-    fn cluster(&self) -> SentinelCluster {
+    fn cluster(&self, inputs: &Inputs) -> SentinelCluster {
         let (mut topology, zones) = Topology::one_zone();
-        topology.set_same_zone(LinkQuality::reliable(Distribution::Constant(ONE_WAY)));
+        let one_way = inputs.one_way.clone().unwrap_or(Distribution::Constant(ONE_WAY));
+        topology.set_same_zone(LinkQuality::reliable(one_way));
         let plan = SentinelPlan {
             servers: 3,
             sentinels: self.sentinels,
@@ -395,12 +409,16 @@ impl Settings {
             },
             machine: Machine::default(),
             disk_sync: Distribution::Constant(DISK_SYNC),
+            save_sync: inputs.save_sync.clone(),
             load: RedisLoad {
                 writers: 1,
                 write_interval: self.write_interval,
                 timeout: self.client_timeout,
                 beside_servers: false,
                 subscribes: false,
+                own_sentinel: false,
+                asks_each_time: false,
+                start_at: SimDuration::ZERO,
                 wait_for: None,
                 local_writers: self.kind.spares_primary(),
                 stop_at: None,
@@ -420,14 +438,28 @@ struct Run {
     demoted_after: Option<SimDuration>,
     first_acknowledgement: Option<SimDuration>,
     outage: Option<SimDuration>,
+    served_until: Option<SimDuration>,
     doomed: Option<SimDuration>,
 }
 
 impl Run {
-    /// The first such event after the fault.
+    /// When the first such event after the fault was heard.
     fn event(&self, text: &str) -> Option<SimDuration> {
-        let found = self.log.iter().find(|entry| entry.at > self.fault && entry.text.starts_with(text));
-        self.after_fault(found.map(|entry| entry.at))
+        let events = self.log.iter().filter(|entry| entry.at > self.fault && entry.text.starts_with(text));
+        self.after_fault(events.map(|entry| self.heard(entry)).min())
+    }
+
+    /// What a Sentinel says leaves it when it has saved its file, if it is at that.
+    fn heard(&self, event: &TraceEntry) -> SimTime {
+        let mut later = self.log.iter().filter(|entry| entry.at > event.at && entry.process == event.process);
+        let saved = later.find_map(|entry| {
+            let took: SimDuration = entry.text.strip_prefix(SAVED)?.parse().ok()?;
+            Some((entry.at, took))
+        });
+        match saved {
+            Some((end, took)) if end.since(event.at) <= took => end,
+            _ => event.at,
+        }
     }
 
     fn after_fault(&self, at: Option<SimTime>) -> Option<SimDuration> {
@@ -492,6 +524,9 @@ impl Setup {
             demoted_after: demoted.map(|mark| mark.at.since(ended)),
             first_acknowledgement: measures.phases.and_then(|phases| phases.whole),
             outage: measures.availability.failover_gap,
+            served_until: beside
+                .and_then(|old| self.last_acknowledged(&record, old))
+                .and_then(|last| (last > ended).then(|| last.since(ended))),
             doomed: beside.map(|old| self.doomed(&record, &surviving, old)),
         }
     }
@@ -503,6 +538,12 @@ impl Setup {
             one.invoked > fault && one.outcome == Outcome::Failed && one.served_by == Some(old_primary)
         });
         refused.filter_map(|one| one.completed).min()
+    }
+
+    /// When the old primary last acknowledged a write of the client beside it.
+    fn last_acknowledged(&self, record: &Record, old_primary: ProcessId) -> Option<SimTime> {
+        let mine = record.operations.iter().filter(|one| self.is_beside(one.client, old_primary));
+        mine.filter(|one| one.is_acknowledged()).filter_map(|one| one.completed).max()
     }
 
     /// The acknowledged writes of the client beside the old primary that are gone.

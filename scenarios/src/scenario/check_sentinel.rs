@@ -14,7 +14,7 @@ impl Checker<'_> {
         let family = raw.family.get_ref().as_str();
         let here = |is_set: bool| is_set.then(|| raw.family.span());
         let (cluster, workload) = (&raw.cluster, &raw.workload);
-        let redis: [(&str, Option<Range<usize>>); 10] = [
+        let redis: [(&str, Option<Range<usize>>); 13] = [
             ("cluster.sentinels", span(cluster.sentinels.as_ref())),
             ("cluster.sentinel_conf", span(cluster.sentinel_conf.as_ref())),
             ("cluster.redis_conf", span(cluster.redis_conf.as_ref())),
@@ -25,6 +25,9 @@ impl Checker<'_> {
             ("cluster.dataset_bytes", here(cluster.dataset_bytes.is_some())),
             ("workload.beside_members", here(workload.beside_members.is_some())),
             ("workload.subscribe", here(workload.subscribe.is_some())),
+            ("workload.own_sentinel", here(workload.own_sentinel.is_some())),
+            ("workload.ask_each_time", here(workload.ask_each_time.is_some())),
+            ("workload.starts_after", span(workload.starts_after.as_ref())),
         ];
         let patroni: [(&str, Option<Range<usize>>); 11] = [
             ("cluster.etcd", span(cluster.etcd.as_ref())),

@@ -94,6 +94,9 @@ pub(super) struct RawWorkload {
     pub(super) on_timeout: Option<OnTimeout>,
     pub(super) beside_members: Option<bool>,
     pub(super) subscribe: Option<bool>,
+    pub(super) own_sentinel: Option<bool>,
+    pub(super) ask_each_time: Option<bool>,
+    pub(super) starts_after: Option<Spanned<SimDuration>>,
     pub(super) wait: Option<Spanned<Wait>>,
 }
 

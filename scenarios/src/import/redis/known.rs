@@ -17,6 +17,8 @@ pub(super) enum Kind {
     AppendFsync,
     /// Pairs of seconds and changes, or nothing.
     Save,
+    /// The number of a release.
+    Release,
 }
 
 const INT_MAX: u64 = i32::MAX as u64;
@@ -48,6 +50,9 @@ pub(super) const REDIS: &[(&str, Kind)] = &[
     ("stop-writes-on-bgsave-error", Kind::YesNo),
 ];
 
+/// Which release servers and Sentinels are. No directive: it stands in scenarios and flags, and in no file of Redis.
+pub(super) const VERSION: (&str, Kind) = ("version", Kind::Release);
+
 /// The name of today for a directive.
 pub(super) fn canonical(name: &str) -> &str {
     match name {
@@ -65,7 +70,7 @@ pub(super) fn canonical(name: &str) -> &str {
 /// A modelled directive with its kind.
 pub(super) fn modelled(name: &str) -> Option<(&'static str, Kind)> {
     let name = canonical(name);
-    SENTINEL.iter().chain(REDIS).copied().find(|(known, _)| *known == name)
+    SENTINEL.iter().chain(REDIS).chain([&VERSION]).copied().find(|(known, _)| *known == name)
 }
 
 /// Directives of a group in `sentinel.conf` that are known and have no effect here; the last seven are what a Sentinel

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use models::redis::release::{self, Version};
 use models::redis::{AppendFsync, Parameters, SavePoint};
 use models::sentinel::GroupConfig;
 use sim_core::SimDuration;
@@ -77,6 +78,10 @@ impl RedisSettings {
                 ("failover-timeout", Parsed::Time(time)) => group.failover_timeout = time,
                 ("parallel-syncs", Parsed::Number(number)) => group.parallel_syncs = number as u32,
                 ("master-reboot-down-after-period", Parsed::Time(time)) => group.reboot_down_after = time,
+                ("version", Parsed::Release(version)) => {
+                    group.version = version;
+                    parameters.version = version;
+                }
                 (name, parsed) => set_parameter(&mut parameters, name, parsed),
             }
         }
@@ -114,6 +119,7 @@ enum Parsed {
     Flag(bool),
     AppendFsync(AppendFsync),
     Save(Vec<SavePoint>),
+    Release(Version),
 }
 
 impl Setting {
@@ -156,6 +162,7 @@ impl Setting {
                 "no" => Ok(Parsed::AppendFsync(AppendFsync::No)),
                 _ => Err(self.wrong(format!("`{name}` is `{word}`"), "expected always, everysec or no")),
             },
+            Kind::Release => self.release(word).map(Parsed::Release),
             Kind::Save => unreachable!("handled above"),
         }
     }
@@ -174,6 +181,18 @@ impl Setting {
                 format!("expected {what} from {low} to {high}"),
             )
         })
+    }
+
+    fn release(&self, word: &str) -> Result<Version, UserError> {
+        let version: Version =
+            word.parse().map_err(|error: String| self.wrong(error, "expected a release such as 6.0.20"))?;
+        if !(release::OLDEST..=release::MODELLED).contains(&version) {
+            return Err(self.wrong(
+                format!("hasim does not model Redis {version}"),
+                format!("expected {} to {}", release::OLDEST, release::MODELLED),
+            ));
+        }
+        Ok(version)
     }
 
     fn save_points(&self) -> Result<Vec<SavePoint>, UserError> {
@@ -224,9 +243,11 @@ pub fn redis_settings_from_table(
     let known = if sentinel { known::SENTINEL } else { known::REDIS };
     let mut settings = RedisSettings::default();
     for entry in table.entries().unwrap_or_default() {
-        let found = known.iter().find(|(name, _)| *name == known::canonical(&entry.key)).copied();
+        let mut names = known.to_vec();
+        names.extend((!sentinel).then_some(known::VERSION));
+        let found = names.iter().find(|(name, _)| *name == known::canonical(&entry.key)).copied();
         let Some(found) = found else {
-            let names = known.iter().map(|(name, _)| *name);
+            let names = names.iter().map(|(name, _)| *name);
             let spot = Spot::new(source, entry.key_span.clone());
             let message = format!("hasim models no directive `{}` here", entry.key);
             return Err(
