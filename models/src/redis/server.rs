@@ -255,7 +255,9 @@ impl Server {
                 link_up: upstream.state == LinkState::Connected,
                 link_down_for: match upstream.down_since {
                     Some(since) => Some(context.monotonic().since(since)),
-                    None if release::Change::NeverConnectedIsMinusOne.is_in(self.spec.parameters.version) => None,
+                    None if release::Change::NeverConnectedIsMinusOne.is_in(self.spec.parameters.version) => {
+                        None
+                    }
                     None => Some(SINCE_1970),
                 },
                 offset: self.history.offset,

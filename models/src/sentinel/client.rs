@@ -13,8 +13,7 @@
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectOptions, ConnectionEvent, ConnectionId, Context, Origin, Outcome, Process, ProcessId,
-    SimDuration,
+    ConnectOptions, ConnectionEvent, ConnectionId, Context, Origin, Outcome, Process, ProcessId, SimDuration,
 };
 
 use crate::redis::{Command, GroupId, News, Packet, Reply, Session, WaitFor};

@@ -312,7 +312,8 @@ struct Placing<'a> {
 
 impl Placing<'_> {
     fn add(&mut self, name: String, host: HostId, disk: Disk, spec: SentinelProcessSpec) -> ProcessId {
-        let sync = if matches!(disk, Disk::Sentinel(_)) { &self.plan.save_sync } else { &self.plan.disk_sync };
+        let sync =
+            if matches!(disk, Disk::Sentinel(_)) { &self.plan.save_sync } else { &self.plan.disk_sync };
         let volume = self.builder.add_volume(host, disk, sync);
         self.builder.add_process(ProcessOptions { name, host, volume, starts_with_host: true, spec })
     }

@@ -103,7 +103,10 @@ impl Sentinel {
         let leader = self.leader(context, id);
         let group = &mut self.groups[usize::from(id.0)];
         if group.begins_at.is_some() || leader == Some(self.id) || group.forced {
-            if !Change::SecondSentinel.is_in(group.config.version) && !group.forced && !is_time(context, group, now) {
+            if !Change::SecondSentinel.is_in(group.config.version)
+                && !group.forced
+                && !is_time(context, group, now)
+            {
                 return;
             }
             let epoch = group.failover_epoch.0;

@@ -9,7 +9,7 @@ pub struct Inputs {
     /// Each of the three syncs by which a Sentinel saves its file. One `fdatasync` of 2 kB: median 0.25 ms (README of the calibration
     /// measurements); the spread is an assumption.
     pub save_sync: Distribution,
-    /// One way between two hosts, what it takes the other one to notice included; none: that of the link.
+    /// One way between two processes, what it takes the other one to notice included, on one host or two; none: that of the link.
     pub one_way: Option<Distribution>,
 }
 
@@ -43,4 +43,7 @@ impl Inputs {
 }
 
 /// The middles of twenty equal parts of the measured syncs.
-const SAVE_SYNCS_MICROS: [u64; 20] = [391, 1327, 2605, 3798, 3991, 4027, 4280, 5377, 6612, 7914, 7993, 8016, 8527, 9655, 11_902, 12_033, 12_682, 15_237, 16_116, 18_367];
+const SAVE_SYNCS_MICROS: [u64; 20] = [
+    391, 1327, 2605, 3798, 3991, 4027, 4280, 5377, 6612, 7914, 7993, 8016, 8527, 9655, 11_902, 12_033,
+    12_682, 15_237, 16_116, 18_367,
+];

@@ -33,8 +33,10 @@ pub struct Sentinel {
     /// Clients that subscribed to `+switch-master`.
     subscribers: Vec<ConnectionId>,
     pub(super) outbox: Outbox,
-    /// A tick waits for the end of a sync.
+    /// A tick waits for the file to be saved.
     tick_waits: bool,
+    /// A tick is over when the file is saved.
+    tick_ends_late: bool,
 }
 
 /// What a Sentinel can be woken for.
@@ -112,6 +114,15 @@ impl Sentinel {
         if let Some(index) = self.groups.iter().position(updated) {
             let promoted = self.groups[index].current_primary();
             self.switch(context, GroupId(index as u8), promoted, now);
+        }
+        self.arm_tick(context);
+    }
+
+    /// The next tick is counted from the end of this one, which the file that it saves belongs to.
+    fn arm_tick(&mut self, context: &mut impl Context<Self>) {
+        if self.outbox.syncing.is_some() {
+            self.tick_ends_late = true;
+            return;
         }
         // The frequency is drawn anew, so that Sentinels fall out of step: 10 to 19 ticks a second.
         let frequency = 10 + context.random().below(10);
@@ -419,6 +430,7 @@ impl Process for Sentinel {
             subscribers: Vec::new(),
             outbox: Outbox::default(),
             tick_waits: false,
+            tick_ends_late: false,
             spec: spec.clone(),
         };
         if stored.is_none() {
@@ -459,7 +471,12 @@ impl Process for Sentinel {
     }
 
     fn on_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
-        if self.outbox.on_synced(context, sync) && std::mem::take(&mut self.tick_waits) {
+        if !self.outbox.on_synced(context, sync) {
+            return;
+        }
+        if std::mem::take(&mut self.tick_ends_late) {
+            self.arm_tick(context);
+        } else if std::mem::take(&mut self.tick_waits) {
             self.tick(context);
         }
     }

@@ -155,7 +155,9 @@ impl Point {
         let quantities: Vec<Comparison> = self
             .samples
             .iter()
-            .filter_map(|(name, measured)| Comparison::of(name, measured, &of(name), self.setup.least_tolerance()))
+            .filter_map(|(name, measured)| {
+                Comparison::of(name, measured, &of(name), self.setup.least_tolerance())
+            })
             .collect();
         Compared {
             system: self.system,

@@ -149,9 +149,10 @@ impl Row {
         let parts = text.strip_suffix('Z').and_then(|text| text.split_once('T'));
         let parts = parts.map(|(_, time)| time.split(':').collect::<Vec<_>>());
         let time = match parts.as_deref() {
-            Some([hours, minutes, seconds]) => {
-                format!("{hours}h {minutes}m").parse::<SimDuration>().ok().zip(format!("{seconds}s").parse().ok())
-            }
+            Some([hours, minutes, seconds]) => format!("{hours}h {minutes}m")
+                .parse::<SimDuration>()
+                .ok()
+                .zip(format!("{seconds}s").parse().ok()),
             _ => None,
         };
         let time = time.map(|(start, seconds): (SimDuration, SimDuration)| start + seconds);

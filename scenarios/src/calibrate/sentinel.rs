@@ -390,7 +390,9 @@ impl Settings {
     fn cluster(&self, inputs: &Inputs) -> SentinelCluster {
         let (mut topology, zones) = Topology::one_zone();
         let one_way = inputs.one_way.clone().unwrap_or(Distribution::Constant(ONE_WAY));
-        topology.set_same_zone(LinkQuality::reliable(one_way));
+        topology.set_same_zone(LinkQuality::reliable(one_way.clone()));
+        // What takes time is to be noticed, not the way.
+        topology.set_loopback(LinkQuality::reliable(one_way));
         let plan = SentinelPlan {
             servers: 3,
             sentinels: self.sentinels,
@@ -478,11 +480,8 @@ impl Setup {
         let trial = self.trials[run as usize % self.trials.len()];
         let kind = self.settings.kind;
         let first = SETTLED + SPREAD.scale(run, runs);
-        let fault = |at, lasts| ScheduledFault {
-            trigger: Trigger::At(at),
-            fault: kind.fault(),
-            lasts: Some(lasts),
-        };
+        let fault =
+            |at, lasts| ScheduledFault { trigger: Trigger::At(at), fault: kind.fault(), lasts: Some(lasts) };
         let (at, faults) = match trial.before {
             Some((gap, lasted)) => {
                 (first + gap, vec![fault(first, lasted), fault(first + gap, trial.lasted)])
@@ -512,9 +511,10 @@ impl Setup {
         let measures = measure(&record, &surviving, &options);
         let find = |kind, after| record.marks.iter().find(|mark| mark.kind == kind && mark.at > after);
         let writable = find(MarkKind::Writable, fault).map(|mark| mark.at);
-        let demoted = record.marks.iter().find(|mark| {
-            mark.kind == MarkKind::ReadOnly && mark.at > ended && mark.process == old_primary
-        });
+        let demoted = record
+            .marks
+            .iter()
+            .find(|mark| mark.kind == MarkKind::ReadOnly && mark.at > ended && mark.process == old_primary);
         let beside = old_primary.filter(|_| kind.spares_primary());
         Run {
             fault,

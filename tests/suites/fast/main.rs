@@ -11,5 +11,6 @@ mod determinism;
 mod exploring;
 mod promises;
 mod published_raft;
+mod published_redis;
 mod synchronous_names;
 mod tidy;
