@@ -40,7 +40,7 @@ macro_rules! planted {
         }
 
         impl Planted {
-            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Redis, Sentinel.
+            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Redis, Cluster, Sentinel, locks.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The name in kebab case.
@@ -169,6 +169,21 @@ planted! {
     /// Redis: `WAIT` counts replicas to which the write was sent. Breaks its promise that so many have it.
     CountSent = "count-sent",
 
+    /// Cluster: gossip is about random nodes only, and not about all that are possibly failed, as before commit 02777bb of Redis.
+    /// Breaks the bound of detection in a large cluster (RZ-39).
+    GossipWithoutSuspects = "gossip-without-suspects",
+    /// Cluster: a replica that was never connected since its start takes its data for new. Breaks the bound of its age.
+    UnknownAgeIsZero = "unknown-age-is-zero",
+    /// Cluster: a replica of a new primary ranks by the offset that it had with the old one, as before Valkey's PR 885. Breaks
+    /// durability (RZ-37).
+    KeepOffsetOfOldPrimary = "keep-offset-of-old-primary",
+    /// Cluster: `nodes.conf` is not written before a vote leaves. Breaks "one vote in an epoch" after a crash.
+    ForgetClusterVote = "forget-cluster-vote",
+    /// Cluster: a primary votes again in an epoch in which it has voted. Breaks "one vote in an epoch".
+    VoteForEveryShard = "vote-for-every-shard",
+    /// Cluster: a primary that reaches no majority serves on. Breaks the bound of what an isolated primary loses.
+    ServeInMinority = "serve-in-minority",
+
     /// Sentinel: a vote is given to everyone who asks. Breaks "one vote in an epoch".
     VoteForEveryone = "vote-for-everyone",
     /// Sentinel: the majority is counted among those who answered (commit f4be6f1 of Redis). Breaks "one leader of an epoch".
@@ -190,6 +205,21 @@ planted! {
     /// Sentinel: a configuration of an older epoch replaces the own one as well. Breaks "the primary changes with a larger epoch
     /// only".
     TakeOlderConfiguration = "take-older-configuration",
+
+    /// Lock: a release is `DEL`, whoever holds the lock meanwhile. Breaks mutual exclusion (the documentation of Redis warns of it).
+    ReleaseWithoutCompare = "release-without-compare",
+    /// Lock: a renewal is `SET XX`, whoever holds the lock meanwhile. Breaks "a lock changes hands when it is free".
+    RenewWithSet = "renew-with-set",
+    /// Lock: a holder counts the time to live from the answer and not from the request. Breaks mutual exclusion.
+    CountFromAnswer = "count-from-answer",
+    /// Lock: a contender does not look at how long the acquisition took (RZ-30, the check of Redlock). Breaks mutual
+    /// exclusion.
+    SkipElapsedCheck = "skip-elapsed-check",
+    /// Lock: the store takes any token. Breaks invariant I9 of the fidelity specification.
+    AcceptAnyToken = "accept-any-token",
+    /// Lock: the store takes an equal token from another holder. Breaks "one token, one holder", which matters where tokens
+    /// come from an asynchronously replicated counter.
+    AcceptEqualToken = "accept-equal-token",
 }
 
 impl fmt::Display for Planted {

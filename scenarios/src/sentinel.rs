@@ -8,7 +8,7 @@ use models::Planted;
 use models::patroni::{self, Placement};
 use models::redis::{Machine, WaitFor};
 use models::sentinel::{self, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
-use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -43,10 +43,18 @@ impl Family for Sentinel {
 
 /// The system of a case, with a rule switched off or not: tests do that to show that the judge notices.
 pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
+    let stop_at = case.scenario.horizon.saturating_sub(QUIET_TAIL);
+    let plan = plan(case, stop_at, planted);
+    let topology = Placement::from(case.scenario.cluster.topology).topology();
+    let cluster = SentinelCluster::new(&plan, topology);
+    Box::new(WorldSystem::of(case, cluster, stop_at, None))
+}
+
+/// The group of a case.
+pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> SentinelPlan {
     let scenario = &case.scenario;
     let (cluster, workload) = (&scenario.cluster, &scenario.workload);
-    let stop_at = scenario.horizon.saturating_sub(QUIET_TAIL);
-    let plan = SentinelPlan {
+    SentinelPlan {
         servers: cluster.members,
         sentinels: case.redis.sentinels,
         shared_hosts: cluster.redis.sentinel_hosts == EtcdHosts::Shared,
@@ -69,9 +77,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
             stop_at: Some(stop_at),
         },
         planted,
-    };
-    let cluster = SentinelCluster::new(&plan, Placement::from(cluster.topology).topology());
-    Box::new(WorldSystem::of(case, cluster, stop_at, None))
+    }
 }
 
 impl Cluster for SentinelCluster {
@@ -81,7 +87,7 @@ impl Cluster for SentinelCluster {
         self.world(seed)
     }
 
-    fn add_conditions(&self, world: &mut World<SentinelProcess>, _: Option<SimTime>, _: &Schedule) {
+    fn add_conditions(&self, world: &mut World<SentinelProcess>, _: Option<SimTime>) {
         self.add_conditions(world);
     }
 

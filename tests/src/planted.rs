@@ -4,11 +4,11 @@
 //! A bug is caught when a run of the broken model breaks a promise of its scenario or one of the conditions that always
 //! hold, or panics. That the same scenario is silent about the correct model is the business of other tests.
 
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use models::Planted;
-use rayon::prelude::*;
-use scenarios::campaign::{Judgement, Outcome, run_seed};
+use scenarios::campaign::{Judgement, Outcome, SeedRange, run_seeds};
 use scenarios::case::Case;
 use scenarios::diagnostic::UserError;
 use scenarios::exit::Exit;
@@ -70,6 +70,17 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         | P::VoteForEveryone
         | P::AgreeWithSilence
         | P::TakeOlderConfiguration => "sentinel/swarm/async",
+        P::GossipWithoutSuspects => "cluster/rz39-slow-gossip/redis-7-0",
+        P::KeepOffsetOfOldPrimary => "cluster/rz37-unsynced-winner/valkey-8",
+        P::VoteForEveryShard => "cluster/two-shards-at-once/async",
+        P::UnknownAgeIsZero => "cluster/rz35-replica-never-stands/default",
+        P::ServeInMinority => "cluster/primary-isolated-with-clients/async",
+        P::ForgetClusterVote => "cluster/swarm/async",
+        P::ReleaseWithoutCompare | P::RenewWithSet => "lock/swarm/one-leader",
+        P::CountFromAnswer => "lock/leader-paused/renewal-in-flight",
+        P::SkipElapsedCheck => "lock/pause-before-check/redlock",
+        P::AcceptAnyToken => "lock/leader-frozen/deadline-fenced",
+        P::AcceptEqualToken => "lock/token-from-redis/lost-with-the-lock",
         P::CountUnsyncedEntries | P::ReadBeforeFirstCommit | P::ReadWithoutQuorum => "etcd/swarm/regions",
     }
 }
@@ -91,6 +102,8 @@ impl Broken {
         match case.scenario.family() {
             "patroni" => Self { family: "patroni", system: scenarios::patroni::system, bug },
             "etcd" => Self { family: "etcd", system: scenarios::etcd::system, bug },
+            "cluster" => Self { family: "cluster", system: scenarios::redis_cluster::system, bug },
+            "lock" => Self { family: "lock", system: scenarios::lock::system, bug },
             "sentinel" => Self { family: "sentinel", system: scenarios::sentinel::system, bug },
             family => panic!("nothing is planted in `{family}`"),
         }
@@ -132,13 +145,12 @@ pub fn hunt(scenario: &str, bug: Planted, first: u64, limit: Duration) -> Result
     let system = Broken::family_of(&case, bug).system(&case);
     let began = Instant::now();
     let mut runs = 0;
-    // Small batches first: what is found at once must not wait for many others.
-    let mut batch = 4;
+    // Small batches first: what is found at once must not wait for many others. Whole blocks of seeds that share a warm-up.
+    let mut batch = 16;
     while began.elapsed() < limit {
-        let seeds = first + runs..first + runs + batch;
+        let seeds = SeedRange::between(first + runs, first + runs + batch);
         let caught = |outcome: &Outcome| outcome.judgement.verdict.exit() == Exit::Violated;
-        let outcomes: Vec<Outcome> =
-            seeds.into_par_iter().map(|seed| run_seed(&case, &*system, Seed(seed))).collect();
+        let outcomes = run_seeds(&case, &*system, seeds, &AtomicBool::new(false), &|_| ()).outcomes;
         if let Some(position) = outcomes.iter().position(caught) {
             return Ok(Catch {
                 seed: outcomes[position].row.seed,

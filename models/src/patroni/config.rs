@@ -53,6 +53,20 @@ pub struct Configuration {
     pub member_tags: BTreeMap<MemberId, Tags>,
     /// Which release runs. Not a setting of Patroni but the software itself.
     pub version: Version,
+    /// `kubernetes`: the store is the API of Kubernetes; without, it is etcd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesSettings>,
+}
+
+/// `kubernetes`.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct KubernetesSettings {
+    /// `use_endpoints`: the lock is in Endpoints, and so the address of the leader with it; default false: in a `ConfigMap`.
+    pub use_endpoints: bool,
+    /// `bypass_api_service`: connects to the API servers themselves, and not through their Service; default false.
+    pub bypass_api_service: bool,
+    /// `retriable_http_codes`: asked for again like 500, 503 and 504; default none.
+    pub retriable_http_codes: Vec<u16>,
 }
 
 impl Default for Configuration {
@@ -78,6 +92,7 @@ impl Default for Configuration {
             tags: Tags::default(),
             member_tags: BTreeMap::new(),
             version: Version::default(),
+            kubernetes: None,
         }
     }
 }

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use sim_core::{Context, HostTime, SimDuration};
 
 use super::cycle::Cycle;
-use super::dcs::View;
 use super::member::{Member, Timer};
 use super::packet::MemberReport;
 use super::rest::RoundPurpose;
@@ -193,7 +192,7 @@ impl Member {
             DemoteMode::Offline | DemoteMode::ImmediateNoLock => self.rest_demoted(context, demotion),
             DemoteMode::Immediate => {
                 self.enter(demotion, Stage::Releasing);
-                self.release_lock(context);
+                self.store.release(context);
             }
             DemoteMode::Graceful => {
                 let clean = context.storage().control.state == ClusterState::ShutDown;
@@ -202,7 +201,7 @@ impl Member {
                     context.set_timer(Timer::Task, GRACE);
                 } else {
                     self.enter(demotion, Stage::Releasing);
-                    self.release_lock(context);
+                    self.store.release(context);
                 }
             }
         }
@@ -220,7 +219,7 @@ impl Member {
             context.note(|| format!("nobody has received the shutdown checkpoint at {shutdown}"));
         }
         self.enter(demotion, Stage::Releasing);
-        self.release_lock(context);
+        self.store.release(context);
     }
 
     /// The lock was given back, or etcd did not answer.
@@ -236,7 +235,7 @@ impl Member {
 
     /// The server is down: starts it again as a standby.
     fn rest_demoted(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
-        let view = View::read(&self.cache, &self.keys, &self.spec.names);
+        let view = self.store.view(context.wall());
         let me = self.spec.member;
         let leader = view.leader().filter(|leader| *leader != me && demotion.mode != DemoteMode::Offline);
         context.note(|| "starting as a secondary".to_owned());

@@ -8,6 +8,7 @@ use sim_core::{ConnectionEvent, ConnectionId, Context, Origin, Process, ProcessI
 
 use super::packet::Packet;
 use super::session::{News, Session, WaitFor};
+use crate::redis_cluster::Slot;
 use crate::routing::{Progress, Workload};
 
 /// The configuration of a [`DirectClient`].
@@ -17,6 +18,8 @@ pub struct DirectClientSpec {
     pub workload: Workload,
     /// The only server that it knows.
     pub server: ProcessId,
+    /// Where its key lies, if the server is a node of a cluster.
+    pub slot: Option<Slot>,
     /// From the answer to a write to the next write; 5 ms.
     pub interval: SimDuration,
     /// From a lost connection to the next attempt; 100 ms.
@@ -31,6 +34,7 @@ impl DirectClientSpec {
         Self {
             workload,
             server,
+            slot: None,
             interval: SimDuration::from_millis(5),
             retry_interval: SimDuration::from_millis(100),
             wait_for: None,
@@ -67,7 +71,8 @@ impl DirectClient {
         match news {
             News::Nothing | News::Answer(_) => {}
             News::Opened => self.write(context),
-            News::Done(_) => {
+            News::Done(_) | News::Redirected(_) => {
+                self.session.fail_operation(context);
                 context.set_timer(DirectClientTimer::Write, self.spec.interval);
             }
             News::Lost => {
@@ -88,7 +93,7 @@ impl Process for DirectClient {
         context.set_timer(DirectClientTimer::Connect, spec.workload.start_at);
         Self {
             progress: Progress::new(spec.workload, context),
-            session: Session::default(),
+            session: Session::with_key(spec.slot),
             spec: spec.clone(),
         }
     }

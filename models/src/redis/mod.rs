@@ -13,15 +13,18 @@
 //! |---|---|
 //! | `history` | the name of a stream, and who may go on with whose |
 //! | `log` | the data set and the backlog |
+//! | `keys` | string keys with a time to live: locks, counters |
 //! | `primary` | `PSYNC`, feeding, acknowledgements, `WAIT`, `min-replicas-to-write` |
 //! | `replica` | the link to the primary, promotion, demotion |
 //! | `saving`, `persistence` | append-only file, RDB file, what a restart finds |
 //! | `server` | connections, commands, roles |
 //! | `info` | what `INFO` says |
+//! | `link` | how a client finds a primary |
 //! | `session`, `direct` | a client's connection, and a client that stays with one server |
 //! | `parameters` | `redis.conf` |
 //! | `packet` | everything on the wire |
 //! | [`release`] | what changed between releases |
+//! | `streams` | a condition that always holds |
 //!
 //! # Sources
 //!
@@ -31,8 +34,8 @@
 //! # What is simplified, and what that changes
 //!
 //! - An address is a process. Nobody takes over another's address.
-//! - The data set is a list of values that clients write once each; no keys, no expiry. An entry of the stream has the
-//!   length of an `RPUSH`. `SELECT` is left out, so offsets are some bytes smaller than real ones.
+//! - The data set is a list of values that clients write once each, and a few string keys. An entry of the stream has the
+//!   length of its command. `SELECT` is left out, so offsets are some bytes smaller than real ones.
 //! - The time of an operation is not modelled: a server is never busy. A script that blocks it, or a swap storm, is a
 //!   pause of the process.
 //! - Output buffers have no limit, so a slow replica is never cut off for that reason.
@@ -41,23 +44,14 @@
 //!
 //! # How a node of Redis Cluster is built on it
 //!
-//! A server knows no cluster. A process that does holds one and speaks for it:
-//!
-//! ```text
-//! pub struct ClusterNode { server: redis::Server, bus: ... }     // its own Process, with its own Packet and Timer
-//! impl Embeds<redis::Server> for ClusterNode { ... }             // as `sim_core::system!` writes it
-//! ```
-//!
-//! It hands on to the server, through [`sim_core::Embedded`], everything that is not for the bus: connections that clients
-//! and replicas opened, [`Packet`]s, the server's timers and syncs. Before a [`Packet::Request`] goes to the server, it
-//! answers `MOVED` and `CLUSTERDOWN` by itself. What it needs of the server is public: [`Server::replicate_from`]
-//! (promotes with none), [`Server::history`] (the offset for ranks), [`Server::follows`], [`Server::link_is_up`],
-//! [`Server::accepts_writes`]. Persistent state of the bus (`nodes.conf`) goes into a storage type that holds a
-//! [`DataDirectory`] beside it.
+//! A server knows no cluster. [`crate::redis_cluster::ClusterNode`] holds one and speaks for it: it hands on everything that
+//! is not for the bus, answers `MOVED` and `CLUSTERDOWN` by itself, and commands the server through its public methods.
 
 mod direct;
 mod history;
 mod info;
+mod keys;
+mod link;
 mod log;
 mod packet;
 mod parameters;
@@ -68,10 +62,14 @@ mod replica;
 mod saving;
 mod server;
 mod session;
+mod streams;
 
 pub use direct::{DirectClient, DirectClientSpec, DirectClientTimer};
 pub use history::{History, ReplicationId};
 pub use info::{Info, RoleInfo};
+pub use keys::{Key, KeyChange, KeyCommand, Keys, WallMillis};
+pub use link::PrimarySource;
+pub(crate) use link::{Link, LinkNews};
 pub use log::{Change, Entry, Log, Snapshot};
 pub use packet::{Command, Epoch, Greeting, GroupId, Hello, Packet, Reply, RunId};
 pub use parameters::{AppendFsync, Machine, Parameters, SavePoint, ServerSpec};
@@ -79,3 +77,4 @@ pub use persistence::{DataDirectory, DataRecord};
 pub use server::{Server, ServerTimer};
 pub use session::WaitFor;
 pub(crate) use session::{News, Session};
+pub(crate) use streams::{STREAM_DIVERGED, Streams};

@@ -1,12 +1,13 @@
 //! The server process: who is connected to it, what it answers, and what it plays.
 
 use sim_core::{
-    ConnectionEvent, ConnectionId, Context, MarkKind, Origin, Process, ProcessId, SimDuration,
+    ConnectionEvent, ConnectionId, Context, HostTime, MarkKind, Origin, Process, ProcessId, SimDuration,
     StorageFailure, SyncId,
 };
 
 use super::history::{History, ReplicationId};
 use super::info::{Info, RoleInfo};
+use super::keys::{Key, KeyChange};
 use super::log::{Change, Entry, Log};
 use super::packet::{Command, Hello, Packet, Reply, RunId};
 use super::parameters::ServerSpec;
@@ -39,8 +40,10 @@ pub struct Server {
     sessions: Vec<Session>,
     /// Clients that wait for acknowledgements of replicas.
     pub(super) waiting: Vec<Waiting>,
-    /// Whether it last told the record that it accepts writes.
+    /// Whether it accepts writes, as it last looked.
     pub(super) writable: bool,
+    /// Nothing is added to the stream that no client wrote: clients are paused for a manual failover of a cluster.
+    pub(super) stream_held: bool,
 }
 
 /// A connection that is no replication link.
@@ -65,6 +68,8 @@ pub(super) struct Waiting {
 pub enum ServerTimer {
     /// The second of replication.
     Cron,
+    /// A key expires (`activeExpireCycle`).
+    Expire,
     /// Its files are read.
     Started,
     /// A snapshot for replicas is made and sent.
@@ -108,6 +113,30 @@ impl Server {
         self.upstream.as_ref().is_some_and(|upstream| upstream.state == LinkState::Connected)
     }
 
+    /// True until its files are read after a start.
+    pub fn is_starting(&self) -> bool {
+        self.starting
+    }
+
+    /// How far it is in the stream that it follows (`replicationGetSlaveOffset`): zero if it would have to ask for everything.
+    pub fn replica_offset(&self) -> u64 {
+        let knows = self.upstream.as_ref().is_some_and(|upstream| upstream.knows_stream);
+        if knows { self.history.offset } else { 0 }
+    }
+
+    /// How old its data are, in whole seconds: since the primary last said something, or since the link broke; none if it
+    /// has not had a link since its start.
+    pub fn data_age(&self, now: HostTime) -> Option<SimDuration> {
+        let seconds = |at: HostTime| at.as_nanos() / 1_000_000_000;
+        let since = self.upstream.as_ref()?.data_from()?;
+        Some(SimDuration::from_secs(seconds(now).saturating_sub(seconds(since))))
+    }
+
+    /// Holds back what the server itself adds to the stream, or ceases to.
+    pub fn hold_stream(&mut self, held: bool) {
+        self.stream_held = held;
+    }
+
     /// How many replicas have acknowledged within `min-replicas-max-lag`, as of the last look.
     pub fn good_replicas(&self) -> u32 {
         self.downstream.good
@@ -139,6 +168,9 @@ impl Server {
         let now = self.is_primary() && enough && !self.saving.refuses_writes(&self.spec.parameters);
         if now != self.writable {
             self.writable = now;
+            if !self.spec.marks_service {
+                return;
+            }
             let kind = if now { MarkKind::Writable } else { MarkKind::ReadOnly };
             context.mark(kind, u64::from(self.history.id.generation));
         }
@@ -149,9 +181,9 @@ impl Server {
         let data = context.storage();
         let parameters = &self.spec.parameters;
         if parameters.appendonly {
-            self.log = Log::loaded(&data.append_only, 0);
+            self.log = Log::loaded(&data.append_only, &data.append_only_keys, 0);
         } else if let Some(snapshot) = data.rdb.clone() {
-            self.log = Log::loaded(&snapshot.values, snapshot.offset);
+            self.log = Log::loaded(&snapshot.values, &snapshot.keys, snapshot.offset);
             self.history.offset = snapshot.offset;
             if self.upstream.is_some() {
                 self.history.id = snapshot.id;
@@ -182,7 +214,11 @@ impl Server {
         let reply = match command {
             Command::Write(value) => match self.refusal() {
                 Some(reply) => reply,
-                None => return self.write(context, from, id, value),
+                None => return self.commit(context, from, id, Change::Write(value), None),
+            },
+            Command::Key(key, command) => match self.refusal() {
+                Some(reply) => reply,
+                None => return self.on_key_command(context, from, id, key, command),
             },
             Command::Info => Reply::Info(self.info(context).into()),
             Command::Role => Reply::Role { primary: self.is_primary() },
@@ -206,7 +242,10 @@ impl Server {
                 Reply::Done
             }
             // Not for servers.
-            Command::GetPrimary(_) | Command::IsPrimaryDown { .. } => Reply::Done,
+            Command::GetPrimary(_)
+            | Command::IsPrimaryDown { .. }
+            | Command::WriteTo(..)
+            | Command::ClusterSlots => Reply::Done,
         };
         context.send(from, Packet::Reply { id, reply });
     }
@@ -303,6 +342,15 @@ impl Server {
         self.sessions.retain(|session| session.connection != connection);
     }
 
+    /// One of many keys of no interest expires. Only a primary does that; its replicas wait for the `DEL`.
+    fn expire_another(&mut self, context: &mut impl Context<Self>) {
+        let Some(interval) = self.spec.expires_every else { return };
+        context.set_timer(ServerTimer::Expire, interval);
+        if self.is_primary() && (!self.stream_held || self.spec.expires_while_paused) {
+            self.change(context, Change::Key(Key(u16::MAX), KeyChange::Delete));
+        }
+    }
+
     fn cron(&mut self, context: &mut impl Context<Self>) {
         context.set_timer(ServerTimer::Cron, CRON);
         if self.starting {
@@ -310,6 +358,7 @@ impl Server {
         }
         self.look_after_upstream(context);
         self.look_after_replicas(context);
+        self.expire(context);
         self.look_after_files(context);
         self.look_at_writability(context);
     }
@@ -325,6 +374,9 @@ impl Process for Server {
         // Processes of different hosts were not started in the same instant: their seconds are not in step.
         let phase = context.random().duration(SimDuration::ZERO, CRON);
         context.set_timer(ServerTimer::Cron, phase);
+        if let Some(interval) = spec.expires_every {
+            context.set_timer(ServerTimer::Expire, interval);
+        }
         let data = context.storage();
         let (replica_of, rotten) = (data.replica_of, data.rotten);
         let loading = Saving::loading_time(spec, data);
@@ -347,6 +399,7 @@ impl Process for Server {
             sessions: Vec::new(),
             waiting: Vec::new(),
             writable: false,
+            stream_held: false,
             spec: spec.clone(),
         }
     }
@@ -366,6 +419,7 @@ impl Process for Server {
     fn on_timer(&mut self, context: &mut impl Context<Self>, timer: ServerTimer) {
         match timer {
             ServerTimer::Cron => self.cron(context),
+            ServerTimer::Expire => self.expire_another(context),
             ServerTimer::Started => self.load(context),
             ServerTimer::Dumped => self.on_dumped(context),
             ServerTimer::Saved => self.on_saved(context),
@@ -412,6 +466,7 @@ impl Process for Server {
         match command {
             // `FLUSHALL` and the like are the business of clients; this is what an operator does to a server.
             "replicaof-no-one" => self.replicate_from(context, None),
+            "delete-locks" => self.delete_locks(context),
             _ => return false,
         }
         true

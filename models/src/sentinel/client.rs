@@ -180,7 +180,9 @@ impl AwareClient {
                     context.set_timer(AwareClientTimer::Write, self.spec.interval);
                 }
             }
-            (News::Answer(_) | News::Done(_) | News::Lost, _) => self.start_over(context),
+            (News::Answer(_) | News::Redirected(_) | News::Done(_) | News::Lost, _) => {
+                self.start_over(context)
+            }
         }
     }
 

@@ -25,6 +25,7 @@
 mod compare;
 pub mod etcd;
 pub mod patroni;
+pub mod redis_cluster;
 mod rows;
 mod sentinel;
 
@@ -68,6 +69,7 @@ enum Setup {
     Patroni(Box<patroni::Setup>),
     Etcd(etcd::Setup),
     Sentinel(Box<sentinel::Setup>),
+    RedisCluster(redis_cluster::Setup),
 }
 
 /// A point, measured and simulated.
@@ -90,32 +92,32 @@ pub struct Compared {
 /// The name of the quantity that the figures show.
 pub const OUTAGE: &str = "outage";
 
-/// What a folder of measurements holds.
-const FOLDER_HELP: &str = "a folder of measurements holds `patroni.csv`, `etcd.csv`, `sentinel.csv` or several of them: one \
-                           row for each failover; `tests/data/calibration/README.md` describes the columns";
-
-/// Reads one file of a folder.
+/// Reads one file of measurements.
 type Reader = fn(&Path, &mut Measurements) -> Result<(), UserError>;
 
-/// Reads a folder with `patroni.csv`, `etcd.csv`, `sentinel.csv` or several of them.
+/// The files that a folder may hold, one for each system.
+const FILES: [(&str, Reader); 4] = [
+    ("patroni.csv", patroni::read),
+    ("etcd.csv", etcd::read),
+    ("sentinel.csv", sentinel::read),
+    ("redis-cluster.csv", redis_cluster::read),
+];
+
+/// Reads a folder with some of `patroni.csv`, `etcd.csv`, `sentinel.csv` and `redis-cluster.csv`.
 ///
 /// # Errors
 /// None is there, or one says something that cannot be.
 pub fn read(folder: &Path) -> Result<Measurements, UserError> {
-    let readers: [(&str, Reader); 3] =
-        [("patroni.csv", patroni::read), ("etcd.csv", etcd::read), ("sentinel.csv", sentinel::read)];
     let mut measurements = Measurements { points: Vec::new(), remarks: Vec::new() };
-    let mut found = false;
-    for (name, reader) in readers {
-        let path = folder.join(name);
-        if path.exists() {
-            found = true;
-            reader(&path, &mut measurements)?;
-        }
+    let files = FILES.map(|(name, read)| (folder.join(name), read));
+    if !files.iter().any(|(path, _)| path.exists()) {
+        let names = FILES.map(|(name, _)| format!("`{name}`")).join(", ");
+        return Err(UserError::new(format!("none of {names} is in `{}`", folder.display())).help(
+            "name a folder of measurements; `tests/data/calibration/README.md` describes the columns",
+        ));
     }
-    if !found {
-        let message = format!("there are no measurements in `{}`", folder.display());
-        return Err(UserError::new(message).help(FOLDER_HELP));
+    for (path, read) in files.iter().filter(|(path, _)| path.exists()) {
+        read(path, &mut measurements)?;
     }
     Ok(measurements)
 }
@@ -188,6 +190,7 @@ impl Setup {
             }
             Self::Etcd(setup) => setup.run(run),
             Self::Sentinel(setup) => setup.values(run, runs),
+            Self::RedisCluster(setup) => setup.run(run),
         }
     }
 }

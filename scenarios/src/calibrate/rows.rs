@@ -50,7 +50,10 @@ impl Table {
 
     /// The same with the rows that are not to be used.
     pub(super) fn read_all(path: &Path, needed: &[&str], known: &[&str]) -> Result<Self, UserError> {
-        let source = read_file(path).map_err(|error| error.help(super::FOLDER_HELP))?;
+        let source = read_file(path).map_err(|error| {
+            error
+                .help("a folder of measurements holds files such as `patroni.csv`: one row for each failover")
+        })?;
         let mut reader = ReaderBuilder::new().from_reader(source.text.as_bytes());
         let header = Arc::new(reader.headers().map_err(|error| unreadable(&source, &error))?.clone());
         let name = Spot::new(&source, 0..source.text.lines().next().unwrap_or_default().len());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::patroni::{LinkInputs, Load};
+use models::platform::RedisNeed;
 use sim_core::{Composition, SimDuration, SwarmConfig};
 use toml::Spanned;
 
@@ -13,6 +14,7 @@ use super::{
     Cluster, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, RedisCluster, Scenario, Swarm,
     Workload,
 };
+use crate::case::is_of_redis;
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
 use crate::import::value::{Reading, Toml};
 use crate::import::{
@@ -40,7 +42,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
     let mut checker = Checker::new(source);
     checker.scenario(&raw)?;
     let mut named = BTreeMap::new();
-    let cluster = cluster(raw.cluster, source, companions, &mut named)?;
+    let cluster = cluster(raw.cluster, raw.family.get_ref(), source, companions, &mut named)?;
     let faults = match raw.swarm {
         Some(swarm) => swarm_plan(swarm.into_inner()),
         None => FaultPlan::Written(raw.fault.into_iter().map(planned_fault).collect()),
@@ -54,6 +56,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
         event_budget: inner_or(raw.event_budget, 20_000_000),
         cluster,
         workload: workload(raw.workload, raw.family.get_ref()),
+        lock: raw.lock.map(Spanned::into_inner).unwrap_or_default().into(),
         faults,
         promised_cells: raw.coverage.promised.into_iter().map(Spanned::into_inner).collect(),
         remarks: checker.remarks,
@@ -64,6 +67,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
 
 fn cluster(
     raw: RawCluster,
+    family: &str,
     source: &Arc<Source>,
     companions: &dyn Companions,
     named: &mut BTreeMap<String, Arc<Source>>,
@@ -82,7 +86,10 @@ fn cluster(
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
         None => Settings::default(),
     };
-    let members = inner_or(raw.members, 3);
+    let members_written = raw.members.is_some();
+    let default_members = if family == crate::redis_cluster::WORDS.name { 6 } else { 3 };
+    let in_file = file.as_ref().and_then(|file| file.members);
+    let members = inner_or(raw.members, in_file.unwrap_or(default_members));
     let member_tags = member_tags(raw.member_tags, members, source)?;
     let redis = redis_cluster(
         RawRedis {
@@ -91,12 +98,16 @@ fn cluster(
             files: [raw.sentinel_conf, raw.redis_conf],
             tables: [raw.sentinel, raw.redis],
             dataset_bytes: raw.dataset_bytes,
+            required: raw.redis_required.unwrap_or(true),
+            shards: raw.shards,
+            node_hosts: raw.hosts,
         },
         source,
         &mut open,
     )?;
     Ok(Cluster {
         members,
+        members_written,
         etcd: raw.etcd.map(Spanned::into_inner),
         etcd_hosts: raw.etcd_hosts.unwrap_or_default(),
         topology: raw.topology.unwrap_or_default(),
@@ -106,6 +117,8 @@ fn cluster(
         settings,
         member_tags,
         redis,
+        archive: raw.archive.map(Spanned::into_inner),
+        backup: raw.backup.map(Spanned::into_inner),
     })
 }
 
@@ -116,6 +129,9 @@ struct RawRedis {
     files: [Option<Spanned<String>>; 2],
     tables: [Option<Spanned<Reading<Toml>>>; 2],
     dataset_bytes: Option<u64>,
+    required: bool,
+    shards: Option<Spanned<u8>>,
+    node_hosts: Option<Spanned<u8>>,
 }
 
 fn redis_cluster(
@@ -138,6 +154,9 @@ fn redis_cluster(
         files,
         settings,
         dataset_bytes: raw.dataset_bytes.unwrap_or(0),
+        need: if raw.required { RedisNeed::Required } else { RedisNeed::Bypassed },
+        shards: inner_or(raw.shards, super::check::DEFAULT_SHARDS),
+        node_hosts: raw.node_hosts.map(Spanned::into_inner),
     })
 }
 
@@ -186,7 +205,7 @@ fn companion(
 
 fn workload(raw: RawWorkload, family: &str) -> Workload {
     let default = Load::default();
-    let timeout = if family == "sentinel" { SimDuration::from_secs(1) } else { default.statement_timeout };
+    let timeout = if is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
     Workload {
         writers: inner_or(raw.writers, default.writers),
         write_interval: inner_or(raw.write_interval, default.write_interval),
@@ -202,6 +221,9 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         ask_each_time: raw.ask_each_time.unwrap_or_default(),
         starts_after: inner_or(raw.starts_after, SimDuration::ZERO),
         wait: raw.wait.map(Spanned::into_inner),
+        refresh: raw.refresh.unwrap_or_default(),
+        expire_interval: raw.expire_interval.map(Spanned::into_inner),
+        other_write_interval: raw.other_write_interval.map(Spanned::into_inner),
     }
 }
 

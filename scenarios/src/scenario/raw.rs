@@ -7,8 +7,9 @@ use serde::Deserialize;
 use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration};
 use toml::Spanned;
 
+use super::lock::RawLock;
 use super::time_range::TimeRange;
-use super::{EtcdHosts, OnTimeout, Promise, Routing, TopologyPreset, Wait};
+use super::{Archive, Backup, EtcdHosts, OnTimeout, Promise, Refresh, Routing, TopologyPreset, Wait};
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
 
@@ -26,6 +27,7 @@ pub(super) struct RawScenario {
     pub(super) cluster: RawCluster,
     #[serde(default)]
     pub(super) workload: RawWorkload,
+    pub(super) lock: Option<Spanned<RawLock>>,
     #[serde(default)]
     pub(super) fault: Vec<Spanned<RawFault>>,
     pub(super) swarm: Option<Spanned<RawSwarm>>,
@@ -59,8 +61,13 @@ pub(super) struct RawCluster {
     pub(super) redis_conf: Option<Spanned<String>>,
     pub(super) sentinel: Option<Spanned<Reading<Toml>>>,
     pub(super) redis: Option<Spanned<Reading<Toml>>>,
+    pub(super) shards: Option<Spanned<u8>>,
+    pub(super) hosts: Option<Spanned<u8>>,
     /// Bytes of data beside what the clients write.
     pub(super) dataset_bytes: Option<u64>,
+    pub(super) archive: Option<Spanned<Archive>>,
+    pub(super) backup: Option<Spanned<Backup>>,
+    pub(super) redis_required: Option<bool>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -98,6 +105,9 @@ pub(super) struct RawWorkload {
     pub(super) ask_each_time: Option<bool>,
     pub(super) starts_after: Option<Spanned<SimDuration>>,
     pub(super) wait: Option<Spanned<Wait>>,
+    pub(super) refresh: Option<Refresh>,
+    pub(super) other_write_interval: Option<Spanned<SimDuration>>,
+    pub(super) expire_interval: Option<Spanned<SimDuration>>,
 }
 
 #[derive(Clone, Deserialize)]
