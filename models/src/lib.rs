@@ -31,5 +31,6 @@ pub mod redis;
 pub mod redis_cluster;
 pub mod routing;
 pub mod sentinel;
+mod version;
 
 pub use planted::Planted;

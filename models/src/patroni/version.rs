@@ -5,21 +5,7 @@
 //! the like are the entries of the fidelity specification's section 7. Other differences between releases (settings that
 //! did not exist yet, say quorum commit before 4.0.0) are not checked.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Serialize, Serializer};
-
-/// The number of a release.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Version {
-    /// `4` of 4.1.5.
-    pub major: u16,
-    /// `1` of 4.1.5.
-    pub minor: u16,
-    /// `5` of 4.1.5.
-    pub patch: u16,
-}
+pub use crate::version::Version;
 
 impl Version {
     /// The release that the model follows.
@@ -28,11 +14,6 @@ impl Version {
     pub const OLDEST: Self = Self::new(2, 0, 0);
     /// The oldest with Kubernetes: the last one whose loops do not run in step.
     pub const OLDEST_ON_KUBERNETES: Self = Self::new(1, 6, 5);
-
-    /// A release.
-    pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
-        Self { major, minor, patch }
-    }
 
     /// True if this release has the change.
     pub(crate) fn has(self, change: Change) -> bool {
@@ -43,37 +24,6 @@ impl Version {
 impl Default for Version {
     fn default() -> Self {
         Self::MODELLED
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}.{}.{}", self.major, self.minor, self.patch)
-    }
-}
-
-impl Serialize for Version {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl FromStr for Version {
-    type Err = String;
-
-    /// `major.minor.patch`; a missing patch is 0.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a release of Patroni: expected major.minor.patch, as 3.0.2");
-        let mut numbers = [0_u16; 3];
-        let parts: Vec<&str> = text.trim().split('.').collect();
-        if !(2..=3).contains(&parts.len()) {
-            return Err(wrong());
-        }
-        for (number, part) in numbers.iter_mut().zip(parts) {
-            *number = part.parse().map_err(|_| wrong())?;
-        }
-        let [major, minor, patch] = numbers;
-        Ok(Self { major, minor, patch })
     }
 }
 
@@ -147,17 +97,6 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn releases_are_read_and_ordered_by_number_and_not_by_text() {
-        let read = |text: &str| text.parse::<Version>();
-        assert_eq!(read("3.0.2"), Ok(Version::new(3, 0, 2)));
-        assert_eq!(read("4.1"), Ok(Version::new(4, 1, 0)));
-        assert!(read("4.10.0").unwrap() > read("4.9.9").unwrap());
-        for text in ["", "4", "4.1.5.1", "v4.1.5", "4.x"] {
-            assert!(read(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_release_has_what_came_before_it() {

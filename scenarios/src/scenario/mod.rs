@@ -39,6 +39,9 @@
 //! | `workload.on_timeout` | what a client behind a proxy does then: `drop` the connection, `cancel` the statement, `cancel-and-ignore-warnings` | `drop` |
 //! | `workload.beside_members` | whether clients run on the servers' hosts in turn, and not on a host of their own | false |
 //! | `workload.subscribe` | whether clients listen for `+switch-master` | false |
+//! | `workload.own_sentinel` | whether each client knows one Sentinel only, another one in turn | false |
+//! | `workload.ask_each_time` | whether clients ask for the primary before each write, and not after errors only | false |
+//! | `workload.starts_after` | when clients begin | zero |
 //! | `workload.wait` | `WAIT` after each write: `replicas` and `timeout` | none |
 //! | `lock.servers` | where the lock is: `sentinel` (the primary of a group), `single`, or `redlock` (`cluster.members` independent servers) | `sentinel` |
 //! | `lock.ttl`, `lock.renewal` | time to live of the key, and from one renewal to the next | `"30s"`, `"10s"` |
@@ -318,6 +321,12 @@ pub struct Workload {
     pub beside_members: bool,
     /// Whether they listen for announcements of a new primary.
     pub subscribe: bool,
+    /// Whether each knows one Sentinel only, another one in turn.
+    pub own_sentinel: bool,
+    /// Whether they ask for the primary before each write.
+    pub ask_each_time: bool,
+    /// When they begin.
+    pub starts_after: SimDuration,
     /// `WAIT` after each write.
     pub wait: Option<Wait>,
     /// When clients of Redis Cluster ask for the slot map again.

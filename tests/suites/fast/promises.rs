@@ -91,8 +91,8 @@ fn a_watch_that_outlives_the_outage_of_etcd_loses_writes() {
 /// Asynchronous replication without fencing loses what the old primary acknowledges; `min-replicas-to-write` bounds it.
 #[test]
 fn replicas_that_must_be_there_bound_what_a_cut_off_redis_primary_loses() {
-    let (open, _) = check("sentinel/primary-isolated-with-clients/async", 8);
-    let (bounded, report) = check("sentinel/primary-isolated-with-clients/bounded", 8);
+    let (open, _) = check("sentinel/rz03-client-beside-old-primary/unbounded", 8);
+    let (bounded, report) = check("sentinel/rz03-client-beside-old-primary/bounded", 8);
     assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
     let most = |runs: &Runs| runs.outcomes.iter().map(|outcome| outcome.row.lost).max();
     assert!(
@@ -106,7 +106,7 @@ fn replicas_that_must_be_there_bound_what_a_cut_off_redis_primary_loses() {
 #[test]
 fn persistence_decides_what_a_quick_restart_of_redis_costs() {
     for (variant, loses) in [("empty", true), ("appendonly", false)] {
-        let (runs, report) = check(&format!("sentinel/primary-restarts/{variant}"), 8);
+        let (runs, report) = check(&format!("sentinel/rz05-quick-restart/{variant}"), 8);
         assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
         assert!(runs.outcomes.iter().all(|outcome| (outcome.row.lost > 0) == loses), "{variant}");
     }
