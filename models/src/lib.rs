@@ -7,6 +7,7 @@
 //! | [`kubernetes`] | API servers of Kubernetes in front of etcd | `patroni` |
 //! | [`postgres`] | PostgreSQL with streaming replication | `patroni` |
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
+//! | [`backup`] | backups beside replication, and who brings them back | scenarios |
 //! | [`platform`] | Patroni, Redis with Sentinel and a service that needs both, in one world | scenarios |
 //! | [`redis`] | Redis servers that replicate | scenarios |
 //! | [`redis_cluster`] | Redis Cluster, and clients with a slot map | scenarios |
@@ -17,6 +18,7 @@
 //!
 //! Nothing here opens a file, knows a scenario or computes a statistic.
 
+pub mod backup;
 pub mod etcd;
 pub mod kubernetes;
 pub mod lock;

@@ -16,6 +16,20 @@ macro_rules! embed {
 
 /// File names, relative to the catalogue, and texts; sorted by the names of the scenarios.
 const SCENARIOS: &[(&str, &str)] = embed![
+    "backup/seed-001-enhanced.toml",
+    "backup/seed-001-enhanced-behind.toml",
+    "backup/seed-001-frequent-backups.toml",
+    "backup/seed-001-standard.toml",
+    "backup/seed-003-hourly-dump.toml",
+    "backup/seed-003-region-lost.toml",
+    "backup/seed-003-region-returns.toml",
+    "backup/seed-004-server-lost.toml",
+    "backup/server-lost-archive.toml",
+    "backup/server-lost-archive-without-timeout.toml",
+    "backup/server-lost-repository-on-primary-host.toml",
+    "backup/server-lost-standby.toml",
+    "backup/table-dropped-archive.toml",
+    "backup/table-dropped-standby.toml",
     "cluster/failover-commanded-force.toml",
     "cluster/failover-commanded-plain.toml",
     "cluster/map-never-refreshed-async.toml",
@@ -57,6 +71,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "lock/leader-frozen-deadline-fenced.toml",
     "lock/leader-paused-deadline.toml",
     "lock/leader-paused-deadline-fenced.toml",
+    "lock/leader-paused-renewal-in-flight.toml",
     "lock/leader-with-old-primary-bounded.toml",
     "lock/leader-with-old-primary-fenced.toml",
     "lock/leader-with-old-primary-unfenced.toml",
@@ -86,6 +101,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "lock/swarm-fenced.toml",
     "lock/swarm-one-leader.toml",
     "lock/token-from-redis-lost-with-the-lock.toml",
+    "patroni/all-data-lost-restored.toml",
     "patroni/cut-from-replicas-then-crash-async.toml",
     "patroni/cut-from-replicas-then-crash-sync.toml",
     "patroni/etcd-and-replica-lost-failsafe.toml",
@@ -131,8 +147,13 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/primary-wal-rot-sync.toml",
     "patroni/regions-parted-three-sync.toml",
     "patroni/regions-parted-two-sync.toml",
+    "patroni/seed-000-primary-host-crash.toml",
     "patroni/seed-001-primary-host-crash.toml",
+    "patroni/seed-001-two-members.toml",
+    "patroni/seed-002-primary-host-crash.toml",
     "patroni/seed-003-primary-host-crash.toml",
+    "patroni/seed-003-zone-lost.toml",
+    "patroni/seed-004-zone-lost.toml",
     "patroni/stale-watch-sync.toml",
     "patroni/standby-wal-rot-then-crash-sync.toml",
     "patroni/standby-wal-rot-sync.toml",
@@ -171,6 +192,9 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z19-unauthorized-once-retriable.toml",
     "published/patroni/z20-upstream-dropped-async.toml",
     "published/patroni/z20-upstream-dropped-sync.toml",
+    "published/patroni/z22-restore-command-repository-apart.toml",
+    "published/patroni/z22-restore-command-repository-on-primary-host.toml",
+    "published/patroni/z22-restore-command-restore-timeout.toml",
     "published/patroni/z25-sync-before-caught-up-patroni-2-1-7.toml",
     "published/patroni/z25-sync-before-caught-up-patroni-3-0-0.toml",
     "published/patroni/z26-clock-set-back-watchdog-off.toml",
@@ -235,7 +259,7 @@ pub fn scenarios() -> Result<Vec<Arc<Scenario>>, UserError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{Case, UserSettings};
+    use crate::case::{Case, UserSettings, is_of_redis};
 
     #[test]
     fn every_shipped_scenario_is_right_and_its_file_is_named_after_it() {
@@ -247,7 +271,7 @@ mod tests {
             let number = entry.strip_prefix('z').and_then(|rest| rest.chars().next());
             let is_published = number.is_some_and(|first| first.is_ascii_digit());
             let folder = match scenario.family() {
-                "sentinel" | "lock" if is_published => "published/redis".to_owned(),
+                family if is_published && is_of_redis(family) => "published/redis".to_owned(),
                 family if is_published => format!("published/{family}"),
                 family => family.to_owned(),
             };
@@ -268,6 +292,7 @@ mod tests {
     #[test]
     fn every_file_of_the_catalogue_is_embedded() {
         let files = [
+            "backup",
             "cluster",
             "etcd",
             "lock",

@@ -7,6 +7,7 @@
 
 pub mod assertion;
 pub mod atomic_file;
+pub mod backup;
 pub mod calibrate;
 pub mod campaign;
 pub mod case;
@@ -47,6 +48,7 @@ pub fn families() -> Vec<&'static dyn family::Family> {
         &etcd::Etcd,
         &sentinel::Sentinel,
         &redis_cluster::RedisClusterFamily,
+        &backup::Backup,
         &lock::Lock,
         &platform::Platform,
     ]

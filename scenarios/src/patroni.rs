@@ -2,7 +2,7 @@
 
 use models::Planted;
 use models::patroni::{
-    ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
+    ClusterArchive, ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
 };
 use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
@@ -37,6 +37,8 @@ pub const WORDS: FamilyWords = FamilyWords {
         "haproxy",
         "pgbouncer",
         "kube-proxy",
+        "repository",
+        "operator",
     ],
     played: &[
         "primary",
@@ -52,6 +54,8 @@ pub const WORDS: FamilyWords = FamilyWords {
         "haproxy",
         "pgbouncer",
         "kube-proxy",
+        "repository",
+        "operator",
         "none",
     ],
     processes: &[
@@ -64,6 +68,8 @@ pub const WORDS: FamilyWords = FamilyWords {
         "kube-proxy",
         "client",
         "local-client",
+        "repository",
+        "operator",
     ],
 };
 
@@ -118,6 +124,10 @@ pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
             local_writers: workload.local_writers,
             stop_at: Some(clients_stop_after(scenario.horizon)),
         },
+        archive: cluster.archive.as_ref().map(|archive| ClusterArchive {
+            archive_timeout: archive.archive_timeout.filter(|timeout| *timeout > SimDuration::ZERO),
+            restore_timeout: archive.restore_timeout.as_ref().map(|timeout| *timeout.get_ref()),
+        }),
         planted,
     }
 }

@@ -228,9 +228,10 @@ impl Contender {
         began_at: HostTime,
         token: Option<Token>,
     ) {
-        let counts_from = self.counted_from(context, began_at);
+        let unchecked = self.spec.planted == Planted::SkipElapsedCheck;
+        let counts_from = if unchecked { context.monotonic() } else { began_at };
         let deadline = valid_until(&self.spec.parameters, counts_from, self.links.len());
-        if context.monotonic() >= deadline && self.spec.planted != Planted::SkipElapsedCheck {
+        if context.monotonic() >= deadline {
             context.note(|| "got the lock, too late".to_owned());
             return self.fail(context, holder);
         }
@@ -240,11 +241,6 @@ impl Contender {
         self.guard(context, deadline);
         context.set_timer(ContenderTimer::Renew, self.spec.parameters.renewal);
         self.open_store(context);
-    }
-
-    /// From when on a time to live counts that was asked for then.
-    fn counted_from(&self, context: &impl Context<Self>, sent_at: HostTime) -> HostTime {
-        if self.spec.planted == Planted::CountFromAnswer { context.monotonic() } else { sent_at }
     }
 
     fn guard(&self, context: &mut impl Context<Self>, deadline: HostTime) {
@@ -288,7 +284,8 @@ impl Contender {
     }
 
     fn renewed(&mut self, context: &mut impl Context<Self>, round: &Round, has_majority: bool) {
-        let counts_from = self.counted_from(context, round.sent_at);
+        let from_answer = self.spec.planted == Planted::CountFromAnswer;
+        let counts_from = if from_answer { context.monotonic() } else { round.sent_at };
         let parameters = self.spec.parameters;
         let servers = self.links.len();
         let Some(lease) = &mut self.lease else { return };

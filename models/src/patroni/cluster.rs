@@ -3,7 +3,7 @@
 //! | what | names |
 //! |---|---|
 //! | hosts | `db-1`... for members; `etcd-1`... for etcd, unless it shares the members' hosts; `app-1` for proxies and clients |
-//! | processes | `etcd-1`..., with Kubernetes `api-server-1`... beside them, `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `kube-proxy-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts |
+//! | processes | `etcd-1`..., with Kubernetes `api-server-1`... beside them, `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `kube-proxy-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts; `repository-1`, and `operator-1` on `db-1`, if WAL is archived |
 //! | zones | those of the placement; members and etcd are spread over them in turn, `app-1` is in the first |
 //!
 //! The data directories are filled before the first instant: `initdb` on the first member, base backups of it on the
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use sim_core::host::{Blueprint, Inspect};
 use sim_core::{
     Contains, Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime,
-    Topology, World, WorldBuilder, ZoneRef,
+    Topology, VolumeId, WallTime, World, WorldBuilder, ZoneRef,
 };
 
 use super::invariants::Watched;
@@ -22,7 +22,11 @@ use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
 use super::version::{Change, Version};
 use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode};
+use crate::backup::{Operator, OperatorSpec, Recovery};
 use crate::planted::Planted;
+use crate::postgres::{
+    self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, RepositorySpec,
+};
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
     OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, Service, ServiceSpec, StatementTimeout, StickyClient,
@@ -39,6 +43,8 @@ sim_core::system! {
         MultiHostClient(MultiHostClient),
         StickyClient(StickyClient),
         Service(Service),
+        Repository(ArchiveRepository),
+        Operator(Operator),
     }
     spec: ClusterSpec,
     timer: ClusterTimer,
@@ -165,8 +171,20 @@ pub struct Plan {
     pub inputs: Inputs,
     /// The load.
     pub load: Load,
+    /// An archive of WAL, with a repository.
+    pub archive: Option<ClusterArchive>,
     /// A rule that a test switches off.
     pub planted: Planted,
+}
+
+/// `archive_mode: on` with `archive_command` and `restore_command` on all members, and the repository that they copy to and
+/// from: `repository-1`, on a host of its own in the last zone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClusterArchive {
+    /// `archive_timeout`; absent: off.
+    pub archive_timeout: Option<SimDuration>,
+    /// After how long `restore_command` gives up; absent: when TCP does.
+    pub restore_timeout: Option<SimDuration>,
 }
 
 impl Default for Load {
@@ -204,10 +222,15 @@ pub struct PatroniHosts {
     etcd: Vec<HostId>,
     /// Of proxies and clients.
     app: HostId,
+    /// Of the repository, if WAL is archived.
+    repository: Option<HostId>,
 }
 
 impl PatroniHosts {
-    /// Adds the hosts of a cluster to a topology: `db-1`..., `etcd-1`..., `app-1`.
+    /// Adds the hosts of a cluster to a topology: `db-1`..., `etcd-1`..., `app-1`, and `repository-1` if WAL is archived.
+    ///
+    /// # Panics
+    /// If there are no zones.
     pub fn add_to(topology: &mut Topology, zones: &[ZoneRef], plan: &Plan) -> Self {
         let mut hosts = |name: &str, count: u8| -> Vec<HostId> {
             (0..count)
@@ -224,7 +247,9 @@ impl PatroniHosts {
             hosts("etcd", plan.etcd_members)
         };
         let app = hosts("app", 1)[0];
-        Self { members, etcd, app }
+        let last = *zones.last().expect("a placement has zones");
+        let repository = plan.archive.map(|_| topology.add_host(last, "repository-1"));
+        Self { members, etcd, app, repository }
     }
 }
 
@@ -241,6 +266,7 @@ impl Default for Plan {
             configuration: Configuration::default(),
             inputs: Inputs::default(),
             load: Load::default(),
+            archive: None,
             planted: Planted::Nothing,
         }
     }
@@ -279,15 +305,34 @@ impl PatroniCluster {
         assert!(plan.members > 0 && plan.etcd_members > 0, "a cluster has members, and etcd has, too");
         let on_kubernetes = plan.configuration.kubernetes.is_some();
         assert!(on_kubernetes || plan.load.route != Route::Service, "Services are objects of Kubernetes");
+        // The repository comes behind the members and before proxies and clients.
+        let api_servers = if on_kubernetes { hosts.etcd.len() } else { 0 };
+        let before = hosts.etcd.len() + 2 * hosts.members.len() + api_servers;
+        let repository = ProcessId::from_index(builder.next_process().index() + before);
+        let parameters = postgres::Parameters {
+            archive: plan.archive.map(|archive| ArchiveSettings {
+                repository,
+                archive_mode: true,
+                archive_timeout: archive.archive_timeout,
+                restores: true,
+                restore_timeout: archive.restore_timeout,
+            }),
+            ..postgres::Parameters::default()
+        };
         let options = ClusterOptions {
             configuration: plan.configuration.clone(),
             inputs: plan.inputs.clone(),
+            parameters,
             etcd_pre_vote: Some(plan.etcd_pre_vote),
             planted: plan.planted,
-            ..ClusterOptions::default()
         };
         let cluster =
             add_cluster(&mut builder, &hosts.etcd, &hosts.members, &plan.inputs.disk_sync, &options);
+        if let Some(host) = hosts.repository {
+            add_repository(&mut builder, host, plan);
+            let first = (hosts.members[0], cluster.volumes[0]);
+            add_operator(&mut builder, first, cluster.members[0], repository);
+        }
         let mut clients = Clients {
             builder: &mut builder,
             plan,
@@ -393,6 +438,62 @@ impl PatroniCluster {
         }
     }
 }
+
+fn add_repository(builder: &mut WorldBuilder<ClusterProcess>, host: HostId, plan: &Plan) {
+    let inputs = crate::backup::Inputs::default();
+    // The backup that was taken when the cluster had been set up.
+    let mut archive = Archive::default();
+    archive.backups.push(Arc::new(Backup {
+        kind: BackupKind::Base,
+        as_of: WallTime::ZERO,
+        contents: DataDirectory::new_primary(),
+    }));
+    let volume = builder.add_volume(host, Disk::Archive(archive), &plan.inputs.disk_sync);
+    builder.add_process(ProcessOptions {
+        name: "repository-1".to_owned(),
+        host,
+        volume,
+        starts_with_host: true,
+        spec: ClusterSpec::Repository(RepositorySpec {
+            latency: inputs.repository_latency.sampler(),
+            bytes_per_second: inputs.repository_bytes_per_second,
+            compressed: false,
+            retention_full: None,
+        }),
+    });
+}
+
+/// Who can bring the files of a member back, beside the first of them.
+fn add_operator(
+    builder: &mut WorldBuilder<ClusterProcess>,
+    (host, volume): (HostId, VolumeId),
+    member: Peer,
+    repository: ProcessId,
+) {
+    let inputs = crate::backup::Inputs::default();
+    let copying = SimDuration::from_secs(1).scale(DATABASE_BYTES, inputs.base_backup_bytes_per_second);
+    builder.add_process(ProcessOptions {
+        name: "operator-1".to_owned(),
+        host,
+        volume,
+        starts_with_host: true,
+        spec: ClusterSpec::Operator(OperatorSpec {
+            watched: member.postgres,
+            monitors: false,
+            local: member.postgres,
+            repository,
+            recovery: Recovery::Files,
+            check_interval: inputs.check_interval,
+            alert_after: inputs.alert_after,
+            response: inputs.response.sampler(),
+            fencing: inputs.fencing,
+            copying,
+        }),
+    });
+}
+
+/// Bytes of the database that is copied back: 3 GB, what [`Inputs::base_backup`] stands for.
+const DATABASE_BYTES: u64 = 3_000_000_000;
 
 /// Adds proxies and clients to a world.
 struct Clients<'a> {

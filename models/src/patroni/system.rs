@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sim_core::{Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, WorldBuilder};
+use sim_core::{Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, VolumeId, WorldBuilder};
 
 use super::config::Configuration;
 use super::inputs::{InputSamplers, Inputs};
@@ -15,7 +15,7 @@ use super::packet::Packet;
 use crate::etcd;
 use crate::kubernetes::{ApiServer, ApiServerSpec};
 use crate::planted::Planted;
-use crate::postgres::{self, DataDirectory, MemberId};
+use crate::postgres::{self, Archive, DataDirectory, MemberId};
 
 sim_core::system! {
     /// The processes of a cluster: etcd members, `PostgreSQL` servers, and a Patroni beside each server.
@@ -32,8 +32,9 @@ sim_core::system! {
 }
 
 sim_core::volumes! {
-    /// A volume of a cluster: of an etcd member, or of a `PostgreSQL` server and its Patroni. Proxies and clients keep nothing.
-    pub enum Disk { Etcd(etcd::Disk), Data(DataDirectory) }
+    /// A volume of a cluster: of an etcd member, of a `PostgreSQL` server and its Patroni, or of a repository of archived WAL and
+    /// backups. Proxies and clients keep nothing.
+    pub enum Disk { Etcd(etcd::Disk), Data(DataDirectory), Archive(Archive) }
     record: DiskRecord,
 }
 
@@ -65,6 +66,8 @@ pub struct Cluster {
     pub etcd: Arc<[ProcessId]>,
     /// The members, with their servers.
     pub members: Arc<[Peer]>,
+    /// The volumes of the members.
+    pub volumes: Arc<[VolumeId]>,
     /// The API servers, if the store is Kubernetes: one beside each etcd member.
     pub api_servers: Arc<[ProcessId]>,
 }
@@ -115,11 +118,13 @@ where
     let inputs = Arc::new(InputSamplers::from(&options.inputs));
     let durations = Arc::new(postgres::Durations::from(&options.inputs));
     let parameters = Arc::new(options.parameters.clone());
+    let mut volumes = Vec::new();
     for (peer, host) in members.iter().zip(member_hosts) {
         let number = peer.member.0 + 1;
         let fresh = DataDirectory::new_primary();
         let contents = if peer.member.0 == 0 { fresh } else { fresh.base_backup(None) };
         let volume = builder.add_volume(*host, Disk::Data(contents).into(), sync_latency);
+        volumes.push(volume);
         builder.add_process(ProcessOptions {
             name: format!("postgres-{number}"),
             host: *host,
@@ -164,5 +169,5 @@ where
             spec: NodeSpec::ApiServer(ApiServerSpec::new(etcd[index])).into(),
         });
     }
-    Cluster { etcd, members, api_servers }
+    Cluster { etcd, members, volumes: volumes.into(), api_servers }
 }

@@ -247,8 +247,10 @@ fn conclude(answer: Answer, statement: Statement) -> (Outcome, Option<u64>) {
         Answer::Count(count) => (Outcome::Ok, Some(count)),
         // The statement may have been running: a session that waits for a standby is terminated after its local commit.
         Answer::ShuttingDown if is_write => (Outcome::Unknown, None),
-        Answer::ShuttingDown | Answer::ReadOnly | Answer::StartingUp | Answer::InRecovery(_) => {
-            (Outcome::Failed, None)
-        }
+        Answer::ShuttingDown
+        | Answer::ReadOnly
+        | Answer::StartingUp
+        | Answer::UndefinedTable
+        | Answer::InRecovery(_) => (Outcome::Failed, None),
     }
 }

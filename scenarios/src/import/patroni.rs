@@ -200,7 +200,7 @@ impl Importer<'_> {
 #[expect(clippy::needless_raw_string_hashes, reason = "expect-test writes snapshots with them")]
 mod tests {
     use expect_test::{Expect, expect};
-    use models::patroni::{Configuration, SynchronousMode, WatchdogMode};
+    use models::patroni::{Configuration, KubernetesSettings, SynchronousMode, WatchdogMode};
     use sim_core::SimDuration;
 
     use super::*;
@@ -294,6 +294,52 @@ mod tests {
         assert_eq!(configuration.synchronous_mode, SynchronousMode::Quorum);
         assert_eq!(configuration.version, models::patroni::Version::MODELLED);
         assert!(remarks.contains("no key `version`"), "{remarks}");
+    }
+
+    #[test]
+    fn a_section_kubernetes_chooses_the_store_and_its_own_oldest_release() {
+        let read = |text: &str| read(text).0.kubernetes;
+        assert_eq!(
+            read("kubernetes:\n  labels: {application: patroni}\n"),
+            Some(KubernetesSettings::default())
+        );
+        let expected = KubernetesSettings {
+            use_endpoints: true,
+            bypass_api_service: true,
+            retriable_http_codes: vec![401, 429],
+        };
+        for codes in ["[401, 429]", "401, 429"] {
+            let text = format!(
+                "kubernetes:\n  use_endpoints: on\n  bypass_api_service: true\n  retriable_http_codes: {codes}\n"
+            );
+            assert_eq!(read(&text), Some(expected.clone()));
+        }
+        assert_eq!(read("etcd3:\n  hosts: [a:1]\n"), None);
+        check_remarks(
+            "kubernetes:\n  use_endpoint: true\n  namespace: db\n",
+            &expect![[r#"
+                patroni.yml:2:3: warning: Patroni knows no key `use_endpoint` below `kubernetes`: it has no effect; did you mean `use_endpoints`?
+                patroni.yml:3:3: note: not modelled, and left out: `kubernetes.namespace` (line 3)"#]],
+        );
+        check_error(
+            "kubernetes:\n  retriable_http_codes: often\n",
+            &expect![[r#"
+                error
+                  × patroni.yml:2:25: `kubernetes.retriable_http_codes` is `often`, not a list of HTTP statuses
+                   ╭─[patroni.yml:2:25]
+                 1 │ kubernetes:
+                 2 │   retriable_http_codes: often
+                   ·                         ──┬──
+                   ·                           ╰── expected numbers from 100 to 599
+                   ╰────
+                  help: Patroni warns and uses none of them; write them as `[429, 502]`
+            "#]],
+        );
+        let mut settings = Settings::default();
+        for flag in ["kubernetes.use_endpoints=true", "version=1.6.5"] {
+            settings.overlay(&super::super::setting_from_flag(flag).unwrap());
+        }
+        assert_eq!(settings.configuration().unwrap().0.version.to_string(), "1.6.5");
     }
 
     #[test]

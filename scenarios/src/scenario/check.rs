@@ -11,7 +11,7 @@ use super::raw::{RawCluster, RawFault, RawScenario, RawTrigger, RawWorkload};
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 use crate::family::FamilyWords;
-use crate::{etcd, lock, patroni, platform, redis_cluster, sentinel};
+use crate::{backup, etcd, lock, patroni, platform, redis_cluster, sentinel};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 
@@ -22,8 +22,15 @@ pub(super) const DEFAULT_SHARDS: u8 = 3;
 const MOST_TIMES_SLOWER: u32 = 1_000_000;
 
 /// The families that there are.
-const FAMILIES: &[&FamilyWords] =
-    &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS, &redis_cluster::WORDS, &lock::WORDS, &platform::WORDS];
+const FAMILIES: &[&FamilyWords] = &[
+    &patroni::WORDS,
+    &etcd::WORDS,
+    &sentinel::WORDS,
+    &redis_cluster::WORDS,
+    &lock::WORDS,
+    &platform::WORDS,
+    &backup::WORDS,
+];
 
 /// Clocks may be wrong from the start: a cluster forms on them as it is.
 const fn may_come_early(fault: &Fault) -> bool {
@@ -59,6 +66,7 @@ impl<'a> Checker<'a> {
             self.nothing_of_patroni(raw)?;
         }
         self.keys_of_other_families(raw)?;
+        self.backups(&raw.cluster)?;
         self.sentinels(raw.cluster.sentinels.as_ref())?;
         self.lock(raw)?;
         self.shards(&raw.cluster)?;
@@ -182,6 +190,15 @@ impl<'a> Checker<'a> {
                     "leave one of them out".to_owned(),
                 ));
             }
+        }
+        let spans = |promise: &Promise| matches!(promise, Promise::LossSpanIsFound(_));
+        let spanned = promises.get_ref().iter().find(|promise| spans(promise.get_ref()));
+        if let (Some(contradiction), Some(_)) = (spanned, has(Promise::NoAcknowledgedWriteLost)) {
+            return Err(self.wrong(
+                contradiction,
+                "nothing is lost and much is lost cannot both hold".to_owned(),
+                "leave one of them out".to_owned(),
+            ));
         }
         Ok(())
     }

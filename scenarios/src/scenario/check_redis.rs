@@ -51,7 +51,9 @@ impl Checker<'_> {
         ];
         let need = ("cluster.redis_required", here(cluster.redis_required.is_some()));
         let local_writers = ("workload.local_writers", span(workload.local_writers.as_ref()));
-        let (foreign, of): (Vec<_>, _) = match family {
+        let archive = ("cluster.archive", span(cluster.archive.as_ref()));
+        let backup = ("cluster.backup", span(cluster.backup.as_ref()));
+        let (mut foreign, of): (Vec<_>, _) = match family {
             "sentinel" => {
                 let foreign = patroni.into_iter().chain(of_cluster).chain([need]).collect();
                 (foreign, "a group of Redis servers with Sentinels")
@@ -77,11 +79,19 @@ impl Checker<'_> {
                 let both = redis.into_iter().chain(of_sentinel).chain(patroni).filter(of_clients);
                 (both.chain(of_cluster).chain(more).collect(), "whose clients are instances of a service")
             }
+            "backup" => {
+                let members = ("cluster.members", span(cluster.members.as_ref()));
+                let more = [local_writers, members, need];
+                let foreign = redis.into_iter().chain(of_sentinel).chain(of_cluster).chain(patroni);
+                (foreign.chain(more).collect(), "a single server with backups")
+            }
             _ => {
                 let foreign = redis.into_iter().chain(of_sentinel).chain(of_cluster).chain([need]).collect();
                 (foreign, "a system without Redis")
             }
         };
+        foreign.extend((family != "patroni").then_some(archive));
+        foreign.extend((family != "backup").then_some(backup));
         match foreign.into_iter().find_map(|(key, span)| Some((key, span?))) {
             None => Ok(()),
             Some((key, span)) => {

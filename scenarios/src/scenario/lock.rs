@@ -163,3 +163,51 @@ impl Checker<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::diagnostic::Source;
+    use crate::scenario::Scenario;
+
+    const HEAD: &str = r#"summary = "A lock."
+promises = ["at-most-one-writable-primary"]
+horizon = "1m"
+"#;
+
+    /// What is wrong with a file with these lines.
+    fn error(family: &str, lines: &str) -> String {
+        let text = format!("name = \"{family}/test\"\nfamily = \"{family}\"\n{HEAD}{lines}\n");
+        let files: BTreeMap<String, String> = BTreeMap::new();
+        match Scenario::read(&Source::new("scenario.toml", text), &files) {
+            Ok(_) => String::new(),
+            Err(error) => error.report(false),
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        for (family, lines, expected) in [
+            ("lock", "[lock]", ""),
+            ("lock", "[lock]\nservers = \"redlock\"\nfencing = \"store\"\n[cluster]\nmembers = 5", ""),
+            ("sentinel", "[lock]", "`lock` has no meaning in the family `sentinel`"),
+            ("lock", "[lock]\nttl = \"10s\"", "is lost before its first renewal"),
+            ("lock", "[lock]\npoll = \"0s\"", "`lock.poll` is zero"),
+            ("lock", "[lock]\nservers = \"redlock\"\nfencing = \"redis\"", "Redlock has no counter"),
+            ("lock", "[lock]\nservers = \"single\"\n[cluster]\nsentinels = 3", "without Sentinels"),
+            ("lock", "[lock]\nservers = \"single\"\n[cluster]\nmembers = 3", "a single server is one"),
+            ("lock", "[lock]\nttll = \"10s\"", "`ttl`"),
+            ("lock", "[workload]\nstatement_timeout = \"1s\"", "`workload.statement_timeout` has no meaning"),
+            ("lock", "[cluster]\netcd = 3", "`cluster.etcd` has no meaning"),
+            ("platform", "[workload]\nrouting = \"multi-host\"", "has no meaning in the family `platform`"),
+            ("platform", "[workload]\nsubscribe = true", "`workload.subscribe` has no meaning"),
+            ("platform", "[cluster]\netcd = 3\nsentinels = 3\nredis_required = false", ""),
+            ("patroni", "[cluster]\nredis_required = false", "`cluster.redis_required` has no meaning"),
+        ] {
+            let found = error(family, lines);
+            let fits = if expected.is_empty() { found.is_empty() } else { found.contains(expected) };
+            assert!(fits, "{family}, {lines}: {found}");
+        }
+    }
+}

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `name` | `family/situation` or `family/situation/variant`, in kebab case | required |
 //! | `summary` | one sentence | required |
-//! | `family` | which models: `patroni`, `etcd`, `sentinel`, `cluster`, `lock`, `platform` | required |
+//! | `family` | which models: `patroni`, `etcd`, `sentinel`, `cluster`, `lock`, `platform`, `backup` | required |
 //! | `promises` | what must hold, see [`Promise`] | required |
 //! | `horizon` | when a run ends | required |
 //! | `warmup` | how long the cluster has to form; no fault fires before. Sixteen neighbouring seeds share it | `"20s"` |
@@ -26,6 +26,8 @@
 //! | `cluster.sentinel_conf`, `cluster.redis_conf` | real files, relative to the scenario file | none |
 //! | `cluster.sentinel`, `cluster.redis` | directives by their real names, over those of the files; `quorum` for that of `sentinel monitor` | none |
 //! | `cluster.dataset_bytes` | bytes of data on each server that the clients did not write | 0 |
+//! | `cluster.archive` | an archive of WAL: `archive_timeout`, `restore_timeout`, see [`Archive`] | none |
+//! | `cluster.backup` | backups and how the server is recovered from them, see [`Backup`] | required in the family `backup` |
 //! | `cluster.redis_required` | whether requests of a service fail without Redis, in the family `platform` | true |
 //! | `workload.writers` | clients that write | 2 |
 //! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
@@ -55,7 +57,9 @@
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
 
+mod backup;
 mod check;
+mod check_backup;
 mod check_redis;
 mod check_swarm;
 mod lock;
@@ -75,6 +79,7 @@ use sim_core::{
     Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger,
 };
 
+pub use backup::{Archive, Backup, Place, RecoverFrom};
 pub use lock::Lock;
 pub use parse::Companions;
 pub use time_range::TimeRange;
@@ -134,6 +139,8 @@ pub enum Promise {
     ConvergesWithin(SimDuration),
     /// Some seed of the campaign loses an acknowledged write.
     LossIsFound,
+    /// Some seed of the campaign loses acknowledged writes from at least this stretch of time.
+    LossSpanIsFound(SimDuration),
     /// Some seed of the campaign has two processes accepting writes at one instant.
     OverlapIsFound,
     /// Some seed of the campaign has an outage of at least this length, or one that does not end.
@@ -149,6 +156,7 @@ impl std::fmt::Display for Promise {
             Self::RecoversWithin(limit) => formatter.pad(&format!("recovers-within {limit}")),
             Self::ConvergesWithin(limit) => formatter.pad(&format!("converges-within {limit}")),
             Self::LossIsFound => formatter.pad("loss-is-found"),
+            Self::LossSpanIsFound(least) => formatter.pad(&format!("loss-span-is-found {least}")),
             Self::OverlapIsFound => formatter.pad("overlap-is-found"),
             Self::OutageIsFound(least) => formatter.pad(&format!("outage-is-found {least}")),
         }
@@ -180,6 +188,10 @@ pub struct Cluster {
     pub member_tags: BTreeMap<u8, MemberTags>,
     /// What a cluster of Redis has instead.
     pub redis: RedisCluster,
+    /// An archive of WAL, in the family `patroni`.
+    pub archive: Option<Archive>,
+    /// Backups, in the family `backup`.
+    pub backup: Option<Backup>,
 }
 
 /// Tags of one member, over those of the settings.

@@ -86,8 +86,8 @@ fn cluster(
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
         None => Settings::default(),
     };
-    let default_members = if family == crate::redis_cluster::WORDS.name { 6 } else { 3 };
     let members_written = raw.members.is_some();
+    let default_members = if family == crate::redis_cluster::WORDS.name { 6 } else { 3 };
     let in_file = file.as_ref().and_then(|file| file.members);
     let members = inner_or(raw.members, in_file.unwrap_or(default_members));
     let member_tags = member_tags(raw.member_tags, members, source)?;
@@ -117,6 +117,8 @@ fn cluster(
         settings,
         member_tags,
         redis,
+        archive: raw.archive.map(Spanned::into_inner),
+        backup: raw.backup.map(Spanned::into_inner),
     })
 }
 

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::lock::RawLock;
 use super::time_range::TimeRange;
-use super::{EtcdHosts, OnTimeout, Promise, Refresh, Routing, TopologyPreset, Wait};
+use super::{Archive, Backup, EtcdHosts, OnTimeout, Promise, Refresh, Routing, TopologyPreset, Wait};
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
 
@@ -65,6 +65,8 @@ pub(super) struct RawCluster {
     pub(super) hosts: Option<Spanned<u8>>,
     /// Bytes of data beside what the clients write.
     pub(super) dataset_bytes: Option<u64>,
+    pub(super) archive: Option<Spanned<Archive>>,
+    pub(super) backup: Option<Spanned<Backup>>,
     pub(super) redis_required: Option<bool>,
 }
 

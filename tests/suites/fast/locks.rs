@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use analysis::stats::{QuantileLevel, Sample, kolmogorov_smirnov};
 use models::Planted;
+use rayon::prelude::*;
 use scenarios::campaign::{Report, ScenarioVerdict, SeedRange, Verdict, run_seed, run_seeds};
 use scenarios::catalogue;
 use scenarios::exit::Exit;
-use sim_core::{Seed, SimDuration};
+use scenarios::family::LogLevel;
+use sim_core::{Mark, MarkKind, Seed, SimDuration};
 use tests::Subject;
 use tests::planted::{hunt, scenario_of};
 
@@ -20,8 +22,15 @@ fn a_takeover_takes_what_is_left_of_the_lock_and_of_the_poll() {
     };
     for (poll, median) in [(1, 25.5), (5, 27.5), (10, 30.0)] {
         let Subject { case, system } = Subject::from_catalogue(&format!("lock/leader-crash/poll-{poll}s"));
-        let runs = run_seeds(&case, &*system, SeedRange::first(200), &AtomicBool::new(false), &|_| ());
-        let takeovers = Sample::new(runs.outcomes.iter().map(|outcome| outcome.row.detect));
+        let takeover = |seed: u64| {
+            let run = system.run(Seed(seed), &case.scenario.schedule(Seed(seed)), LogLevel::Off);
+            // The second fault kills the leader.
+            let is_kill = |mark: &&Mark| mark.kind == MarkKind::Fault && mark.value == 1;
+            let killed = run.record.marks.iter().find(is_kill).expect("it fires").at;
+            let elected = |mark: &&Mark| mark.kind == MarkKind::Elected && mark.at > killed;
+            run.record.marks.iter().find(elected).map(|mark| mark.at.since(killed))
+        };
+        let takeovers = Sample::new((0..250).into_par_iter().map(takeover).collect::<Vec<_>>());
         let mut stream = Seed(0).stream("formula", poll);
         let mut draw = |_| Some(length(20, 30, &mut stream) + length(0, poll, &mut stream));
         let formula = Sample::new((0..20_000).map(&mut draw));
@@ -51,7 +60,7 @@ fn planted_bugs_of_locks_are_found() {
     for (bug, runs, verdict) in [
         (Planted::ReleaseWithoutCompare, 200, Verdict::TwoWritablePrimaries),
         (Planted::RenewWithSet, 50, Verdict::ConditionViolated),
-        (Planted::CountFromAnswer, 100, Verdict::TwoWritablePrimaries),
+        (Planted::CountFromAnswer, 150, Verdict::TwoWritablePrimaries),
         (Planted::SkipElapsedCheck, 50, Verdict::TwoWritablePrimaries),
         (Planted::AcceptAnyToken, 10, Verdict::ConditionViolated),
         (Planted::AcceptEqualToken, 20, Verdict::ConditionViolated),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 #![allow(clippy::needless_raw_string_hashes, reason = "expect-test writes snapshots with them")]
 
+mod backups;
 mod calibration;
 mod calibration_cluster;
 mod calibration_sentinel;

@@ -11,8 +11,8 @@
 //! leader object, which wakes all others, so that loops run in step (since 2.0.0; #1515). A Pod outlives its Patroni, so that
 //! the key of a dead member stays.
 //!
-//! Clients see what the object says at once, where a Service over a label of the Pods follows the key of the member, which is
-//! written at the end of a cycle.
+//! A Service over these Endpoints has the new leader's address with its lock; one over a label of the Pods waits for the key of
+//! the member, which is written at the end of a cycle (`routing/service.rs`).
 //!
 //! # Simplified, and what that changes
 //!
