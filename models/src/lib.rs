@@ -9,6 +9,7 @@
 //! | [`redis`] | Redis servers that replicate | scenarios |
 //! | [`sentinel`] | Redis Sentinel, and clients that ask it | scenarios |
 //! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
+//! | [`release`] | numbers of releases | all |
 //! | [`planted`] | bugs that tests switch on in any of them | tests |
 //!
 //! Nothing here opens a file, knows a scenario or computes a statistic.
@@ -19,7 +20,9 @@ pub mod planted;
 pub mod postgres;
 pub mod raft;
 pub mod redis;
+pub mod release;
 pub mod routing;
 pub mod sentinel;
 
 pub use planted::Planted;
+pub use release::Release;

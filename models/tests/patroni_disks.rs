@@ -20,7 +20,7 @@ fn plan(synchronous_mode: SynchronousMode) -> Plan {
         members: 3,
         etcd_members: 3,
         etcd_shares_hosts: false,
-        etcd_pre_vote: true,
+        etcd_pre_vote: Some(true),
         placement: Placement::OneZone,
         configuration: Configuration { synchronous_mode, ..Configuration::default() },
         inputs: Inputs::default(),

@@ -78,7 +78,7 @@ fn plan(case: &Case, planted: Planted) -> Plan {
         members: cluster.members,
         etcd_members: case.etcd_members,
         etcd_shares_hosts: cluster.etcd_hosts == EtcdHosts::Shared,
-        etcd_pre_vote: true,
+        etcd_pre_vote: None,
         placement: cluster.topology.into(),
         configuration: case.configuration.clone(),
         inputs: Inputs { links: cluster.links.clone(), ..Inputs::default() },

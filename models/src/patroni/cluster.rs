@@ -20,9 +20,10 @@ use sim_core::{
 use super::invariants::Watched;
 use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
-use super::version::{Change, Version};
+use super::version::Change;
 use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode};
 use crate::planted::Planted;
+use crate::release::Release;
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
     OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work,
@@ -152,8 +153,8 @@ pub struct Plan {
     pub etcd_members: u8,
     /// True if etcd runs on the hosts of the members, one each, in turn.
     pub etcd_shares_hosts: bool,
-    /// `--pre-vote` of etcd: true since 3.5.
-    pub etcd_pre_vote: bool,
+    /// `--pre-vote` of etcd; absent: the default of the release that runs.
+    pub etcd_pre_vote: Option<bool>,
     /// Regions and zones.
     pub placement: Placement,
     /// The settings of Patroni.
@@ -191,7 +192,7 @@ impl Default for Plan {
             members: 3,
             etcd_members: 3,
             etcd_shares_hosts: false,
-            etcd_pre_vote: true,
+            etcd_pre_vote: None,
             placement: Placement::default(),
             configuration: Configuration::default(),
             inputs: Inputs::default(),
@@ -209,7 +210,7 @@ pub struct PatroniCluster {
     clients: Vec<ProcessId>,
     scope: String,
     mode: SynchronousMode,
-    version: Version,
+    version: Release,
 }
 
 impl PatroniCluster {
@@ -240,7 +241,7 @@ impl PatroniCluster {
         let options = ClusterOptions {
             configuration: plan.configuration.clone(),
             inputs: plan.inputs.clone(),
-            etcd_pre_vote: Some(plan.etcd_pre_vote),
+            etcd_pre_vote: plan.etcd_pre_vote,
             planted: plan.planted,
             ..ClusterOptions::default()
         };
@@ -277,11 +278,11 @@ impl PatroniCluster {
             scope: self.scope.clone(),
             sync_holds: self.mode == SynchronousMode::On
                 && sound_disks
-                && self.version.has(Change::WaitUntilCaughtUp),
+                && Change::WaitUntilCaughtUp.is_in(self.version),
             timelines_hold: self.mode == SynchronousMode::On
                 && sound_disks
-                && self.version.has(Change::CompareTimelineBeforeLock),
-            lock_holds: self.version.has(Change::PutLeaderOnConditions),
+                && Change::CompareTimelineBeforeLock.is_in(self.version),
+            lock_holds: Change::PutLeaderOnConditions.is_in(self.version),
             quiet_from,
         }
         .add_to(world);

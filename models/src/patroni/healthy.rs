@@ -63,6 +63,13 @@ impl Member {
             return self.finish_cycle(context);
         }
         if !self.is_primary(context) {
+            if self.paused() {
+                return self
+                    .give_lock_back(context, "removed leader lock because postgres is not running as primary");
+            }
+            if self.gives_lock_back_after_pre_promote(context) {
+                return;
+            }
             return self.promote(context);
         }
         self.start_failed = false;
@@ -170,6 +177,10 @@ impl Member {
     pub(super) fn follow(&mut self, context: &mut impl Context<Self>) {
         self.switchover_requested = false;
         if self.is_primary(context) && self.spec.lacks(Planted::StayWithoutLock) {
+            return self.finish_cycle(context);
+        }
+        if self.is_primary(context) && self.paused() {
+            context.note(|| "PAUSE: continue to run as primary without lock".to_owned());
             return self.finish_cycle(context);
         }
         if self.is_primary(context) {

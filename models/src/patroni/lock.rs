@@ -39,6 +39,8 @@ pub(crate) enum Purpose {
     Release,
     /// The key of a switchover to a chosen member.
     Failover,
+    /// The cluster-wide settings.
+    Configuration,
 }
 
 /// What a cycle wants of its lease.
@@ -150,7 +152,7 @@ impl Member {
             self.cache.apply(then, response.revision);
         }
         match finished.purpose {
-            Purpose::Plain => {}
+            Purpose::Plain | Purpose::Configuration => {}
             Purpose::Failover => self.wake(context),
             Purpose::Release => self.on_released(context),
             Purpose::Sync => self.on_sync_written(context, finished.response.as_deref()),

@@ -71,7 +71,7 @@ impl Spec {
 
     /// True if the release that runs has this change.
     pub(super) fn has(&self, change: Change) -> bool {
-        self.configuration.version.has(change)
+        change.is_in(self.configuration.version)
     }
 
     /// True if this rule is switched off.
@@ -151,6 +151,12 @@ pub struct Member {
     /// It is to be checked whether the server has forked from the leader (`REWIND_STATUS.CHECK`).
     pub(super) check_divergence: bool,
     pub(super) switchover_requested: bool,
+    /// The script of `pre_promote` has failed, and the lock is still held.
+    pub(super) pre_promote_failed: bool,
+    /// When the lock was given back because of that.
+    pub(super) released_lock_at: Option<WallTime>,
+    /// SIGTERM came.
+    pub(super) terminating: bool,
     pub(super) checkpoint_asked: bool,
     /// `checkpoint_after_promote`.
     pub(super) checkpoint_done: bool,
@@ -222,7 +228,7 @@ impl Member {
             context.mark(MarkKind::Suspected, 0);
         }
         self.leader_seen = exists;
-        if changes.leader || (changes.status && !own) {
+        if changes.leader || changes.configuration || (changes.status && !own) {
             self.wake(context);
         }
         if changes.ready && self.cycle == Cycle::AwaitingView {
@@ -264,7 +270,7 @@ impl Member {
                 self.drain_calls(context);
             }
             etcd::Packet::Watched { events, .. } if of_watch => {
-                let changes = self.cache.on_watched(&events, &self.keys.leader, &self.keys.status);
+                let changes = self.cache.on_watched(&events, &self.keys);
                 self.on_changes(context, changes);
             }
             _ => {}
@@ -305,6 +311,9 @@ impl Process for Member {
             crash_recovered: false,
             check_divergence: true,
             switchover_requested: false,
+            pre_promote_failed: false,
+            released_lock_at: None,
+            terminating: false,
             checkpoint_asked: false,
             checkpoint_done: false,
             watchdog_armed: false,
@@ -327,6 +336,7 @@ impl Process for Member {
             Packet::Etcd(packet) => self.on_etcd_packet(context, connection, packet),
             Packet::Postgres(packet) if self.is_local(connection) => self.on_local_packet(context, &packet),
             Packet::Postgres(_) => {}
+            Packet::Rest(Rest::Get(_) | Rest::Failsafe { .. }) if self.terminating => context.close(connection),
             Packet::Rest(Rest::Get(path)) => self.on_rest_request(context, connection, path),
             Packet::Rest(Rest::Response { status, report }) => {
                 self.on_rest_response(context, connection, status, report);
@@ -397,8 +407,21 @@ impl Process for Member {
         if let Some(name) = command.strip_prefix("switchover ") {
             return self.on_switchover_to(context, name);
         }
-        if command != "switchover" {
-            return false;
+        match command {
+            "switchover" => {}
+            "pause" | "resume" => {
+                self.on_pause(context, command == "pause");
+                return true;
+            }
+            "stop" if self.started => {
+                self.terminate(context);
+                return true;
+            }
+            "stop" => {
+                self.exit(context);
+                return true;
+            }
+            _ => return false,
         }
         context.note(|| "received switchover request".to_owned());
         self.switchover_requested = true;

@@ -30,13 +30,16 @@ pub(crate) struct Start {
 impl Member {
     /// The server does not run, and nothing is being done about it.
     pub(super) fn on_stopped(&mut self, context: &mut impl Context<Self>) {
+        if self.paused() {
+            return self.on_stopped_while_paused(context);
+        }
         if self.holds_lock() {
             if self.start_failed {
-                context.note(|| "removed leader key after trying and failing to start postgres".to_owned());
                 self.start_failed = false;
-                self.leader_expiry = None;
-                self.release_lock(context);
-                return self.finish_cycle(context);
+                return self.give_lock_back(
+                    context,
+                    "removed leader key after trying and failing to start postgres",
+                );
             }
             return self.lock(context, Goal::Renew(After::Recover));
         }

@@ -17,6 +17,13 @@ pub(crate) enum Task {
         /// Since when.
         since: HostTime,
     },
+    /// The script of `pre_promote` runs.
+    PrePromote,
+    /// Patroni ends, and waits until commits do not wait for its server any more.
+    LeaveSync {
+        /// Since when.
+        since: HostTime,
+    },
     /// The server is being stopped and restarted as a standby.
     Demote(Demotion),
     /// The server is being started.
@@ -40,6 +47,8 @@ impl Member {
                 let start = *start;
                 self.advance_start(context, start);
             }
+            Some(Task::PrePromote) => self.on_pre_promoted(context),
+            Some(Task::LeaveSync { .. }) => self.advance_leaving_sync(context),
             Some(Task::CrashRecovery) => self.on_crash_recovered(context),
             Some(Task::Repair(_)) => self.advance_repair(context),
             None => {}

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::known_keys::{Below, DYNAMIC, below};
-use super::settings::{MODELLED, Settings, VERSION, canonical, modelled};
+use super::settings::{MODELLED, Settings, ETCD_VERSION, VERSION, canonical, modelled};
 use super::value::{Entry, Kind, Reading, Value, Yaml};
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 
@@ -141,7 +141,7 @@ impl Importer<'_> {
             let path = format!("{prefix}{}", entry.key);
             let local =
                 ["scope", "postgresql.", "watchdog.", "tags."].iter().any(|start| path.starts_with(start));
-            let Some(key) = modelled(&path).filter(|key| *key != VERSION) else {
+            let Some(key) = modelled(&path).filter(|key| ![VERSION, ETCD_VERSION].contains(key)) else {
                 if MODELLED.iter().any(|key| key.starts_with(&format!("{path}."))) {
                     self.collect(&entry.value, &format!("{path}."), dynamic);
                 }
@@ -269,7 +269,7 @@ mod tests {
         let (configuration, remarks, _) =
             read("version: 3.0.0\nbootstrap:\n  dcs:\n    synchronous_mode: Quorum\n");
         assert_eq!(configuration.synchronous_mode, SynchronousMode::Quorum);
-        assert_eq!(configuration.version, models::patroni::Version::MODELLED);
+        assert_eq!(configuration.version, models::patroni::MODELLED);
         assert!(remarks.contains("no key `version`"), "{remarks}");
     }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, KeepAlive, ProcessId, SimDuration};
 
 use super::timeouts::Timeouts;
+use super::view::Keys;
 use crate::etcd::{self, Answer, Event, Key, KeyValue, LeaseId, Mutation, Request, Response};
 use crate::patroni::config::Configuration;
 use crate::patroni::member::{Member, Timer};
@@ -45,6 +46,8 @@ pub(crate) struct Changes {
     pub(crate) leader: bool,
     /// The value of the status key changed.
     pub(crate) status: bool,
+    /// The value of the config key changed.
+    pub(crate) configuration: bool,
     /// The copy was just completed.
     pub(crate) ready: bool,
 }
@@ -168,7 +171,7 @@ impl Cache {
     }
 
     /// Changes that the watch saw.
-    pub(crate) fn on_watched(&mut self, events: &[Event], leader: &Key, status: &Key) -> Changes {
+    pub(crate) fn on_watched(&mut self, events: &[Event], keys: &Keys) -> Changes {
         let mut changes = Changes::default();
         for event in events {
             let (key, revision) = match event {
@@ -184,8 +187,9 @@ impl Cache {
                 (None, Event::Delete { .. }) => false,
                 (None, Event::Put(_)) | (Some(_), Event::Delete { .. }) => true,
             };
-            changes.leader |= changed && key == leader;
-            changes.status |= changed && key == status && matches!(event, Event::Put(_));
+            changes.leader |= changed && *key == keys.leader;
+            changes.configuration |= changed && *key == keys.config;
+            changes.status |= changed && *key == keys.status && matches!(event, Event::Put(_));
             match event {
                 Event::Put(entry) => {
                     self.entries.insert(Arc::clone(key), entry.clone());

@@ -21,7 +21,8 @@ use crate::etcd::{self, Failure, Request, Response};
 use crate::patroni::config::Configuration;
 use crate::patroni::member::{Member, Timer};
 use crate::patroni::packet::Packet;
-use crate::patroni::version::{Change, Version};
+use crate::patroni::version::Change;
+use crate::release::Release;
 
 /// First pause between rounds; doubles up to [`DELAY_MAX`] (`utils.py:Retry`).
 const DELAY_FIRST: SimDuration = SimDuration::from_millis(100);
@@ -63,7 +64,7 @@ pub(crate) struct Client<T> {
     next_call: u64,
     next_request: u64,
     budget: SimDuration,
-    version: Version,
+    version: Release,
     /// The latest Raft term that an answer carried: older answers come from members that were left behind (#3318).
     pub(crate) raft_term: u64,
     /// The last retried call failed: the next one starts with a discovery.
@@ -299,7 +300,7 @@ impl<T: Clone> Client<T> {
                     self.attempt(context, index);
                 } else if initial {
                     // Before 4.0.7 an exception that nobody expected, and so a plain no.
-                    let is_refusal = !self.version.has(Change::DiscoveryFailureIsError);
+                    let is_refusal = !Change::DiscoveryFailureIsError.is_in(self.version);
                     self.end_call(context, index, None, is_refusal);
                 } else {
                     self.pause(context, index);
@@ -337,7 +338,7 @@ impl<T: Clone> Client<T> {
         let Some(index) = self.calls.iter().position(|call| call.attempt == id) else {
             return;
         };
-        if response.raft_term < self.raft_term && self.version.has(Change::RejectOlderRaftTerms) {
+        if response.raft_term < self.raft_term && Change::RejectOlderRaftTerms.is_in(self.version) {
             context.note(|| format!("rejecting an answer of Raft term {}: stale", response.raft_term));
             self.fail(context, index);
             return;
@@ -358,7 +359,7 @@ impl<T: Clone> Client<T> {
         }
         match response.result {
             Err(Failure::Unavailable) => self.fail(context, index),
-            Err(Failure::NotPrimaryLessor) if self.version.has(Change::RetryNotPrimaryLessor) => {
+            Err(Failure::NotPrimaryLessor) if Change::RetryNotPrimaryLessor.is_in(self.version) => {
                 self.fail(context, index);
             }
             Err(Failure::DeadlineExceeded) if call.effort == Effort::Retried => self.pause(context, index),

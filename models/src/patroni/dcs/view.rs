@@ -31,6 +31,8 @@ pub(crate) struct Keys {
     pub(crate) failsafe: Key,
     /// `failover`.
     pub(crate) failover: Key,
+    /// `config`.
+    pub(crate) config: Key,
     /// `members/<name>`, by member.
     pub(crate) members: Arc<[Key]>,
 }
@@ -48,6 +50,7 @@ impl Keys {
             initialize: key("initialize"),
             failsafe: key("failsafe"),
             failover: key("failover"),
+            config: key("config"),
             members: names.iter().map(|name| key(&format!("members/{name}"))).collect(),
         }
     }
@@ -158,6 +161,9 @@ impl SyncKey {
     }
 }
 
+/// What the config key says in maintenance mode. Other settings do not change while a cluster lives.
+pub(crate) const PAUSED: &str = "pause";
+
 /// In front of the quorum of the sync key.
 const QUORUM: &str = "quorum=";
 
@@ -186,6 +192,8 @@ pub(crate) struct View {
     pub(crate) initialized: bool,
     /// The members that the failsafe key names; none without the key.
     pub(crate) failsafe: Vec<MemberId>,
+    /// `pause` of the config key: maintenance mode.
+    pub(crate) paused: bool,
     /// A switchover to a chosen member is under way.
     pub(crate) failover: Option<FailoverKey>,
 }
@@ -210,6 +218,8 @@ impl View {
                 view.initialized = true;
             } else if *key == keys.failsafe {
                 view.failsafe = value.split(' ').filter_map(|name| member_named(name, names)).collect();
+            } else if *key == keys.config {
+                view.paused = value == PAUSED;
             } else if *key == keys.failover {
                 let mut named = value.split(' ').filter_map(|name| member_named(name, names));
                 view.failover = named
