@@ -92,6 +92,9 @@ fn plan(case: &Case, planted: Planted) -> Plan {
                 Routing::Pgbouncer => Route::PgBouncer,
                 Routing::MultiHost => Route::MultiHost,
             },
+            proxy: workload.haproxy.complete(),
+            pooler: workload.pgbouncer.complete(),
+            client: workload.libpq.complete(),
             statement_timeout: workload.statement_timeout,
             on_timeout: match workload.on_timeout {
                 OnTimeout::Drop => ImpatientClient::Drop,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use sim_core::host::{Blueprint, Inspect};
 use sim_core::{
-    Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology,
+    ConnectOptions, Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology,
     World, WorldBuilder, ZoneRef,
 };
 
@@ -25,8 +25,8 @@ use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode
 use crate::planted::Planted;
 use crate::release::Release;
 use crate::routing::{
-    Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
-    OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work,
+    Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, HealthCheck, MultiHostClient, MultiHostClientSpec,
+    OnTimeout, PgBouncer, PgBouncerSpec, PoolMode, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work,
     Workload,
 };
 
@@ -120,6 +120,79 @@ pub enum ImpatientClient {
     CancelAndIgnoreWarnings,
 }
 
+/// How the proxy is configured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ProxySettings {
+    /// Checks.
+    pub health: HealthCheck,
+    /// `balance`.
+    pub balance: Balance,
+    /// `on-marked-down shutdown-sessions`.
+    pub shutdown_sessions: bool,
+}
+
+impl Default for ProxySettings {
+    /// Patroni's template.
+    fn default() -> Self {
+        let HaProxySpec { health, balance, shutdown_sessions, .. } =
+            HaProxySpec::template(RestPath::Primary, Vec::new());
+        Self { health, balance, shutdown_sessions }
+    }
+}
+
+/// How the pooler is configured: names, units and defaults are `PgBouncer`'s.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PoolerSettings {
+    /// `pool_mode`.
+    pub pool_mode: PoolMode,
+    /// `server_check_delay`.
+    pub server_check_delay: SimDuration,
+    /// `server_connect_timeout`.
+    pub server_connect_timeout: SimDuration,
+    /// `server_login_retry`.
+    pub server_login_retry: SimDuration,
+    /// `query_wait_timeout`.
+    pub query_wait_timeout: SimDuration,
+    /// `tcp_user_timeout` of server connections; none by default.
+    pub tcp_user_timeout: Option<SimDuration>,
+}
+
+impl Default for PoolerSettings {
+    fn default() -> Self {
+        let spec = PgBouncerSpec::new(ProcessId::from_index(0));
+        Self {
+            pool_mode: spec.pool_mode,
+            server_check_delay: spec.server_check_delay,
+            server_connect_timeout: spec.server_connect_timeout,
+            server_login_retry: spec.server_login_retry,
+            query_wait_timeout: spec.query_wait_timeout,
+            tcp_user_timeout: spec.options.user_timeout,
+        }
+    }
+}
+
+impl PoolerSettings {
+    fn in_front_of(self, upstream: ProcessId) -> PgBouncerSpec {
+        let mut spec = PgBouncerSpec::new(upstream);
+        spec.pool_mode = self.pool_mode;
+        spec.server_check_delay = self.server_check_delay;
+        spec.server_connect_timeout = self.server_connect_timeout;
+        spec.server_login_retry = self.server_login_retry;
+        spec.query_wait_timeout = self.query_wait_timeout;
+        spec.options.user_timeout = self.tcp_user_timeout;
+        spec
+    }
+}
+
+/// How the connections of clients are configured; what is absent is as the kind of client has it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ClientSettings {
+    /// `connect_timeout`.
+    pub connect_timeout: Option<SimDuration>,
+    /// `tcp_user_timeout`, `keepalives_idle`, `keepalives_interval`, `keepalives_count`.
+    pub tcp: Option<ConnectOptions>,
+}
+
 /// The load on a cluster.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Load {
@@ -133,6 +206,12 @@ pub struct Load {
     pub read_interval: SimDuration,
     /// How they find the primary; readers through `HAProxy` read from replicas.
     pub route: Route,
+    /// The proxy.
+    pub proxy: ProxySettings,
+    /// The pooler.
+    pub pooler: PoolerSettings,
+    /// Their connections.
+    pub client: ClientSettings,
     /// How long they wait for an answer.
     pub statement_timeout: SimDuration,
     /// What they do then, if they go through a proxy; others drop the connection.
@@ -176,6 +255,9 @@ impl Default for Load {
             readers: 0,
             read_interval: SimDuration::from_secs(1),
             route: Route::default(),
+            proxy: ProxySettings::default(),
+            pooler: PoolerSettings::default(),
+            client: ClientSettings::default(),
             statement_timeout: SimDuration::from_secs(5),
             on_timeout: ImpatientClient::default(),
             local_writers: false,
@@ -385,21 +467,25 @@ impl Clients<'_> {
             .iter()
             .map(|peer| ProxyServer { rest: peer.patroni, traffic: peer.postgres })
             .collect();
-        let primary = HaProxySpec::template(RestPath::Primary, servers.clone());
+        let ProxySettings { health, balance, shutdown_sessions } = self.plan.load.proxy;
+        let proxy = |check, balance, servers| HaProxySpec {
+            health,
+            balance,
+            shutdown_sessions,
+            ..HaProxySpec::template(check, servers)
+        };
+        let primary = proxy(RestPath::Primary, balance, servers.clone());
         let mut primary = self.add_process("haproxy-1", self.app, ClusterSpec::HaProxy(primary));
         let mut replicas = primary;
         if self.plan.load.readers > 0 {
-            let spec = HaProxySpec {
-                balance: Balance::RoundRobin,
-                ..HaProxySpec::template(RestPath::Replica, servers)
-            };
+            let spec = proxy(RestPath::Replica, Balance::RoundRobin, servers);
             replicas = self.add_process("haproxy-2", self.app, ClusterSpec::HaProxy(spec));
         }
         if self.plan.load.route == Route::PgBouncer {
             primary = self.add_process(
                 "pgbouncer-1",
                 self.app,
-                ClusterSpec::PgBouncer(PgBouncerSpec::new(primary)),
+                ClusterSpec::PgBouncer(self.plan.load.pooler.in_front_of(primary)),
             );
         }
         Some((primary, replicas))
@@ -422,18 +508,26 @@ impl Clients<'_> {
             ImpatientClient::Drop => OnTimeout::Drop,
             _ => OnTimeout::Cancel { wait: timeout },
         };
+        let ClientSettings { connect_timeout, tcp } = self.plan.load.client;
         match address {
-            Some(address) => ClusterSpec::Application(ApplicationSpec {
-                connections: 1,
-                interval: Distribution::Constant(interval),
-                statement_timeout: Some(StatementTimeout { after: timeout, then }),
-                ..ApplicationSpec::new(workload, address)
-            }),
-            None => ClusterSpec::MultiHostClient(MultiHostClientSpec {
-                interval,
-                statement_timeout: timeout,
-                ..MultiHostClientSpec::new(workload, self.members.iter().map(|peer| peer.postgres).collect())
-            }),
+            Some(address) => {
+                let mut spec = ApplicationSpec::new(workload, address);
+                spec.connections = 1;
+                spec.interval = Distribution::Constant(interval);
+                spec.statement_timeout = Some(StatementTimeout { after: timeout, then });
+                spec.connect_timeout = connect_timeout.or(spec.connect_timeout);
+                spec.options = tcp.unwrap_or(spec.options);
+                ClusterSpec::Application(spec)
+            }
+            None => {
+                let hosts = self.members.iter().map(|peer| peer.postgres).collect();
+                let mut spec = MultiHostClientSpec::new(workload, hosts);
+                spec.interval = interval;
+                spec.statement_timeout = timeout;
+                spec.connect_timeout = connect_timeout.unwrap_or(spec.connect_timeout);
+                spec.options = tcp.unwrap_or(spec.options);
+                ClusterSpec::MultiHostClient(spec)
+            }
         }
     }
 

@@ -161,6 +161,11 @@ impl Member {
         self.after_renewal(context);
         match after {
             After::Lead => self.lead(context),
+            After::Busy if self.recovers_for_too_long(context.monotonic()) => {
+                self.cycle = Cycle::Polling(RoundPurpose::Candidates);
+                let candidates = self.candidates();
+                self.poll(context, RoundPurpose::Candidates, candidates);
+            }
             After::Busy => self.finish_cycle(context),
             After::Starting => self.on_slow_start(context),
             After::Recover => self.recover(context),

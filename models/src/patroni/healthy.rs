@@ -157,6 +157,9 @@ impl Member {
     /// The candidates of a switchover, or of a failover from a dead server, answered.
     pub(super) fn on_candidates(&mut self, context: &mut impl Context<Self>, reports: &[Arc<MemberReport>]) {
         let possible = self.is_failover_possible(reports);
+        if matches!(self.task, Some(Task::CrashRecovery(_))) {
+            return self.on_long_recovery_candidates(context, possible);
+        }
         if !context.is_running(self.spec.postgres) {
             return self.on_crash_candidates(context, possible);
         }

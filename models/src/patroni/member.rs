@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sim_core::{
     ConnectionEvent, ConnectionId, Context, MarkKind, Origin, Process, ProcessId, SimDuration,
-    StorageFailure, WallTime,
+    StorageFailure, SyncId, WallTime,
 };
 
 use super::config::{Configuration, Tags};
@@ -394,6 +394,10 @@ impl Process for Member {
                 self.on_poll_lost(context, connection);
             }
         }
+    }
+
+    fn on_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
+        self.on_recovery_synced(context, sync);
     }
 
     /// Files of the data directory could not be written: an exception that ends the HA loop's cycle with a line in the log, or

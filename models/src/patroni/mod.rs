@@ -110,7 +110,8 @@ mod version;
 mod watchdog;
 
 pub use cluster::{
-    ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster, Placement, Plan, Route,
+    ClientSettings, ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster, Placement,
+    Plan, PoolerSettings, ProxySettings, Route,
 };
 pub use config::{
     Adjustment, Configuration, FailoverPriority, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,

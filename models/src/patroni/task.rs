@@ -5,7 +5,7 @@ use sim_core::{Context, HostTime};
 use super::cycle::Cycle;
 use super::demotion::Demotion;
 use super::member::{Member, Timer};
-use super::recovery::Start;
+use super::recovery::{CrashRecovery, Start};
 use super::rejoin::Repair;
 use crate::postgres::{Control, Status, StopMode};
 
@@ -29,7 +29,7 @@ pub(crate) enum Task {
     /// The server is being started.
     Start(Start),
     /// `postgres --single` replays the log of a crashed primary.
-    CrashRecovery,
+    CrashRecovery(CrashRecovery),
     /// `pg_rewind` or `pg_basebackup`.
     Repair(Repair),
 }
@@ -49,7 +49,7 @@ impl Member {
             }
             Some(Task::PrePromote) => self.on_pre_promoted(context),
             Some(Task::LeaveSync { .. }) => self.advance_leaving_sync(context),
-            Some(Task::CrashRecovery) => self.on_crash_recovered(context),
+            Some(Task::CrashRecovery(_)) => self.on_crash_recovered(context),
             Some(Task::Repair(_)) => self.advance_repair(context),
             None => {}
         }

@@ -15,6 +15,9 @@ pub const OLDEST: Release = Release::new(2, 0, 0);
 /// A change between releases.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
+    /// Crash recovery by the holder of the lock has `primary_start_timeout`, if somebody else could lead. Before, it held the
+    /// lock for as long as it took (#1720; Z29).
+    LimitCrashRecovery,
     /// The watch starts anew when no endpoint answered. Before, one that outlived the outage went on to show the past
     /// (#2180, #2186; Z11).
     RestartWatchAfterOutage,
@@ -48,6 +51,7 @@ impl Change {
     /// The first release that has it.
     const fn since(self) -> Release {
         match self {
+            Self::LimitCrashRecovery => Release::new(2, 0, 1),
             Self::RestartWatchAfterOutage => Release::new(2, 1, 3),
             Self::WaitUntilCaughtUp => Release::new(3, 0, 0),
             Self::PutLeaderOnConditions => Release::new(3, 0, 3),
