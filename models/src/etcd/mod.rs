@@ -100,9 +100,9 @@ pub use packet::{
 };
 pub use peer::{Command, PeerMessage, Proposal, Renewal};
 pub use server::{Server, Timer};
-pub use version::{MODELLED, OLDEST};
 pub use spec::Spec;
 pub use store::Store;
+pub use version::{MODELLED, OLDEST};
 
 /// The volume of a member.
 pub type Disk = crate::raft::Disk<std::sync::Arc<Proposal>>;

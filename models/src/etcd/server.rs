@@ -186,7 +186,8 @@ impl Server {
 
     /// Notices that the leader or the term changed.
     fn watch_leader(&mut self, context: &mut impl Context<Self>) {
-        if self.saving_since.is_some() && self.lessor.is_primary() && !self.spec.has(Change::EnsureLeadership) {
+        if self.saving_since.is_some() && self.lessor.is_primary() && !self.spec.has(Change::EnsureLeadership)
+        {
             return;
         }
         let (leader, term) = (self.raft.leader(), self.raft.term());

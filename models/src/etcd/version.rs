@@ -51,6 +51,8 @@ mod tests {
         assert!(!ensures(5, 12) && ensures(5, 13));
         assert!(ensures(6, 0) && ensures(7, 0));
         assert!(!Change::PreVote.is_in(Release::new(3, 4, 40)) && Change::PreVote.is_in(MODELLED));
-        assert!(Change::RenewAfterApply.is_in(MODELLED) && !Change::RenewAfterApply.is_in(Release::new(3, 6, 4)));
+        assert!(
+            Change::RenewAfterApply.is_in(MODELLED) && !Change::RenewAfterApply.is_in(Release::new(3, 6, 4))
+        );
     }
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use sim_core::host::{Blueprint, Inspect};
 use sim_core::{
-    ConnectOptions, Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology,
-    World, WorldBuilder, ZoneRef,
+    ConnectOptions, Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime,
+    Topology, World, WorldBuilder, ZoneRef,
 };
 
 use super::invariants::Watched;
@@ -25,9 +25,9 @@ use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode
 use crate::planted::Planted;
 use crate::release::Release;
 use crate::routing::{
-    Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, HealthCheck, MultiHostClient, MultiHostClientSpec,
-    OnTimeout, PgBouncer, PgBouncerSpec, PoolMode, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work,
-    Workload,
+    Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, HealthCheck, MultiHostClient,
+    MultiHostClientSpec, OnTimeout, PgBouncer, PgBouncerSpec, PoolMode, ProxyServer, StatementTimeout,
+    StickyClient, StickyClientSpec, Work, Workload,
 };
 
 sim_core::system! {

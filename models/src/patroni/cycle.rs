@@ -177,7 +177,8 @@ impl Member {
         self.leader_expiry = None;
         self.view.leader = None;
         if self.is_primary(context) && self.paused() {
-            context.note(|| "PAUSE: continue to run as primary after failing to update leader lock".to_owned());
+            context
+                .note(|| "PAUSE: continue to run as primary after failing to update leader lock".to_owned());
             self.finish_cycle(context);
         } else if self.is_primary(context) {
             context.note(|| "demoted self because failed to update leader lock in DCS".to_owned());
@@ -192,7 +193,11 @@ impl Member {
     pub(super) fn on_dcs_error(&mut self, context: &mut impl Context<Self>) {
         // The status may be of an earlier cycle; the role has not changed without the loop.
         let goes_on = self.spec.lacks(Planted::StayWithoutDcs);
-        if self.is_primary(context) && !matches!(self.task, Some(Task::Demote(_))) && !goes_on && !self.paused() {
+        if self.is_primary(context)
+            && !matches!(self.task, Some(Task::Demote(_)))
+            && !goes_on
+            && !self.paused()
+        {
             if self.asks_failsafe_topology(context) {
                 return;
             }

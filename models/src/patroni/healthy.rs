@@ -64,8 +64,10 @@ impl Member {
         }
         if !self.is_primary(context) {
             if self.paused() {
-                return self
-                    .give_lock_back(context, "removed leader lock because postgres is not running as primary");
+                return self.give_lock_back(
+                    context,
+                    "removed leader lock because postgres is not running as primary",
+                );
             }
             if self.gives_lock_back_after_pre_promote(context) {
                 return;

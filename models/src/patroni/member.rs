@@ -336,7 +336,9 @@ impl Process for Member {
             Packet::Etcd(packet) => self.on_etcd_packet(context, connection, packet),
             Packet::Postgres(packet) if self.is_local(connection) => self.on_local_packet(context, &packet),
             Packet::Postgres(_) => {}
-            Packet::Rest(Rest::Get(_) | Rest::Failsafe { .. }) if self.terminating => context.close(connection),
+            Packet::Rest(Rest::Get(_) | Rest::Failsafe { .. }) if self.terminating => {
+                context.close(connection)
+            }
             Packet::Rest(Rest::Get(path)) => self.on_rest_request(context, connection, path),
             Packet::Rest(Rest::Response { status, report }) => {
                 self.on_rest_response(context, connection, status, report);

@@ -110,16 +110,16 @@ mod version;
 mod watchdog;
 
 pub use cluster::{
-    ClientSettings, ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster, Placement,
-    Plan, PoolerSettings, ProxySettings, Route,
+    ClientSettings, ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster,
+    Placement, Plan, PoolerSettings, ProxySettings, Route,
 };
 pub use config::{
     Adjustment, Configuration, FailoverPriority, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,
 };
 pub use inputs::{Inputs, LinkInputs};
 pub use member::Peer;
-pub use pre_promote::PrePromote;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
+pub use pre_promote::PrePromote;
 pub use rest::RoundPurpose;
 pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};
 pub use version::{MODELLED, OLDEST};

@@ -40,7 +40,9 @@ impl Member {
         self.terminating = true;
         self.stop_loop(context);
         if self.paused() {
-            context.note(|| "Leader key is not deleted and Postgresql is not stopped due paused state".to_owned());
+            context.note(|| {
+                "Leader key is not deleted and Postgresql is not stopped due paused state".to_owned()
+            });
             self.disarm_watchdog(context);
             return self.exit(context);
         }

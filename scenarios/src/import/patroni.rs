@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::known_keys::{Below, DYNAMIC, below};
-use super::settings::{MODELLED, Settings, ETCD_VERSION, VERSION, canonical, modelled};
+use super::settings::{ETCD_VERSION, MODELLED, Settings, VERSION, canonical, modelled};
 use super::value::{Entry, Kind, Reading, Value, Yaml};
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 

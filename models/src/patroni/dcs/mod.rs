@@ -7,4 +7,6 @@ mod view;
 
 pub(crate) use cache::{Cache, Changes};
 pub(crate) use client::{Client, Effort, Finished};
-pub(crate) use view::{Keys, LeaderKey, MemberKey, PAUSED, SyncKey, View, history_to_value, members_to_value};
+pub(crate) use view::{
+    Keys, LeaderKey, MemberKey, PAUSED, SyncKey, View, history_to_value, members_to_value,
+};
