@@ -34,6 +34,7 @@ fn plan(synchronous_mode: SynchronousMode) -> Plan {
             on_timeout: models::patroni::ImpatientClient::Drop,
             local_writers: false,
             stop_at: Some(secs(140)),
+            ..Load::default()
         },
         planted: Planted::Nothing,
     }

@@ -206,7 +206,7 @@ impl Member {
                 self.enter(demotion, Stage::Releasing);
                 self.release_lock(context);
             }
-            DemoteMode::Final { leads: false } => self.exit(context),
+            DemoteMode::Final { leads: false } => Self::exit(context),
             DemoteMode::Graceful | DemoteMode::Final { leads: true } => {
                 let clean = context.storage().control.state == ClusterState::ShutDown;
                 if clean {
@@ -250,7 +250,7 @@ impl Member {
     /// The server is down: starts it again as a standby.
     fn rest_demoted(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
         if self.terminating {
-            return self.exit(context);
+            return Self::exit(context);
         }
         let view = View::read(&self.cache, &self.keys, &self.spec.names);
         let me = self.spec.member;

@@ -337,7 +337,7 @@ impl Process for Member {
             Packet::Postgres(packet) if self.is_local(connection) => self.on_local_packet(context, &packet),
             Packet::Postgres(_) => {}
             Packet::Rest(Rest::Get(_) | Rest::Failsafe { .. }) if self.terminating => {
-                context.close(connection)
+                context.close(connection);
             }
             Packet::Rest(Rest::Get(path)) => self.on_rest_request(context, connection, path),
             Packet::Rest(Rest::Response { status, report }) => {
@@ -424,7 +424,7 @@ impl Process for Member {
                 return true;
             }
             "stop" => {
-                self.exit(context);
+                Self::exit(context);
                 return true;
             }
             _ => return false,

@@ -87,6 +87,7 @@ mod failsafe;
 mod healthy;
 mod inputs;
 pub mod invariants;
+mod load;
 mod local;
 mod lock;
 mod member;
@@ -109,14 +110,12 @@ mod termination;
 mod version;
 mod watchdog;
 
-pub use cluster::{
-    ClientSettings, ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster,
-    Placement, Plan, PoolerSettings, ProxySettings, Route,
-};
+pub use cluster::{ClusterProcess, ClusterSpec, ClusterTimer, PatroniCluster, Placement, Plan};
 pub use config::{
     Adjustment, Configuration, FailoverPriority, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,
 };
 pub use inputs::{Inputs, LinkInputs};
+pub use load::{ClientSettings, ImpatientClient, Load, PoolerSettings, ProxySettings, Route};
 pub use member::Peer;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use pre_promote::PrePromote;

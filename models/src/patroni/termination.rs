@@ -44,7 +44,7 @@ impl Member {
                 "Leader key is not deleted and Postgresql is not stopped due paused state".to_owned()
             });
             self.disarm_watchdog(context);
-            return self.exit(context);
+            return Self::exit(context);
         }
         if self.believes_in_lock(context) {
             return self.demote(context, DemoteMode::Final { leads: true });
@@ -105,7 +105,7 @@ impl Member {
     }
 
     /// The process ends.
-    pub(super) fn exit(&mut self, context: &mut impl Context<Self>) {
+    pub(super) fn exit(context: &mut impl Context<Self>) {
         let me = context.me();
         context.kill(me);
     }
