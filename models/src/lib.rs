@@ -7,6 +7,7 @@
 //! | [`postgres`] | PostgreSQL with streaming replication | `patroni` |
 //! | [`patroni`] | Patroni's HA loop, and the cluster as a whole | scenarios |
 //! | [`redis`] | Redis servers that replicate | scenarios |
+//! | [`redis_cluster`] | Redis Cluster, and clients with a slot map | scenarios |
 //! | [`sentinel`] | Redis Sentinel, and clients that ask it | scenarios |
 //! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
 //! | [`release`] | numbers of releases | all |
@@ -20,6 +21,7 @@ pub mod planted;
 pub mod postgres;
 pub mod raft;
 pub mod redis;
+pub mod redis_cluster;
 pub mod release;
 pub mod routing;
 pub mod sentinel;

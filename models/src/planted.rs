@@ -40,7 +40,7 @@ macro_rules! planted {
         }
 
         impl Planted {
-            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Redis, Sentinel.
+            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Redis, Cluster, Sentinel.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The name in kebab case.
@@ -161,6 +161,22 @@ planted! {
     ContinueAnyStream = "continue-any-stream",
     /// Redis: with `appendfsync always`, writes are answered before they are synced. Breaks the promise of that setting.
     AnswerBeforeAppendSync = "answer-before-append-sync",
+
+    /// Cluster: gossip is about random nodes only, and not about all that are possibly failed, as before commit 02777bb of Redis.
+    /// Breaks the bound of detection in a large cluster (RZ-39).
+    GossipWithoutSuspects = "gossip-without-suspects",
+    /// Cluster: a replica that was never connected since its start takes its data for new. Loses what its old files lack.
+    UnknownAgeIsZero = "unknown-age-is-zero",
+    /// Cluster: a replica of a new primary ranks by the offset that it had with the old one, as before Valkey's PR 885. Breaks
+    /// durability (RZ-37).
+    KeepOffsetOfOldPrimary = "keep-offset-of-old-primary",
+    /// Cluster: `nodes.conf` is not written before a vote leaves. Breaks "one vote in an epoch" after a crash.
+    ForgetClusterVote = "forget-cluster-vote",
+    /// Cluster: a primary votes again in an epoch in which it has voted. Breaks "one vote in an epoch".
+    VoteForEveryShard = "vote-for-every-shard",
+    /// Cluster: a voter does not compare the epoch of a candidate's slots with that of their owner. Breaks "slots move to a larger
+    /// epoch".
+    VoteForOldSlots = "vote-for-old-slots",
 
     /// Sentinel: a vote is given to everyone who asks. Breaks "one vote in an epoch".
     VoteForEveryone = "vote-for-everyone",

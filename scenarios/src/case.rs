@@ -26,10 +26,15 @@ impl UserSettings {
             let extension = std::path::Path::new(name).extension();
             extension.is_some_and(|extension| extension.eq_ignore_ascii_case("conf"))
         };
-        let is_redis = family == "sentinel";
+        let is_redis = is_of_redis(family);
         self.file.as_ref().is_none_or(|file| of_redis(&file.name) == is_redis)
             && self.flags.iter().all(|flag| redis_setting_from_flag(flag).is_ok() == is_redis)
     }
+}
+
+/// True for the families whose settings are those of Redis.
+pub(crate) fn is_of_redis(family: &str) -> bool {
+    [crate::sentinel::WORDS.name, crate::redis_cluster::WORDS.name].contains(&family)
 }
 
 /// A scenario with complete settings: all that a family needs to build a system.
@@ -41,7 +46,7 @@ pub struct Case {
     pub configuration: Configuration,
     /// Members of etcd.
     pub etcd_members: u8,
-    /// What Redis servers and Sentinels run with, in the family `sentinel`.
+    /// What Redis servers and Sentinels run with, in the families `sentinel` and `cluster`.
     pub redis: RedisCase,
     /// What there is to say about the files and flags.
     pub remarks: Vec<Remark>,
@@ -57,7 +62,7 @@ impl Case {
     /// What Patroni would not start with, or hasim does not model.
     pub fn new(scenario: &Arc<Scenario>, user: &UserSettings) -> Result<Self, UserError> {
         let mut remarks = scenario.remarks.clone();
-        if scenario.family() == "sentinel" {
+        if is_of_redis(scenario.family()) {
             let (redis, more) = RedisCase::new(scenario, user)?;
             remarks.extend(more);
             return Ok(Self {

@@ -8,7 +8,7 @@ use analysis::SurvivingValues;
 use models::Planted;
 use models::etcd::{EtcdCluster, EtcdPlan, EtcdProcess};
 use models::patroni::{Inputs, Placement};
-use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -68,7 +68,7 @@ impl Cluster for EtcdCluster {
         self.world(seed)
     }
 
-    fn add_conditions(&self, world: &mut World<EtcdProcess>, _: Option<SimTime>, _: &Schedule) {
+    fn add_conditions(&self, world: &mut World<EtcdProcess>, _: Option<SimTime>) {
         self.add_conditions(world);
     }
 

@@ -6,6 +6,8 @@
 //!
 //! There is one dynamic call for each advance, and none for each event.
 
+use std::collections::BTreeSet;
+
 use analysis::SurvivingValues;
 use sim_core::{
     DeliveredFault, Digest, EndReason, Mark, NextEvent, Process, ProcessId, Schedule, Seed, SimTime, World,
@@ -50,6 +52,13 @@ pub trait Execution: Send {
     /// A copy that goes on by itself, from this instant, identically until it is treated differently.
     fn fork(&self) -> Box<dyn Execution>;
 
+    /// A copy that goes on as the run of another seed under another schedule, with which this one has its warm-up in common
+    /// ([`System::warm_up`](crate::family::System::warm_up)).
+    ///
+    /// # Panics
+    /// If this run has gone its own way already, or the schedule names what the world does not have.
+    fn branch(&self, seed: Seed, schedule: &Schedule) -> Box<dyn Execution>;
+
     /// Gives the run another future; see [`World::reseed`].
     fn reseed(&mut self, seed: Seed);
 
@@ -78,27 +87,60 @@ pub struct Residence {
     pub starts_with_host: bool,
 }
 
+/// Reads from the final world what outlived the run.
+pub trait Outlives<P: Process>: Clone + Send + 'static {
+    /// What is left.
+    fn read(&self, world: &World<P>) -> SurvivingValues;
+}
+
+impl<P: Process, F: Fn(&World<P>) -> SurvivingValues + Clone + Send + 'static> Outlives<P> for F {
+    fn read(&self, world: &World<P>) -> SurvivingValues {
+        self(world)
+    }
+}
+
+/// What a run does from the end of its warm-up on, which it shares with other seeds.
+#[derive(Clone, Debug)]
+pub struct Course {
+    /// The end of the warm-up. What happens at this instant still belongs to it.
+    until: SimTime,
+    seed: Seed,
+    schedule: Schedule,
+    /// Positions of faults that shall not fire.
+    cancelled: BTreeSet<usize>,
+}
+
+impl Course {
+    /// The course of a seed under a schedule.
+    pub fn new(until: SimTime, seed: Seed, schedule: Schedule) -> Self {
+        Self { until, seed, schedule, cancelled: BTreeSet::new() }
+    }
+
+    fn take<P: Process>(self, world: &mut World<P>) {
+        world.reseed(self.seed);
+        add_faults(world, &self.schedule).expect("the schedule was checked");
+        for position in self.cancelled {
+            world.cancel_fault(position);
+        }
+    }
+}
+
 /// The execution of a world. `S` reads from the final world what outlived the run.
+#[derive(Clone)]
 pub struct WorldExecution<P: Process, S> {
     world: World<P>,
+    /// Until the warm-up is over.
+    course: Option<Course>,
     horizon: SimTime,
     event_budget: u64,
     surviving: S,
     ended: Option<EndReason>,
 }
 
-impl<P, S> WorldExecution<P, S>
-where
-    P: Process,
-    S: Fn(&World<P>) -> SurvivingValues,
-{
-    /// The run of this world under a schedule.
-    ///
-    /// # Panics
-    /// If the schedule names what the world does not have; systems check schedules before.
+impl<P: Process, S: Outlives<P>> WorldExecution<P, S> {
+    /// The run of this world, in which nothing goes wrong.
     pub fn new(
         mut world: World<P>,
-        schedule: &Schedule,
         log: LogLevel,
         horizon: SimTime,
         event_budget: u64,
@@ -107,27 +149,61 @@ where
         if log > LogLevel::Off {
             world.log(log == LogLevel::Packets);
         }
-        add_faults(&mut world, schedule).expect("the schedule was checked");
-        Self { world, horizon, event_budget, surviving, ended: None }
+        Self { world, course: None, horizon, event_budget, surviving, ended: None }
+    }
+
+    /// The same under a schedule.
+    ///
+    /// # Panics
+    /// If the schedule names what the world does not have; systems check schedules before.
+    #[must_use]
+    pub fn under(mut self, schedule: &Schedule) -> Self {
+        add_faults(&mut self.world, schedule).expect("the schedule was checked");
+        self
+    }
+
+    /// The same with a course of its own after the warm-up.
+    #[must_use]
+    pub fn after_warmup(mut self, course: Course) -> Self {
+        self.course = Some(course);
+        self
     }
 
     fn go(&mut self, until: SimTime, events: u64) -> Option<EndReason> {
-        if self.ended.is_none() {
-            let until = until.min(self.horizon);
-            let reason = advance_guarded(&mut self.world, until, events.min(self.event_budget));
-            let paused = match reason {
-                EndReason::Horizon => until < self.horizon,
-                EndReason::EventBudget => self.world.events() < self.event_budget,
-                EndReason::Quiescent | EndReason::Livelock | EndReason::Violated | EndReason::Panicked(_) => {
-                    false
-                }
-            };
-            self.ended = (!paused).then(|| match reason {
+        let until = until.min(self.horizon);
+        if let Some(warm) = self.course.as_ref().map(|course| course.until).filter(|warm| *warm <= until) {
+            // Not by the clock: several things may happen at the last instant of the warm-up.
+            if self.go_straight(warm, events) != Some(EndReason::Horizon) || self.ended.is_some() {
+                return self.ended.clone();
+            }
+            if let Some(course) = self.course.take() {
+                course.take(&mut self.world);
+            }
+        }
+        self.go_straight(until, events);
+        self.ended.clone()
+    }
+
+    /// Advances the world, and says why it stopped; none if the run had ended before.
+    fn go_straight(&mut self, until: SimTime, events: u64) -> Option<EndReason> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let reason = advance_guarded(&mut self.world, until, events.min(self.event_budget));
+        let paused = match reason {
+            EndReason::Horizon => until < self.horizon,
+            EndReason::EventBudget => self.world.events() < self.event_budget,
+            EndReason::Quiescent | EndReason::Livelock | EndReason::Violated | EndReason::Panicked(_) => {
+                false
+            }
+        };
+        if !paused {
+            self.ended = Some(match &reason {
                 EndReason::EventBudget if is_livelock(&self.world, self.horizon) => EndReason::Livelock,
-                reason => reason,
+                reason => reason.clone(),
             });
         }
-        self.ended.clone()
+        Some(reason)
     }
 }
 
@@ -135,7 +211,7 @@ impl<P, S> Execution for WorldExecution<P, S>
 where
     P: Process,
     World<P>: Send + 'static,
-    S: Fn(&World<P>) -> SurvivingValues + Clone + Send + 'static,
+    S: Outlives<P>,
 {
     fn now(&self) -> SimTime {
         self.world.now()
@@ -181,35 +257,50 @@ where
     }
 
     fn fork(&self) -> Box<dyn Execution> {
-        Box::new(Self {
-            world: self.world.clone(),
-            horizon: self.horizon,
-            event_budget: self.event_budget,
-            surviving: self.surviving.clone(),
-            ended: self.ended.clone(),
-        })
+        Box::new(self.clone())
+    }
+
+    fn branch(&self, seed: Seed, schedule: &Schedule) -> Box<dyn Execution> {
+        let until = self.course.as_ref().expect("the warm-up is not over").until;
+        Box::new(self.clone().after_warmup(Course::new(until, seed, schedule.clone())))
     }
 
     fn reseed(&mut self, seed: Seed) {
         self.world.reseed(seed);
+        if let Some(course) = &mut self.course {
+            // Another future goes on beyond the warm-up, and does not repeat there how it began.
+            course.seed = Seed(seed.stream("after the warm-up", 0).bits());
+        }
     }
 
     fn cancel_fault(&mut self, position: usize) -> bool {
-        self.world.cancel_fault(position)
+        match &mut self.course {
+            Some(course) => position < course.schedule.0.len() && course.cancelled.insert(position),
+            None => self.world.cancel_fault(position),
+        }
     }
 
     fn cancel_faults(&mut self) {
-        self.world.cancel_faults();
+        match &mut self.course {
+            Some(course) => course.cancelled.extend(0..course.schedule.0.len()),
+            None => self.world.cancel_faults(),
+        }
     }
 
     fn add_faults(&mut self, schedule: &Schedule) -> Result<(), FaultError> {
-        add_faults(&mut self.world, schedule)
+        let Some(course) = &mut self.course else { return add_faults(&mut self.world, schedule) };
+        let known = course.schedule.0.len();
+        course.schedule.0.extend(schedule.0.iter().cloned());
+        add_faults(&mut self.world.clone(), &course.schedule).map_err(|error| {
+            course.schedule.0.truncate(known);
+            FaultError { position: error.position - known, ..error }
+        })
     }
 
     fn finish(mut self: Box<Self>) -> RunResult {
         let end = self.go(self.horizon, u64::MAX).expect("a run ends at its horizon at the latest");
         RunResult {
-            surviving: (self.surviving)(&self.world),
+            surviving: self.surviving.read(&self.world),
             faults: self.world.delivered_faults().to_vec(),
             log: self.world.log_entries().to_vec(),
             record: self.world.record(end),

@@ -55,6 +55,17 @@ pub trait System: Send + Sync {
     /// # Panics
     /// If [`Self::check`] refuses the schedule.
     fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult;
+
+    /// Seeds with the same number begin alike: it is worth the while to run them from one [`Self::warm_up`].
+    fn block(&self, seed: Seed) -> u64 {
+        seed.0
+    }
+
+    /// The run of this seed up to where it goes its own way, for [`Execution::branch`]; none if it does so from the start.
+    fn warm_up(&self, seed: Seed) -> Option<Box<dyn Execution>> {
+        let _ = seed;
+        None
+    }
 }
 
 /// A system whose runs can be stopped at any instant, looked at and forked. Not every host of processes has such runs:

@@ -22,6 +22,7 @@ pub mod family;
 pub mod import;
 pub mod patroni;
 pub mod redis_case;
+pub mod redis_cluster;
 pub mod repro;
 pub mod scenario;
 pub mod sentinel;
@@ -39,5 +40,5 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The families whose models are part of this build.
 pub fn families() -> Vec<&'static dyn family::Family> {
-    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel]
+    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel, &redis_cluster::RedisClusterFamily]
 }

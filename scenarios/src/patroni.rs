@@ -4,7 +4,7 @@ use models::Planted;
 use models::patroni::{
     ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
 };
-use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use analysis::SurvivingValues;
 
@@ -23,6 +23,7 @@ pub const WORDS: FamilyWords = FamilyWords {
     roles: &[
         "primary",
         "standby",
+        "streaming-standby",
         "postgres",
         "patroni-leader",
         "patroni-replica",
@@ -153,13 +154,8 @@ impl Cluster for PatroniCluster {
         self.world(seed)
     }
 
-    fn add_conditions(
-        &self,
-        world: &mut World<ClusterProcess>,
-        quiet_from: Option<SimTime>,
-        schedule: &Schedule,
-    ) {
-        self.add_conditions(world, quiet_from, schedule.spares_durable_records());
+    fn add_conditions(&self, world: &mut World<ClusterProcess>, quiet_from: Option<SimTime>) {
+        self.add_conditions(world, quiet_from);
     }
 
     fn surviving(&self, world: &World<ClusterProcess>) -> SurvivingValues {

@@ -1,6 +1,7 @@
-//! The part of a case that is about Redis: the settings of servers and Sentinels from all layers.
+//! The part of a case that is about Redis: the settings of servers, Sentinels and nodes from all layers.
 
 use models::redis::Parameters;
+use models::redis_cluster::ClusterConfig;
 use models::sentinel::GroupConfig;
 
 use crate::case::UserSettings;
@@ -15,6 +16,8 @@ pub struct RedisCase {
     pub group: GroupConfig,
     /// `redis.conf`.
     pub parameters: Parameters,
+    /// `redis.conf`, as far as it is about Redis Cluster.
+    pub cluster: ClusterConfig,
     /// How many Sentinels there are.
     pub sentinels: u8,
 }
@@ -52,7 +55,10 @@ impl RedisCase {
         for flag in &user.flags {
             settings.overlay(&redis_setting_from_flag(flag)?);
         }
-        let (group, parameters) = settings.configuration()?;
+        let (group, parameters, cluster) = settings.configuration()?;
+        if scenario.family() == crate::redis_cluster::WORDS.name {
+            return Ok((Self { group, parameters, cluster, sentinels: 0 }, remarks));
+        }
         let count = redis.sentinels.map_or(sentinels.unwrap_or(3), usize::from);
         let sentinels =
             u8::try_from(count).ok().filter(|count| (1..=15).contains(count)).ok_or_else(|| {
@@ -79,6 +85,6 @@ impl RedisCase {
                 ),
             });
         }
-        Ok((Self { group, parameters, sentinels }, remarks))
+        Ok((Self { group, parameters, cluster, sentinels }, remarks))
     }
 }

@@ -8,7 +8,7 @@ use models::Planted;
 use models::patroni::{Inputs, Placement};
 use models::redis::{Machine, WaitFor};
 use models::sentinel::{RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
-use sim_core::{ProcessId, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -77,7 +77,7 @@ impl Cluster for SentinelCluster {
         self.world(seed)
     }
 
-    fn add_conditions(&self, world: &mut World<SentinelProcess>, _: Option<SimTime>, _: &Schedule) {
+    fn add_conditions(&self, world: &mut World<SentinelProcess>, _: Option<SimTime>) {
         self.add_conditions(world);
     }
 

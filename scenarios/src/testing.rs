@@ -120,7 +120,9 @@ impl Forkable for SmallSystem {
         let horizon = SimTime::ZERO + self.horizon;
         let surviving =
             |world: &World<Node>| world.storage(ProcessId::from_index(0)).0.iter().copied().collect();
-        Box::new(WorldExecution::new(self.world(seed), schedule, log, horizon, self.event_budget, surviving))
+        Box::new(
+            WorldExecution::new(self.world(seed), log, horizon, self.event_budget, surviving).under(schedule),
+        )
     }
 }
 

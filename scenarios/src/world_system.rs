@@ -1,4 +1,10 @@
 //! The system of a family whose clusters run in the native kernel: what is the same for all of them.
+//!
+//! While a cluster forms nothing happens to it, and every seed would wait for that anew. So seeds share warm-ups: a block of
+//! [`SEEDS_A_WARMUP`] neighbours begins as one run, whose world is forked at the end of the warm-up; there each seed gets random
+//! streams of its own ([`World::reseed`]) and its faults. That holds for a seed that is run by itself as well: where a run comes
+//! from makes no difference to it. Runs of one block find the same primary and the same phases of timers at the end of the warm-up;
+//! when faults strike is up to each of them.
 
 use std::sync::Arc;
 
@@ -6,8 +12,12 @@ use analysis::{MeasureOptions, SurvivingValues};
 use sim_core::{FaultBudget, Process, ProcessId, Schedule, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
-use crate::execution::{Execution, WorldExecution};
+use crate::execution::{Course, Execution, Outlives, WorldExecution};
 use crate::family::{FaultError, Forkable, LogLevel, RunResult, System, add_faults};
+
+/// How many seeds begin alike. More would save little, as the warm-up is then a small part of their time, and would make neighbours
+/// more alike than need be.
+pub const SEEDS_A_WARMUP: u64 = 16;
 
 /// A cluster of a family, ready to run any seed.
 pub trait Cluster: Send + Sync + 'static {
@@ -18,12 +28,7 @@ pub trait Cluster: Send + Sync + 'static {
     fn world(&self, seed: Seed) -> World<Self::Process>;
 
     /// Adds what always holds. `quiet_from` is when nothing is wrong any more, if ever.
-    fn add_conditions(
-        &self,
-        world: &mut World<Self::Process>,
-        quiet_from: Option<SimTime>,
-        schedule: &Schedule,
-    );
+    fn add_conditions(&self, world: &mut World<Self::Process>, quiet_from: Option<SimTime>);
 
     /// What the final world holds.
     fn surviving(&self, world: &World<Self::Process>) -> SurvivingValues;
@@ -55,6 +60,8 @@ pub struct WorldSystem<C> {
     pub event_budget: u64,
     /// From when on nothing is wrong any more.
     quiet_from: Option<SimTime>,
+    /// Until when seeds of one block are one run, if faults do not come earlier.
+    shared_until: Option<SimTime>,
 }
 
 impl<C: Cluster> WorldSystem<C> {
@@ -68,7 +75,32 @@ impl<C: Cluster> WorldSystem<C> {
             clients_stop_at: SimTime::ZERO + clients_stop_after,
             event_budget: scenario.event_budget,
             quiet_from,
+            shared_until: (scenario.begins_undisturbed() && scenario.warmup > SimDuration::ZERO)
+                .then_some(SimTime::ZERO + scenario.warmup),
         }
+    }
+
+    fn execution(&self, seed: Seed, log: LogLevel) -> WorldExecution<C::Process, Surviving<C>> {
+        let mut world = self.cluster.world(seed);
+        self.cluster.add_conditions(&mut world, self.quiet_from);
+        world.limit_faults(Arc::clone(&self.budgets));
+        let surviving = Surviving(Arc::clone(&self.cluster));
+        WorldExecution::new(world, log, self.horizon, self.event_budget, surviving)
+    }
+}
+
+/// Reads from the final world what outlived the run.
+struct Surviving<C>(Arc<C>);
+
+impl<C> Clone for Surviving<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C: Cluster> Outlives<C::Process> for Surviving<C> {
+    fn read(&self, world: &World<C::Process>) -> SurvivingValues {
+        self.0.surviving(world)
     }
 }
 
@@ -98,6 +130,18 @@ where
     fn run(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> RunResult {
         self.start(seed, schedule, log).finish()
     }
+
+    fn block(&self, seed: Seed) -> u64 {
+        if self.shared_until.is_some() { seed.0 / SEEDS_A_WARMUP } else { seed.0 }
+    }
+
+    fn warm_up(&self, seed: Seed) -> Option<Box<dyn Execution>> {
+        let until = self.shared_until?;
+        let mut beginning = self.start(seed, &Schedule::default(), LogLevel::Off);
+        // What happens at the last instant of the warm-up happens before a seed goes its own way.
+        beginning.advance(SimTime::from_nanos(until.as_nanos() - 1));
+        Some(beginning)
+    }
 }
 
 impl<C: Cluster> Forkable for WorldSystem<C>
@@ -105,11 +149,77 @@ where
     World<C::Process>: Send + 'static,
 {
     fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
-        let cluster = Arc::clone(&self.cluster);
-        let surviving = move |world: &World<C::Process>| cluster.surviving(world);
-        let mut world = self.cluster.world(seed);
-        self.cluster.add_conditions(&mut world, self.quiet_from, schedule);
-        world.limit_faults(Arc::clone(&self.budgets));
-        Box::new(WorldExecution::new(world, schedule, log, self.horizon, self.event_budget, surviving))
+        Box::new(match self.shared_until {
+            Some(until) => {
+                let course = Course::new(until, seed, schedule.clone());
+                self.execution(Seed(self.block(seed)), log).after_warmup(course)
+            }
+            None => self.execution(seed, log).under(schedule),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue;
+    use crate::etcd::Etcd;
+    use crate::family::build;
+
+    fn subject() -> (Case, Box<dyn Forkable>) {
+        let scenarios = catalogue::scenarios().unwrap();
+        let scenario = scenarios.iter().find(|scenario| scenario.name == "etcd/swarm").unwrap();
+        let case = Case::new(scenario, &crate::case::UserSettings::default()).unwrap();
+        let system = build(&[&Etcd], &case).unwrap();
+        (case, system)
+    }
+
+    #[test]
+    fn neighbours_begin_alike_and_go_their_own_ways() {
+        let (case, system) = subject();
+        let warm = SimTime::ZERO + case.scenario.warmup;
+        let seeds = [32, 33, 48].map(Seed);
+        assert_eq!(seeds.map(|seed| system.block(seed)), [2, 2, 3]);
+        let mut runs = seeds.map(|seed| system.start(seed, &case.scenario.schedule(seed), LogLevel::Off));
+        for run in &mut runs {
+            assert_eq!(run.advance(SimTime::from_nanos(warm.as_nanos() - 1)), None);
+        }
+        assert_eq!(runs[0].digest(), runs[1].digest());
+        assert_ne!(runs[0].digest(), runs[2].digest());
+        let [first, second, _] = runs.map(|run| run.finish().record.digest);
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_run_from_a_shared_warm_up_is_the_run() {
+        let (case, system) = subject();
+        let warm = system.warm_up(Seed(32)).unwrap();
+        for seed in [33, 47].map(Seed) {
+            let schedule = case.scenario.schedule(seed);
+            let whole = system.run(seed, &schedule, LogLevel::Off);
+            assert_eq!(warm.branch(seed, &schedule).finish(), whole);
+            let mut alone = system.start(seed, &schedule, LogLevel::Off);
+            assert!(alone.advance_events(1_000).is_none());
+            assert_eq!(alone.finish(), whole);
+        }
+    }
+
+    #[test]
+    fn faults_can_be_cancelled_and_added_before_the_warm_up_is_over() {
+        let (case, system) = subject();
+        let seed = Seed(5);
+        let schedule = case.scenario.schedule(seed);
+        let whole = system.run(seed, &schedule, LogLevel::Off);
+        let mut spared = system.start(seed, &schedule, LogLevel::Off);
+        assert!(spared.cancel_fault(0));
+        assert!(!spared.cancel_fault(0), "it is cancelled already");
+        assert!(!spared.cancel_fault(schedule.0.len()), "there is none");
+        assert!(spared.finish().faults.iter().all(|fault| fault.index != 0));
+        let mut added = system.start(seed, &Schedule::default(), LogLevel::Off);
+        added.add_faults(&schedule).unwrap();
+        assert_eq!(added.finish(), whole);
+        let mut other = system.start(seed, &schedule, LogLevel::Off);
+        other.reseed(Seed(1));
+        assert_ne!(other.finish().record.digest, whole.record.digest);
     }
 }

@@ -19,6 +19,7 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 
+use crate::fault::Schedule;
 use crate::id::{ConnectionId, OperationId, ProcessId, SyncId};
 use crate::network::ConnectOptions;
 use crate::random::Stream;
@@ -247,6 +248,11 @@ pub trait StateProbe<P: Process>: Debug + Send + Sync {
     /// The process ended: it was killed, or its host lost power.
     fn on_end(&mut self, at: SimTime, process: ProcessId) {
         let _ = (at, process);
+    }
+
+    /// Faults were added to the run, some of which may break what the condition is about.
+    fn on_faults(&mut self, added: &Schedule) {
+        let _ = added;
     }
 
     /// A copy with the same state: worlds are cloned with their probes.

@@ -4,11 +4,11 @@
 //! A bug is caught when a run of the broken model breaks a promise of its scenario or one of the conditions that always
 //! hold, or panics. That the same scenario is silent about the correct model is the business of other tests.
 
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use models::Planted;
-use rayon::prelude::*;
-use scenarios::campaign::{Judgement, Outcome, run_seed};
+use scenarios::campaign::{Judgement, Outcome, SeedRange, run_seeds};
 use scenarios::case::Case;
 use scenarios::diagnostic::UserError;
 use scenarios::exit::Exit;
@@ -124,13 +124,12 @@ pub fn hunt(scenario: &str, bug: Planted, first: u64, limit: Duration) -> Result
     let system = Broken::family_of(&case, bug).system(&case);
     let began = Instant::now();
     let mut runs = 0;
-    // Small batches first: what is found at once must not wait for many others.
-    let mut batch = 4;
+    // Small batches first: what is found at once must not wait for many others. Whole blocks of seeds that share a warm-up.
+    let mut batch = 16;
     while began.elapsed() < limit {
-        let seeds = first + runs..first + runs + batch;
+        let seeds = SeedRange::between(first + runs, first + runs + batch);
         let caught = |outcome: &Outcome| outcome.judgement.verdict.exit() == Exit::Violated;
-        let outcomes: Vec<Outcome> =
-            seeds.into_par_iter().map(|seed| run_seed(&case, &*system, Seed(seed))).collect();
+        let outcomes = run_seeds(&case, &*system, seeds, &AtomicBool::new(false), &|_| ()).outcomes;
         if let Some(position) = outcomes.iter().position(caught) {
             return Ok(Catch {
                 seed: outcomes[position].row.seed,

@@ -21,10 +21,9 @@ use super::invariants::Watched;
 use super::load::{ClientSettings, ImpatientClient, Load, ProxySettings, Route};
 use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
-use super::version::Change;
+use super::version::{Change, Version};
 use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode};
 use crate::planted::Planted;
-use crate::release::Release;
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
     OnTimeout, PgBouncer, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work, Workload,
@@ -144,7 +143,7 @@ pub struct PatroniCluster {
     clients: Vec<ProcessId>,
     scope: String,
     mode: SynchronousMode,
-    version: Release,
+    version: Version,
 }
 
 impl PatroniCluster {
@@ -198,25 +197,16 @@ impl PatroniCluster {
     }
 
     /// Adds to a world of this cluster what must always hold in it ([`super::invariants`]). From `quiet_from` on nothing
-    /// is wrong any more, and has not been for long enough to recover; none if that never comes. Without `sound_disks`,
-    /// on which durable records can be lost or rot, what synchronous replication promises does not hold.
-    pub fn add_conditions(
-        &self,
-        world: &mut World<ClusterProcess>,
-        quiet_from: Option<SimTime>,
-        sound_disks: bool,
-    ) {
+    /// is wrong any more, and has not been for long enough to recover; none if that never comes.
+    pub fn add_conditions(&self, world: &mut World<ClusterProcess>, quiet_from: Option<SimTime>) {
         Watched {
             etcd: Arc::clone(&self.cluster.etcd),
             members: Arc::clone(&self.cluster.members),
             scope: self.scope.clone(),
-            sync_holds: self.mode == SynchronousMode::On
-                && sound_disks
-                && Change::WaitUntilCaughtUp.is_in(self.version),
+            sync_holds: self.mode == SynchronousMode::On && self.version.has(Change::WaitUntilCaughtUp),
             timelines_hold: self.mode == SynchronousMode::On
-                && sound_disks
-                && Change::CompareTimelineBeforeLock.is_in(self.version),
-            lock_holds: Change::PutLeaderOnConditions.is_in(self.version),
+                && self.version.has(Change::CompareTimelineBeforeLock),
+            lock_holds: self.version.has(Change::PutLeaderOnConditions),
             quiet_from,
         }
         .add_to(world);

@@ -17,17 +17,15 @@ use std::sync::Arc;
 
 use sim_core::{Context, SimDuration};
 
-use super::dcs::{MemberKey, View};
+use super::dcs::MemberKey;
 use super::demotion::DemoteMode;
 use super::local::{ServerState, Waiter, position_of};
-use super::lock::{After, Goal, LockStep};
+use super::lock::{After, Goal};
 use super::member::{Member, Timer};
 use super::packet::{MemberReport, MemberRole};
 use super::rest::RoundPurpose;
 use super::synchronous::SyncStep;
 use super::task::Task;
-use super::version::Change;
-use crate::etcd::Mutation;
 use crate::planted::Planted;
 use crate::postgres::{Lsn, Status, Timeline};
 
@@ -40,8 +38,8 @@ pub(crate) enum Cycle {
     AwaitingView,
     /// Waits for the answer of the server.
     AwaitingStatus,
-    /// Waits for etcd.
-    Locking(Goal, LockStep),
+    /// Waits for the store.
+    Locking(Goal),
     /// Waits for the reports of other members.
     Polling(RoundPurpose),
     /// Is about to ask for the lock.
@@ -56,13 +54,7 @@ impl Member {
     /// Begins a cycle.
     pub(super) fn begin_cycle(&mut self, context: &mut impl Context<Self>) {
         self.woken = false;
-        self.lease_fresh = false;
-        let old = self.cache.raft_term < self.client.raft_term;
-        if self.cache.ready && old && self.spec.has(Change::RebuildOldCopy) {
-            // The copy may come from a member that was left behind (#3373).
-            self.cache.rebuild(context);
-        }
-        if self.cache.ready {
+        if self.store.begin_cycle(context) {
             self.on_view(context);
         } else {
             self.cycle = Cycle::AwaitingView;
@@ -81,7 +73,10 @@ impl Member {
     /// The copy of the keys is complete.
     pub(super) fn on_view(&mut self, context: &mut impl Context<Self>) {
         context.cancel_timer(&Timer::View);
-        self.view = View::read(&self.cache, &self.keys, &self.spec.names);
+        self.view = self.store.view(context.wall());
+        if self.view.judges_lock {
+            self.notice_lock(context, self.view.leader.is_some());
+        }
         if let Some(leader) = self.view.leader() {
             self.old_view.clone_from(&self.view);
             if leader != self.spec.member {
@@ -158,7 +153,7 @@ impl Member {
 
     /// The lock is kept.
     pub(super) fn on_renewed(&mut self, context: &mut impl Context<Self>, after: After) {
-        self.after_renewal(context);
+        self.after_renewal(context, Goal::Renew(after));
         match after {
             After::Lead => self.lead(context),
             After::Busy if self.recovers_for_too_long(context.monotonic()) => {
@@ -236,23 +231,16 @@ impl Member {
         self.lock(context, Goal::Member);
     }
 
-    /// Writes the member's own key, if it changed or its lease did.
-    pub(super) fn write_member_key(&mut self, context: &mut impl Context<Self>, new_lease: bool) {
+    /// Writes the member's own key, if it changed, or if what was written before vanishes.
+    pub(super) fn write_member_key(&mut self, context: &mut impl Context<Self>, anew: bool) {
         let key = self.member_key(context);
         let own = self.spec.member;
         let stored = self.view.member(own).is_some();
-        if stored && !new_lease && self.written_key == Some(key) {
+        if stored && !anew && self.written_key == Some(key) {
             return;
         }
         self.written_key = Some(key);
-        self.put_plain(
-            context,
-            Mutation::Put {
-                key: Arc::clone(&self.keys.members[usize::from(own.0)]),
-                value: key.to_value(),
-                lease: self.lease,
-            },
-        );
+        self.store.touch_member(context, key);
     }
 
     fn member_key(&self, context: &impl Context<Self>) -> MemberKey {

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use sim_core::{Context, HostTime, SimDuration};
 
 use super::cycle::Cycle;
-use super::dcs::View;
 use super::member::{Member, Timer};
 use super::packet::MemberReport;
 use super::rest::RoundPurpose;
@@ -204,7 +203,7 @@ impl Member {
             DemoteMode::Offline | DemoteMode::ImmediateNoLock => self.rest_demoted(context, demotion),
             DemoteMode::Immediate => {
                 self.enter(demotion, Stage::Releasing);
-                self.release_lock(context);
+                self.store.release(context);
             }
             DemoteMode::Final { leads: false } => Self::exit(context),
             DemoteMode::Graceful | DemoteMode::Final { leads: true } => {
@@ -214,7 +213,7 @@ impl Member {
                     context.set_timer(Timer::Task, GRACE);
                 } else {
                     self.enter(demotion, Stage::Releasing);
-                    self.release_lock(context);
+                    self.store.release(context);
                 }
             }
         }
@@ -232,7 +231,7 @@ impl Member {
             context.note(|| format!("nobody has received the shutdown checkpoint at {shutdown}"));
         }
         self.enter(demotion, Stage::Releasing);
-        self.release_lock(context);
+        self.store.release(context);
     }
 
     /// The lock was given back, or etcd did not answer.
@@ -252,7 +251,7 @@ impl Member {
         if self.terminating {
             return Self::exit(context);
         }
-        let view = View::read(&self.cache, &self.keys, &self.spec.names);
+        let view = self.store.view(context.wall());
         let me = self.spec.member;
         let leader = view.leader().filter(|leader| *leader != me && demotion.mode != DemoteMode::Offline);
         context.note(|| "starting as a secondary".to_owned());

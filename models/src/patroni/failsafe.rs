@@ -12,18 +12,14 @@
 //!
 //! Left out: the positions of replication slots that travel in both directions, because WAL is never recycled here.
 
-use std::sync::Arc;
-
 use sim_core::{ConnectionId, Context, WallTime};
 
 use super::cycle::Cycle;
-use super::dcs::{LeaderKey, members_to_value};
 use super::demotion::DemoteMode;
 use super::member::Member;
 use super::packet::{Packet, Rest};
 use super::rest::{OK, RoundPurpose, UNAVAILABLE};
 use super::version::Change;
-use crate::etcd::Mutation;
 use crate::postgres::MemberId;
 
 /// What a member knows for the time without etcd.
@@ -53,14 +49,14 @@ impl Member {
         if let Some((member, _)) = known
             && self.view.leader.is_none()
         {
-            self.view.leader = Some(LeaderKey { member, lease: None });
+            self.view.leader = Some(member);
         }
     }
 
-    /// The lock was renewed: keeps `/failsafe` as it should be.
-    pub(super) fn write_failsafe(&mut self, context: &mut impl Context<Self>) {
+    /// Whom `/failsafe` is to name, if it does not.
+    pub(super) fn changed_failsafe(&self) -> Option<Vec<MemberId>> {
         if !self.failsafe_mode() {
-            return;
+            return None;
         }
         let me = self.spec.member;
         let mut members: Vec<MemberId> = self.view.members.iter().map(|key| key.member).collect();
@@ -68,12 +64,7 @@ impl Member {
             members.push(me);
             members.sort_unstable();
         }
-        if members == self.failsafe.topology {
-            return;
-        }
-        let value = members_to_value(&members, &self.spec.names);
-        self.failsafe.topology = members;
-        self.put_plain(context, Mutation::Put { key: Arc::clone(&self.keys.failsafe), value, lease: None });
+        (members != self.failsafe.topology).then_some(members)
     }
 
     /// etcd does not answer, and this member is the primary: asks the others, if that can help.

@@ -6,49 +6,43 @@ use std::sync::Arc;
 use sim_core::Context;
 
 use super::cycle::Cycle;
-use super::dcs::history_to_value;
+use super::dcs::Publication;
 use super::demotion::DemoteMode;
+use super::lock::Goal;
 use super::member::Member;
 use super::packet::MemberReport;
 use super::rest::RoundPurpose;
 use super::task::Task;
-use crate::etcd::Mutation;
 use crate::planted::Planted;
 use crate::postgres::{Control, MemberId};
 
 impl Member {
     /// The lock was renewed or acquired: what `update_lock` does besides. The cycle does not wait for the writes.
-    pub(super) fn after_renewal(&mut self, context: &mut impl Context<Self>) {
+    pub(super) fn after_renewal(&mut self, context: &mut impl Context<Self>, goal: Goal) {
         self.leader_expiry = Some(context.wall() + self.spec.configuration.ttl);
         self.keep_watchdog(context);
+        let publication = self.publication(goal);
+        self.store.publish(context, &publication);
+        if let Some(members) = publication.failsafe {
+            self.failsafe.topology = members;
+        }
+        if !self.view.initialized {
+            self.view.initialized = true;
+            self.store.write_initialize(context);
+        }
+    }
+
+    /// What the leader says besides keeping its lock.
+    pub(super) fn publication(&self, goal: Goal) -> Publication {
+        if goal == Goal::Member {
+            return Publication::default();
+        }
         let flushed = self
             .status
             .as_ref()
             .filter(|status| status.accepts_connections && !status.in_recovery)
             .map(|status| status.flushed);
-        if let Some(flushed) = flushed.filter(|flushed| *flushed != self.written_optime) {
-            self.written_optime = flushed;
-            self.put_plain(
-                context,
-                Mutation::Put {
-                    key: Arc::clone(&self.keys.status),
-                    value: flushed.0.to_string().into(),
-                    lease: None,
-                },
-            );
-        }
-        self.write_failsafe(context);
-        if !self.view.initialized {
-            self.view.initialized = true;
-            self.put_plain(
-                context,
-                Mutation::Put {
-                    key: Arc::clone(&self.keys.initialize),
-                    value: "7000000000000000001".into(),
-                    lease: None,
-                },
-            );
-        }
+        Publication { optime: flushed, failsafe: self.changed_failsafe() }
     }
 
     /// This member holds the lock, and its server answers.
@@ -59,7 +53,7 @@ impl Member {
                 return self.demote(context, DemoteMode::Immediate);
             }
             self.leader_expiry = None;
-            self.release_lock(context);
+            self.store.release(context);
             return self.finish_cycle(context);
         }
         if !self.is_primary(context) {
@@ -119,8 +113,8 @@ impl Member {
         if history.switches.is_empty() || (self.view.has_history && *history == self.view.history) {
             return;
         }
-        let value = history_to_value(history);
-        self.put_plain(context, Mutation::Put { key: Arc::clone(&self.keys.history), value, lease: None });
+        let history = history.clone();
+        self.store.write_history(context, &history);
     }
 
     /// Who may take over: the synchronous standbys in synchronous mode, else all members with a key.

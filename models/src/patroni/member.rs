@@ -9,20 +9,18 @@ use sim_core::{
 
 use super::config::{Configuration, Tags};
 use super::cycle::Cycle;
-use super::dcs::{Cache, Changes, Client, Keys, MemberKey, View};
+use super::dcs::{Changes, Event, MemberKey, Store, View};
 use super::failsafe::Failsafe;
 use super::inputs::InputSamplers;
 use super::local::Local;
-use super::lock::Purpose;
 use super::packet::{Packet, Rest};
 use super::rest::{Round, RoundPurpose};
 use super::schedule::Schedule;
 use super::synchronous::Bookkeeping;
 use super::task::Task;
 use super::version::Change;
-use crate::etcd::{self, LeaseId};
 use crate::planted::Planted;
-use crate::postgres::{DataDirectory, Lsn, MemberId, Status};
+use crate::postgres::{DataDirectory, MemberId, Status};
 
 /// What a member is started with.
 #[derive(Clone, Debug)]
@@ -71,7 +69,7 @@ impl Spec {
 
     /// True if the release that runs has this change.
     pub(super) fn has(&self, change: Change) -> bool {
-        change.is_in(self.configuration.version)
+        self.configuration.version.has(change)
     }
 
     /// True if this rule is switched off.
@@ -118,12 +116,7 @@ pub struct Member {
     pub(super) spec: Spec,
     /// False while the interpreter starts.
     started: bool,
-    pub(super) keys: Keys,
-    pub(super) client: Client<Purpose>,
-    pub(super) cache: Cache,
-    pub(super) lease: Option<LeaseId>,
-    /// The lease was kept alive in this cycle.
-    pub(super) lease_fresh: bool,
+    pub(super) store: Store,
     pub(super) schedule: Schedule,
     pub(super) cycle: Cycle,
     /// The wake-up event was set while a cycle ran.
@@ -164,7 +157,6 @@ pub struct Member {
     pub(super) sync: Bookkeeping,
     pub(super) failsafe: Failsafe,
     pub(super) written_key: Option<MemberKey>,
-    pub(super) written_optime: Lsn,
     /// The leader key was seen by the watch: its loss is worth a mark.
     leader_seen: bool,
 }
@@ -201,34 +193,24 @@ impl Member {
         self.spec.peers.iter().map(|peer| peer.member).filter(|member| *member != me).collect()
     }
 
-    /// Carries out what finished calls to etcd lead to.
-    fn drain_calls(&mut self, context: &mut impl Context<Self>) {
-        while let Some(finished) = self.client.finished.pop_front() {
-            self.on_call(context, &finished);
-        }
-        self.follow_endpoint(context);
-    }
-
-    /// Restarts the watch when the client uses another endpoint, or found none.
-    fn follow_endpoint(&mut self, context: &mut impl Context<Self>) {
-        let switched = std::mem::take(&mut self.client.switched);
-        let exhausted = std::mem::take(&mut self.client.exhausted);
-        let restarts = self.spec.has(Change::RestartWatchAfterOutage) && !self.spec.lacks(Planted::KeepWatch);
-        if switched || (exhausted && restarts) {
-            self.cache.rebuild(context);
+    /// Carries out what came of what the store was asked or told.
+    fn on_store(&mut self, context: &mut impl Context<Self>) {
+        while let Some(event) = self.store.next_event(context) {
+            match event {
+                Event::Changed(changes) => self.on_changes(context, changes),
+                Event::Lock(goal, outcome) => self.on_lock(context, goal, outcome),
+                Event::Sync(written) => self.on_sync_written(context, written),
+                Event::Failover => self.wake(context),
+                Event::Released => self.on_released(context),
+            }
         }
     }
 
     fn on_changes(&mut self, context: &mut impl Context<Self>, changes: Changes) {
-        let leader = self.cache.get(&self.keys.leader);
-        let exists = leader.is_some();
-        let own = leader.is_some_and(|entry| *entry.value == *self.spec.name(self.spec.member));
-        if self.leader_seen && !exists {
-            context.note(|| "the leader key has vanished".to_owned());
-            context.mark(MarkKind::Suspected, 0);
+        if let Some(exists) = changes.lock_exists {
+            self.notice_lock(context, exists);
         }
-        self.leader_seen = exists;
-        if changes.leader || changes.configuration || (changes.status && !own) {
+        if changes.wakes {
             self.wake(context);
         }
         if changes.ready && self.cycle == Cycle::AwaitingView {
@@ -236,45 +218,13 @@ impl Member {
         }
     }
 
-    fn on_cache_timer(&mut self, context: &mut impl Context<Self>) {
-        if self.cache.is_loading() {
-            self.cache.give_up(context);
-            self.client.switch();
-            self.client.switched = false;
-        } else if !self.cache.ready {
-            self.cache.load(context, self.client.endpoint(), self.client.timeouts());
+    /// Whether the lock is there; each loss is worth a mark.
+    pub(super) fn notice_lock(&mut self, context: &mut impl Context<Self>, exists: bool) {
+        if self.leader_seen && !exists {
+            context.note(|| "the leader key has vanished".to_owned());
+            context.mark(MarkKind::Suspected, 0);
         }
-    }
-
-    fn on_etcd_packet(
-        &mut self,
-        context: &mut impl Context<Self>,
-        connection: ConnectionId,
-        packet: etcd::Packet,
-    ) {
-        let of_watch = self.cache.owns(connection);
-        match packet {
-            etcd::Packet::Response { id, response } if of_watch => {
-                let rejects = self.spec.has(Change::RejectOlderRaftTerms);
-                let term = if rejects { self.client.raft_term } else { 0 };
-                if let Some(changes) = self.cache.on_response(context, id, &response, term) {
-                    self.on_changes(context, changes);
-                } else {
-                    self.cache.give_up(context);
-                    self.client.switch();
-                    self.client.switched = false;
-                }
-            }
-            etcd::Packet::Response { id, response } if self.client.owns(connection) => {
-                self.client.on_response(context, id, &response);
-                self.drain_calls(context);
-            }
-            etcd::Packet::Watched { events, .. } if of_watch => {
-                let changes = self.cache.on_watched(&events, &self.keys);
-                self.on_changes(context, changes);
-            }
-            _ => {}
-        }
+        self.leader_seen = exists;
     }
 }
 
@@ -285,16 +235,11 @@ impl Process for Member {
     type Storage = DataDirectory;
 
     fn boot(spec: &Spec, context: &mut impl Context<Self>) -> Self {
-        let keys = Keys::new(&spec.configuration.scope, &spec.names);
         let start = spec.inputs.patroni_start.draw(context.random());
         context.set_timer(Timer::Started, start);
         Self {
             started: false,
-            client: Client::new(&spec.etcd, &spec.configuration, context),
-            cache: Cache::new(Arc::clone(&keys.prefix), &spec.configuration),
-            keys,
-            lease: None,
-            lease_fresh: false,
+            store: Store::new(spec, context),
             schedule: Schedule::new(context.wall()),
             cycle: Cycle::Napping,
             woken: false,
@@ -320,7 +265,6 @@ impl Process for Member {
             sync: Bookkeeping::default(),
             failsafe: Failsafe::default(),
             written_key: None,
-            written_optime: Lsn(0),
             leader_seen: false,
             spec: spec.clone(),
         }
@@ -333,7 +277,10 @@ impl Process for Member {
         match packet {
             // The port is not open before the interpreter has started.
             _ if !self.started => context.close(connection),
-            Packet::Etcd(packet) => self.on_etcd_packet(context, connection, packet),
+            packet @ Packet::Etcd(_) => {
+                self.store.on_packet(context, connection, packet);
+                self.on_store(context);
+            }
             Packet::Postgres(packet) if self.is_local(connection) => self.on_local_packet(context, &packet),
             Packet::Postgres(_) => {}
             Packet::Rest(Rest::Get(_) | Rest::Failsafe { .. }) if self.terminating => {
@@ -352,17 +299,20 @@ impl Process for Member {
             Timer::Started => {
                 self.started = true;
                 self.schedule = Schedule::new(context.wall());
-                context.set_timer(Timer::Cache, SimDuration::ZERO);
+                self.store.start(context);
                 self.begin_cycle(context);
             }
             Timer::Nap => self.begin_cycle(context),
             Timer::View => self.on_view_timeout(context),
             Timer::Query => self.on_query_timeout(context),
             Timer::Call(id) => {
-                self.client.on_timer(context, id);
-                self.drain_calls(context);
+                self.store.on_call_timer(context, id);
+                self.on_store(context);
             }
-            Timer::Cache => self.on_cache_timer(context),
+            Timer::Cache => {
+                self.store.on_cache_timer(context);
+                self.on_store(context);
+            }
             Timer::Round(purpose) => self.advance_round(context, purpose),
             Timer::Poll(purpose, member) => self.on_poll_timeout(context, purpose, member),
             Timer::Claim => self.claim_lock(context),
@@ -381,14 +331,8 @@ impl Process for Member {
         if event == ConnectionEvent::Accepted {
             return;
         }
-        if self.client.owns(connection) {
-            self.client.on_connection(context, connection, event);
-            self.drain_calls(context);
-        } else if self.cache.owns(connection) {
-            if self.cache.on_connection(context, event, self.client.timeouts()) {
-                self.client.switch();
-                self.client.switched = false;
-            }
+        if self.store.on_connection(context, connection, event) {
+            self.on_store(context);
         } else if event != ConnectionEvent::Opened {
             if self.is_local(connection) {
                 self.on_local_lost(context);

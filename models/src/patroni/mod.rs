@@ -121,4 +121,4 @@ pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use pre_promote::PrePromote;
 pub use rest::RoundPurpose;
 pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};
-pub use version::{MODELLED, OLDEST};
+pub use version::{MODELLED, OLDEST, Version};

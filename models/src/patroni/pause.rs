@@ -14,14 +14,9 @@
 //!
 //! Left out: what is checked when the pause ends (`schedule_sanity_checks_after_pause`), restarts and rebuilds by hand.
 
-use std::sync::Arc;
-
 use sim_core::Context;
 
-use super::dcs::{Effort, PAUSED};
-use super::lock::Purpose;
 use super::member::Member;
-use crate::etcd::{Mutation, Request};
 
 impl Member {
     /// The cluster is in maintenance mode.
@@ -32,11 +27,7 @@ impl Member {
     /// An operator begins or ends the maintenance.
     pub(super) fn on_pause(&mut self, context: &mut impl Context<Self>, pause: bool) {
         context.note(|| format!("received request to {}", if pause { "pause" } else { "resume" }));
-        let key = Arc::clone(&self.keys.config);
-        let value = if pause { PAUSED } else { "" }.into();
-        let put = Mutation::Put { key, value, lease: None };
-        let request = Request::Txn { compare: Vec::new(), then: vec![put], otherwise: Vec::new() };
-        self.client.call(context, Purpose::Configuration, request, Effort::Retried);
+        self.store.write_pause(context, pause);
     }
 
     /// The server does not run, and nobody is to start it.
@@ -52,7 +43,7 @@ impl Member {
     pub(super) fn give_lock_back(&mut self, context: &mut impl Context<Self>, why: &str) {
         context.note(|| why.to_owned());
         self.leader_expiry = None;
-        self.release_lock(context);
+        self.store.release(context);
         self.finish_cycle(context);
     }
 }

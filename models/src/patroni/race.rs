@@ -274,7 +274,7 @@ impl Member {
     /// The lock is this member's.
     pub(super) fn on_acquired(&mut self, context: &mut impl Context<Self>) {
         self.remove_failover_key(context);
-        self.after_renewal(context);
+        self.after_renewal(context, Goal::Acquire);
         self.lead(context);
     }
 

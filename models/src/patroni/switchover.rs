@@ -15,12 +15,9 @@ use std::sync::Arc;
 use sim_core::Context;
 
 use super::cycle::Cycle;
-use super::dcs::Effort;
-use super::lock::Purpose;
 use super::member::Member;
 use super::packet::MemberReport;
 use super::rest::RoundPurpose;
-use crate::etcd::{Mutation, Request};
 use crate::postgres::MemberId;
 
 /// `/failover`.
@@ -46,11 +43,8 @@ impl Member {
             context.note(|| "switchover is not possible: the candidate is the leader, or unknown".to_owned());
             return true;
         }
-        let value = super::dcs::members_to_value(&[leader, candidate], &self.spec.names);
-        let put = Mutation::Put { key: Arc::clone(&self.keys.failover), value, lease: None };
-        let request = Request::Txn { compare: Vec::new(), then: vec![put], otherwise: Vec::new() };
         // The REST API wakes the loop when the key is written.
-        self.client.call(context, Purpose::Failover, request, Effort::Retried);
+        self.store.write_failover(context, FailoverKey { leader, candidate });
         true
     }
 
@@ -66,7 +60,7 @@ impl Member {
     pub(super) fn remove_failover_key(&mut self, context: &mut impl Context<Self>) {
         if self.view.failover.take().is_some() {
             context.note(|| "Cleaning up failover key".to_owned());
-            self.put_plain(context, Mutation::Delete { key: Arc::clone(&self.keys.failover) });
+            self.store.remove_failover(context);
         }
     }
 

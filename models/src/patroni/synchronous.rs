@@ -13,13 +13,11 @@ use sim_core::{Context, SimDuration};
 
 use super::config::{Configuration, SynchronousMode};
 use super::cycle::Cycle;
-use super::dcs::{Effort, SyncKey, View};
+use super::dcs::{SyncKey, View};
 use super::local::Waiter;
-use super::lock::Purpose;
 use super::member::{Member, Timer};
 use super::quorum_commit::QuorumPass;
 use super::version::Change;
-use crate::etcd::{Answer, Compare, Mutation, Request, Response};
 use crate::planted::Planted;
 use crate::postgres::{
     Lsn, MemberId, ReplicationStatus, Status, SyncMethod, SyncState, SynchronousCommit, SynchronousStandbys,
@@ -303,37 +301,19 @@ impl Member {
         standbys: &[MemberId],
         quorum: u8,
     ) {
-        let key = Arc::clone(&self.keys.sync);
-        let compare = match self.view.sync.revision {
-            0 => Compare::CreateRevision(key.clone(), 0),
-            revision => Compare::ModRevision(key.clone(), revision),
-        };
-        let request = Request::Txn {
-            compare: vec![compare],
-            then: vec![Mutation::Put {
-                key,
-                value: SyncKey::to_value(leader, standbys, quorum, &self.spec.names),
-                lease: None,
-            }],
-            otherwise: Vec::new(),
-        };
-        self.sync.writing =
-            SyncKey { leader: Some(leader), standbys: standbys.to_vec(), quorum, revision: 0 };
+        let revision = self.view.sync.revision;
+        self.sync.writing = SyncKey { leader: Some(leader), standbys: standbys.to_vec(), quorum, revision };
         self.cycle = Cycle::Synchronizing(step);
-        self.client.call(context, Purpose::Sync, request, Effort::Retried);
+        self.store.write_sync(context, &self.sync.writing);
     }
 
     /// `/sync` was written, or not.
-    pub(super) fn on_sync_written(&mut self, context: &mut impl Context<Self>, response: Option<&Response>) {
+    pub(super) fn on_sync_written(&mut self, context: &mut impl Context<Self>, written: Option<u64>) {
         let Cycle::Synchronizing(step) = self.cycle else {
             return;
         };
-        let written = response
-            .filter(|response| matches!(response.result, Ok(Answer::Txn { succeeded: true })))
-            .map(|response| response.revision);
         let Some(revision) = written else {
             context.note(|| "Synchronous replication key updated by someone else, or not at all".to_owned());
-            self.cache.rebuild(context);
             return match step {
                 SyncStep::Promoting => self.postpone_promotion(context),
                 _ => self.finish_cycle(context),

@@ -15,17 +15,14 @@
 //! Simplified: the key is deleted after the candidates have answered, whatever they say; the real one waits for the server to
 //! end first if none has the last record, which is when every standby that is connected has it.
 
-use std::sync::Arc;
-
 use sim_core::{Context, SimDuration};
 
 use super::cycle::Cycle;
-use super::dcs::View;
+use super::dcs::MemberKey;
 use super::demotion::DemoteMode;
 use super::member::{Member, Timer};
 use super::rest::RoundPurpose;
 use super::task::Task;
-use crate::etcd::Mutation;
 
 /// How often a synchronous standby looks whether it still is one (`while_not_sync_standby`).
 const SYNC_POLL: SimDuration = SimDuration::from_secs(2);
@@ -49,7 +46,7 @@ impl Member {
         if self.believes_in_lock(context) {
             return self.demote(context, DemoteMode::Final { leads: true });
         }
-        if !self.is_named_in_sync() {
+        if !self.is_named_in_sync(context) {
             return self.demote(context, DemoteMode::Final { leads: false });
         }
         self.ask_to_leave_sync(context);
@@ -77,17 +74,15 @@ impl Member {
         }
     }
 
-    fn is_named_in_sync(&self) -> bool {
-        let view = View::read(&self.cache, &self.keys, &self.spec.names);
+    fn is_named_in_sync(&mut self, context: &impl Context<Self>) -> bool {
+        let view = self.store.view(context.wall());
         self.synchronous() && view.sync.standbys.contains(&self.spec.member)
     }
 
     /// The tag `nosync` in its own key: the leader takes it out of `/sync` in its next cycle.
     fn ask_to_leave_sync(&mut self, context: &mut impl Context<Self>) {
         if let Some(key) = self.written_key {
-            let value = super::dcs::MemberKey { nosync: true, ..key }.to_value();
-            let key = Arc::clone(&self.keys.members[usize::from(self.spec.member.0)]);
-            self.put_plain(context, Mutation::Put { key, value, lease: self.lease });
+            self.store.touch_member(context, MemberKey { nosync: true, ..key });
         }
     }
 
@@ -97,7 +92,7 @@ impl Member {
             return;
         };
         let patience = self.spec.configuration.loop_wait * 2;
-        if self.is_named_in_sync() && context.monotonic().since(since) < patience {
+        if self.is_named_in_sync(context) && context.monotonic().since(since) < patience {
             context.set_timer(Timer::Task, SYNC_POLL);
         } else {
             self.demote(context, DemoteMode::Final { leads: false });

@@ -5,12 +5,19 @@
 //! the like are the entries of the fidelity specification's section 7. Other differences between releases (settings that
 //! did not exist yet, say quorum commit before 4.0.0) are not checked.
 
-use crate::release::Release;
+pub use crate::release::Release as Version;
+
+impl Version {
+    /// True if this release of Patroni has the change.
+    pub(crate) fn has(self, change: Change) -> bool {
+        self >= change.since()
+    }
+}
 
 /// The release that the model follows.
-pub const MODELLED: Release = Release::new(4, 1, 5);
+pub const MODELLED: Version = Version::new(4, 1, 5);
 /// The oldest release that can be chosen: 2.0.0, the first that speaks with etcd as the model does (API version 3).
-pub const OLDEST: Release = Release::new(2, 0, 0);
+pub const OLDEST: Version = Version::new(2, 0, 0);
 
 /// A change between releases.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -43,23 +50,18 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// True if this release has it.
-    pub(crate) fn is_in(self, release: Release) -> bool {
-        release >= self.since()
-    }
-
     /// The first release that has it.
-    const fn since(self) -> Release {
+    const fn since(self) -> Version {
         match self {
-            Self::LimitCrashRecovery => Release::new(2, 0, 1),
-            Self::RestartWatchAfterOutage => Release::new(2, 1, 3),
-            Self::WaitUntilCaughtUp => Release::new(3, 0, 0),
-            Self::PutLeaderOnConditions => Release::new(3, 0, 3),
-            Self::CompareTimelineBeforeLock => Release::new(3, 1, 0),
-            Self::ForgetFailsafeLeaderAtPromotion => Release::new(3, 1, 1),
-            Self::RejectOlderRaftTerms | Self::RebuildOldCopy => Release::new(4, 0, 6),
-            Self::DiscoveryFailureIsError => Release::new(4, 0, 7),
-            Self::RetryNotPrimaryLessor => Release::new(4, 1, 3),
+            Self::LimitCrashRecovery => Version::new(2, 0, 1),
+            Self::RestartWatchAfterOutage => Version::new(2, 1, 3),
+            Self::WaitUntilCaughtUp => Version::new(3, 0, 0),
+            Self::PutLeaderOnConditions => Version::new(3, 0, 3),
+            Self::CompareTimelineBeforeLock => Version::new(3, 1, 0),
+            Self::ForgetFailsafeLeaderAtPromotion => Version::new(3, 1, 1),
+            Self::RejectOlderRaftTerms | Self::RebuildOldCopy => Version::new(4, 0, 6),
+            Self::DiscoveryFailureIsError => Version::new(4, 0, 7),
+            Self::RetryNotPrimaryLessor => Version::new(4, 1, 3),
         }
     }
 }
@@ -70,9 +72,9 @@ mod tests {
 
     #[test]
     fn a_release_has_what_came_before_it() {
-        assert!(!Change::PutLeaderOnConditions.is_in(Release::new(3, 0, 2)));
-        assert!(Change::PutLeaderOnConditions.is_in(Release::new(3, 0, 3)));
-        assert!(Change::RetryNotPrimaryLessor.is_in(MODELLED));
-        assert!(!Change::RestartWatchAfterOutage.is_in(OLDEST));
+        assert!(!Version::new(3, 0, 2).has(Change::PutLeaderOnConditions));
+        assert!(Version::new(3, 0, 3).has(Change::PutLeaderOnConditions));
+        assert!(MODELLED.has(Change::RetryNotPrimaryLessor));
+        assert!(!OLDEST.has(Change::RestartWatchAfterOutage));
     }
 }

@@ -178,6 +178,7 @@ impl Process for Server {
             "postgres" => true,
             "primary" => self.phase == Phase::Primary,
             "standby" => matches!(self.phase, Phase::Standby | Phase::Promoting),
+            "streaming-standby" => self.phase == Phase::Standby && self.receiving.is_streaming(),
             _ => false,
         }
     }

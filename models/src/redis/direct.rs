@@ -8,6 +8,7 @@ use sim_core::{ConnectionEvent, ConnectionId, Context, HostTime, Origin, Process
 
 use super::packet::Packet;
 use super::session::{News, Session, WaitFor};
+use crate::redis_cluster::Slot;
 use crate::routing::{Progress, Workload};
 
 /// The configuration of a [`DirectClient`].
@@ -17,6 +18,8 @@ pub struct DirectClientSpec {
     pub workload: Workload,
     /// The only server that it knows.
     pub server: ProcessId,
+    /// Where its key lies, if the server is a node of a cluster.
+    pub slot: Option<Slot>,
     /// From one write to the next, or longer if the answer takes longer; 5 ms.
     pub interval: SimDuration,
     /// From a lost connection to the next attempt; 100 ms.
@@ -31,6 +34,7 @@ impl DirectClientSpec {
         Self {
             workload,
             server,
+            slot: None,
             interval: SimDuration::from_millis(5),
             retry_interval: SimDuration::from_millis(100),
             wait_for: None,
@@ -69,7 +73,8 @@ impl DirectClient {
         match news {
             News::Nothing | News::Answer(_) => {}
             News::Opened => self.write(context),
-            News::Done(_) => {
+            News::Done(_) | News::Redirected(_) => {
+                self.session.fail_operation(context);
                 let passed = context.monotonic().since(self.last_sent);
                 let rest = self.spec.interval.saturating_sub(passed);
                 context.set_timer(DirectClientTimer::Write, rest);
@@ -92,7 +97,7 @@ impl Process for DirectClient {
         context.set_timer(DirectClientTimer::Connect, spec.workload.start_at);
         Self {
             progress: Progress::new(spec.workload, context),
-            session: Session::default(),
+            session: Session::with_key(spec.slot),
             last_sent: context.monotonic(),
             spec: spec.clone(),
         }

@@ -21,6 +21,7 @@
 //! | `session`, `direct` | a client's connection, and a client that stays with one server |
 //! | `parameters` | `redis.conf` |
 //! | `packet` | everything on the wire |
+//! | `streams` | a condition that always holds |
 //!
 //! # Sources
 //!
@@ -40,19 +41,8 @@
 //!
 //! # How a node of Redis Cluster is built on it
 //!
-//! A server knows no cluster. A process that does holds one and speaks for it:
-//!
-//! ```text
-//! pub struct ClusterNode { server: redis::Server, bus: ... }     // its own Process, with its own Packet and Timer
-//! impl Embeds<redis::Server> for ClusterNode { ... }             // as `sim_core::system!` writes it
-//! ```
-//!
-//! It hands on to the server, through [`sim_core::Embedded`], everything that is not for the bus: connections that clients
-//! and replicas opened, [`Packet`]s, the server's timers and syncs. Before a [`Packet::Request`] goes to the server, it
-//! answers `MOVED` and `CLUSTERDOWN` by itself. What it needs of the server is public: [`Server::replicate_from`]
-//! (promotes with none), [`Server::history`] (the offset for ranks), [`Server::follows`], [`Server::link_is_up`],
-//! [`Server::accepts_writes`]. Persistent state of the bus (`nodes.conf`) goes into a storage type that holds a
-//! [`DataDirectory`] beside it.
+//! A server knows no cluster. [`crate::redis_cluster::ClusterNode`] holds one and speaks for it: it hands on everything that
+//! is not for the bus, answers `MOVED` and `CLUSTERDOWN` by itself, and commands the server through its public methods.
 
 mod direct;
 mod history;
@@ -66,6 +56,7 @@ mod replica;
 mod saving;
 mod server;
 mod session;
+mod streams;
 
 pub use direct::{DirectClient, DirectClientSpec, DirectClientTimer};
 pub use history::{History, ReplicationId};
@@ -77,3 +68,4 @@ pub use persistence::{DataDirectory, DataRecord};
 pub use server::{Server, ServerTimer};
 pub use session::WaitFor;
 pub(crate) use session::{News, Session};
+pub(crate) use streams::{STREAM_DIVERGED, Streams};

@@ -1,4 +1,4 @@
-//! What travels between servers, Sentinels and clients. All of it is the protocol of Redis: requests and replies in
+//! What travels between servers, Sentinels, nodes of a cluster and clients. All of it is the protocol of Redis: requests and replies in
 //! order, and what a server pushes to replicas and subscribers.
 
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use sim_core::{ProcessId, SimDuration};
 use super::history::ReplicationId;
 use super::info::Info;
 use super::log::{Entry, Snapshot};
+use crate::redis_cluster::{Message, Slot};
 
 /// A random name of one life of a server, or of a Sentinel for as long as its configuration file lives.
 ///
@@ -53,6 +54,10 @@ pub struct Hello {
 pub enum Command {
     /// `RPUSH`: adds a value.
     Write(u64),
+    /// `RPUSH` to a node of a cluster: adds a value under a key of this slot.
+    WriteTo(Slot, u64),
+    /// `CLUSTER SLOTS`: who owns which slot.
+    ClusterSlots,
     /// `LLEN`: how many values there are.
     Count,
     /// `WAIT`: how many replicas have acknowledged the stream up to this offset. The real server remembers the
@@ -124,6 +129,12 @@ pub enum Reply {
     MasterDown,
     /// `-UNBLOCKED`: the role changed while it waited.
     Unblocked,
+    /// `-MOVED`: the slot belongs to another node.
+    Moved(Slot, ProcessId),
+    /// `-CLUSTERDOWN`: this node holds the cluster for down, or the slot is nobody's.
+    ClusterDown,
+    /// `CLUSTER SLOTS`: the owner of each slot.
+    Slots(Arc<[Option<ProcessId>]>),
     /// The address of the primary; none if the Sentinel does not know the group.
     Primary(Option<ProcessId>),
     /// To [`Command::IsPrimaryDown`].
@@ -180,6 +191,8 @@ pub enum Packet {
     Batch(Arc<[Entry]>),
     /// `REPLCONF ACK` with the offset that the replica has applied.
     Acknowledge(u64),
+    /// A message of the cluster bus.
+    Bus(Arc<Message>),
 }
 
 /// The steps of a replica's handshake before `PSYNC`.

@@ -127,6 +127,8 @@ pub struct ServerSpec {
     pub parameters: Arc<Parameters>,
     /// Sizes and rates.
     pub machine: Machine,
+    /// It marks when it begins and ceases to accept writes; a server of a cluster leaves that to its node.
+    pub marks_service: bool,
     /// A rule that a test switches off.
     pub planted: Planted,
 }
@@ -134,6 +136,7 @@ pub struct ServerSpec {
 impl ServerSpec {
     /// A server with these parameters.
     pub fn new(parameters: Parameters) -> Self {
-        Self { parameters: Arc::new(parameters), machine: Machine::default(), planted: Planted::Nothing }
+        let planted = Planted::Nothing;
+        Self { parameters: Arc::new(parameters), machine: Machine::default(), marks_service: true, planted }
     }
 }

@@ -248,7 +248,7 @@ impl Server {
     pub(super) fn look_after_replicas(&mut self, context: &mut impl Context<Self>) {
         let now = context.monotonic();
         let parameters = Arc::clone(&self.spec.parameters);
-        if self.upstream.is_none() && !self.downstream.links.is_empty() {
+        if self.upstream.is_none() && !self.downstream.links.is_empty() && !self.stream_held {
             let period = parameters.repl_ping_replica_period;
             if self.downstream.pinged_at.is_none_or(|at| now.since(at) >= period) {
                 self.downstream.pinged_at = Some(now);

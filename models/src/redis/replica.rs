@@ -66,6 +66,11 @@ impl Upstream {
     pub(super) fn is_loading(&self) -> bool {
         self.state == LinkState::Loading
     }
+
+    /// The instant from which the age of the data counts.
+    pub(super) fn data_from(&self) -> Option<HostTime> {
+        if self.state == LinkState::Connected { Some(self.heard_at) } else { self.down_since }
+    }
 }
 
 impl Server {

@@ -1,7 +1,7 @@
 //! The server process: who is connected to it, what it answers, and what it plays.
 
 use sim_core::{
-    ConnectionEvent, ConnectionId, Context, MarkKind, Origin, Process, ProcessId, SimDuration,
+    ConnectionEvent, ConnectionId, Context, HostTime, MarkKind, Origin, Process, ProcessId, SimDuration,
     StorageFailure, SyncId,
 };
 
@@ -35,8 +35,10 @@ pub struct Server {
     sessions: Vec<Session>,
     /// Clients that wait for acknowledgements of replicas.
     pub(super) waiting: Vec<Waiting>,
-    /// Whether it last told the record that it accepts writes.
+    /// Whether it accepts writes, as it last looked.
     pub(super) writable: bool,
+    /// Nothing is added to the stream that no client wrote: clients are paused for a manual failover of a cluster.
+    pub(super) stream_held: bool,
 }
 
 /// A connection that is no replication link.
@@ -104,6 +106,30 @@ impl Server {
         self.upstream.as_ref().is_some_and(|upstream| upstream.state == LinkState::Connected)
     }
 
+    /// True until its files are read after a start.
+    pub fn is_starting(&self) -> bool {
+        self.starting
+    }
+
+    /// How far it is in the stream that it follows (`replicationGetSlaveOffset`): zero if it would have to ask for everything.
+    pub fn replica_offset(&self) -> u64 {
+        let knows = self.upstream.as_ref().is_some_and(|upstream| upstream.knows_stream);
+        if knows { self.history.offset } else { 0 }
+    }
+
+    /// How old its data are, in whole seconds: since the primary last said something, or since the link broke; none if it
+    /// has not had a link since its start.
+    pub fn data_age(&self, now: HostTime) -> Option<SimDuration> {
+        let seconds = |at: HostTime| at.as_nanos() / 1_000_000_000;
+        let since = self.upstream.as_ref()?.data_from()?;
+        Some(SimDuration::from_secs(seconds(now).saturating_sub(seconds(since))))
+    }
+
+    /// Holds back what the server itself adds to the stream, or ceases to.
+    pub fn hold_stream(&mut self, held: bool) {
+        self.stream_held = held;
+    }
+
     /// How many replicas have acknowledged within `min-replicas-max-lag`, as of the last look.
     pub fn good_replicas(&self) -> u32 {
         self.downstream.good
@@ -135,6 +161,9 @@ impl Server {
         let now = self.is_primary() && enough && !self.saving.refuses_writes(&self.spec.parameters);
         if now != self.writable {
             self.writable = now;
+            if !self.spec.marks_service {
+                return;
+            }
             let kind = if now { MarkKind::Writable } else { MarkKind::ReadOnly };
             context.mark(kind, u64::from(self.history.id.generation));
         }
@@ -202,7 +231,10 @@ impl Server {
                 Reply::Done
             }
             // Not for servers.
-            Command::GetPrimary(_) | Command::IsPrimaryDown { .. } => Reply::Done,
+            Command::GetPrimary(_)
+            | Command::IsPrimaryDown { .. }
+            | Command::WriteTo(..)
+            | Command::ClusterSlots => Reply::Done,
         };
         context.send(from, Packet::Reply { id, reply });
     }
@@ -337,6 +369,7 @@ impl Process for Server {
             sessions: Vec::new(),
             waiting: Vec::new(),
             writable: false,
+            stream_held: false,
             spec: spec.clone(),
         }
     }

@@ -5,6 +5,7 @@
 //! | the server answers that it is done | ok |
 //! | the same, and a `WAIT` that follows counts too few replicas, or is `-UNBLOCKED` | ok with warning |
 //! | `-READONLY`, `-NOREPLICAS`, `-LOADING`, `-MISCONF`, `-MASTERDOWN` | failed: nothing was done |
+//! | `-MOVED`, `-CLUSTERDOWN` | none yet: the client sends it again |
 //! | the connection is lost, or the client gives up, before the write was sent | failed |
 //! | the same, after it was sent | unknown |
 
@@ -14,6 +15,7 @@ use sim_core::{
 };
 
 use super::packet::{Command, Packet, Reply};
+use crate::redis_cluster::Slot;
 use crate::routing::Progress;
 
 /// How sure a client wants to be of a write.
@@ -28,6 +30,8 @@ pub struct WaitFor {
 /// One connection, open or not, and the operation that uses it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Session {
+    /// Where its key lies in a cluster.
+    slot: Option<Slot>,
     connection: Option<(ConnectionId, ProcessId)>,
     request: u32,
     operation: Option<Running>,
@@ -51,6 +55,8 @@ pub(crate) enum News {
     Opened,
     /// The operation is complete.
     Done(Outcome),
+    /// `-MOVED` or `-CLUSTERDOWN`: nothing was done, and the operation waits to be sent elsewhere or again.
+    Redirected(Reply),
     /// An answer to something else than an operation.
     Answer(Reply),
     /// The connection is gone. An operation that used it is complete.
@@ -58,6 +64,11 @@ pub(crate) enum News {
 }
 
 impl Session {
+    /// A session whose key lies in this slot of a cluster; none: there is no cluster.
+    pub(crate) fn with_key(slot: Option<Slot>) -> Self {
+        Self { slot, ..Self::default() }
+    }
+
     /// Starts to connect.
     pub(crate) fn open<P: Process<Packet = Packet>>(
         &mut self,
@@ -99,7 +110,8 @@ impl Session {
         if let Some(operation) = &mut self.operation {
             operation.sent = true;
             let value = operation.value;
-            self.ask(context, Command::Write(value));
+            let command = self.slot.map_or(Command::Write(value), |slot| Command::WriteTo(slot, value));
+            self.ask(context, command);
         }
     }
 
@@ -121,6 +133,13 @@ impl Session {
         if let Some(operation) = self.operation.take() {
             let outcome = if operation.sent { Outcome::Unknown } else { Outcome::Failed };
             context.complete(operation.id, Completion::without_answer(outcome));
+        }
+    }
+
+    /// Gives up an operation that was not sent, or not carried out.
+    pub(crate) fn fail_operation<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
+        if let Some(operation) = self.operation.take() {
+            context.complete(operation.id, Completion::without_answer(Outcome::Failed));
         }
     }
 
@@ -164,6 +183,10 @@ impl Session {
         let Some(operation) = self.operation.filter(|operation| operation.sent) else {
             return News::Answer(reply);
         };
+        if matches!(reply, Reply::Moved(..) | Reply::ClusterDown) {
+            self.operation = Some(Running { sent: false, ..operation });
+            return News::Redirected(reply);
+        }
         let outcome = match (reply, wait_for) {
             (Reply::Written { offset }, Some(WaitFor { replicas, timeout })) => {
                 self.ask(context, Command::Wait { offset, replicas, timeout });

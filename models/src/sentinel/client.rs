@@ -169,7 +169,9 @@ impl AwareClient {
                 let passed = context.monotonic().since(self.last_sent);
                 context.set_timer(AwareClientTimer::Write, self.spec.interval.saturating_sub(passed));
             }
-            (News::Answer(_) | News::Done(_) | News::Lost, _) => self.start_over(context),
+            (News::Answer(_) | News::Redirected(_) | News::Done(_) | News::Lost, _) => {
+                self.start_over(context)
+            }
         }
     }
 

@@ -304,6 +304,7 @@ impl Placing<'_> {
         let spec = ServerSpec {
             parameters: Arc::new(plan.parameters.clone()),
             machine: plan.machine,
+            marks_service: true,
             planted: plan.planted,
         };
         let first = self.builder.next_process();

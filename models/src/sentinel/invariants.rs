@@ -32,7 +32,7 @@ use sim_core::{ProcessId, SimTime, StateProbe, Violation, World};
 
 use super::cluster::{Disk, SentinelProcess};
 use super::process::Sentinel;
-use crate::redis::{Epoch, GroupId, ReplicationId, RunId};
+use crate::redis::{Epoch, GroupId, RunId, STREAM_DIVERGED, Streams};
 
 const GROUP: GroupId = GroupId(0);
 
@@ -43,10 +43,13 @@ pub(super) fn add_to(
     sentinels: &[ProcessId],
     quorum: u32,
 ) {
-    let first = servers[0].index();
-    world.add_state_probe(servers, Box::new(Streams { first, seen: vec![None; servers.len()] }));
+    world.add_state_probe(servers, Box::new(ServerStreams(Streams::of(servers))));
     world.add_state_probe(sentinels, Box::new(Conditions { quorum, ..Conditions::default() }));
 }
+
+/// What has been seen of all servers.
+#[derive(Clone, Debug)]
+struct ServerStreams(Streams);
 
 /// What has been seen of all Sentinels.
 #[derive(Clone, Debug, Default)]
@@ -148,14 +151,7 @@ impl Conditions {
     }
 }
 
-/// Where each server was last seen: its stream, its offset, the digest of its data.
-#[derive(Clone, Debug)]
-struct Streams {
-    first: usize,
-    seen: Vec<Option<(ReplicationId, u64, u64)>>,
-}
-
-impl StateProbe<SentinelProcess> for Streams {
+impl StateProbe<SentinelProcess> for ServerStreams {
     fn on_state(
         &mut self,
         at: SimTime,
@@ -164,31 +160,12 @@ impl StateProbe<SentinelProcess> for Streams {
         _: &Disk,
     ) -> Option<Violation> {
         let SentinelProcess::Server(server) = state else { return None };
-        let index = process.index() - self.first;
-        // Without a backlog the offset stands still while writes go on; nobody shares the stream then.
-        if server.is_loading() || !server.log().has_backlog() {
-            self.seen[index] = None;
-            return None;
-        }
-        let (history, digest) = (server.history(), server.log().digest());
-        let now = (history.id, history.offset, digest);
-        if self.seen[index] == Some(now) {
-            return None;
-        }
-        self.seen[index] = Some(now);
-        let differs =
-            |seen: &&(ReplicationId, u64, u64)| (seen.0, seen.1) == (now.0, now.1) && seen.2 != now.2;
-        self.seen.iter().flatten().find(differs)?;
-        let (stream, offset) = (history.id, history.offset);
-        let detail = format!("process {} at offset {offset} of stream {stream}", process.index());
-        Some(Violation { at, name: "stream-diverged", detail })
+        let detail = self.0.look(process, server)?;
+        Some(Violation { at, name: STREAM_DIVERGED, detail })
     }
 
     fn on_end(&mut self, _: SimTime, process: ProcessId) {
-        let index = process.index().checked_sub(self.first);
-        if let Some(seen) = index.and_then(|index| self.seen.get_mut(index)) {
-            *seen = None;
-        }
+        self.0.forget(process);
     }
 
     fn clone_box(&self) -> Box<dyn StateProbe<SentinelProcess>> {

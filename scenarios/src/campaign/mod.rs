@@ -40,6 +40,7 @@ pub use stop::{Stop, StopReason, TimeBudget};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
+use crate::execution::Execution;
 use crate::family::{LogLevel, RunResult, System};
 
 /// How many seeds are under way or wait for their turn at a time. Small enough for memory, and so large that threads
@@ -119,21 +120,27 @@ impl Campaign<'_> {
                 window.to_vec().into_iter().filter(|seed| !known.contains_key(seed)).collect();
             known.values().for_each(done);
             let journal = journal.as_deref();
-            let run = |seed: Seed| {
+            let run = |seed: Seed, warm: Option<&dyn Execution>| {
                 if stop.reason().is_some() {
                     return Ok(None);
                 }
-                let outcome = self.run_seed(seed);
+                let outcome = self.run_seed(seed, warm);
                 if let Some(journal) = journal {
                     journal.append(&outcome)?;
                 }
                 done(&outcome);
                 Ok(Some(outcome))
             };
-            let found: Vec<Option<Outcome>> =
-                missing.into_par_iter().with_max_len(1).map(run).collect::<Result<_, UserError>>()?;
-            let whole = found.iter().all(Option::is_some);
-            known.extend(found.into_iter().flatten().map(|outcome| (outcome.row.seed, outcome)));
+            let run_block = |seeds: &[Seed]| -> Result<Vec<Option<Outcome>>, UserError> {
+                let warm = (seeds.len() > 1).then(|| self.system.warm_up(seeds[0])).flatten();
+                seeds.iter().map(|seed| run(*seed, warm.as_deref())).collect()
+            };
+            let alike = |one: &Seed, other: &Seed| self.system.block(*one) == self.system.block(*other);
+            let blocks: Vec<&[Seed]> = missing.chunk_by(alike).collect();
+            let found: Vec<Vec<Option<Outcome>>> =
+                blocks.into_par_iter().with_max_len(1).map(run_block).collect::<Result<_, UserError>>()?;
+            let whole = found.iter().flatten().all(Option::is_some);
+            known.extend(found.into_iter().flatten().flatten().map(|outcome| (outcome.row.seed, outcome)));
             known.into_values().try_for_each(&mut *take)?;
             if !whole {
                 // A deadline does not move and a flag stays set, so the reason is still there.
@@ -143,10 +150,14 @@ impl Campaign<'_> {
         Ok(None)
     }
 
-    /// One run, and for some seeds the same run again.
-    fn run_seed(&self, seed: Seed) -> Outcome {
+    /// One run, from the end of its warm-up if that is there, and for some seeds the same run again from its start.
+    fn run_seed(&self, seed: Seed, warm: Option<&dyn Execution>) -> Outcome {
         let schedule = self.case.scenario.schedule(seed);
-        let (mut outcome, result) = run_schedule(self.case, self.system, seed, &schedule, LogLevel::Off);
+        let result = match warm {
+            Some(warm) => warm.branch(seed, &schedule).finish(),
+            None => self.system.run(seed, &schedule, LogLevel::Off),
+        };
+        let mut outcome = judge_run(self.case, self.system, seed, &result);
         if let Some(recheck) = self.recheck.filter(|recheck| recheck.is_chosen(seed)) {
             outcome.rechecked = true;
             if let Err(evidence) = repeats(recheck.system, seed, &schedule, &result) {

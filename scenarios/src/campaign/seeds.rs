@@ -18,6 +18,15 @@ impl SeedRange {
         Self { first: 0, end: count }
     }
 
+    /// From one seed to before another.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn between(first: u64, end: u64) -> Self {
+        assert!(first < end, "a range has seeds");
+        Self { first, end }
+    }
+
     /// Only this seed.
     ///
     /// # Panics

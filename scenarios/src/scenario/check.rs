@@ -11,15 +11,18 @@ use super::raw::{RawCluster, RawFault, RawScenario, RawTrigger, RawWorkload};
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 use crate::family::FamilyWords;
-use crate::{etcd, patroni, sentinel};
+use crate::{etcd, patroni, redis_cluster, sentinel};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
+
+/// Shards of Redis Cluster, if a scenario does not say.
+pub(super) const DEFAULT_SHARDS: u8 = 3;
 
 /// The largest `factor` of `disk-slow`: a sync of a millisecond takes a quarter of an hour.
 const MOST_TIMES_SLOWER: u32 = 1_000_000;
 
 /// The families that there are.
-const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS];
+const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS, &redis_cluster::WORDS];
 
 /// Clocks may be wrong from the start: a cluster forms on them as it is.
 const fn may_come_early(fault: &Fault) -> bool {
@@ -56,6 +59,7 @@ impl<'a> Checker<'a> {
         }
         self.keys_of_other_families(raw)?;
         self.sentinels(raw.cluster.sentinels.as_ref())?;
+        self.shards(&raw.cluster)?;
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;
         self.workload(&raw.workload)?;

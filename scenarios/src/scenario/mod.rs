@@ -10,7 +10,7 @@
 //! | `family` | which models: `patroni`, `etcd`, `sentinel` | required |
 //! | `promises` | what must hold, see [`Promise`] | required |
 //! | `horizon` | when a run ends | required |
-//! | `warmup` | how long the cluster has to form; no fault fires before | `"20s"` |
+//! | `warmup` | how long the cluster has to form; no fault fires before. Sixteen neighbouring seeds share it | `"20s"` |
 //! | `event_budget` | the most events of a run: more is a livelock | 20,000,000 |
 //! | `cluster.members` | members of the cluster, 1 to 15 | 3 |
 //! | `cluster.etcd` | members of etcd, 1 to 9 | from `patroni.yml`, else 3 |
@@ -36,17 +36,18 @@
 //! | `workload.haproxy` | `inter`, `fastinter`, `downinter`, `fall`, `rise`, `timeout_connect`, `timeout_check`, `balance`, `shutdown_sessions` (`on-marked-down`) | Patroni's template |
 //! | `workload.pgbouncer` | `pool_mode`, `server_check_delay`, `server_connect_timeout`, `server_login_retry`, `query_wait_timeout`, `tcp_user_timeout` | `PgBouncer`'s |
 //! | `workload.libpq` | of clients: `connect_timeout`, `tcp_user_timeout`, `keepalives_idle`, `keepalives_interval`, `keepalives_count` | the client's; Linux |
-//! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"`; `"1s"` in the family `sentinel` |
+//! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"`; `"1s"` in the families `sentinel` and `cluster` |
 //! | `workload.on_timeout` | what a client behind a proxy does then: `drop` the connection, `cancel` the statement, `cancel-and-ignore-warnings` | `drop` |
 //! | `workload.beside_members` | whether clients run on the servers' hosts in turn, and not on a host of their own | false |
 //! | `workload.subscribe` | whether clients listen for `+switch-master` | false |
 //! | `workload.wait` | `WAIT` after each write: `replicas` and `timeout` | none |
+//! | `workload.refresh` | when clients of Redis Cluster ask for the slot map again, see [`Refresh`] | `on-error` |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
 
 mod check;
-mod check_sentinel;
+mod check_redis;
 mod check_swarm;
 mod parse;
 mod raw;
@@ -211,6 +212,10 @@ pub struct RedisCluster {
     pub settings: RedisSettings,
     /// Bytes of data on each server that the clients did not write.
     pub dataset_bytes: u64,
+    /// Shards of Redis Cluster.
+    pub shards: u8,
+    /// Hosts of its nodes, if there are fewer than nodes.
+    pub node_hosts: Option<u8>,
 }
 
 /// `WAIT` after a write.
@@ -293,6 +298,21 @@ pub struct Workload {
     pub subscribe: bool,
     /// `WAIT` after each write.
     pub wait: Option<Wait>,
+    /// When clients of Redis Cluster ask for the slot map again.
+    pub refresh: Refresh,
+}
+
+/// When clients of Redis Cluster ask for the slot map again ([`models::redis_cluster::Refresh`]).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refresh {
+    /// After every error, `-MOVED` included.
+    #[default]
+    OnError,
+    /// When a connection fails; `-MOVED` is followed.
+    OnLostConnection,
+    /// Never; `-MOVED` is followed.
+    Never,
 }
 
 /// What clients do when a statement takes too long.
@@ -390,6 +410,18 @@ impl Scenario {
                     })
                     .collect(),
             ),
+        }
+    }
+
+    /// True if no fault of any seed can fire before the warm-up is over.
+    pub fn begins_undisturbed(&self) -> bool {
+        match &self.faults {
+            FaultPlan::Written(faults) => faults.iter().all(|fault| match fault.trigger {
+                PlannedTrigger::At(at) => at.low >= self.warmup,
+                // What they follow does not come before.
+                PlannedTrigger::OnMark(..) | PlannedTrigger::AfterFault(..) => true,
+            }),
+            FaultPlan::Swarm(swarm) => swarm.config.from >= self.warmup,
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
     let mut checker = Checker::new(source);
     checker.scenario(&raw)?;
     let mut named = BTreeMap::new();
-    let cluster = cluster(raw.cluster, source, companions, &mut named)?;
+    let cluster = cluster(raw.cluster, raw.family.get_ref(), source, companions, &mut named)?;
     let faults = match raw.swarm {
         Some(swarm) => swarm_plan(swarm.into_inner()),
         None => FaultPlan::Written(raw.fault.into_iter().map(planned_fault).collect()),
@@ -66,6 +66,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
 
 fn cluster(
     raw: RawCluster,
+    family: &str,
     source: &Arc<Source>,
     companions: &dyn Companions,
     named: &mut BTreeMap<String, Arc<Source>>,
@@ -84,7 +85,8 @@ fn cluster(
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
         None => Settings::default(),
     };
-    let members = inner_or(raw.members, 3);
+    let default_members = if family == crate::redis_cluster::WORDS.name { 6 } else { 3 };
+    let members = inner_or(raw.members, default_members);
     let member_tags = member_tags(raw.member_tags, members, source)?;
     let pre_promote = raw
         .pre_promote
@@ -102,6 +104,8 @@ fn cluster(
             files: [raw.sentinel_conf, raw.redis_conf],
             tables: [raw.sentinel, raw.redis],
             dataset_bytes: raw.dataset_bytes,
+            shards: raw.shards,
+            node_hosts: raw.hosts,
         },
         source,
         &mut open,
@@ -128,6 +132,8 @@ struct RawRedis {
     files: [Option<Spanned<String>>; 2],
     tables: [Option<Spanned<Reading<Toml>>>; 2],
     dataset_bytes: Option<u64>,
+    shards: Option<Spanned<u8>>,
+    node_hosts: Option<Spanned<u8>>,
 }
 
 fn redis_cluster(
@@ -150,6 +156,8 @@ fn redis_cluster(
         files,
         settings,
         dataset_bytes: raw.dataset_bytes.unwrap_or(0),
+        shards: inner_or(raw.shards, super::check::DEFAULT_SHARDS),
+        node_hosts: raw.node_hosts.map(Spanned::into_inner),
     })
 }
 
@@ -201,7 +209,8 @@ fn companion(
 
 fn workload(raw: RawWorkload, family: &str) -> Workload {
     let default = Load::default();
-    let timeout = if family == "sentinel" { SimDuration::from_secs(1) } else { default.statement_timeout };
+    let timeout =
+        if crate::case::is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
     Workload {
         writers: inner_or(raw.writers, default.writers),
         write_interval: inner_or(raw.write_interval, default.write_interval),
@@ -217,6 +226,7 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         beside_members: raw.beside_members.unwrap_or_default(),
         subscribe: raw.subscribe.unwrap_or_default(),
         wait: raw.wait.map(Spanned::into_inner),
+        refresh: raw.refresh.unwrap_or_default(),
     }
 }
 

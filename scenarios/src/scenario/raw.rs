@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::time_range::TimeRange;
-use super::{EtcdHosts, OnTimeout, Promise, Routing, TopologyPreset, Wait};
+use super::{EtcdHosts, OnTimeout, Promise, Refresh, Routing, TopologyPreset, Wait};
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
 
@@ -61,6 +61,8 @@ pub(super) struct RawCluster {
     pub(super) redis_conf: Option<Spanned<String>>,
     pub(super) sentinel: Option<Spanned<Reading<Toml>>>,
     pub(super) redis: Option<Spanned<Reading<Toml>>>,
+    pub(super) shards: Option<Spanned<u8>>,
+    pub(super) hosts: Option<Spanned<u8>>,
     /// Bytes of data beside what the clients write.
     pub(super) dataset_bytes: Option<u64>,
 }
@@ -109,6 +111,7 @@ pub(super) struct RawWorkload {
     pub(super) beside_members: Option<bool>,
     pub(super) subscribe: Option<bool>,
     pub(super) wait: Option<Spanned<Wait>>,
+    pub(super) refresh: Option<Refresh>,
 }
 
 #[derive(Clone, Deserialize)]

@@ -9,7 +9,8 @@
 //! models without the bug must be able to keep what it promises.
 //!
 //! A change shifts what happens after it, so a run may stop failing for want of bad luck. Where a fault, a member or a
-//! client goes, a few other seeds are tried besides.
+//! client goes, a few other seeds are tried besides. A failure that needs more luck than faults keeps many faults all the same: each of
+//! them is a part of what made this one seed fail. So when nothing else helps, a few of its faults are tried under many other seeds.
 //!
 //! # What the result depends on
 //!
@@ -19,10 +20,8 @@
 //!
 //! # Warm starts
 //!
-//! No fault fires before the warm-up ends, and until then all runs of one seed and one cluster are the same. So they
-//! begin as forks of one world at that instant, to which the candidate's faults are added. A candidate that fails is run
-//! from the start before it is accepted: events of the same nanosecond as a fault may swap with it otherwise, and the
-//! digest in the repro file has to be that of the whole run.
+//! Candidates begin as forks at the end of the warm-up that their seeds share ([`System::warm_up`]). A candidate that fails is
+//! run from the start before it is accepted, so that the repro file rests on a whole run.
 
 mod ddmin;
 mod reduce;
@@ -46,6 +45,12 @@ use crate::family::{Family, Forkable, LogLevel, RunResult, System, build};
 
 /// How many other seeds are tried where the seed of the run does not fail any more.
 const OTHER_SEEDS: u64 = 4;
+
+/// So many faults are few: what a person can follow.
+const FEW_FAULTS: usize = 3;
+
+/// How many times a few of the faults are tried under another seed.
+const LUCKY_SEEDS: u64 = 2_000;
 
 /// How long after its last fault a run goes on at least, in a search for a shorter horizon.
 const SHORTEST_REST: SimDuration = SimDuration::from_secs(1);
@@ -155,8 +160,8 @@ struct Search<'a> {
     best: Failure,
     /// The system of the best case.
     system: Box<dyn Forkable>,
-    /// A run of the best case without faults, at the end of the warm-up.
-    warm: Option<(Seed, Box<dyn Execution>)>,
+    /// The warm-up of a block of seeds of the best case, if seeds share it.
+    warm: Option<(u64, Box<dyn Execution>)>,
     /// What was tried, so that a later round does not try it again.
     tried: BTreeSet<String>,
     runs: u64,
@@ -174,6 +179,7 @@ impl Search<'_> {
         better |= self.each_fault(weaken::weaker);
         let warmup = self.best.case.scenario.warmup;
         better |= self.repeat(|best| weaken::simpler_times(&best.schedule, warmup));
+        better = better || self.few_faults_with_luck();
         better && self.ending == Ending::Fixpoint
     }
 
@@ -189,6 +195,22 @@ impl Search<'_> {
             self.try_seeds(&part)
         });
         kept.len() < positions.len()
+    }
+
+    /// Tries a few of the faults, chosen anew each time, each time under another seed.
+    fn few_faults_with_luck(&mut self) -> bool {
+        let (seed, schedule) = (self.best.seed, self.best.schedule.clone());
+        let mut positions: Vec<usize> = (0..schedule.0.len()).collect();
+        if positions.len() <= FEW_FAULTS {
+            return false;
+        }
+        let mut choice = seed.stream("shrink by luck", 0);
+        (1..=LUCKY_SEEDS).any(|other| {
+            choice.shuffle(&mut positions);
+            let mut part = positions[..FEW_FAULTS].to_vec();
+            part.sort_unstable();
+            self.try_schedule(Seed(seed.0.wrapping_add(other)), &weaken::keep(&schedule, &part))
+        })
     }
 
     fn each_fault(&mut self, simpler: impl Fn(&Schedule, usize) -> Vec<Schedule>) -> bool {
@@ -277,25 +299,20 @@ impl Search<'_> {
         if !self.is_new(seed, schedule, &reduction) || self.system.check(schedule).is_err() {
             return false;
         }
-        if self.warm.as_ref().is_none_or(|(warm, _)| *warm != seed) {
+        let block = self.system.block(seed);
+        if self.warm.as_ref().is_none_or(|(warm, _)| *warm != block) {
             if !self.take_run() {
                 return false;
             }
-            let mut warm = self.system.start(seed, &Schedule::default(), LogLevel::Off);
-            warm.advance(
-                SimTime::ZERO + self.best.case.scenario.warmup.saturating_sub(SimDuration::from_nanos(1)),
-            );
-            self.warm = Some((seed, warm));
+            self.warm = self.system.warm_up(seed).map(|warm| (block, warm));
         }
         if !self.take_run() {
             return false;
         }
-        let Some((_, warm)) = &self.warm else { return false };
-        let mut run = warm.fork();
-        if run.add_faults(schedule).is_err() {
-            return false;
-        }
-        let result = run.finish();
+        let result = match &self.warm {
+            Some((_, warm)) => warm.branch(seed, schedule).finish(),
+            None => self.system.run(seed, schedule, LogLevel::Off),
+        };
         let outcome = judge_run(&self.best.case, &*self.system, seed, &result);
         if !self.is_same(&outcome, &result) || !self.take_run() {
             return false;

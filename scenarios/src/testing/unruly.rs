@@ -95,7 +95,10 @@ impl Forkable for UnrulySystem {
     fn start(&self, seed: Seed, schedule: &Schedule, log: LogLevel) -> Box<dyn Execution> {
         let horizon = SimTime::ZERO + self.horizon;
         let surviving = |_: &World<Client>| (0..100_000).collect();
-        Box::new(WorldExecution::new(Self::world(seed), schedule, log, horizon, self.event_budget, surviving))
+        Box::new(
+            WorldExecution::new(Self::world(seed), log, horizon, self.event_budget, surviving)
+                .under(schedule),
+        )
     }
 }
 

@@ -125,7 +125,8 @@ fn sentinels_come_back_from_random_faults() {
 fn an_orderly_stop_hands_over_before_the_lock_expires() {
     let (runs, report) = check("patroni/patroni-stopped/async", 8);
     assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
-    let stopped = |outage: Option<SimDuration>| outage.is_some_and(|outage| outage > SimDuration::from_secs(2));
+    let stopped =
+        |outage: Option<SimDuration>| outage.is_some_and(|outage| outage > SimDuration::from_secs(2));
     assert!(runs.outcomes.iter().all(|outcome| stopped(outcome.row.outage)), "nobody was stopped");
 }
 

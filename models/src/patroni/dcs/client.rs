@@ -1,12 +1,15 @@
-//! Requests to etcd with time-outs, endpoint failover, and a budget (`etcd.py`, `etcd3.py`; fidelity specification,
-//! 3.4).
+//! Requests to a store with time-outs, endpoint failover, and a budget (`etcd.py`, `etcd3.py`; fidelity specification,
+//! 3.4). What differs between stores is their [`Protocol`].
 //!
 //! A *retried* call tries the current endpoint, then the others in a fixed order that was shuffled at the start. When
-//! all failed, it asks each for the list of members, pauses, and goes round again while its budget allows a second for
+//! all failed, it asks for the list of endpoints, pauses, and goes round again while its budget allows a second for
 //! an endpoint. The budget bounds the start of attempts and not their end: with silent endpoints a call takes longer
-//! than `retry_timeout` (11.7 s for three endpoints and 10 s). A *single* call tries one endpoint once.
+//! than `retry_timeout` (11.7 s for three endpoints of etcd and 10 s). A *single* call tries one endpoint once.
 //!
-//! Simplified: the list of members that a discovery returns is not used, because modelled clusters do not change their
+//! An endpoint may have several processes behind it, as the Service in front of API servers has: each connection reaches
+//! one of them at random.
+//!
+//! Simplified: the list that a discovery returns is not used, because modelled clusters do not change their
 //! members; only the time that it takes counts. Calls of different threads share the pooled connection of an endpoint.
 
 use std::collections::VecDeque;
@@ -17,12 +20,9 @@ use sim_core::{
 };
 
 use super::timeouts::Timeouts;
-use crate::etcd::{self, Failure, Request, Response};
 use crate::patroni::config::Configuration;
 use crate::patroni::member::{Member, Timer};
 use crate::patroni::packet::Packet;
-use crate::patroni::version::Change;
-use crate::release::Release;
 
 /// First pause between rounds; doubles up to [`DELAY_MAX`] (`utils.py:Retry`).
 const DELAY_FIRST: SimDuration = SimDuration::from_millis(100);
@@ -39,34 +39,81 @@ pub(crate) enum Effort {
     Single,
 }
 
+/// What an answer means to the call that gets it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Judgement {
+    /// It is the answer.
+    Answer,
+    /// It comes from the past, of an endpoint that was left behind: as if it had not answered.
+    Outdated,
+    /// The endpoint cannot serve the request: another one may.
+    Failed,
+    /// The same, but the request may be repeated after a pause; a call that does not retry fails.
+    Again,
+    /// It may be repeated after this pause, or after one of the usual length, with the time-outs of a new request, as long as
+    /// the budget is not used up.
+    AgainAfter(Option<SimDuration>),
+}
+
+/// How one store is spoken with.
+pub(crate) trait Protocol: Clone + std::fmt::Debug {
+    /// What is asked.
+    type Request: Clone + std::fmt::Debug;
+    /// What is answered.
+    type Response: Clone + std::fmt::Debug;
+
+    /// The most attempts at each of so many endpoints.
+    fn tries_max(endpoints: usize) -> u64;
+
+    /// A request as it travels.
+    fn packet(id: u64, request: Arc<Self::Request>) -> Packet;
+
+    /// Asks an endpoint where the others are. None: all are known.
+    fn discovery(&self) -> Option<Self::Request>;
+
+    /// Looks at an answer.
+    fn judge(
+        &mut self,
+        context: &mut impl Context<Member>,
+        request: &Self::Request,
+        response: &Self::Response,
+    ) -> Judgement;
+
+    /// True if a request that was sent and not answered may be sent to the same endpoint again.
+    fn repeats_at_endpoint(request: &Self::Request) -> bool;
+
+    /// True if a call whose first discovery fails counts as refused, and not as an error of the store.
+    fn discovery_failure_is_refusal(&self) -> bool;
+}
+
 /// A call came to its end.
 #[derive(Clone, Debug)]
-pub(crate) struct Finished<T> {
+pub(crate) struct Finished<T, P: Protocol> {
     /// What it was for.
     pub(crate) purpose: T,
     /// What was asked.
-    pub(crate) request: Arc<Request>,
-    /// The answer, or none: a DCS error.
-    pub(crate) response: Option<Arc<Response>>,
-    /// Without an answer: the failure counts as a refusal and not as an error of the DCS.
+    pub(crate) request: Arc<P::Request>,
+    /// The answer, or none: an error of the store.
+    pub(crate) response: Option<Arc<P::Response>>,
+    /// Without an answer: the failure counts as a refusal and not as an error of the store.
     pub(crate) is_refusal: bool,
+    /// Until when the call might have repeated its requests.
+    pub(crate) stop: WallTime,
 }
 
 /// The client of one Patroni.
 #[derive(Clone, Debug)]
-pub(crate) struct Client<T> {
+pub(crate) struct Client<T, P: Protocol> {
+    pub(crate) protocol: P,
     /// In the order in which they are tried.
-    endpoints: Vec<ProcessId>,
+    endpoints: Vec<Endpoint>,
     /// The one that answered last.
     current: usize,
     pool: Vec<Option<Pooled>>,
-    calls: Vec<Call<T>>,
+    calls: Vec<Call<T, P>>,
     next_call: u64,
     next_request: u64,
     budget: SimDuration,
-    version: Release,
-    /// The latest Raft term that an answer carried: older answers come from members that were left behind (#3318).
-    pub(crate) raft_term: u64,
     /// The last retried call failed: the next one starts with a discovery.
     discover_first: bool,
     /// The current endpoint changed since this was last cleared: the watch must be restarted.
@@ -75,7 +122,18 @@ pub(crate) struct Client<T> {
     /// the outage goes on to show the past (#2186).
     pub(crate) exhausted: bool,
     /// Calls that came to their end, oldest first.
-    pub(crate) finished: VecDeque<Finished<T>>,
+    pub(crate) finished: VecDeque<Finished<T, P>>,
+}
+
+/// An address, and the processes that answer there.
+pub(crate) type Endpoint = Arc<[ProcessId]>;
+
+/// Somebody who answers at this address.
+fn resolve(endpoint: &Endpoint, context: &mut impl Context<Member>) -> ProcessId {
+    match &**endpoint {
+        [process] => *process,
+        several => *context.random().pick(several).expect("somebody answers at an address"),
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,10 +143,10 @@ struct Pooled {
 }
 
 #[derive(Clone, Debug)]
-struct Call<T> {
+struct Call<T, P: Protocol> {
     id: u64,
     purpose: T,
-    request: Arc<Request>,
+    request: Arc<P::Request>,
     effort: Effort,
     stop: WallTime,
     delay: SimDuration,
@@ -110,16 +168,17 @@ enum Phase {
     Sleeping,
 }
 
-impl<T: Clone> Client<T> {
+impl<T: Clone, P: Protocol> Client<T, P> {
     /// A client that knows these endpoints; the order of trying is shuffled.
     pub(crate) fn new(
-        endpoints: &[ProcessId],
+        protocol: P,
+        mut endpoints: Vec<Endpoint>,
         configuration: &Configuration,
         context: &mut impl Context<Member>,
     ) -> Self {
-        let mut endpoints = endpoints.to_vec();
         context.random().shuffle(&mut endpoints);
         Self {
+            protocol,
             pool: vec![None; endpoints.len()],
             endpoints,
             current: 0,
@@ -127,8 +186,6 @@ impl<T: Clone> Client<T> {
             next_call: 0,
             next_request: 0,
             budget: configuration.retry_timeout,
-            version: configuration.version,
-            raft_term: 0,
             discover_first: false,
             switched: false,
             exhausted: false,
@@ -136,9 +193,9 @@ impl<T: Clone> Client<T> {
         }
     }
 
-    /// The endpoint that is used first.
-    pub(crate) fn endpoint(&self) -> ProcessId {
-        self.endpoints[self.current]
+    /// Somebody at the endpoint that is used first.
+    pub(crate) fn endpoint(&self, context: &mut impl Context<Member>) -> ProcessId {
+        resolve(&self.endpoints[self.current], context)
     }
 
     /// Uses the next endpoint from now on.
@@ -149,7 +206,7 @@ impl<T: Clone> Client<T> {
 
     /// What one attempt may cost within the whole budget.
     pub(crate) fn timeouts(&self) -> Timeouts {
-        Timeouts::divide(self.endpoints.len(), self.budget)
+        Timeouts::divide(self.endpoints.len(), self.budget, P::tries_max)
     }
 
     /// Sends a request. [`Self::finished`] has the result later.
@@ -157,12 +214,13 @@ impl<T: Clone> Client<T> {
         &mut self,
         context: &mut impl Context<Member>,
         purpose: T,
-        request: Request,
+        request: P::Request,
         effort: Effort,
     ) {
         let id = self.next_call;
         self.next_call += 1;
-        let initial = effort == Effort::Retried && self.discover_first;
+        let discovers = self.discover_first && self.protocol.discovery().is_some();
+        let initial = effort == Effort::Retried && discovers;
         let timeouts = self.timeouts();
         self.calls.push(Call {
             id,
@@ -188,16 +246,15 @@ impl<T: Clone> Client<T> {
         self.next_request += 1;
         let call = &mut self.calls[index];
         let endpoint = (call.first + call.step) % self.endpoints.len();
-        let pooled = *self.pool[endpoint].get_or_insert_with(|| Pooled {
-            connection: context.connect(self.endpoints[endpoint], ConnectOptions::default()),
-            open: false,
+        let pooled = *self.pool[endpoint].get_or_insert_with(|| {
+            let process = resolve(&self.endpoints[endpoint], context);
+            Pooled { connection: context.connect(process, ConnectOptions::default()), open: false }
         });
         call.attempt = attempt;
         call.attempt_started = context.monotonic();
-        let request =
-            if call.phase == Phase::Trying { Arc::clone(&call.request) } else { Arc::new(Request::Members) };
-        let packet = etcd::Packet::Request { id: attempt, request };
-        context.send(pooled.connection, Packet::Etcd(packet));
+        let discovery = (call.phase != Phase::Trying).then(|| self.protocol.discovery()).flatten();
+        let request = discovery.map_or_else(|| Arc::clone(&call.request), Arc::new);
+        context.send(pooled.connection, P::packet(attempt, request));
         let timeout = if pooled.open { call.timeouts.total } else { call.timeouts.connect };
         context.set_timer(Timer::Call(call.id), timeout);
     }
@@ -229,21 +286,25 @@ impl<T: Clone> Client<T> {
                 context.set_timer(Timer::Call(call.id), left);
             }
         } else {
-            self.pool[endpoint] = None;
-            self.fail_users(context, endpoint);
+            let was_open = self.pool[endpoint].take().is_some_and(|pooled| pooled.open);
+            self.fail_users(context, endpoint, was_open);
         }
     }
 
-    fn uses(&self, call: &Call<T>, endpoint: usize) -> bool {
+    fn uses(&self, call: &Call<T, P>, endpoint: usize) -> bool {
         call.phase != Phase::Sleeping && (call.first + call.step) % self.endpoints.len() == endpoint
     }
 
     /// The connection with this endpoint is gone, and with it all attempts on it.
-    fn fail_users(&mut self, context: &mut impl Context<Member>, endpoint: usize) {
+    fn fail_users(&mut self, context: &mut impl Context<Member>, endpoint: usize, was_open: bool) {
         let attempts: Vec<u64> =
             self.calls.iter().filter(|call| self.uses(call, endpoint)).map(|call| call.attempt).collect();
         for attempt in attempts {
             if let Some(index) = self.calls.iter().position(|call| call.attempt == attempt) {
+                let call = &mut self.calls[index];
+                if was_open && !P::repeats_at_endpoint(&call.request) {
+                    call.tries_left = 1;
+                }
                 self.fail(context, index);
             }
         }
@@ -264,10 +325,11 @@ impl<T: Clone> Client<T> {
             return;
         }
         let endpoint = (call.first + call.step) % self.endpoints.len();
-        if let Some(pooled) = self.pool[endpoint].take() {
+        let pooled = self.pool[endpoint].take();
+        if let Some(pooled) = pooled {
             context.close(pooled.connection);
         }
-        self.fail_users(context, endpoint);
+        self.fail_users(context, endpoint, pooled.is_some_and(|pooled| pooled.open));
     }
 
     /// An attempt failed: goes on with the next, with a discovery, or gives up.
@@ -287,10 +349,13 @@ impl<T: Clone> Client<T> {
                     call.step += 1;
                     call.tries_left = call.timeouts.tries;
                 }
+                if call.step == call.timeouts.endpoints && self.protocol.discovery().is_none() {
+                    return self.pause(context, index);
+                }
                 if call.step == call.timeouts.endpoints {
                     call.phase = Phase::Discovering { initial: false };
                     call.step = 0;
-                    call.timeouts = Timeouts::divide(endpoints, self.budget);
+                    call.timeouts = Timeouts::divide(endpoints, self.budget, P::tries_max);
                 }
                 self.attempt(context, index);
             }
@@ -299,8 +364,7 @@ impl<T: Clone> Client<T> {
                 if call.step < endpoints {
                     self.attempt(context, index);
                 } else if initial {
-                    // Before 4.0.7 an exception that nobody expected, and so a plain no.
-                    let is_refusal = !Change::DiscoveryFailureIsError.is_in(self.version);
+                    let is_refusal = self.protocol.discovery_failure_is_refusal();
                     self.end_call(context, index, None, is_refusal);
                 } else {
                     self.pause(context, index);
@@ -317,7 +381,7 @@ impl<T: Clone> Client<T> {
         let sleep = call.delay + jitter;
         call.delay = (call.delay * 2).min(DELAY_MAX);
         let left = call.stop.since(context.wall()).saturating_sub(sleep);
-        call.timeouts = Timeouts::divide(self.endpoints.len(), left);
+        call.timeouts = Timeouts::divide(self.endpoints.len(), left, P::tries_max);
         if call.timeouts.endpoints == 0 {
             self.discover_first = true;
             self.exhausted = true;
@@ -328,22 +392,41 @@ impl<T: Clone> Client<T> {
         }
     }
 
+    /// Pauses before the request is repeated as a new one (`Retry.__call__`).
+    fn pause_after_answer(
+        &mut self,
+        context: &mut impl Context<Member>,
+        index: usize,
+        pause: Option<SimDuration>,
+    ) {
+        let jitter = context.random().duration(SimDuration::ZERO, JITTER);
+        let timeouts = self.timeouts();
+        let call = &mut self.calls[index];
+        let sleep = pause.unwrap_or(call.delay + jitter);
+        call.delay = (call.delay * 2).min(DELAY_MAX);
+        if call.stop <= context.wall() + sleep {
+            return self.finish(context, index, None);
+        }
+        call.timeouts = timeouts;
+        call.phase = Phase::Sleeping;
+        context.set_timer(Timer::Call(call.id), sleep);
+    }
+
     /// An answer arrived on a connection of the pool.
     pub(crate) fn on_response(
         &mut self,
         context: &mut impl Context<Member>,
         id: u64,
-        response: &Arc<Response>,
+        response: &Arc<P::Response>,
     ) {
         let Some(index) = self.calls.iter().position(|call| call.attempt == id) else {
             return;
         };
-        if response.raft_term < self.raft_term && Change::RejectOlderRaftTerms.is_in(self.version) {
-            context.note(|| format!("rejecting an answer of Raft term {}: stale", response.raft_term));
-            self.fail(context, index);
-            return;
+        let request = Arc::clone(&self.calls[index].request);
+        let judgement = self.protocol.judge(context, &request, response);
+        if judgement == Judgement::Outdated {
+            return self.fail(context, index);
         }
-        self.raft_term = self.raft_term.max(response.raft_term);
         let call = &mut self.calls[index];
         if let Phase::Discovering { initial } = call.phase {
             self.discover_first = false;
@@ -357,14 +440,14 @@ impl<T: Clone> Client<T> {
             }
             return;
         }
-        match response.result {
-            Err(Failure::Unavailable) => self.fail(context, index),
-            Err(Failure::NotPrimaryLessor) if Change::RetryNotPrimaryLessor.is_in(self.version) => {
-                self.fail(context, index);
+        match judgement {
+            Judgement::Outdated | Judgement::Failed => self.fail(context, index),
+            Judgement::Again if call.effort == Effort::Retried => self.pause(context, index),
+            Judgement::AgainAfter(pause) if call.effort == Effort::Retried => {
+                self.pause_after_answer(context, index, pause);
             }
-            Err(Failure::DeadlineExceeded) if call.effort == Effort::Retried => self.pause(context, index),
-            Err(Failure::DeadlineExceeded) => self.finish(context, index, None),
-            Ok(_) | Err(Failure::LeaseNotFound | Failure::NotPrimaryLessor) => {
+            Judgement::Again | Judgement::AgainAfter(_) => self.finish(context, index, None),
+            Judgement::Answer => {
                 let endpoint = (call.first + call.step) % self.endpoints.len();
                 if endpoint != self.current {
                     self.current = endpoint;
@@ -375,7 +458,12 @@ impl<T: Clone> Client<T> {
         }
     }
 
-    fn finish(&mut self, context: &mut impl Context<Member>, index: usize, response: Option<Arc<Response>>) {
+    fn finish(
+        &mut self,
+        context: &mut impl Context<Member>,
+        index: usize,
+        response: Option<Arc<P::Response>>,
+    ) {
         self.end_call(context, index, response, false);
     }
 
@@ -383,7 +471,7 @@ impl<T: Clone> Client<T> {
         &mut self,
         context: &mut impl Context<Member>,
         index: usize,
-        response: Option<Arc<Response>>,
+        response: Option<Arc<P::Response>>,
         is_refusal: bool,
     ) {
         let call = self.calls.remove(index);
@@ -393,6 +481,7 @@ impl<T: Clone> Client<T> {
             request: call.request,
             response,
             is_refusal,
+            stop: call.stop,
         });
     }
 }

@@ -1,12 +1,224 @@
-//! etcd as Patroni's distributed configuration store (DCS): the client, the local copy of the keys, and what they say.
+//! Patroni's distributed configuration store (DCS): what the HA loop asks of it, and the stores that there are
+//! (`dcs/__init__.py:AbstractDCS`).
+//!
+//! The HA loop does not know which store it has. It calls a [`Store`], and looks for what came of it ([`Event`]) after
+//! each of its handlers that passed something on to the store.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `view` | what a store says about a cluster |
+//! | `client` | requests with time-outs, endpoint failover and a budget |
+//! | `timeouts` | how long one attempt may take |
+//! | `etcd3` | etcd: a lease, a key for each thing, one watch |
 
-mod cache;
 mod client;
+pub(super) mod etcd3;
 mod timeouts;
 mod view;
 
-pub(crate) use cache::{Cache, Changes};
-pub(crate) use client::{Client, Effort, Finished};
-pub(crate) use view::{
-    Keys, LeaderKey, MemberKey, PAUSED, SyncKey, View, history_to_value, members_to_value,
-};
+use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, KeepAlive, SimDuration, WallTime};
+
+pub(crate) use client::{Client, Effort, Endpoint, Finished, Judgement, Protocol};
+use etcd3::Etcd3;
+pub(crate) use timeouts::Timeouts;
+pub(crate) use view::{MemberKey, SyncKey, View};
+
+use super::config::Configuration;
+use super::lock::Goal;
+use super::member::{Member, Spec};
+use super::packet::Packet;
+use super::switchover::FailoverKey;
+use crate::postgres::{Lsn, MemberId, TimelineHistory};
+
+/// The store of one member.
+#[derive(Clone, Debug)]
+pub(crate) enum Store {
+    /// etcd, API version 3.
+    Etcd3(Etcd3),
+}
+
+/// What came of something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Event {
+    /// The copy of the cluster's keys changed.
+    Changed(Changes),
+    /// An operation on the lock came to its end.
+    Lock(Goal, LockOutcome),
+    /// `/sync` was written at this revision, or not.
+    Sync(Option<u64>),
+    /// `/failover` was written, or not.
+    Failover,
+    /// The lock was given back, or the store did not answer.
+    Released,
+}
+
+/// What came of an operation on the lock.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LockOutcome {
+    /// The lock is held, or, for [`Goal::Member`], the member's key may be written.
+    Held {
+        /// The revision at which the lock was written; 0 if that was not needed.
+        revision: u64,
+        /// Keys that were written before have vanished, or will.
+        anew: bool,
+    },
+    /// Somebody else has it, or the answer means as much to Patroni.
+    Refused,
+    /// The store did not answer.
+    Unreachable,
+}
+
+/// What a change means to the member.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Changes {
+    /// The HA loop is to run.
+    pub(crate) wakes: bool,
+    /// The copy was just completed.
+    pub(crate) ready: bool,
+    /// Whether the lock is there, if the store itself lets it vanish.
+    pub(crate) lock_exists: Option<bool>,
+}
+
+/// What a leader says besides keeping its lock (`update_leader`).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Publication {
+    /// `optime`: the flushed position of a primary.
+    pub(crate) optime: Option<Lsn>,
+    /// `failsafe`, if it is to be written.
+    pub(crate) failsafe: Option<Vec<MemberId>>,
+}
+
+/// Calls a method of whatever store it is.
+macro_rules! store {
+    ($self:expr, $store:ident => $call:expr) => {
+        match $self {
+            Self::Etcd3($store) => $call,
+        }
+    };
+}
+
+impl Store {
+    /// The store of a member that boots.
+    pub(crate) fn new(spec: &Spec, context: &mut impl Context<Member>) -> Self {
+        Self::Etcd3(Etcd3::new(spec, context))
+    }
+
+    /// The interpreter has started: begins to copy the cluster's keys.
+    pub(crate) fn start(&mut self, context: &mut impl Context<Member>) {
+        store!(self, store => store.start(context));
+    }
+
+    /// A cycle begins. True if the copy is complete.
+    pub(crate) fn begin_cycle(&mut self, context: &mut impl Context<Member>) -> bool {
+        match self {
+            Self::Etcd3(store) => store.begin_cycle(context),
+        }
+    }
+
+    /// Reads the copy (`get_cluster`).
+    pub(crate) fn view(&mut self, now: WallTime) -> View {
+        store!(self, store => store.view(now))
+    }
+
+    /// Begins an operation on the lock. What came of it, if that is known at once; otherwise an [`Event::Lock`] follows.
+    pub(crate) fn lock(
+        &mut self,
+        context: &mut impl Context<Member>,
+        goal: Goal,
+        publication: &Publication,
+    ) -> Option<LockOutcome> {
+        store!(self, store => store.lock(context, goal, publication))
+    }
+
+    /// The lock was kept: writes what the leader says besides. The cycle does not wait for it.
+    pub(crate) fn publish(&mut self, context: &mut impl Context<Member>, publication: &Publication) {
+        store!(self, store => store.publish(context, publication));
+    }
+
+    /// Gives the lock back, if it is still this member's; an [`Event::Released`] follows.
+    pub(crate) fn release(&mut self, context: &mut impl Context<Member>) {
+        store!(self, store => store.release(context));
+    }
+
+    /// Writes the member's own key. The cycle does not wait for it.
+    pub(crate) fn touch_member(&mut self, context: &mut impl Context<Member>, key: MemberKey) {
+        store!(self, store => store.touch_member(context, key));
+    }
+
+    /// Writes `/sync` if it is still at the revision of `sync`; an [`Event::Sync`] follows.
+    pub(crate) fn write_sync(&mut self, context: &mut impl Context<Member>, sync: &SyncKey) {
+        store!(self, store => store.write_sync(context, sync));
+    }
+
+    /// Writes `/failover`; an [`Event::Failover`] follows.
+    pub(crate) fn write_failover(&mut self, context: &mut impl Context<Member>, key: FailoverKey) {
+        store!(self, store => store.write_failover(context, key));
+    }
+
+    /// Writes `/config` with maintenance mode on or off.
+    pub(crate) fn write_pause(&mut self, context: &mut impl Context<Member>, paused: bool) {
+        store!(self, store => store.write_pause(context, paused));
+    }
+
+    /// Deletes `/failover`. The cycle does not wait for it.
+    pub(crate) fn remove_failover(&mut self, context: &mut impl Context<Member>) {
+        store!(self, store => store.remove_failover(context));
+    }
+
+    /// Writes `/history`. The cycle does not wait for it.
+    pub(crate) fn write_history(&mut self, context: &mut impl Context<Member>, history: &TimelineHistory) {
+        store!(self, store => store.write_history(context, history));
+    }
+
+    /// Writes `/initialize`. The cycle does not wait for it.
+    pub(crate) fn write_initialize(&mut self, context: &mut impl Context<Member>) {
+        store!(self, store => store.write_initialize(context));
+    }
+
+    /// A packet arrived that only a store sends.
+    pub(crate) fn on_packet(
+        &mut self,
+        context: &mut impl Context<Member>,
+        connection: ConnectionId,
+        packet: Packet,
+    ) {
+        store!(self, store => store.on_packet(context, connection, packet));
+    }
+
+    /// Something happened to a connection. False if it is none of the store's.
+    pub(crate) fn on_connection(
+        &mut self,
+        context: &mut impl Context<Member>,
+        connection: ConnectionId,
+        event: ConnectionEvent,
+    ) -> bool {
+        store!(self, store => store.on_connection(context, connection, event))
+    }
+
+    /// An attempt of this call, or the pause before its next round, is over.
+    pub(crate) fn on_call_timer(&mut self, context: &mut impl Context<Member>, call: u64) {
+        store!(self, store => store.on_call_timer(context, call));
+    }
+
+    /// An attempt to copy the keys, or the pause before the next, is over.
+    pub(crate) fn on_cache_timer(&mut self, context: &mut impl Context<Member>) {
+        match self {
+            Self::Etcd3(store) => store.on_cache_timer(context),
+        }
+    }
+
+    /// What came of something, oldest first. None: there is no more.
+    pub(crate) fn next_event(&mut self, context: &mut impl Context<Member>) -> Option<Event> {
+        store!(self, store => store.next_event(context))
+    }
+}
+
+/// `utils.py:keepalive_socket_options`: a dead watch connection is noticed after about `ttl`.
+fn socket_options(configuration: &Configuration) -> ConnectOptions {
+    let idle = configuration.loop_wait + configuration.retry_timeout;
+    let interval = (configuration.ttl.saturating_sub(idle) / 3).max(SimDuration::from_secs(1));
+    ConnectOptions {
+        user_timeout: Some(configuration.ttl),
+        keep_alive: Some(KeepAlive { idle, interval, count: 3 }),
+    }
+}

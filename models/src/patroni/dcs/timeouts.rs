@@ -1,4 +1,5 @@
-//! How long one attempt at one etcd endpoint may take (`etcd.py:_calculate_timeouts`; fidelity specification, 3.4).
+//! How long one attempt at one endpoint of a store may take (`_calculate_timeouts` of `etcd.py` and `kubernetes.py`;
+//! fidelity specification, 3.4 and 1.5).
 
 use sim_core::SimDuration;
 
@@ -19,9 +20,9 @@ pub(crate) struct Timeouts {
 }
 
 impl Timeouts {
-    /// Divides a budget among `endpoints`. Clusters of one and two endpoints get three and two tries at each.
-    pub(crate) fn divide(endpoints: usize, budget: SimDuration) -> Self {
-        let mut tries_max = 4 - endpoints.min(3) as u64;
+    /// Divides a budget among `endpoints`, of which small clusters get more tries at each.
+    pub(crate) fn divide(endpoints: usize, budget: SimDuration, tries_max: fn(usize) -> u64) -> Self {
+        let mut tries_max = tries_max(endpoints);
         for count in (1..=endpoints).rev() {
             let share = budget / count as u64;
             if share >= PER_ENDPOINT_MIN {
@@ -44,10 +45,14 @@ impl Timeouts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::patroni::dcs::client::Protocol as _;
+    use crate::patroni::dcs::etcd3::Etcd3Protocol;
+
+    const ETCD: fn(usize) -> u64 = Etcd3Protocol::tries_max;
 
     #[track_caller]
     fn check(budget: u64, endpoints: usize, expected: (usize, u64, u32)) {
-        let timeouts = Timeouts::divide(endpoints, SimDuration::from_secs(budget));
+        let timeouts = Timeouts::divide(endpoints, SimDuration::from_secs(budget), ETCD);
         let found = (timeouts.endpoints, timeouts.total.as_millis(), timeouts.tries);
         assert_eq!(found, expected, "T={budget} N={endpoints}");
     }
@@ -74,15 +79,15 @@ mod tests {
 
     #[test]
     fn less_than_a_second_is_enough_for_no_endpoint() {
-        let timeouts = Timeouts::divide(3, SimDuration::from_millis(999));
+        let timeouts = Timeouts::divide(3, SimDuration::from_millis(999), ETCD);
         assert_eq!(timeouts.endpoints, 0);
     }
 
     #[test]
     fn connecting_gets_half_of_an_attempt_and_at_least_a_second() {
-        let timeouts = Timeouts::divide(3, SimDuration::from_secs(10));
+        let timeouts = Timeouts::divide(3, SimDuration::from_secs(10), ETCD);
         assert_eq!(timeouts.connect.as_millis(), 1_666);
-        let timeouts = Timeouts::divide(3, SimDuration::from_secs(3));
+        let timeouts = Timeouts::divide(3, SimDuration::from_secs(3), ETCD);
         assert_eq!(timeouts.connect.as_millis(), 1_000);
     }
 }

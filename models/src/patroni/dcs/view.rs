@@ -1,69 +1,14 @@
-//! What the keys of a cluster say, read once a cycle (`dcs/__init__.py:Cluster`).
+//! What a store says about a cluster, read once a cycle (`dcs/__init__.py:Cluster`).
 //!
 //! Values are written as short texts with the fields that the model uses, in place of Patroni's JSON.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::cache::Cache;
-use crate::etcd::{Key, LeaseId, Value};
 use crate::patroni::packet::MemberRole;
 use crate::patroni::quorum::MemberSet;
 use crate::patroni::switchover::FailoverKey;
 use crate::postgres::{Lsn, MemberId, Timeline, TimelineHistory};
-
-/// The keys of one cluster.
-#[derive(Clone, Debug)]
-pub(crate) struct Keys {
-    /// `/service/<scope>/`.
-    pub(crate) prefix: Key,
-    /// `leader`: the lock.
-    pub(crate) leader: Key,
-    /// `status`: the leader's flushed position (`optime`).
-    pub(crate) status: Key,
-    /// `sync`.
-    pub(crate) sync: Key,
-    /// `history`.
-    pub(crate) history: Key,
-    /// `initialize`.
-    pub(crate) initialize: Key,
-    /// `failsafe`.
-    pub(crate) failsafe: Key,
-    /// `failover`.
-    pub(crate) failover: Key,
-    /// `config`.
-    pub(crate) config: Key,
-    /// `members/<name>`, by member.
-    pub(crate) members: Arc<[Key]>,
-}
-
-impl Keys {
-    /// The keys of the cluster with this scope and these members.
-    pub(crate) fn new(scope: &str, names: &[String]) -> Self {
-        let key = |name: &str| -> Key { format!("/service/{scope}/{name}").into() };
-        Self {
-            prefix: key(""),
-            leader: key("leader"),
-            status: key("status"),
-            sync: key("sync"),
-            history: key("history"),
-            initialize: key("initialize"),
-            failsafe: key("failsafe"),
-            failover: key("failover"),
-            config: key("config"),
-            members: names.iter().map(|name| key(&format!("members/{name}"))).collect(),
-        }
-    }
-}
-
-/// The leader key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct LeaderKey {
-    /// Who holds the lock.
-    pub(crate) member: MemberId,
-    /// With which lease it vanishes.
-    pub(crate) lease: Option<LeaseId>,
-}
 
 /// What a member says about itself in its key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -102,7 +47,7 @@ impl MemberKey {
         .into()
     }
 
-    fn from_value(member: MemberId, value: &str) -> Option<Self> {
+    pub(super) fn from_value(member: MemberId, value: &str) -> Option<Self> {
         let mut fields = value.split(' ').map(|field| field.parse::<u64>().unwrap_or(0));
         Some(Self {
             member,
@@ -116,6 +61,9 @@ impl MemberKey {
         })
     }
 }
+
+/// What a store keeps: short texts.
+pub(crate) type Value = Arc<str>;
 
 /// The `/sync` key.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -132,11 +80,13 @@ pub(crate) struct SyncKey {
 
 impl SyncKey {
     /// As it is stored: the leader's name, the standbys' names, and a quorum that is not 0.
-    pub(crate) fn to_value(leader: MemberId, standbys: &[MemberId], quorum: u8, names: &[String]) -> Value {
-        let mut text = names[usize::from(leader.0)].clone();
-        for standby in standbys {
+    pub(super) fn to_value(&self, names: &[String]) -> Value {
+        let name = |member: MemberId| names[usize::from(member.0)].as_str();
+        let quorum = self.quorum;
+        let mut text = self.leader.map_or("", name).to_owned();
+        for standby in &self.standbys {
             text.push(' ');
-            text.push_str(&names[usize::from(standby.0)]);
+            text.push_str(name(*standby));
         }
         if quorum > 0 {
             write!(text, " {QUORUM}{quorum}").expect("writing to a text does not fail");
@@ -144,7 +94,7 @@ impl SyncKey {
         text.into()
     }
 
-    fn from_value(value: &str, revision: u64, names: &[String]) -> Self {
+    pub(super) fn from_value(value: &str, revision: u64, names: &[String]) -> Self {
         let mut members = value.split(' ').map(|name| member_named(name, names));
         let (leader, standbys) = (members.next().flatten(), members.flatten().collect());
         Self { leader, standbys, quorum: quorum_of(value), revision }
@@ -177,7 +127,9 @@ fn quorum_of(value: &str) -> u8 {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
     /// Who holds the lock.
-    pub(crate) leader: Option<LeaderKey>,
+    pub(crate) leader: Option<MemberId>,
+    /// The reader has judged by its own clock whether the lock is still held. Otherwise the store does, and its keys vanish.
+    pub(crate) judges_lock: bool,
     /// `optime` of the status key.
     pub(crate) optime: Lsn,
     /// The members that have a key, in order of identity.
@@ -199,44 +151,9 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Reads the copy of the keys.
-    pub(crate) fn read(cache: &Cache, keys: &Keys, names: &[String]) -> Self {
-        let mut view = Self::default();
-        for entry in cache.entries() {
-            let (key, value) = (&entry.key, &*entry.value);
-            if *key == keys.leader {
-                view.leader =
-                    member_named(value, names).map(|member| LeaderKey { member, lease: entry.lease });
-            } else if *key == keys.status {
-                view.optime = Lsn(value.parse().unwrap_or(0));
-            } else if *key == keys.sync {
-                view.sync = SyncKey::from_value(value, entry.mod_revision, names);
-            } else if *key == keys.history {
-                view.history = history_from_value(value);
-                view.has_history = true;
-            } else if *key == keys.initialize {
-                view.initialized = true;
-            } else if *key == keys.failsafe {
-                view.failsafe = value.split(' ').filter_map(|name| member_named(name, names)).collect();
-            } else if *key == keys.config {
-                view.paused = value == PAUSED;
-            } else if *key == keys.failover {
-                let mut named = value.split(' ').filter_map(|name| member_named(name, names));
-                view.failover = named
-                    .next()
-                    .zip(named.next())
-                    .map(|(leader, candidate)| FailoverKey { leader, candidate });
-            } else if let Some(index) = keys.members.iter().position(|member| member == key) {
-                view.members.extend(MemberKey::from_value(MemberId(index as u8), value));
-            }
-        }
-        view.members.sort_unstable_by_key(|member| member.member);
-        view
-    }
-
     /// Who holds the lock.
     pub(crate) fn leader(&self) -> Option<MemberId> {
-        self.leader.map(|leader| leader.member)
+        self.leader
     }
 
     /// The key of a member.
@@ -245,8 +162,19 @@ impl View {
     }
 }
 
-fn member_named(name: &str, names: &[String]) -> Option<MemberId> {
+pub(super) fn member_named(name: &str, names: &[String]) -> Option<MemberId> {
     names.iter().position(|other| other == name).map(|index| MemberId(index as u8))
+}
+
+/// As the failover key stores it.
+pub(super) fn failover_from_value(value: &str, names: &[String]) -> Option<FailoverKey> {
+    let mut named = value.split(' ').filter_map(|name| member_named(name, names));
+    named.next().zip(named.next()).map(|(leader, candidate)| FailoverKey { leader, candidate })
+}
+
+/// As the failsafe key stores it.
+pub(super) fn members_from_value(value: &str, names: &[String]) -> Vec<MemberId> {
+    value.split(' ').filter_map(|name| member_named(name, names)).collect()
 }
 
 /// As the failsafe key stores it: names.
@@ -265,7 +193,7 @@ pub(crate) fn history_to_value(history: &TimelineHistory) -> Value {
     text.into()
 }
 
-fn history_from_value(value: &str) -> TimelineHistory {
+pub(super) fn history_from_value(value: &str) -> TimelineHistory {
     let mut history = TimelineHistory::default();
     for field in value.split(' ') {
         if let Some((timeline, end)) = field.split_once(':') {

@@ -24,10 +24,10 @@ mod timeline;
 
 use std::sync::Arc;
 
-use sim_core::{ProcessId, SimTime, StateProbe, Violation, World};
+use sim_core::{ProcessId, Schedule, SimTime, StateProbe, Violation, World};
 
 use super::cluster::ClusterProcess;
-use super::dcs::Keys;
+use super::dcs::etcd3::Keys;
 use super::member::Peer;
 use super::system::{Disk, Node};
 use crate::etcd::{self, Proposal};
@@ -179,6 +179,13 @@ impl StateProbe<ClusterProcess> for Conditions {
         } else if let Some(member) = self.member_of(process) {
             self.quiet.set_writable(member, false);
         }
+    }
+
+    /// Where durable records can be lost or rot, what synchronous replication promises does not hold.
+    fn on_faults(&mut self, added: &Schedule) {
+        let sound_disks = added.spares_durable_records();
+        self.watched.sync_holds &= sound_disks;
+        self.watched.timelines_hold &= sound_disks;
     }
 
     fn clone_box(&self) -> Box<dyn StateProbe<ClusterProcess>> {

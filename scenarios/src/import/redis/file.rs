@@ -198,7 +198,7 @@ mod tests {
              monitor other 10.0.0.9 6379 2\nsentinel down-after-milliseconds other 1\nmin-slaves-to-write 1\nsave \"\"\n",
         )
         .unwrap();
-        let (group, parameters) = file.settings.configuration().unwrap();
+        let (group, parameters, _) = file.settings.configuration().unwrap();
         assert_eq!(group.quorum, 3);
         assert_eq!(group.down_after, SimDuration::from_secs(5));
         assert_eq!(group.failover_timeout, SimDuration::from_secs(10));
@@ -258,7 +258,7 @@ mod tests {
     fn sizes_and_save_points_are_read_as_redis_reads_them() {
         let file =
             read("repl-backlog-size 64mb\nsave 900 1 300 10\nsave 60 10000\nappendfsync always\n").unwrap();
-        let (_, parameters) = file.settings.configuration().unwrap();
+        let (_, parameters, _) = file.settings.configuration().unwrap();
         assert_eq!(parameters.repl_backlog_size, 64 << 20);
         assert_eq!(parameters.save.len(), 3);
         assert_eq!(parameters.appendfsync, models::redis::AppendFsync::Always);

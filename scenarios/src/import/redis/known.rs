@@ -17,6 +17,8 @@ pub(super) enum Kind {
     AppendFsync,
     /// Pairs of seconds and changes, or nothing.
     Save,
+    /// A release of Redis or Valkey.
+    Release,
 }
 
 const INT_MAX: u64 = i32::MAX as u64;
@@ -46,7 +48,16 @@ pub(super) const REDIS: &[(&str, Kind)] = &[
     ("appendfsync", Kind::AppendFsync),
     ("save", Kind::Save),
     ("stop-writes-on-bgsave-error", Kind::YesNo),
+    ("cluster-node-timeout", Kind::Milliseconds(1)),
+    ("cluster-replica-validity-factor", Kind::Integer(0, INT_MAX)),
+    ("cluster-migration-barrier", Kind::Integer(0, INT_MAX)),
+    ("cluster-allow-replica-migration", Kind::YesNo),
+    ("cluster-require-full-coverage", Kind::YesNo),
+    ("cluster-replica-no-failover", Kind::YesNo),
 ];
+
+/// No directive: whose rules the nodes of a cluster follow.
+pub(super) const RELEASE: (&str, Kind) = ("release", Kind::Release);
 
 /// The name of today for a directive.
 pub(super) fn canonical(name: &str) -> &str {
@@ -58,6 +69,8 @@ pub(super) fn canonical(name: &str) -> &str {
         "slave-serve-stale-data" => "replica-serve-stale-data",
         "slaveof" => "replicaof",
         "slave-read-only" => "replica-read-only",
+        "cluster-slave-validity-factor" => "cluster-replica-validity-factor",
+        "cluster-slave-no-failover" => "cluster-replica-no-failover",
         other => other,
     }
 }
@@ -65,7 +78,7 @@ pub(super) fn canonical(name: &str) -> &str {
 /// A modelled directive with its kind.
 pub(super) fn modelled(name: &str) -> Option<(&'static str, Kind)> {
     let name = canonical(name);
-    SENTINEL.iter().chain(REDIS).copied().find(|(known, _)| *known == name)
+    SENTINEL.iter().chain(REDIS).chain([&RELEASE]).copied().find(|(known, _)| *known == name)
 }
 
 /// Directives of a group in `sentinel.conf` that are known and have no effect here; the last seven are what a Sentinel
@@ -120,9 +133,18 @@ pub(super) const REDIS_OTHERS: &[&str] = &[
     "busy-reply-threshold",
     "client-output-buffer-limit",
     "client-query-buffer-limit",
+    "cluster-allow-pubsubshard-when-down",
+    "cluster-allow-reads-when-down",
+    "cluster-announce-bus-port",
+    "cluster-announce-hostname",
+    "cluster-announce-ip",
+    "cluster-announce-port",
+    "cluster-announce-tls-port",
     "cluster-config-file",
     "cluster-enabled",
-    "cluster-node-timeout",
+    "cluster-link-sendbuf-limit",
+    "cluster-port",
+    "cluster-preferred-endpoint-type",
     "crash-log-enabled",
     "crash-memcheck-enabled",
     "daemonize",

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::redis::{AppendFsync, Parameters, SavePoint};
+use models::redis_cluster::{ClusterConfig, Release};
 use models::sentinel::GroupConfig;
 use sim_core::SimDuration;
 
@@ -66,8 +67,9 @@ impl RedisSettings {
     ///
     /// # Errors
     /// What Redis or Sentinel would not start with.
-    pub fn configuration(&self) -> Result<(GroupConfig, Parameters), UserError> {
+    pub fn configuration(&self) -> Result<(GroupConfig, Parameters, ClusterConfig), UserError> {
         let mut group = GroupConfig::default();
+        let mut cluster = ClusterConfig::default();
         let mut parameters = Parameters::default();
         for (name, setting) in &self.0 {
             let parsed = setting.read(name)?;
@@ -77,10 +79,23 @@ impl RedisSettings {
                 ("failover-timeout", Parsed::Time(time)) => group.failover_timeout = time,
                 ("parallel-syncs", Parsed::Number(number)) => group.parallel_syncs = number as u32,
                 ("master-reboot-down-after-period", Parsed::Time(time)) => group.reboot_down_after = time,
+                ("cluster-node-timeout", Parsed::Time(time)) => cluster.node_timeout = time,
+                ("cluster-replica-validity-factor", Parsed::Number(number)) => {
+                    cluster.replica_validity_factor = number as u32;
+                }
+                ("cluster-migration-barrier", Parsed::Number(number)) => {
+                    cluster.migration_barrier = number as u32;
+                }
+                ("cluster-allow-replica-migration", Parsed::Flag(flag)) => {
+                    cluster.allow_replica_migration = flag;
+                }
+                ("cluster-require-full-coverage", Parsed::Flag(flag)) => cluster.require_full_coverage = flag,
+                ("cluster-replica-no-failover", Parsed::Flag(flag)) => cluster.replica_no_failover = flag,
+                ("release", Parsed::Release(release)) => cluster.release = release,
                 (name, parsed) => set_parameter(&mut parameters, name, parsed),
             }
         }
-        Ok((group, parameters))
+        Ok((group, parameters, cluster))
     }
 }
 
@@ -114,6 +129,7 @@ enum Parsed {
     Flag(bool),
     AppendFsync(AppendFsync),
     Save(Vec<SavePoint>),
+    Release(Release),
 }
 
 impl Setting {
@@ -155,6 +171,15 @@ impl Setting {
                 "everysec" => Ok(Parsed::AppendFsync(AppendFsync::EverySecond)),
                 "no" => Ok(Parsed::AppendFsync(AppendFsync::No)),
                 _ => Err(self.wrong(format!("`{name}` is `{word}`"), "expected always, everysec or no")),
+            },
+            Kind::Release => match Release::ALL.iter().find(|(name, _)| name == word) {
+                Some((_, release)) => Ok(Parsed::Release(*release)),
+                None => {
+                    let names = Release::ALL.map(|(name, _)| name);
+                    let help = did_you_mean(word, names);
+                    let expected = format!("expected one of: {}", names.join(", "));
+                    Err(self.wrong(format!("hasim models no release `{word}`"), expected).maybe_help(help))
+                }
             },
             Kind::Save => unreachable!("handled above"),
         }
@@ -224,9 +249,11 @@ pub fn redis_settings_from_table(
     let known = if sentinel { known::SENTINEL } else { known::REDIS };
     let mut settings = RedisSettings::default();
     for entry in table.entries().unwrap_or_default() {
-        let found = known.iter().find(|(name, _)| *name == known::canonical(&entry.key)).copied();
+        let release = (!sentinel).then_some(&known::RELEASE);
+        let found =
+            known.iter().chain(release).find(|(name, _)| *name == known::canonical(&entry.key)).copied();
         let Some(found) = found else {
-            let names = known.iter().map(|(name, _)| *name);
+            let names = known.iter().chain(release).map(|(name, _)| *name);
             let spot = Spot::new(source, entry.key_span.clone());
             let message = format!("hasim models no directive `{}` here", entry.key);
             return Err(

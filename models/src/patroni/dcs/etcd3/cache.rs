@@ -12,12 +12,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, KeepAlive, ProcessId, SimDuration};
+use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, ProcessId, SimDuration};
 
-use super::timeouts::Timeouts;
-use super::view::Keys;
+use super::keys::Keys;
 use crate::etcd::{self, Answer, Event, Key, KeyValue, LeaseId, Mutation, Request, Response};
 use crate::patroni::config::Configuration;
+use crate::patroni::dcs::Timeouts;
+use crate::patroni::dcs::socket_options;
 use crate::patroni::member::{Member, Timer};
 use crate::patroni::packet::Packet;
 
@@ -39,17 +40,17 @@ pub(crate) struct Cache {
     options: ConnectOptions,
 }
 
-/// What a change means to the member.
+/// What the watch saw.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Changes {
+pub(super) struct Seen {
     /// The value of the leader key changed (also: it came or went).
-    pub(crate) leader: bool,
+    pub(super) leader: bool,
     /// The value of the status key changed.
-    pub(crate) status: bool,
+    pub(super) status: bool,
     /// The value of the config key changed.
-    pub(crate) configuration: bool,
+    pub(super) configuration: bool,
     /// The copy was just completed.
-    pub(crate) ready: bool,
+    pub(super) ready: bool,
 }
 
 impl Cache {
@@ -146,9 +147,9 @@ impl Cache {
         id: u64,
         response: &Response,
         raft_term: u64,
-    ) -> Option<Changes> {
+    ) -> Option<Seen> {
         if id != self.awaited {
-            return Some(Changes::default());
+            return Some(Seen::default());
         }
         if response.raft_term < raft_term {
             return None;
@@ -163,16 +164,16 @@ impl Cache {
                 );
                 self.ready = true;
                 context.cancel_timer(&Timer::Cache);
-                Some(Changes { ready: true, ..Changes::default() })
+                Some(Seen { ready: true, ..Seen::default() })
             }
-            Ok(_) => Some(Changes::default()),
+            Ok(_) => Some(Seen::default()),
             Err(_) => None,
         }
     }
 
-    /// Changes that the watch saw.
-    pub(crate) fn on_watched(&mut self, events: &[Event], keys: &Keys) -> Changes {
-        let mut changes = Changes::default();
+    /// Seen that the watch saw.
+    pub(crate) fn on_watched(&mut self, events: &[Event], keys: &Keys) -> Seen {
+        let mut seen = Seen::default();
         for event in events {
             let (key, revision) = match event {
                 Event::Put(entry) => (&entry.key, entry.mod_revision),
@@ -187,9 +188,9 @@ impl Cache {
                 (None, Event::Delete { .. }) => false,
                 (None, Event::Put(_)) | (Some(_), Event::Delete { .. }) => true,
             };
-            changes.leader |= changed && *key == keys.leader;
-            changes.configuration |= changed && *key == keys.config;
-            changes.status |= changed && *key == keys.status && matches!(event, Event::Put(_));
+            seen.leader |= changed && *key == keys.leader;
+            seen.configuration |= changed && *key == keys.config;
+            seen.status |= changed && *key == keys.status && matches!(event, Event::Put(_));
             match event {
                 Event::Put(entry) => {
                     self.entries.insert(Arc::clone(key), entry.clone());
@@ -199,7 +200,7 @@ impl Cache {
                 }
             }
         }
-        changes
+        seen
     }
 
     /// A write of this member succeeded at this revision: it sees it at once.
@@ -230,15 +231,5 @@ impl Cache {
     /// All keys of the copy, in order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &KeyValue> {
         self.entries.values()
-    }
-}
-
-/// `etcd3.py:set_socket_options`: a dead watch connection is noticed after about `ttl`.
-fn socket_options(configuration: &Configuration) -> ConnectOptions {
-    let idle = configuration.loop_wait + configuration.retry_timeout;
-    let interval = (configuration.ttl.saturating_sub(idle) / 3).max(SimDuration::from_secs(1));
-    ConnectOptions {
-        user_timeout: Some(configuration.ttl),
-        keep_alive: Some(KeepAlive { idle, interval, count: 3 }),
     }
 }

@@ -1,11 +1,11 @@
-//! What a scenario of Sentinel must be, and which keys belong to which family.
+//! What a scenario of Redis must be, and which keys belong to which family.
 
 use std::ops::Range;
 
 use toml::Spanned;
 
-use super::check::Checker;
-use super::raw::RawScenario;
+use super::check::{Checker, DEFAULT_SHARDS};
+use super::raw::{RawCluster, RawScenario};
 use crate::diagnostic::{Spot, UserError};
 
 impl Checker<'_> {
@@ -14,17 +14,24 @@ impl Checker<'_> {
         let family = raw.family.get_ref().as_str();
         let here = |is_set: bool| is_set.then(|| raw.family.span());
         let (cluster, workload) = (&raw.cluster, &raw.workload);
-        let redis: [(&str, Option<Range<usize>>); 10] = [
-            ("cluster.sentinels", span(cluster.sentinels.as_ref())),
-            ("cluster.sentinel_conf", span(cluster.sentinel_conf.as_ref())),
+        let redis: [(&str, Option<Range<usize>>); 5] = [
             ("cluster.redis_conf", span(cluster.redis_conf.as_ref())),
-            ("cluster.sentinel", span(cluster.sentinel.as_ref())),
             ("cluster.redis", span(cluster.redis.as_ref())),
             ("workload.wait", span(workload.wait.as_ref())),
-            ("cluster.sentinel_hosts", here(cluster.sentinel_hosts.is_some())),
             ("cluster.dataset_bytes", here(cluster.dataset_bytes.is_some())),
             ("workload.beside_members", here(workload.beside_members.is_some())),
+        ];
+        let of_sentinel: [(&str, Option<Range<usize>>); 5] = [
+            ("cluster.sentinels", span(cluster.sentinels.as_ref())),
+            ("cluster.sentinel_conf", span(cluster.sentinel_conf.as_ref())),
+            ("cluster.sentinel", span(cluster.sentinel.as_ref())),
+            ("cluster.sentinel_hosts", here(cluster.sentinel_hosts.is_some())),
             ("workload.subscribe", here(workload.subscribe.is_some())),
+        ];
+        let of_cluster: [(&str, Option<Range<usize>>); 3] = [
+            ("cluster.shards", span(cluster.shards.as_ref())),
+            ("cluster.hosts", span(cluster.hosts.as_ref())),
+            ("workload.refresh", here(workload.refresh.is_some())),
         ];
         let patroni: [(&str, Option<Range<usize>>); 15] = [
             ("cluster.etcd", span(cluster.etcd.as_ref())),
@@ -43,10 +50,13 @@ impl Checker<'_> {
             ("workload.routing", here(workload.routing.is_some())),
             ("workload.on_timeout", here(workload.on_timeout.is_some())),
         ];
-        let (foreign, of) = if family == "sentinel" {
-            (patroni.into_iter().collect::<Vec<_>>(), "a group of Redis servers with Sentinels")
-        } else {
-            (redis.into_iter().collect(), "a system without Redis")
+        let (foreign, of) = match family {
+            "sentinel" => {
+                let foreign: Vec<_> = patroni.into_iter().chain(of_cluster).collect();
+                (foreign, "a group of Redis servers with Sentinels")
+            }
+            "cluster" => (patroni.into_iter().chain(of_sentinel).collect(), "nodes of Redis Cluster"),
+            _ => (redis.into_iter().chain(of_sentinel).chain(of_cluster).collect(), "a system without Redis"),
         };
         match foreign.into_iter().find_map(|(key, span)| Some((key, span?))) {
             None => Ok(()),
@@ -55,6 +65,29 @@ impl Checker<'_> {
                 Err(UserError::at(Spot::new(self.source, span), message, "leave it out"))
             }
         }
+    }
+
+    /// The numbers of shards and hosts of Redis Cluster: each shard has a primary, and no host is without a node.
+    pub(super) fn shards(&self, cluster: &RawCluster) -> Result<(), UserError> {
+        if self.family.name != "cluster" {
+            return Ok(());
+        }
+        let members = cluster.members.as_ref().map_or(6, |members| *members.get_ref());
+        let shards = cluster.shards.as_ref().map_or(DEFAULT_SHARDS, |shards| *shards.get_ref());
+        if let Some(wrong) = cluster.shards.as_ref().or(cluster.members.as_ref()).filter(|_| shards > members)
+        {
+            let message =
+                format!("{members} nodes are too few for {shards} shards, which have a primary each");
+            return Err(self.wrong(wrong, message, format!("expected 1 to {members} shards")));
+        }
+        let counts = [(&cluster.shards, "shards"), (&cluster.hosts, "hosts")];
+        for (count, what) in counts.into_iter().filter_map(|(count, what)| Some((count.as_ref()?, what))) {
+            if !(1..=members).contains(count.get_ref()) {
+                let message = format!("{} {what} are not for {members} nodes", count.get_ref());
+                return Err(self.wrong(count, message, format!("expected 1 to {members}")));
+            }
+        }
+        Ok(())
     }
 
     /// The number of Sentinels.

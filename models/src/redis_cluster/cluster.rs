@@ -1,0 +1,403 @@
+//! Nodes and clients, placed on hosts.
+//!
+//! | what | names |
+//! |---|---|
+//! | hosts | `db-1`... for nodes, one each unless there are fewer; `app-1` for clients |
+//! | processes | `redis-1`..., `client-1`..., `other-client-2`... for the other shards, `local-client-1`... on the nodes' hosts |
+//! | zones | hosts are spread over them in turn, so that a replica and its primary are in different ones |
+//!
+//! The first nodes are primaries, one for each shard; the others follow them in turn, as `redis-cli --cluster create`
+//! leaves it. The clients that are judged write to the first shard.
+
+use std::sync::Arc;
+
+use sim_core::{
+    Damage, Distribution, Holds, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Storage, Topology,
+    World, WorldBuilder, ZoneRef,
+};
+
+use super::client::{ClusterClient, ClusterClientSpec, Refresh};
+use super::config::{ClusterConfig, NodeSpec};
+use super::message::NodeId;
+use super::node::ClusterNode;
+use super::nodes_conf::{NodeDirectory, NodeRecord, NodesConf};
+use super::slots::{Slot, Slots};
+use crate::planted::Planted;
+use crate::redis::{DirectClient, DirectClientSpec, Machine, Packet, Parameters, ServerSpec, WaitFor};
+use crate::routing::Workload;
+
+sim_core::system! {
+    /// Nodes and clients.
+    pub enum ClusterProcess {
+        Node(ClusterNode),
+        Client(ClusterClient),
+        DirectClient(DirectClient),
+    }
+    spec: ClusterProcessSpec,
+    timer: ClusterProcessTimer,
+    packet: Packet,
+    storage: ClusterDisk,
+}
+
+/// A volume.
+#[derive(Clone, Debug, Default)]
+pub enum ClusterDisk {
+    /// Of a client.
+    #[default]
+    Nothing,
+    /// Of a node.
+    Node(NodeDirectory),
+}
+
+/// A change of a volume.
+#[derive(Clone, Debug)]
+pub enum ClusterRecord {
+    /// Of a client.
+    Nothing,
+    /// Of a node.
+    Node(NodeRecord),
+}
+
+impl Storage for ClusterDisk {
+    type Record = ClusterRecord;
+
+    fn wiped(&self) -> Self {
+        match self {
+            Self::Nothing => Self::Nothing,
+            Self::Node(directory) => Self::Node(directory.wiped()),
+        }
+    }
+
+    fn apply(&mut self, record: &ClusterRecord) {
+        if let (Self::Node(directory), ClusterRecord::Node(record)) = (self, record) {
+            directory.apply(record);
+        }
+    }
+
+    fn record_count(&self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Node(directory) => directory.record_count(),
+        }
+    }
+
+    fn damage(&mut self, damage: Damage<'_, ClusterRecord>) {
+        if let Self::Node(directory) = self {
+            directory.damage(damage.map(|record| match record {
+                ClusterRecord::Node(record) => record,
+                ClusterRecord::Nothing => unreachable!("clients write nothing"),
+            }));
+        }
+    }
+
+    fn needs_space(record: &ClusterRecord) -> bool {
+        matches!(record, ClusterRecord::Node(record) if NodeDirectory::needs_space(record))
+    }
+}
+
+impl Holds<()> for ClusterDisk {
+    fn held(&self) -> &() {
+        &()
+    }
+}
+
+impl Holds<NodeDirectory> for ClusterDisk {
+    fn held(&self) -> &NodeDirectory {
+        match self {
+            Self::Node(directory) => directory,
+            Self::Nothing => panic!("a node was placed on the volume of a client"),
+        }
+    }
+}
+
+impl From<()> for ClusterRecord {
+    fn from((): ()) -> Self {
+        Self::Nothing
+    }
+}
+
+impl From<NodeRecord> for ClusterRecord {
+    fn from(record: NodeRecord) -> Self {
+        Self::Node(record)
+    }
+}
+
+/// The load on a cluster.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClusterLoad {
+    /// Clients that write to the first shard.
+    pub writers: u16,
+    /// Between two writes of one client.
+    pub write_interval: SimDuration,
+    /// How long they wait for a node.
+    pub timeout: SimDuration,
+    /// They run on the nodes' hosts in turn, and not on `app-1`.
+    pub beside_nodes: bool,
+    /// When they ask for the slot map.
+    pub refresh: Refresh,
+    /// `WAIT` after each write.
+    pub wait_for: Option<WaitFor>,
+    /// One more writer on each host of a node of the first shard, which knows that node only and has no time-out.
+    pub local_writers: bool,
+    /// One writer for each other shard, which writes at this interval.
+    pub other_writers: Option<SimDuration>,
+    /// When clients start no more operations.
+    pub stop_at: Option<SimDuration>,
+}
+
+/// Everything that a cluster is built from.
+#[derive(Clone, Debug)]
+pub struct ClusterPlan {
+    /// Nodes, at least as many as shards.
+    pub nodes: u8,
+    /// Shards, at least 1.
+    pub shards: u8,
+    /// Hosts of nodes, at least 1.
+    pub hosts: u8,
+    /// The directives about the cluster.
+    pub config: ClusterConfig,
+    /// The other directives.
+    pub parameters: Parameters,
+    /// Sizes and rates.
+    pub machine: Machine,
+    /// How long a sync takes.
+    pub disk_sync: Distribution,
+    /// The load.
+    pub load: ClusterLoad,
+    /// A rule that a test switches off.
+    pub planted: Planted,
+}
+
+/// A cluster, ready to run any seed.
+#[derive(Clone, Debug)]
+pub struct RedisCluster {
+    builder: WorldBuilder<ClusterProcess>,
+    nodes: Arc<[ProcessId]>,
+    clients: Vec<ProcessId>,
+    other_clients: Vec<ProcessId>,
+    local_clients: Vec<ProcessId>,
+    /// The slots of clients, by their number from 1.
+    keys: Vec<Slot>,
+}
+
+/// Bits of a value below the number of the client that wrote it.
+const CLIENT_SHIFT: u32 = 40;
+
+impl RedisCluster {
+    /// Places a cluster on these zones.
+    ///
+    /// # Panics
+    /// If it has no shard, fewer nodes than shards, or no zones.
+    pub fn new(plan: &ClusterPlan, (mut topology, zones): (Topology, Vec<ZoneRef>)) -> Self {
+        assert!(plan.shards > 0 && plan.nodes >= plan.shards && plan.hosts > 0 && !zones.is_empty());
+        let place = |number: u8, places: usize| usize::from(number + number / plan.shards) % places;
+        let zone_of = |host: u8| zones[place(host, zones.len())];
+        let hosts: Vec<HostId> = (0..plan.hosts.min(plan.nodes))
+            .map(|host| topology.add_host(zone_of(host), &format!("db-{}", host + 1)))
+            .collect();
+        let app = topology.add_host(zones[0], "app-1");
+        let of_node = |node: u8| {
+            let index = if plan.hosts >= plan.nodes { usize::from(node) } else { place(node, hosts.len()) };
+            hosts[index]
+        };
+        let node_hosts: Vec<HostId> = (0..plan.nodes).map(of_node).collect();
+        let mut placing = Placing { builder: WorldBuilder::new(topology), plan, keys: Vec::new() };
+        let nodes = placing.nodes(&node_hosts);
+        let clients = placing.clients(&node_hosts, app, &nodes);
+        let other_clients = placing.other_clients(app, &nodes);
+        let local_clients = placing.local_clients(&node_hosts, &nodes);
+        Self { builder: placing.builder, nodes, clients, other_clients, local_clients, keys: placing.keys }
+    }
+
+    /// The world of a seed at its first instant.
+    pub fn world(&self, seed: Seed) -> World<ClusterProcess> {
+        self.builder.build(seed)
+    }
+
+    /// Adds to a world of this cluster what must always hold in it ([`super::invariants`]).
+    pub fn add_conditions(&self, world: &mut World<ClusterProcess>) {
+        super::invariants::add_to(world, &self.nodes);
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &[ProcessId] {
+        &self.nodes
+    }
+
+    /// The clients that write to the first shard, without those that know one node only.
+    pub fn clients(&self) -> &[ProcessId] {
+        &self.clients
+    }
+
+    /// The clients of the other shards.
+    pub fn other_clients(&self) -> &[ProcessId] {
+        &self.other_clients
+    }
+
+    /// The clients that know one node only.
+    pub fn local_clients(&self) -> &[ProcessId] {
+        &self.local_clients
+    }
+
+    /// The node that owns a slot: of those that claim it, the one with the largest configuration epoch. Nodes that do not run
+    /// count if no other does.
+    pub fn owner(&self, world: &World<ClusterProcess>, slot: Slot) -> Option<ProcessId> {
+        let running = self.nodes.iter().filter_map(|process| match world.process(*process)? {
+            ClusterProcess::Node(node) if node.slots().contains(slot) => {
+                Some((node.config_epoch(), *process))
+            }
+            _ => None,
+        });
+        let stored = self.nodes.iter().enumerate().filter_map(|(index, process)| {
+            let ClusterDisk::Node(directory) = world.storage(*process) else { return None };
+            let known = directory.conf.nodes[index];
+            known.slots.contains(slot).then_some((known.config_epoch, *process))
+        });
+        running.max().or_else(|| stored.max()).map(|(_, process)| process)
+    }
+
+    /// The values that the cluster holds now: of each slot, those of its owner; if it does not run, those in its files.
+    pub fn surviving<C: FromIterator<u64>>(&self, world: &World<ClusterProcess>) -> C {
+        let mut slots = self.keys.clone();
+        slots.sort_unstable();
+        slots.dedup();
+        let held = slots.into_iter().flat_map(|slot| {
+            let owner = self.owner(world, slot);
+            let values = owner.map(|owner| held_by(world, owner)).unwrap_or_default();
+            let is_here = move |value: &u64| {
+                let client =
+                    usize::try_from(*value >> CLIENT_SHIFT).ok().and_then(|number| number.checked_sub(1));
+                client.and_then(|client| self.keys.get(client)) == Some(&slot)
+            };
+            values.into_iter().filter(is_here)
+        });
+        held.collect()
+    }
+}
+
+fn held_by(world: &World<ClusterProcess>, node: ProcessId) -> Vec<u64> {
+    if let Some(ClusterProcess::Node(node)) = world.process(node) {
+        return node.server().log().values().collect();
+    }
+    match world.storage(node) {
+        ClusterDisk::Node(directory) if !directory.data.append_only.is_empty() => {
+            directory.data.append_only.clone()
+        }
+        ClusterDisk::Node(directory) => {
+            directory.data.rdb.as_ref().map(|snapshot| snapshot.values.clone()).unwrap_or_default()
+        }
+        ClusterDisk::Nothing => Vec::new(),
+    }
+}
+
+/// Adds processes to a world.
+struct Placing<'a> {
+    builder: WorldBuilder<ClusterProcess>,
+    plan: &'a ClusterPlan,
+    keys: Vec<Slot>,
+}
+
+impl Placing<'_> {
+    fn add(&mut self, name: String, host: HostId, disk: ClusterDisk, spec: ClusterProcessSpec) -> ProcessId {
+        let volume = self.builder.add_volume(host, disk, &self.plan.disk_sync);
+        self.builder.add_process(ProcessOptions { name, host, volume, starts_with_host: true, spec })
+    }
+
+    /// The slot of a shard to which its clients write.
+    fn slot_of(&self, shard: u8) -> Slot {
+        Slots::part(shard, self.plan.shards).iter().next().unwrap_or_default()
+    }
+
+    fn nodes(&mut self, hosts: &[HostId]) -> Arc<[ProcessId]> {
+        let plan = self.plan;
+        let first = self.builder.next_process().index();
+        let nodes: Arc<[ProcessId]> = (first..first + hosts.len()).map(ProcessId::from_index).collect();
+        let server = ServerSpec {
+            parameters: Arc::new(plan.parameters.clone()),
+            machine: plan.machine,
+            marks_service: false,
+            planted: plan.planted,
+        };
+        let config = Arc::new(plan.config.clone());
+        for (index, host) in hosts.iter().enumerate() {
+            let id = NodeId(index as u8);
+            let spec = NodeSpec {
+                server: server.clone(),
+                config: Arc::clone(&config),
+                nodes: Arc::clone(&nodes),
+                id,
+                watched: self.slot_of(0),
+            };
+            let conf = NodesConf::created(&nodes, plan.shards, id);
+            let disk = ClusterDisk::Node(NodeDirectory::new(conf));
+            self.add(format!("redis-{}", index + 1), *host, disk, ClusterProcessSpec::Node(spec));
+        }
+        nodes
+    }
+
+    /// The number of the next client, whose key lies in this slot.
+    fn next_client(&mut self, slot: Slot) -> u32 {
+        self.keys.push(slot);
+        self.keys.len() as u32
+    }
+
+    fn client_spec(&self, number: u32, nodes: &Arc<[ProcessId]>, slot: Slot) -> ClusterClientSpec {
+        let load = self.plan.load;
+        ClusterClientSpec {
+            interval: load.write_interval,
+            timeout: load.timeout,
+            refresh: load.refresh,
+            wait_for: load.wait_for,
+            ..ClusterClientSpec::new(workload(number, load.stop_at), Arc::clone(nodes), slot)
+        }
+    }
+
+    fn clients(&mut self, hosts: &[HostId], app: HostId, nodes: &Arc<[ProcessId]>) -> Vec<ProcessId> {
+        let load = self.plan.load;
+        let place = |index: u16| {
+            let host = if load.beside_nodes { hosts[usize::from(index) % hosts.len()] } else { app };
+            let slot = self.slot_of(0);
+            let number = self.next_client(slot);
+            let spec = ClusterProcessSpec::Client(self.client_spec(number, nodes, slot));
+            self.add(format!("client-{}", index + 1), host, ClusterDisk::Nothing, spec)
+        };
+        (0..load.writers).map(place).collect()
+    }
+
+    fn other_clients(&mut self, app: HostId, nodes: &Arc<[ProcessId]>) -> Vec<ProcessId> {
+        let Some(interval) = self.plan.load.other_writers else { return Vec::new() };
+        let shards = self.plan.shards;
+        let place = |shard: u8| {
+            let slot = self.slot_of(shard);
+            let number = self.next_client(slot);
+            let spec = ClusterClientSpec { interval, ..self.client_spec(number, nodes, slot) };
+            let name = format!("other-client-{}", shard + 1);
+            self.add(name, app, ClusterDisk::Nothing, ClusterProcessSpec::Client(spec))
+        };
+        (1..shards).map(place).collect()
+    }
+
+    fn local_clients(&mut self, hosts: &[HostId], nodes: &[ProcessId]) -> Vec<ProcessId> {
+        let load = self.plan.load;
+        if !load.local_writers {
+            return Vec::new();
+        }
+        let first_shard = hosts.iter().zip(nodes).step_by(usize::from(self.plan.shards)).enumerate();
+        let place = |(index, (host, node)): (usize, (&HostId, &ProcessId))| {
+            let slot = self.slot_of(0);
+            let number = self.next_client(slot);
+            let spec = DirectClientSpec {
+                interval: load.write_interval,
+                slot: Some(slot),
+                ..DirectClientSpec::new(workload(number, load.stop_at), *node)
+            };
+            let spec = ClusterProcessSpec::DirectClient(spec);
+            self.add(format!("local-client-{}", index + 1), *host, ClusterDisk::Nothing, spec)
+        };
+        first_shard.map(place).collect()
+    }
+}
+
+fn workload(number: u32, stop_at: Option<SimDuration>) -> Workload {
+    Workload { stop_at, ..Workload::writes(number) }
+}

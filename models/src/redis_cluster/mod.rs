@@ -1,0 +1,78 @@
+//! Redis Cluster: Redis servers that share the keys among them, watch each other, and replace a failed primary by a vote.
+//!
+//! A [`ClusterNode`] holds a [`redis::Server`](crate::redis::Server), whose replication it commands, and talks to all other
+//! nodes on the *bus*.
+//!
+//! ```text
+//! fault --(PING unanswered for cluster-node-timeout)--> PFAIL, each by itself --(gossip to a primary)--> FAIL, told to all
+//!       --(500 ms + up to 500 ms + 1 s for each replica that has more)--> AUTH_REQUEST --(votes)--> primary, PONG to all
+//! ```
+//!
+//! | file | subject |
+//! |---|---|
+//! | `node` | the process: cron, end of a turn of the event loop, roles |
+//! | `bus`, `message` | links, PINGs, gossip; what travels |
+//! | `failure` | PFAIL, reports, FAIL |
+//! | `election` | who stands when, votes, what the winner does |
+//! | `receive` | roles, slots, epochs from others; UPDATE; collisions of epochs |
+//! | `state` | whether the cluster is up: minority, coverage, delays |
+//! | `serve` | what clients are answered |
+//! | `manual` | `CLUSTER FAILOVER`, plain, `FORCE` and `TAKEOVER` |
+//! | `migration` | replicas that go to orphaned primaries |
+//! | `table`, `slots`, `nodes_conf` | what a node knows, and keeps on disk |
+//! | `config` | directives, releases |
+//! | `client` | a client with a slot map |
+//! | `cluster` | nodes and clients on hosts |
+//! | [`invariants`] | what must always hold |
+//!
+//! # Marks and roles
+//!
+//! A cluster has several primaries at once. Marks and the roles `primary` and `replica` are about one shard, the first, to
+//! which the judged clients write; nodes of other shards play `other-primary` and `other-replica`. `Suspected` is PFAIL of
+//! that primary at any node, `Agreed` is FAIL, `Elected` and `Writable` carry the configuration epoch. A primary is
+//! writable while the cluster is up in its own view. `Rerouted` is when another node first knows the new owner.
+//!
+//! # Sources
+//!
+//! `cluster.c` of Redis 7.0.15, as the fidelity specification of Redis describes it in section 4; the text of release 7.2,
+//! read for the order of steps. Ages are measured on the wall clock, as there. [`Release`] says what other releases do
+//! otherwise.
+//!
+//! # What is simplified, and what that changes
+//!
+//! - 60 slots stand for 16,384, and a node is called by its place and not by a random name. Nobody meets or is forgotten:
+//!   a cluster begins as `redis-cli --cluster create` leaves it.
+//! - Slots are not moved between living shards, so `-ASK` and `-TRYAGAIN` do not occur. Epochs that are raised without a
+//!   vote, which is what the end of a move does to the rest of the cluster, come from `CLUSTER BUMPEPOCH`.
+//! - A sync of `nodes.conf` holds the messages of the bus, and not replies to clients, though the real server has one thread.
+//! - While a node loads a snapshot it answers PINGs and does nothing else, as its thread does between two chunks.
+//! - `cluster-allow-reads-when-down`, limits of link buffers, host names and sharded Pub/Sub are left out. Nobody reads.
+
+mod bus;
+mod client;
+mod cluster;
+mod config;
+mod election;
+mod failure;
+pub mod invariants;
+mod manual;
+mod message;
+mod migration;
+mod node;
+mod nodes_conf;
+mod receive;
+mod serve;
+mod slots;
+mod state;
+mod table;
+
+pub use client::{ClusterClient, ClusterClientSpec, ClusterClientTimer, Refresh};
+pub use cluster::{
+    ClusterDisk, ClusterLoad, ClusterPlan, ClusterProcess, ClusterProcessSpec, ClusterProcessTimer,
+    ClusterRecord, RedisCluster,
+};
+pub use config::{ClusterConfig, NodeSpec, Release};
+pub use message::{Body, Gossip, Message, NodeId};
+pub use node::{ClusterNode, NodeTimer};
+pub use nodes_conf::{KnownHealth, KnownNode, NodeDirectory, NodeRecord, NodesConf};
+pub use slots::{SLOT_COUNT, Slot, Slots};
