@@ -40,7 +40,7 @@ macro_rules! planted {
         }
 
         impl Planted {
-            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Redis, Cluster, Sentinel.
+            /// All planted bugs, in the order raft, etcd, PostgreSQL, Patroni, Redis, Cluster, Sentinel, locks.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The name in kebab case.
@@ -165,7 +165,7 @@ planted! {
     /// Cluster: gossip is about random nodes only, and not about all that are possibly failed, as before commit 02777bb of Redis.
     /// Breaks the bound of detection in a large cluster (RZ-39).
     GossipWithoutSuspects = "gossip-without-suspects",
-    /// Cluster: a replica that was never connected since its start takes its data for new. Loses what its old files lack.
+    /// Cluster: a replica that was never connected since its start takes its data for new. Breaks the bound of its age.
     UnknownAgeIsZero = "unknown-age-is-zero",
     /// Cluster: a replica of a new primary ranks by the offset that it had with the old one, as before Valkey's PR 885. Breaks
     /// durability (RZ-37).
@@ -174,9 +174,8 @@ planted! {
     ForgetClusterVote = "forget-cluster-vote",
     /// Cluster: a primary votes again in an epoch in which it has voted. Breaks "one vote in an epoch".
     VoteForEveryShard = "vote-for-every-shard",
-    /// Cluster: a voter does not compare the epoch of a candidate's slots with that of their owner. Breaks "slots move to a larger
-    /// epoch".
-    VoteForOldSlots = "vote-for-old-slots",
+    /// Cluster: a primary that reaches no majority serves on. Breaks the bound of what an isolated primary loses.
+    ServeInMinority = "serve-in-minority",
 
     /// Sentinel: a vote is given to everyone who asks. Breaks "one vote in an epoch".
     VoteForEveryone = "vote-for-everyone",
@@ -188,6 +187,21 @@ planted! {
     LeaveStrays = "leave-strays",
     /// Sentinel: at the end of a failover that timed out, the promoted replica is told to follow itself (RZ-17, PR 6743).
     ReconfigurePromoted = "reconfigure-promoted",
+
+    /// Lock: a release is `DEL`, whoever holds the lock meanwhile. Breaks mutual exclusion (the documentation of Redis warns of it).
+    ReleaseWithoutCompare = "release-without-compare",
+    /// Lock: a renewal is `SET XX`, whoever holds the lock meanwhile. Breaks "a lock changes hands when it is free".
+    RenewWithSet = "renew-with-set",
+    /// Lock: a holder counts the time to live from the answer and not from the request. Breaks mutual exclusion.
+    CountFromAnswer = "count-from-answer",
+    /// Lock: a contender does not look at how long the acquisition took (RZ-30, the check of Redlock). Breaks mutual
+    /// exclusion.
+    SkipElapsedCheck = "skip-elapsed-check",
+    /// Lock: the store takes any token. Breaks invariant I9 of the fidelity specification.
+    AcceptAnyToken = "accept-any-token",
+    /// Lock: the store takes an equal token from another holder. Breaks "one token, one holder", which matters where tokens
+    /// come from an asynchronously replicated counter.
+    AcceptEqualToken = "accept-equal-token",
 }
 
 impl fmt::Display for Planted {

@@ -2,99 +2,139 @@
 
 use models::Planted;
 use models::redis::{Machine, Parameters};
-use models::redis_cluster::{ClusterConfig, ClusterLoad, ClusterPlan, RedisCluster, Refresh};
-use sim_core::{
-    Distribution, EndReason, Fault, MarkKind, Record, Schedule, ScheduledFault, Seed, SimDuration, SimTime,
-    Target, Topology, Trigger, advance_guarded,
+use models::redis_cluster::{
+    ClusterConfig, ClusterLoad, ClusterPlan, ClusterProcess, RedisCluster, Refresh, Slot,
 };
+use sim_core::{
+    Direction, Distribution, EndReason, Fault, MarkKind, Outcome, Record, Schedule, ScheduledFault, Seed,
+    SimDuration, SimTime, Target, Topology, Trigger, World, advance_guarded,
+};
+
+const FAULT_AT: SimDuration = SimDuration::from_secs(20);
 
 fn plan() -> ClusterPlan {
     ClusterPlan {
         nodes: 6,
         shards: 3,
         hosts: 6,
-        config: ClusterConfig { node_timeout: SimDuration::from_secs(5), ..ClusterConfig::default() },
-        parameters: Parameters {
-            repl_diskless_sync_delay: SimDuration::ZERO,
-            save: Vec::new(),
-            ..Parameters::default()
-        },
+        config: ClusterConfig { node_timeout: SimDuration::from_secs(3), ..ClusterConfig::default() },
+        parameters: Parameters { repl_diskless_sync_delay: SimDuration::ZERO, ..Parameters::default() },
         machine: Machine::default(),
         disk_sync: Distribution::Constant(SimDuration::from_micros(250)),
         load: ClusterLoad {
             writers: 1,
-            write_interval: SimDuration::from_millis(50),
+            write_interval: SimDuration::from_millis(20),
             timeout: SimDuration::from_secs(1),
             beside_nodes: false,
             refresh: Refresh::OnError,
             wait_for: None,
             local_writers: false,
             other_writers: None,
+            expires_every: None,
             stop_at: None,
         },
         planted: Planted::Nothing,
     }
 }
 
+/// Runs a seed with one fault at 20 s, and looks whether everything holds that always does.
 fn run(
     plan: &ClusterPlan,
     fault: Fault,
-    at: SimDuration,
+    lasts: Option<u64>,
     seed: u64,
-    until: SimDuration,
-) -> (Record, Vec<u64>) {
-    let (topology, zones) = Topology::one_zone();
+    until: u64,
+) -> (RedisCluster, World<ClusterProcess>) {
+    let (topology, zones) = Topology::three_zones();
     let cluster = RedisCluster::new(plan, (topology, zones.to_vec()));
     let mut world = cluster.world(Seed(seed));
-    if std::env::var("LOG").is_ok() {
-        world.log(false);
-    }
-    let fault = ScheduledFault { trigger: Trigger::At(at), fault, lasts: None };
+    cluster.add_conditions(&mut world);
+    let lasts = lasts.map(SimDuration::from_secs);
+    let fault = ScheduledFault { trigger: Trigger::At(FAULT_AT), fault, lasts };
     world.schedule(&Schedule(vec![fault])).unwrap();
-    let end = advance_guarded(&mut world, SimTime::ZERO + until, 20_000_000);
-    for entry in world.log_entries() {
-        println!("{} {:?} {}", entry.at, entry.process, entry.text);
-    }
+    let end = advance_guarded(&mut world, SimTime::ZERO + SimDuration::from_secs(until), 20_000_000);
     assert_eq!(end, EndReason::Horizon, "seed {seed}");
-    let values = cluster.surviving(&world);
-    (world.record(end), values)
+    (cluster, world)
+}
+
+fn role(role: &str) -> Target {
+    Target::Role(role.to_owned())
+}
+
+fn first_after_fault(record: &Record, kind: MarkKind) -> Option<SimDuration> {
+    let fault = SimTime::ZERO + FAULT_AT;
+    record.marks.iter().find(|mark| mark.kind == kind && mark.at > fault).map(|mark| mark.at.since(fault))
 }
 
 #[test]
-fn measure() {
-    let n: u64 = std::env::var("N").map_or(64, |n| n.parse().unwrap());
-    let nt: u64 = std::env::var("NT").map_or(5, |n| n.parse().unwrap());
-    for kind in ["stop", "kill"] {
-        let mut plan = plan();
-        plan.config.node_timeout = SimDuration::from_secs(nt);
-        let mut failed = Vec::new();
-        let mut won = Vec::new();
-        for seed in 0..n {
-            let at = SimDuration::from_secs(20) + SimDuration::from_secs(10).scale(seed, n);
-            let target = Target::Role("primary".to_owned());
-            let fault = if kind == "kill" { Fault::Kill { target } } else { Fault::Pause { target } };
-            let (record, _) = run(&plan, fault, at, seed, at + SimDuration::from_secs(40));
-            let find = |kind| {
-                record
-                    .marks
-                    .iter()
-                    .find(|m| m.kind == kind && m.at > SimTime::ZERO + at)
-                    .map_or(99.0, |m| m.at.since(SimTime::ZERO + at).as_secs_f64())
-            };
-            failed.push(find(MarkKind::Agreed));
-            won.push(find(MarkKind::Elected));
-        }
-        for (name, v) in [("fail", &mut failed), ("won", &mut won)] {
-            v.sort_by(f64::total_cmp);
-            let q = |p: f64| v[((v.len() as f64 - 1.0) * p) as usize];
-            println!(
-                "{kind} NT={nt} {name} min {:.2} p10 {:.2} p50 {:.2} p90 {:.2} max {:.2}",
-                v[0],
-                q(0.1),
-                q(0.5),
-                q(0.9),
-                q(1.0)
-            );
-        }
+fn a_killed_primary_is_replaced_and_follows_its_successor() {
+    for seed in 0..10 {
+        let fault = Fault::Kill { target: Target::Process("redis-1".to_owned()) };
+        let (cluster, mut world) = run(&plan(), fault, Some(10), seed, 45);
+        let owner = cluster.owner(&world, Slot(0)).unwrap();
+        assert_eq!(world.name(owner), "redis-4", "seed {seed}");
+        let Some(ClusterProcess::Node(old)) = world.process(cluster.nodes()[0]) else { panic!("it runs") };
+        assert_eq!(old.server().follows(), Some(owner));
+        assert!(old.server().link_is_up() && old.slots().is_empty());
+        let record = world.record(EndReason::Horizon);
+        let elected = first_after_fault(&record, MarkKind::Elected).unwrap();
+        // One and a half node timeouts, gossip, and a second for the election at most.
+        assert!(
+            elected > SimDuration::from_secs(3) && elected < SimDuration::from_millis(8_500),
+            "{elected}"
+        );
     }
+}
+
+#[test]
+fn an_isolated_primary_stops_after_a_node_timeout_and_a_half() {
+    for seed in 0..10 {
+        let fault = Fault::Partition {
+            from: vec![Target::HostOf("primary".to_owned())],
+            to: vec![Target::Others],
+            direction: Direction::Both,
+        };
+        let (_, mut world) = run(&plan(), fault, None, seed, 35);
+        let stops = first_after_fault(&world.record(EndReason::Horizon), MarkKind::ReadOnly).unwrap();
+        assert!(stops >= SimDuration::from_secs(3) && stops <= SimDuration::from_millis(4_800), "{stops}");
+    }
+}
+
+#[test]
+fn a_commanded_failover_pauses_clients_and_loses_nothing() {
+    for seed in 0..10 {
+        let fault = Fault::Command { target: role("replica"), command: "cluster-failover".to_owned() };
+        let (cluster, mut world) = run(&plan(), fault, None, seed, 30);
+        assert_eq!(world.name(cluster.owner(&world, Slot(0)).unwrap()), "redis-4", "seed {seed}");
+        let values: std::collections::BTreeSet<u64> = cluster.surviving(&world);
+        let record = world.record(EndReason::Horizon);
+        let lost =
+            record.operations.iter().find(|one| one.outcome == Outcome::Ok && !values.contains(&one.value));
+        assert_eq!(lost, None, "seed {seed}");
+        assert!(first_after_fault(&record, MarkKind::Elected).unwrap() < SimDuration::from_millis(300));
+    }
+}
+
+#[test]
+fn a_primary_that_starts_again_before_it_is_missed_stays_primary_after_two_seconds() {
+    let fault = Fault::Restart {
+        target: role("primary"),
+        delay: SimDuration::from_millis(100),
+        stagger: SimDuration::ZERO,
+    };
+    let (cluster, mut world) = run(&plan(), fault, None, 1, 30);
+    assert_eq!(world.name(cluster.owner(&world, Slot(0)).unwrap()), "redis-1");
+    let serves = first_after_fault(&world.record(EndReason::Horizon), MarkKind::Writable).unwrap();
+    assert!(serves >= SimDuration::from_secs(2) && serves < SimDuration::from_millis(2_400), "{serves}");
+}
+
+#[test]
+fn without_a_majority_of_primaries_nobody_is_elected() {
+    // One of two primaries is no majority of two.
+    let fault = Fault::Kill { target: role("primary") };
+    let mut two = plan();
+    two.shards = 2;
+    two.nodes = 4;
+    let (_, mut world) = run(&two, fault, None, 1, 60);
+    assert_eq!(first_after_fault(&world.record(EndReason::Horizon), MarkKind::Elected), None);
 }

@@ -8,7 +8,7 @@ use models::postgres::MemberId;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight};
 use crate::import::{Settings, read_patroni_yml, redis_setting_from_flag, setting_from_flag};
 use crate::redis_case::RedisCase;
-use crate::scenario::{EtcdHosts, Scenario};
+use crate::scenario::{EtcdHosts, Routing, Scenario};
 
 /// What the person who asks brings: a real file, and flags.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,19 +22,30 @@ pub struct UserSettings {
 impl UserSettings {
     /// True if these settings can be meant for this family: files of Redis are called `.conf`, and flags name settings.
     pub fn concerns(&self, family: &str) -> bool {
+        if family == "platform" {
+            return true;
+        }
+        let other = self.part(!is_of_redis(family));
+        other.file.is_none() && other.flags.is_empty()
+    }
+
+    /// Those that are meant for Redis, or those that are not.
+    fn part(&self, redis: bool) -> Self {
         let of_redis = |name: &str| {
             let extension = std::path::Path::new(name).extension();
             extension.is_some_and(|extension| extension.eq_ignore_ascii_case("conf"))
         };
-        let is_redis = is_of_redis(family);
-        self.file.as_ref().is_none_or(|file| of_redis(&file.name) == is_redis)
-            && self.flags.iter().all(|flag| redis_setting_from_flag(flag).is_ok() == is_redis)
+        let is_meant = |flag: &&String| redis_setting_from_flag(flag).is_ok() == redis;
+        Self {
+            file: self.file.clone().filter(|file| of_redis(&file.name) == redis),
+            flags: self.flags.iter().filter(is_meant).cloned().collect(),
+        }
     }
 }
 
 /// True for the families whose settings are those of Redis.
 pub(crate) fn is_of_redis(family: &str) -> bool {
-    [crate::sentinel::WORDS.name, crate::redis_cluster::WORDS.name].contains(&family)
+    [crate::sentinel::WORDS.name, crate::redis_cluster::WORDS.name, crate::lock::WORDS.name].contains(&family)
 }
 
 /// A scenario with complete settings: all that a family needs to build a system.
@@ -44,9 +55,11 @@ pub struct Case {
     pub scenario: Arc<Scenario>,
     /// What the members run with.
     pub configuration: Configuration,
+    /// Members of the cluster.
+    pub members: u8,
     /// Members of etcd.
     pub etcd_members: u8,
-    /// What Redis servers and Sentinels run with, in the families `sentinel` and `cluster`.
+    /// What Redis servers and Sentinels run with, in the families of Redis and in `platform`.
     pub redis: RedisCase,
     /// What there is to say about the files and flags.
     pub remarks: Vec<Remark>,
@@ -68,12 +81,23 @@ impl Case {
             return Ok(Self {
                 scenario: Arc::clone(scenario),
                 configuration: Configuration::default(),
+                members: scenario.cluster.members,
                 etcd_members: 0,
                 redis,
                 remarks,
                 user: user.clone(),
             });
         }
+        let redis = if scenario.family() == "platform" {
+            let (redis, more) = RedisCase::new(scenario, &user.part(true))?;
+            remarks.extend(more);
+            redis
+        } else {
+            RedisCase::default()
+        };
+        let all = user;
+        let own = if scenario.family() == "platform" { user.part(false) } else { user.clone() };
+        let user = &own;
         let mut settings = Settings::default();
         let mut etcd_in_file = None;
         let users_file = user.file.as_ref().map(read_patroni_yml).transpose()?;
@@ -99,14 +123,25 @@ impl Case {
             let complete = tags.over(configuration.tags);
             configuration.member_tags.insert(MemberId(*member), complete);
         }
+        if scenario.workload.routing == Routing::Service && configuration.kubernetes.is_none() {
+            let start = scenario.source.text.find("routing").unwrap_or(0);
+            let spot = Spot::new(&scenario.source, start..start + "routing".len());
+            let message =
+                "clients cannot find the primary by a Service: the store is etcd, and not Kubernetes";
+            return Err(UserError::at(spot, message, "`service`")
+                .help("set `cluster.patroni.kubernetes.use_endpoints`, or choose another `routing`"));
+        }
         let etcd_members = etcd_members(scenario, etcd_in_file)?;
+        let in_file = users_file.as_ref().and_then(|file| file.members);
+        let members = in_file.filter(|_| !scenario.cluster.members_written);
         Ok(Self {
             scenario: Arc::clone(scenario),
             configuration,
+            members: members.unwrap_or(scenario.cluster.members),
             etcd_members,
-            redis: RedisCase::default(),
+            redis,
             remarks,
-            user: user.clone(),
+            user: all.clone(),
         })
     }
 }

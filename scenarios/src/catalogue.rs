@@ -16,11 +16,96 @@ macro_rules! embed {
 
 /// File names, relative to the catalogue, and texts; sorted by the names of the scenarios.
 const SCENARIOS: &[(&str, &str)] = embed![
+    "backup/seed-001-enhanced.toml",
+    "backup/seed-001-enhanced-behind.toml",
+    "backup/seed-001-frequent-backups.toml",
+    "backup/seed-001-standard.toml",
+    "backup/seed-003-hourly-dump.toml",
+    "backup/seed-003-region-lost.toml",
+    "backup/seed-003-region-returns.toml",
+    "backup/seed-004-server-lost.toml",
+    "backup/server-lost-archive.toml",
+    "backup/server-lost-archive-quiet.toml",
+    "backup/server-lost-repository-beside.toml",
+    "backup/server-lost-standby.toml",
+    "backup/table-dropped-archive.toml",
+    "backup/table-dropped-standby.toml",
+    "cluster/failover-commanded-force.toml",
+    "cluster/failover-commanded-plain.toml",
+    "cluster/map-never-refreshed-async.toml",
+    "cluster/other-shard-lost-full-coverage.toml",
+    "cluster/other-shard-lost-partial-coverage.toml",
+    "cluster/primary-host-crash-async.toml",
+    "cluster/primary-host-crash-defaults.toml",
+    "cluster/primary-isolated-with-clients-async.toml",
+    "cluster/primary-killed-async.toml",
+    "cluster/primary-paused-async.toml",
+    "cluster/replica-migrates-async.toml",
+    "published/redis/rz32-minority-primary-async.toml",
+    "published/redis/rz32-minority-primary-wait.toml",
+    "published/redis/rz33-partition-and-failover-force.toml",
+    "published/redis/rz33-partition-and-failover-plain.toml",
+    "published/redis/rz35-replica-never-stands-any-age.toml",
+    "published/redis/rz35-replica-never-stands-default.toml",
+    "published/redis/rz36-old-epoch-refused-takeover.toml",
+    "published/redis/rz36-old-epoch-refused-unmended.toml",
+    "published/redis/rz37-unsynced-winner-redis-7-0.toml",
+    "published/redis/rz37-unsynced-winner-valkey-8.toml",
+    "published/redis/rz38-failover-while-keys-expire-redis-3-0.toml",
+    "published/redis/rz38-failover-while-keys-expire-redis-7-0.toml",
+    "published/redis/rz39-slow-gossip-redis-3-0.toml",
+    "published/redis/rz39-slow-gossip-redis-7-0.toml",
+    "published/redis/rz41-primaries-on-one-host-five-shards.toml",
+    "published/redis/rz41-primaries-on-one-host-three-shards.toml",
+    "cluster/swarm-async.toml",
+    "cluster/two-shards-at-once-async.toml",
+    "cluster/zone-lost-async.toml",
     "etcd/swarm.toml",
     "etcd/swarm-regions.toml",
+    "lock/clock-step-fenced.toml",
+    "lock/clock-step-unfenced.toml",
+    "lock/leader-crash-poll-10s.toml",
+    "lock/leader-crash-poll-1s.toml",
+    "lock/leader-crash-poll-5s.toml",
+    "lock/leader-frozen-deadline.toml",
+    "lock/leader-frozen-deadline-fenced.toml",
+    "lock/leader-paused-deadline.toml",
+    "lock/leader-paused-deadline-fenced.toml",
+    "lock/leader-paused-renewal-in-flight.toml",
+    "lock/leader-with-old-primary-bounded.toml",
+    "lock/leader-with-old-primary-fenced.toml",
+    "lock/leader-with-old-primary-unfenced.toml",
+    "lock/operator-deletes-fenced.toml",
+    "lock/operator-deletes-unfenced.toml",
+    "lock/pause-before-check-redlock.toml",
+    "lock/promoted-clock-ahead-fenced.toml",
+    "lock/promoted-clock-ahead-unfenced.toml",
+    "lock/redis-failover-down-after-30s.toml",
+    "lock/redis-failover-down-after-5s.toml",
+    "lock/redis-restarts-empty-fenced.toml",
+    "lock/redis-restarts-empty-unfenced.toml",
+    "lock/redis-restarts-appendonly.toml",
+    "lock/redlock-restart-appendonly.toml",
+    "lock/redlock-restart-fenced.toml",
+    "lock/redlock-restart-unfenced.toml",
+    "published/redis/rz28-lost-acquisition-fenced.toml",
+    "published/redis/rz28-lost-acquisition-unfenced.toml",
+    "published/redis/rz28-lost-acquisition-wait-for-replica.toml",
+    "published/redis/rz29-renewal-ends-deadline.toml",
+    "published/redis/rz29-renewal-ends-no-more-renewals.toml",
+    "published/redis/rz29-renewal-ends-renewals-go-on.toml",
+    "published/redis/rz30-clock-step-fenced.toml",
+    "published/redis/rz30-clock-step-unfenced.toml",
+    "published/redis/rz30-pause-fenced.toml",
+    "published/redis/rz30-pause-unfenced.toml",
+    "lock/swarm-fenced.toml",
+    "lock/swarm-one-leader.toml",
+    "lock/token-from-redis-lost-with-the-lock.toml",
+    "patroni/all-data-lost-restored.toml",
     "patroni/cut-from-replicas-then-crash-async.toml",
     "patroni/cut-from-replicas-then-crash-sync.toml",
     "patroni/etcd-and-replica-lost-failsafe.toml",
+    "patroni/etcd-disks-slow-then-crash-async.toml",
     "patroni/etcd-leader-crash-async.toml",
     "patroni/etcd-leader-crash-sync.toml",
     "patroni/etcd-leader-disk-slow-async.toml",
@@ -29,6 +114,14 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/etcd-quorum-lost-failsafe.toml",
     "patroni/etcd-quorum-lost-sync.toml",
     "patroni/former-primary-wakes-sync.toml",
+    "patroni/kubernetes-api-outage-failsafe.toml",
+    "patroni/kubernetes-api-outage-long.toml",
+    "patroni/kubernetes-api-outage-short.toml",
+    "patroni/kubernetes-primary-cut-from-api-sync.toml",
+    "patroni/kubernetes-primary-host-crash-service.toml",
+    "patroni/kubernetes-primary-host-crash-sync.toml",
+    "patroni/kubernetes-read-only-sessions-service.toml",
+    "patroni/kubernetes-switchover-configmaps.toml",
     "patroni/lagging-replica-async.toml",
     "patroni/pairs-sync.toml",
     "patroni/patroni-killed-async.toml",
@@ -52,13 +145,22 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "patroni/primary-paused-watchdog-off.toml",
     "patroni/primary-paused-watchdog-required.toml",
     "patroni/primary-wal-rot-sync.toml",
+    "patroni/regions-parted-three-sync.toml",
+    "patroni/regions-parted-two-sync.toml",
+    "patroni/seed-000-primary-host-crash.toml",
+    "patroni/seed-001-primary-host-crash.toml",
+    "patroni/seed-001-two-members.toml",
+    "patroni/seed-002-primary-host-crash.toml",
     "patroni/seed-003-primary-host-crash.toml",
+    "patroni/seed-003-zone-lost.toml",
+    "patroni/seed-004-zone-lost.toml",
     "patroni/stale-watch-sync.toml",
     "patroni/standby-wal-rot-then-crash-sync.toml",
     "patroni/standby-wal-rot-sync.toml",
     "patroni/standbys-lost-in-turn-quorum.toml",
     "patroni/standbys-lost-in-turn-sync.toml",
     "patroni/swarm-async.toml",
+    "patroni/swarm-kubernetes.toml",
     "patroni/swarm-one-primary.toml",
     "patroni/swarm-sync.toml",
     "patroni/switchover-to-member-quorum.toml",
@@ -78,6 +180,21 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z13-failsafe-not-entered-patroni-4-0-7.toml",
     "published/patroni/z14-failsafe-two-seconds-fast-network.toml",
     "published/patroni/z14-failsafe-two-seconds-slow-network.toml",
+    "published/patroni/z16-lock-overwritten-patroni-4-1-5.toml",
+    "published/patroni/z16-lock-overwritten-patroni-4-1-6.toml",
+    "published/patroni/z17-late-detection-patroni-1-6-5.toml",
+    "published/patroni/z17-late-detection-patroni-2-0-0.toml",
+    "published/patroni/z18-hung-watch-patroni-2-1-3.toml",
+    "published/patroni/z18-hung-watch-patroni-2-1-4.toml",
+    "published/patroni/z19-denied-once-patroni-4-1-0.toml",
+    "published/patroni/z19-denied-once-patroni-4-1-1.toml",
+    "published/patroni/z19-unauthorized-once-default.toml",
+    "published/patroni/z19-unauthorized-once-retriable.toml",
+    "published/patroni/z20-upstream-dropped-async.toml",
+    "published/patroni/z20-upstream-dropped-sync.toml",
+    "published/patroni/z22-restore-command-repository-apart.toml",
+    "published/patroni/z22-restore-command-repository-on-primary-host.toml",
+    "published/patroni/z22-restore-command-restore-timeout.toml",
     "published/patroni/z25-sync-before-caught-up-patroni-2-1-7.toml",
     "published/patroni/z25-sync-before-caught-up-patroni-3-0-0.toml",
     "published/patroni/z26-clock-set-back-watchdog-off.toml",
@@ -90,6 +207,9 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z7-frozen-patroni-patroni-3-1-0.toml",
     "published/patroni/z8-blind-lock-put-patroni-3-0-2.toml",
     "published/patroni/z8-blind-lock-put-patroni-3-0-3.toml",
+    "platform/zone-cut-off-sync.toml",
+    "platform/zone-outage-redis-bypassed.toml",
+    "platform/zone-outage-redis-required.toml",
     "sentinel/all-restart-synced.toml",
     "sentinel/failover-commanded-async.toml",
     "sentinel/jepsen-partition-async.toml",
@@ -108,7 +228,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
 ];
 
 /// Files that scenarios of the catalogue name.
-const COMPANIONS: &[(&str, &str)] = embed!["patroni/seed-003.patroni.yml"];
+const COMPANIONS: &[(&str, &str)] = embed!["patroni/seed-001.values.yaml", "patroni/seed-003.patroni.yml"];
 
 struct Embedded;
 
@@ -139,18 +259,23 @@ pub fn scenarios() -> Result<Vec<Arc<Scenario>>, UserError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::{Case, UserSettings};
+    use crate::case::{Case, UserSettings, is_of_redis};
 
     #[test]
     fn every_shipped_scenario_is_right_and_its_file_is_named_after_it() {
         let scenarios = scenarios().unwrap_or_else(|error| panic!("{}", error.report(false)));
         for scenario in &scenarios {
             let situation = scenario.name.split_once('/').unwrap().1.replace('/', "-");
-            // Published failures have the number of their entry in the fidelity specification: z1, z2 and so on.
-            let number = situation.strip_prefix('z').and_then(|rest| rest.chars().next());
+            // Published failures have the number of their entry in the fidelity specification: z1, rz28 and so on.
+            let entry = situation.strip_prefix('r').unwrap_or(&situation);
+            let number = entry.strip_prefix('z').and_then(|rest| rest.chars().next());
             let is_published = number.is_some_and(|first| first.is_ascii_digit());
-            let folder = if is_published { "published/" } else { "" };
-            let expected = format!("catalogue/{folder}{}/{situation}.toml", scenario.family());
+            let folder = match scenario.family() {
+                family if is_published && is_of_redis(family) => "published/redis".to_owned(),
+                family if is_published => format!("published/{family}"),
+                family => family.to_owned(),
+            };
+            let expected = format!("catalogue/{folder}/{situation}.toml");
             assert_eq!(scenario.source.name, expected);
             let case = Case::new(scenario, &UserSettings::default()).unwrap();
             let warnings: Vec<_> = case
@@ -166,7 +291,18 @@ mod tests {
 
     #[test]
     fn every_file_of_the_catalogue_is_embedded() {
-        let files = ["etcd", "patroni", "published/patroni", "sentinel"].into_iter().flat_map(|folder| {
+        let files = [
+            "cluster",
+            "etcd",
+            "lock",
+            "patroni",
+            "platform",
+            "published/patroni",
+            "published/redis",
+            "sentinel",
+        ]
+        .into_iter()
+        .flat_map(|folder| {
             let path = format!("{}/catalogue/{folder}", env!("CARGO_MANIFEST_DIR"));
             std::fs::read_dir(path).unwrap().map(move |entry| (folder, entry.unwrap().file_name()))
         });

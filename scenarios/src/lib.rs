@@ -7,6 +7,7 @@
 
 pub mod assertion;
 pub mod atomic_file;
+pub mod backup;
 pub mod calibrate;
 pub mod campaign;
 pub mod case;
@@ -20,7 +21,9 @@ pub mod exit;
 pub mod explain;
 pub mod family;
 pub mod import;
+pub mod lock;
 pub mod patroni;
+pub mod platform;
 pub mod redis_case;
 pub mod redis_cluster;
 pub mod repro;
@@ -40,5 +43,13 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The families whose models are part of this build.
 pub fn families() -> Vec<&'static dyn family::Family> {
-    vec![&patroni::Patroni, &etcd::Etcd, &sentinel::Sentinel, &redis_cluster::RedisClusterFamily]
+    vec![
+        &patroni::Patroni,
+        &etcd::Etcd,
+        &sentinel::Sentinel,
+        &redis_cluster::RedisClusterFamily,
+        &backup::Backup,
+        &lock::Lock,
+        &platform::Platform,
+    ]
 }

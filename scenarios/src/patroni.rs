@@ -2,7 +2,7 @@
 
 use models::Planted;
 use models::patroni::{
-    ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
+    ClusterArchive, ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
 };
 use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
@@ -32,9 +32,13 @@ pub const WORDS: FamilyWords = FamilyWords {
         "etcd-leader",
         "etcd-follower",
         "etcd",
+        "api-server",
         "client",
         "haproxy",
         "pgbouncer",
+        "kube-proxy",
+        "repository",
+        "operator",
     ],
     played: &[
         "primary",
@@ -45,12 +49,28 @@ pub const WORDS: FamilyWords = FamilyWords {
         "patroni",
         "etcd-leader",
         "etcd-follower",
+        "api-server",
         "client",
         "haproxy",
         "pgbouncer",
+        "kube-proxy",
+        "repository",
+        "operator",
         "none",
     ],
-    processes: &["patroni", "postgres", "etcd", "haproxy", "pgbouncer", "client", "local-client"],
+    processes: &[
+        "patroni",
+        "postgres",
+        "etcd",
+        "api-server",
+        "haproxy",
+        "pgbouncer",
+        "kube-proxy",
+        "client",
+        "local-client",
+        "repository",
+        "operator",
+    ],
 };
 
 /// Patroni with etcd and PostgreSQL.
@@ -72,11 +92,12 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     Box::new(PatroniSystem::new(case, planted))
 }
 
-fn plan(case: &Case, planted: Planted) -> Plan {
+/// The cluster of a case.
+pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
     let scenario = &case.scenario;
     let (cluster, workload) = (&scenario.cluster, &scenario.workload);
     Plan {
-        members: cluster.members,
+        members: case.members,
         etcd_members: case.etcd_members,
         etcd_shares_hosts: cluster.etcd_hosts == EtcdHosts::Shared,
         etcd_pre_vote: None,
@@ -91,6 +112,7 @@ fn plan(case: &Case, planted: Planted) -> Plan {
             route: match workload.routing {
                 Routing::Haproxy => Route::HaProxy,
                 Routing::Pgbouncer => Route::PgBouncer,
+                Routing::Service => Route::Service,
                 Routing::MultiHost => Route::MultiHost,
             },
             proxy: workload.haproxy.complete(),
@@ -105,6 +127,10 @@ fn plan(case: &Case, planted: Planted) -> Plan {
             local_writers: workload.local_writers,
             stop_at: Some(clients_stop_after(scenario.horizon)),
         },
+        archive: cluster.archive.as_ref().map(|archive| ClusterArchive {
+            archive_timeout: archive.archive_timeout.filter(|timeout| *timeout > SimDuration::ZERO),
+            restore_timeout: archive.restore_timeout.as_ref().map(|timeout| *timeout.get_ref()),
+        }),
         planted,
     }
 }
@@ -125,14 +151,14 @@ impl From<TopologyPreset> for Placement {
 const SETTLING: SimDuration = SimDuration::from_secs(60);
 
 /// When the faults of a swarm are over and what they led to as well. Faults that were written by hand may last for ever.
-fn quiet_from(case: &Case) -> Option<SimTime> {
+pub(crate) fn quiet_from(case: &Case) -> Option<SimTime> {
     match &case.scenario.faults {
         FaultPlan::Swarm(swarm) => Some(SimTime::ZERO + swarm.config.until + SETTLING),
         FaultPlan::Written(_) => None,
     }
 }
 
-const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
+pub(crate) const fn clients_stop_after(horizon: SimDuration) -> SimDuration {
     horizon.saturating_sub(QUIET_TAIL)
 }
 

@@ -43,10 +43,18 @@ impl Family for Sentinel {
 
 /// The system of a case, with a rule switched off or not: tests do that to show that the judge notices.
 pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
+    let stop_at = case.scenario.horizon.saturating_sub(QUIET_TAIL);
+    let plan = plan(case, stop_at, planted);
+    let topology = Placement::from(case.scenario.cluster.topology).topology();
+    let cluster = SentinelCluster::new(&plan, topology);
+    Box::new(WorldSystem::of(case, cluster, stop_at, None))
+}
+
+/// The group of a case.
+pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> SentinelPlan {
     let scenario = &case.scenario;
     let (cluster, workload) = (&scenario.cluster, &scenario.workload);
-    let stop_at = scenario.horizon.saturating_sub(QUIET_TAIL);
-    let plan = SentinelPlan {
+    SentinelPlan {
         servers: cluster.members,
         sentinels: case.redis.sentinels,
         shared_hosts: cluster.redis.sentinel_hosts == EtcdHosts::Shared,
@@ -65,9 +73,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
             stop_at: Some(stop_at),
         },
         planted,
-    };
-    let cluster = SentinelCluster::new(&plan, Placement::from(cluster.topology).topology());
-    Box::new(WorldSystem::of(case, cluster, stop_at, None))
+    }
 }
 
 impl Cluster for SentinelCluster {

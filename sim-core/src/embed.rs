@@ -216,6 +216,20 @@ macro_rules! system {
                     record.into()
                 }
             }
+
+            impl $crate::Contains<$process> for $name {
+                #[allow(unreachable_patterns, reason = "a system may have one role")]
+                fn inner(&self) -> Option<&$process> {
+                    match self {
+                        Self::$role(process) => Some(process),
+                        _ => None,
+                    }
+                }
+
+                fn inner_storage(storage: &$storage) -> &<$process as $crate::Process>::Storage {
+                    $crate::Holds::held(storage)
+                }
+            }
         )+
 
         impl $crate::Process for $name {

@@ -6,6 +6,7 @@
 //!
 //! Everything is a function of the seed and the schedule: see [`Seed`] and [`Schedule`]. The kernel knows no protocol.
 
+mod compose;
 mod digest;
 mod distribution;
 mod embed;
@@ -25,6 +26,7 @@ mod topology;
 mod trace;
 mod world;
 
+pub use compose::{Contains, Nested, Part};
 pub use digest::Digest;
 pub use distribution::{Distribution, Sampler};
 pub use embed::{Embedded, Embeds, Holds, unwrap_packet};

@@ -62,6 +62,17 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         P::KeepStreamName | P::ContinueAnyStream | P::VoteForEveryone | P::AgreeWithSilence => {
             "sentinel/swarm/async"
         }
+        P::GossipWithoutSuspects => "cluster/rz39-slow-gossip/redis-7-0",
+        P::KeepOffsetOfOldPrimary => "cluster/rz37-unsynced-winner/valkey-8",
+        P::VoteForEveryShard => "cluster/two-shards-at-once/async",
+        P::UnknownAgeIsZero => "cluster/rz35-replica-never-stands/default",
+        P::ServeInMinority => "cluster/primary-isolated-with-clients/async",
+        P::ForgetClusterVote => "cluster/swarm/async",
+        P::ReleaseWithoutCompare | P::RenewWithSet => "lock/swarm/one-leader",
+        P::CountFromAnswer => "lock/leader-paused/renewal-in-flight",
+        P::SkipElapsedCheck => "lock/pause-before-check/redlock",
+        P::AcceptAnyToken => "lock/leader-frozen/deadline-fenced",
+        P::AcceptEqualToken => "lock/token-from-redis/lost-with-the-lock",
         P::CountUnsyncedEntries | P::ReadBeforeFirstCommit | P::ReadWithoutQuorum => "etcd/swarm/regions",
     }
 }
@@ -83,6 +94,8 @@ impl Broken {
         match case.scenario.family() {
             "patroni" => Self { family: "patroni", system: scenarios::patroni::system, bug },
             "etcd" => Self { family: "etcd", system: scenarios::etcd::system, bug },
+            "cluster" => Self { family: "cluster", system: scenarios::redis_cluster::system, bug },
+            "lock" => Self { family: "lock", system: scenarios::lock::system, bug },
             "sentinel" => Self { family: "sentinel", system: scenarios::sentinel::system, bug },
             family => panic!("nothing is planted in `{family}`"),
         }

@@ -3,7 +3,7 @@
 //! | what | names |
 //! |---|---|
 //! | hosts | `db-1`... for members; `etcd-1`... for etcd, unless it shares the members' hosts; `app-1` for proxies and clients |
-//! | processes | `etcd-1`..., `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts |
+//! | processes | `etcd-1`..., with Kubernetes `api-server-1`... beside them, `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `kube-proxy-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts; `repository-1`, and `operator-1` on `db-1`, if WAL is archived |
 //! | zones | those of the placement; members and etcd are spread over them in turn, `app-1` is in the first |
 //!
 //! The data directories are filled before the first instant: `initdb` on the first member, base backups of it on the
@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use sim_core::host::{Blueprint, Inspect};
 use sim_core::{
-    Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology,
-    World, WorldBuilder, ZoneRef,
+    Contains, Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime,
+    Topology, VolumeId, WallTime, World, WorldBuilder, ZoneRef,
 };
 
 use super::invariants::Watched;
@@ -23,10 +23,15 @@ use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
 use super::version::{Change, Version};
 use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode};
+use crate::backup::{Operator, OperatorSpec, Recovery};
 use crate::planted::Planted;
+use crate::postgres::{
+    self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, RepositorySpec,
+};
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
-    OnTimeout, PgBouncer, ProxyServer, StatementTimeout, StickyClient, StickyClientSpec, Work, Workload,
+    OnTimeout, PgBouncer, ProxyServer, Service, ServiceSpec, StatementTimeout, StickyClient,
+    StickyClientSpec, Work, Workload,
 };
 
 sim_core::system! {
@@ -38,6 +43,9 @@ sim_core::system! {
         Application(Application),
         MultiHostClient(MultiHostClient),
         StickyClient(StickyClient),
+        Service(Service),
+        Repository(ArchiveRepository),
+        Operator(Operator),
     }
     spec: ClusterSpec,
     timer: ClusterTimer,
@@ -113,8 +121,66 @@ pub struct Plan {
     pub inputs: Inputs,
     /// The load.
     pub load: Load,
+    /// An archive of WAL, with a repository.
+    pub archive: Option<ClusterArchive>,
     /// A rule that a test switches off.
     pub planted: Planted,
+}
+
+/// `archive_mode: on` with `archive_command` and `restore_command` on all members, and the repository that they copy to and
+/// from: `repository-1`, on a host of its own in the last zone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ClusterArchive {
+    /// `archive_timeout`; absent: off.
+    pub archive_timeout: Option<SimDuration>,
+    /// After how long `restore_command` gives up; absent: when TCP does.
+    pub restore_timeout: Option<SimDuration>,
+}
+
+impl Plan {
+    /// Regions and zones without hosts, and the zones in the order in which hosts are spread over them.
+    pub fn topology(&self) -> (Topology, Vec<ZoneRef>) {
+        let (mut topology, zones) = self.placement.topology();
+        set_links(&mut topology, &self.inputs.links);
+        (topology, zones)
+    }
+}
+
+/// The hosts of a cluster.
+#[derive(Clone, Debug)]
+pub struct PatroniHosts {
+    /// Of members.
+    members: Vec<HostId>,
+    /// Of members of etcd.
+    etcd: Vec<HostId>,
+    /// Of proxies and clients.
+    app: HostId,
+    /// Of the repository, if WAL is archived.
+    repository: Option<HostId>,
+}
+
+impl PatroniHosts {
+    /// Adds the hosts of a cluster to a topology: `db-1`..., `etcd-1`..., `app-1`.
+    pub fn add_to(topology: &mut Topology, zones: &[ZoneRef], plan: &Plan) -> Self {
+        let mut hosts = |name: &str, count: u8| -> Vec<HostId> {
+            (0..count)
+                .map(|index| {
+                    topology
+                        .add_host(zones[usize::from(index) % zones.len()], &format!("{name}-{}", index + 1))
+                })
+                .collect()
+        };
+        let members = hosts("db", plan.members);
+        let etcd = if plan.etcd_shares_hosts {
+            members.iter().copied().cycle().take(usize::from(plan.etcd_members)).collect()
+        } else {
+            hosts("etcd", plan.etcd_members)
+        };
+        let app = hosts("app", 1)[0];
+        let last = *zones.last().expect("a placement has zones");
+        let repository = plan.archive.map(|_| topology.add_host(last, "repository-1"));
+        Self { members, etcd, app, repository }
+    }
 }
 
 impl Default for Plan {
@@ -130,6 +196,7 @@ impl Default for Plan {
             configuration: Configuration::default(),
             inputs: Inputs::default(),
             load: Load::default(),
+            archive: None,
             planted: Planted::Nothing,
         }
     }
@@ -141,53 +208,81 @@ pub struct PatroniCluster {
     builder: WorldBuilder<ClusterProcess>,
     cluster: Cluster,
     clients: Vec<ProcessId>,
+    /// Where clients connect to for the primary, unless they find it by themselves.
+    address: Option<ProcessId>,
     scope: String,
     mode: SynchronousMode,
     version: Version,
+    on_kubernetes: bool,
 }
 
 impl PatroniCluster {
     /// Places a cluster.
     ///
     /// # Panics
-    /// If the plan has no members, or no members of etcd.
+    /// If the plan has no members, or no members of etcd, or a Service without Kubernetes.
     pub fn new(plan: &Plan) -> Self {
+        let (mut topology, zones) = plan.topology();
+        let hosts = PatroniHosts::add_to(&mut topology, &zones, plan);
+        Self::on(plan, WorldBuilder::new(topology), &hosts)
+    }
+
+    /// Places a cluster on these hosts, as a part of a world if the builder is one's.
+    ///
+    /// # Panics
+    /// If the plan has no members, or no members of etcd.
+    pub fn on(plan: &Plan, mut builder: WorldBuilder<ClusterProcess>, hosts: &PatroniHosts) -> Self {
         assert!(plan.members > 0 && plan.etcd_members > 0, "a cluster has members, and etcd has, too");
-        let (mut topology, zones) = plan.placement.topology();
-        set_links(&mut topology, &plan.inputs.links);
-        let mut hosts = |name: &str, count: u8| -> Vec<HostId> {
-            (0..count)
-                .map(|index| {
-                    topology
-                        .add_host(zones[usize::from(index) % zones.len()], &format!("{name}-{}", index + 1))
-                })
-                .collect()
+        let on_kubernetes = plan.configuration.kubernetes.is_some();
+        assert!(on_kubernetes || plan.load.route != Route::Service, "Services are objects of Kubernetes");
+        // The repository comes behind the members and before proxies and clients.
+        let api_servers = if on_kubernetes { hosts.etcd.len() } else { 0 };
+        let before = hosts.etcd.len() + 2 * hosts.members.len() + api_servers;
+        let repository = ProcessId::from_index(builder.next_process().index() + before);
+        let parameters = postgres::Parameters {
+            archive: plan.archive.map(|archive| ArchiveSettings {
+                repository,
+                archive_mode: true,
+                archive_timeout: archive.archive_timeout,
+                restores: true,
+                restore_timeout: archive.restore_timeout,
+            }),
+            ..postgres::Parameters::default()
         };
-        let member_hosts = hosts("db", plan.members);
-        let etcd_hosts = if plan.etcd_shares_hosts {
-            member_hosts.iter().copied().cycle().take(usize::from(plan.etcd_members)).collect()
-        } else {
-            hosts("etcd", plan.etcd_members)
-        };
-        let app = hosts("app", 1)[0];
-        let mut builder = WorldBuilder::new(topology);
         let options = ClusterOptions {
             configuration: plan.configuration.clone(),
             inputs: plan.inputs.clone(),
+            parameters,
             etcd_pre_vote: plan.etcd_pre_vote,
             planted: plan.planted,
             ..ClusterOptions::default()
         };
-        let cluster = add_cluster(&mut builder, &etcd_hosts, &member_hosts, &plan.inputs.disk_sync, &options);
-        let clients = Clients { builder: &mut builder, plan, members: &cluster.members, app, number: 0 }
-            .add(&member_hosts);
+        let cluster =
+            add_cluster(&mut builder, &hosts.etcd, &hosts.members, &plan.inputs.disk_sync, &options);
+        if let Some(host) = hosts.repository {
+            add_repository(&mut builder, host, plan);
+            let first = (hosts.members[0], cluster.volumes[0]);
+            add_operator(&mut builder, first, cluster.members[0], repository);
+        }
+        let mut clients = Clients {
+            builder: &mut builder,
+            plan,
+            members: &cluster.members,
+            api_servers: &cluster.api_servers,
+            app: hosts.app,
+            number: 0,
+        };
+        let addresses = clients.add_proxies();
+        let clients = clients.add(&hosts.members, addresses);
         Self {
             builder,
             cluster,
             clients,
+            address: addresses.map(|(primary, _)| primary),
             scope: plan.configuration.scope.clone(),
             mode: plan.configuration.synchronous_mode,
             version: plan.configuration.version,
+            on_kubernetes,
         }
     }
 
@@ -196,9 +291,13 @@ impl PatroniCluster {
         self.builder.build(seed)
     }
 
-    /// Adds to a world of this cluster what must always hold in it ([`super::invariants`]). From `quiet_from` on nothing
-    /// is wrong any more, and has not been for long enough to recover; none if that never comes.
-    pub fn add_conditions(&self, world: &mut World<ClusterProcess>, quiet_from: Option<SimTime>) {
+    /// Adds to a world of this cluster, or one of which it is a part, what must always hold in it ([`super::invariants`]). From
+    /// `quiet_from` on nothing is wrong any more, and has not been for long enough to recover; none if that never comes.
+    pub fn add_conditions<P: Contains<ClusterProcess>>(
+        &self,
+        world: &mut World<P>,
+        quiet_from: Option<SimTime>,
+    ) {
         Watched {
             etcd: Arc::clone(&self.cluster.etcd),
             members: Arc::clone(&self.cluster.members),
@@ -206,10 +305,20 @@ impl PatroniCluster {
             sync_holds: self.mode == SynchronousMode::On && self.version.has(Change::WaitUntilCaughtUp),
             timelines_hold: self.mode == SynchronousMode::On
                 && self.version.has(Change::CompareTimelineBeforeLock),
-            lock_holds: self.version.has(Change::PutLeaderOnConditions),
+            lock_holds: !self.on_kubernetes && self.version.has(Change::PutLeaderOnConditions),
             quiet_from,
         }
         .add_to(world);
+    }
+
+    /// What it consists of, for a world of which it is a part.
+    pub fn builder(&self) -> &WorldBuilder<ClusterProcess> {
+        &self.builder
+    }
+
+    /// Where clients connect to for the primary: a proxy or a pooler. None if they find it by themselves.
+    pub fn address(&self) -> Option<ProcessId> {
+        self.address
     }
 
     /// What the cluster consists of, for another host of processes than the native kernel.
@@ -261,11 +370,68 @@ impl PatroniCluster {
     }
 }
 
+fn add_repository(builder: &mut WorldBuilder<ClusterProcess>, host: HostId, plan: &Plan) {
+    let inputs = crate::backup::Inputs::default();
+    // The backup that was taken when the cluster had been set up.
+    let mut archive = Archive::default();
+    archive.backups.push(Arc::new(Backup {
+        kind: BackupKind::Base,
+        as_of: WallTime::ZERO,
+        contents: DataDirectory::new_primary(),
+    }));
+    let volume = builder.add_volume(host, Disk::Archive(archive), &plan.inputs.disk_sync);
+    builder.add_process(ProcessOptions {
+        name: "repository-1".to_owned(),
+        host,
+        volume,
+        starts_with_host: true,
+        spec: ClusterSpec::Repository(RepositorySpec {
+            latency: inputs.repository_latency.sampler(),
+            bytes_per_second: inputs.repository_bytes_per_second,
+            compressed: false,
+            retention_full: None,
+        }),
+    });
+}
+
+/// Who can bring the files of a member back, beside the first of them.
+fn add_operator(
+    builder: &mut WorldBuilder<ClusterProcess>,
+    (host, volume): (HostId, VolumeId),
+    member: Peer,
+    repository: ProcessId,
+) {
+    let inputs = crate::backup::Inputs::default();
+    let copying = SimDuration::from_secs(1).scale(DATABASE_BYTES, inputs.base_backup_bytes_per_second);
+    builder.add_process(ProcessOptions {
+        name: "operator-1".to_owned(),
+        host,
+        volume,
+        starts_with_host: true,
+        spec: ClusterSpec::Operator(OperatorSpec {
+            watched: member.postgres,
+            monitors: false,
+            local: member.postgres,
+            repository,
+            recovery: Recovery::Files,
+            check_interval: inputs.check_interval,
+            alert_after: inputs.alert_after,
+            response: inputs.response.sampler(),
+            fencing: inputs.fencing,
+            copying,
+        }),
+    });
+}
+
+/// Bytes of the database that is copied back: 3 GB, what [`Inputs::base_backup`] stands for.
+const DATABASE_BYTES: u64 = 3_000_000_000;
+
 /// Adds proxies and clients to a world.
 struct Clients<'a> {
     builder: &'a mut WorldBuilder<ClusterProcess>,
     plan: &'a Plan,
     members: &'a Arc<[Peer]>,
+    api_servers: &'a Arc<[ProcessId]>,
     app: HostId,
     /// Clients so far: each writes values of its own.
     number: u32,
@@ -273,10 +439,9 @@ struct Clients<'a> {
 
 impl Clients<'_> {
     /// Returns the clients that may go to any server.
-    fn add(&mut self, member_hosts: &[HostId]) -> Vec<ProcessId> {
+    fn add(&mut self, member_hosts: &[HostId], addresses: Option<(ProcessId, ProcessId)>) -> Vec<ProcessId> {
         let mut clients = Vec::new();
         let load = self.plan.load;
-        let addresses = self.add_proxies();
         for index in 0..load.writers {
             let workload = self.workload(Work::Write(self.plan.configuration.synchronous_commit));
             let spec = self.client(workload, addresses.map(|(primary, _)| primary), load.write_interval);
@@ -303,6 +468,10 @@ impl Clients<'_> {
     fn add_proxies(&mut self) -> Option<(ProcessId, ProcessId)> {
         if self.plan.load.route == Route::MultiHost {
             return None;
+        }
+        if self.plan.load.route == Route::Service {
+            let service = self.add_service();
+            return Some((service, service));
         }
         let servers: Vec<ProxyServer> = self
             .members
@@ -331,6 +500,19 @@ impl Clients<'_> {
             );
         }
         Some((primary, replicas))
+    }
+
+    fn add_service(&mut self) -> ProcessId {
+        let settings = self.plan.configuration.kubernetes.as_ref();
+        let by_endpoints = settings.is_some_and(|settings| settings.use_endpoints);
+        let servers = self
+            .members
+            .iter()
+            .map(|peer| (format!("patroni-{}", peer.member.0 + 1), peer.postgres))
+            .collect();
+        let endpoints = by_endpoints.then(|| self.plan.configuration.scope.clone());
+        let spec = ServiceSpec::new(Arc::clone(self.api_servers), endpoints, servers);
+        self.add_process("kube-proxy-1", self.app, ClusterSpec::Service(spec))
     }
 
     fn workload(&mut self, work: Work) -> Workload {

@@ -8,9 +8,8 @@ use serde::Serialize;
 use sim_core::SimDuration;
 
 use super::pre_promote::PrePromote;
-use super::version::MODELLED;
+use super::version::{MODELLED, Version};
 use crate::postgres::MemberId;
-use crate::release::Release;
 
 /// The settings of a cluster. All members of a modelled cluster share them.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -56,9 +55,23 @@ pub struct Configuration {
     /// `tags` of single members.
     pub member_tags: BTreeMap<MemberId, Tags>,
     /// Which release runs. Not a setting of Patroni but the software itself.
-    pub version: Release,
+    pub version: Version,
     /// Which release of etcd runs. Not a setting of Patroni either.
-    pub etcd_version: Release,
+    pub etcd_version: crate::release::Release,
+    /// `kubernetes`: the store is the API of Kubernetes; without, it is etcd.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesSettings>,
+}
+
+/// `kubernetes`.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct KubernetesSettings {
+    /// `use_endpoints`: the lock is in Endpoints, and so the address of the leader with it; default false: in a `ConfigMap`.
+    pub use_endpoints: bool,
+    /// `bypass_api_service`: connects to the API servers themselves, and not through their Service; default false.
+    pub bypass_api_service: bool,
+    /// `retriable_http_codes`: asked for again like 500, 503 and 504; default none.
+    pub retriable_http_codes: Vec<u16>,
 }
 
 impl Default for Configuration {
@@ -86,6 +99,7 @@ impl Default for Configuration {
             member_tags: BTreeMap::new(),
             version: MODELLED,
             etcd_version: crate::etcd::MODELLED,
+            kubernetes: None,
         }
     }
 }

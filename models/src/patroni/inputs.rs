@@ -1,6 +1,7 @@
 //! Declared inputs: durations that the models do not derive but take from measurements of the real software.
 //!
-//! This is the one file of them. Each names its source. Nothing else in the Patroni model is fitted to anything.
+//! This is the one file of them, but for those of API servers and Services of Kubernetes, which stand in their
+//! specifications. Each names its source. Nothing else in the Patroni model is fitted to anything.
 
 use sim_core::{Distribution, Sampler, SimDuration};
 

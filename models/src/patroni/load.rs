@@ -13,6 +13,8 @@ pub enum Route {
     HaProxy,
     /// Through `pgbouncer-1`, which goes through `haproxy-1`.
     PgBouncer,
+    /// Through the Service of Kubernetes, `kube-proxy-1`; readers, too.
+    Service,
     /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.
     MultiHost,
 }

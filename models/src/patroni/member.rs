@@ -35,6 +35,8 @@ pub struct Spec {
     pub peers: Arc<[Peer]>,
     /// `etcd3.hosts`.
     pub etcd: Arc<[ProcessId]>,
+    /// The API servers of Kubernetes, if that is the store.
+    pub api_servers: Arc<[ProcessId]>,
     /// The settings.
     pub configuration: Arc<Configuration>,
     /// Declared inputs, ready to be drawn from.
@@ -108,6 +110,10 @@ pub enum Timer {
     Task,
     /// The pause in which a new synchronous standby catches up is over.
     SyncSettled,
+    /// The same as [`Self::Cache`] for the copy of the Pods.
+    PodCache,
+    /// The store has something to tell.
+    StoreEvent,
 }
 
 /// Patroni on one host.
@@ -277,7 +283,7 @@ impl Process for Member {
         match packet {
             // The port is not open before the interpreter has started.
             _ if !self.started => context.close(connection),
-            packet @ Packet::Etcd(_) => {
+            packet @ (Packet::Etcd(_) | Packet::Kubernetes(_)) => {
                 self.store.on_packet(context, connection, packet);
                 self.on_store(context);
             }
@@ -309,10 +315,11 @@ impl Process for Member {
                 self.store.on_call_timer(context, id);
                 self.on_store(context);
             }
-            Timer::Cache => {
-                self.store.on_cache_timer(context);
+            Timer::Cache | Timer::PodCache => {
+                self.store.on_cache_timer(context, &timer);
                 self.on_store(context);
             }
+            Timer::StoreEvent => self.on_store(context),
             Timer::Round(purpose) => self.advance_round(context, purpose),
             Timer::Poll(purpose, member) => self.on_poll_timeout(context, purpose, member),
             Timer::Claim => self.claim_lock(context),
@@ -361,6 +368,11 @@ impl Process for Member {
             "switchover" => {}
             "pause" | "resume" => {
                 self.on_pause(context, command == "pause");
+                return true;
+            }
+            "GET /cluster" => {
+                // A thread of the REST API loads the cluster, and with it what the HA loop shares with it (#3718).
+                self.store.view(context.wall());
                 return true;
             }
             "stop" if self.started => {

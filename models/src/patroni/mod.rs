@@ -1,7 +1,7 @@
 //! Patroni, and the `PostgreSQL` cluster that it keeps available.
 //!
 //! A [`Member`] is Patroni on one host, beside a [`crate::postgres::Server`] with which it shares the data directory. All
-//! members run the same loop against the same etcd; whoever holds the *leader key* runs its server as the primary.
+//! members run the same loop against the same etcd, or the same API of Kubernetes; whoever holds the *leader key* runs its server as the primary.
 //! *Leader* (holds the key) and *primary* (accepts writes) are two things, and most failures live in the time between.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //!   leader key  ◄─ keep-alive ──┐  ┌────────────────────────┐ ── start, stop, ──► postmaster
 //!   members/*   ◄─ put ─────────┤  │ HA loop   (cycle.rs)   │    promote, reload     │
 //!   /sync       ◄─ CAS ─────────┼──┤ one task  (task.rs)    │ ◄─ status ─────────────┤
-//!   /status, /history ◄─ put ───┘  │ watcher   (dcs/cache)  │                        │ walsender
+//!   /status, /history ◄─ put ───┘  │ watcher   (dcs)        │                        │ walsender
 //!        └────────── watch ──────► │ REST API  (rest.rs)    │ ◄── polls of others    ▼
 //!                                  └────────────────────────┘                     standbys
 //! ```
@@ -38,23 +38,25 @@
 //! | quorum commit | `quorum.rs`, `quorum_commit.rs` | 2.8, 2.5 (12) |
 //! | starting a dead server | `recovery.rs` | 2.9 |
 //! | divergence, `pg_rewind`, rebuild | `rejoin.rs` | 2.10 |
-//! | lock and lease | `lock.rs` | 3.3 |
+//! | lock and lease | `lock.rs`, `dcs/etcd3/lock.rs` | 3.3 |
 //! | time-outs and endpoint failover | `dcs/timeouts.rs`, `dcs/client.rs` | 3.4 |
-//! | the copy of the keys | `dcs/cache.rs` | 3.5 |
+//! | the copy of the keys | `dcs/etcd3/cache.rs` | 3.5 |
+//! | Kubernetes in place of etcd | `dcs/kubernetes` | 1.5 |
 //! | REST API and polls | `rest.rs` | 2.5, 2.6 |
 //! | watchdog | `watchdog.rs` | 1.2 |
 //! | what changed between releases | `version.rs` | 7 |
 //!
 //! # Sources
 //!
-//! Patroni 4.1.5 (`ha.py`, `etcd.py`, `etcd3.py`, `__main__.py`, `rewind.py`, `sync.py`, `api.py`, `watchdog/base.py`), as
+//! Patroni 4.1.5 (`ha.py`, `etcd.py`, `etcd3.py`, `kubernetes.py`, `__main__.py`, `rewind.py`, `sync.py`, `api.py`, `watchdog/base.py`), as
 //! read in the fidelity specification of this project, whose section numbers the files name. Durations that are not
 //! derived are in `inputs.rs`, each with its source.
 //!
 //! # Marks
 //!
 //! `Suspected`: the watch of a member first shows that the leader key is gone (every member, once for each loss). `Elected`:
-//! a member created the leader key; the value is the revision of etcd. `Writable` and `ReadOnly` come from the server.
+//! a member created the leader key; the value is the revision of etcd. On Kubernetes nothing vanishes: a member leaves
+//! `Suspected` when it first finds the lock absent, by its own clock. `Writable` and `ReadOnly` come from the server.
 //!
 //! Members play `patroni`, `patroni-leader` (holds the lock by its own view: after a partition there may be two),
 //! `patroni-replica`, and `sync-standby` (named in `/sync` by its own view). They understand the command `switchover`, sent
@@ -76,7 +78,7 @@
 //!
 //! # Left out
 //!
-//! Kubernetes as the DCS, standby clusters, `primary_race_backoff`, manual failover without a leader.
+//! Standby clusters, `primary_race_backoff`, manual failover without a leader.
 
 mod cluster;
 mod config;
@@ -110,9 +112,12 @@ mod termination;
 mod version;
 mod watchdog;
 
-pub use cluster::{ClusterProcess, ClusterSpec, ClusterTimer, PatroniCluster, Placement, Plan};
+pub use cluster::{
+    ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, PatroniCluster, PatroniHosts, Placement, Plan,
+};
 pub use config::{
-    Adjustment, Configuration, FailoverPriority, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,
+    Adjustment, Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts,
+    Watchdog, WatchdogMode,
 };
 pub use inputs::{Inputs, LinkInputs};
 pub use load::{ClientSettings, ImpatientClient, Load, PoolerSettings, ProxySettings, Route};
@@ -121,4 +126,4 @@ pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use pre_promote::PrePromote;
 pub use rest::RoundPurpose;
 pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};
-pub use version::{MODELLED, OLDEST, Version};
+pub use version::{MODELLED, OLDEST, OLDEST_ON_KUBERNETES, Version};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::config::FailoverPriority;
 use crate::postgres::{Lsn, MemberId, Timeline, TimelineHistory};
-use crate::{etcd, postgres};
+use crate::{etcd, kubernetes, postgres};
 
 /// A packet of a Patroni cluster. Each role understands a part of it.
 #[derive(Clone, Debug, Hash)]
@@ -15,6 +15,8 @@ pub enum Packet {
     Postgres(postgres::Packet),
     /// With the REST API of Patroni.
     Rest(Rest),
+    /// With API servers of Kubernetes.
+    Kubernetes(kubernetes::Packet),
 }
 
 /// HTTP on the REST API of Patroni; one request at a time on a connection.
@@ -96,6 +98,27 @@ impl TryFrom<Packet> for etcd::Packet {
     type Error = Packet;
     fn try_from(packet: Packet) -> Result<Self, Packet> {
         if let Packet::Etcd(packet) = packet { Ok(packet) } else { Err(packet) }
+    }
+}
+
+/// What API servers say to etcd travels as what it is: etcd does not know who asks.
+impl From<kubernetes::Packet> for Packet {
+    fn from(packet: kubernetes::Packet) -> Self {
+        match packet {
+            kubernetes::Packet::Etcd(packet) => Self::Etcd(packet),
+            packet => Self::Kubernetes(packet),
+        }
+    }
+}
+
+impl TryFrom<Packet> for kubernetes::Packet {
+    type Error = Packet;
+    fn try_from(packet: Packet) -> Result<Self, Packet> {
+        match packet {
+            Packet::Kubernetes(packet) => Ok(packet),
+            Packet::Etcd(packet) => Ok(Self::Etcd(packet)),
+            packet => Err(packet),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::task::Task;
 use super::version::Change;
 use crate::planted::Planted;
 use crate::postgres::{
-    ClusterState, ControlFile, DataRecord, Lsn, MemberId, Status, SynchronousStandbys, WalEntry, WalKind,
+    ClusterState, ControlFile, DataRecord, MemberId, Status, SynchronousStandbys, WalEntry, WalKind,
 };
 
 /// How often a starting server is asked whether it is ready (`wait_for_startup`).
@@ -232,8 +232,8 @@ impl Member {
         let data = context.storage();
         let timeline = data.history.current;
         let kind = WalKind::Checkpoint { shutdown: true };
-        let end = Lsn(data.wal.end().0 + kind.bytes());
-        let record = WalEntry { end, timeline, kind };
+        let end = kind.end_after(data.wal.end(), 0);
+        let record = WalEntry { end, timeline, kind, at: context.wall() };
         context.write(DataRecord::AppendOne(record));
         if context.storage().wal.end() != end {
             context.note(|| "crash recovery failed: no space for its checkpoint".to_owned());

@@ -6,17 +6,16 @@
 
 use std::sync::Arc;
 
-use sim_core::{
-    Damage, Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, Storage, WorldBuilder,
-};
+use sim_core::{Distribution, Holds, HostId, Process, ProcessId, ProcessOptions, VolumeId, WorldBuilder};
 
 use super::config::Configuration;
 use super::inputs::{InputSamplers, Inputs};
 use super::member::{Member, Peer};
 use super::packet::Packet;
 use crate::etcd;
+use crate::kubernetes::{ApiServer, ApiServerSpec};
 use crate::planted::Planted;
-use crate::postgres::{self, DataDirectory, DataRecord, MemberId};
+use crate::postgres::{self, Archive, DataDirectory, MemberId};
 
 sim_core::system! {
     /// The processes of a cluster: etcd members, `PostgreSQL` servers, and a Patroni beside each server.
@@ -24,6 +23,7 @@ sim_core::system! {
         Etcd(etcd::Server),
         Postgres(postgres::Server),
         Member(Member),
+        ApiServer(ApiServer),
     }
     spec: NodeSpec,
     timer: NodeTimer,
@@ -31,126 +31,16 @@ sim_core::system! {
     storage: Disk,
 }
 
-/// A volume of a cluster.
-#[derive(Clone, Debug, Default)]
-pub enum Disk {
-    /// Of a process that keeps nothing.
-    #[default]
-    Nothing,
-    /// Of an etcd member.
-    Etcd(etcd::Disk),
-    /// Of a `PostgreSQL` server and its Patroni.
-    Data(DataDirectory),
-}
-
-/// A change of a volume.
-#[derive(Clone, Debug)]
-pub enum DiskRecord {
-    /// Of a process that keeps nothing.
-    Nothing,
-    /// Of an etcd member.
-    Etcd(etcd::DiskRecord),
-    /// Of a `PostgreSQL` server and its Patroni.
-    Data(DataRecord),
-}
-
-impl Storage for Disk {
-    type Record = DiskRecord;
-
-    fn wiped(&self) -> Self {
-        match self {
-            Self::Nothing => Self::Nothing,
-            Self::Etcd(disk) => Self::Etcd(disk.wiped()),
-            Self::Data(data) => Self::Data(data.wiped()),
-        }
-    }
-
-    fn apply(&mut self, record: &DiskRecord) {
-        match (self, record) {
-            (Self::Etcd(disk), DiskRecord::Etcd(record)) => disk.apply(record),
-            (Self::Data(data), DiskRecord::Data(record)) => data.apply(record),
-            (Self::Nothing, DiskRecord::Nothing) => {}
-            (disk, record) => unreachable!("{record:?} was written to {disk:?}"),
-        }
-    }
-
-    fn record_count(&self) -> u64 {
-        match self {
-            Self::Nothing => 0,
-            Self::Etcd(disk) => disk.record_count(),
-            Self::Data(data) => data.record_count(),
-        }
-    }
-
-    fn damage(&mut self, damage: Damage<'_, DiskRecord>) {
-        match self {
-            Self::Nothing => {}
-            Self::Etcd(disk) => disk.damage(damage.map(|record| match record {
-                DiskRecord::Etcd(record) => record,
-                other => unreachable!("{other:?} was written to the disk of an etcd member"),
-            })),
-            Self::Data(data) => data.damage(damage.map(|record| match record {
-                DiskRecord::Data(record) => record,
-                other => unreachable!("{other:?} was written to a data directory"),
-            })),
-        }
-    }
-
-    fn needs_space(record: &DiskRecord) -> bool {
-        match record {
-            DiskRecord::Nothing => false,
-            DiskRecord::Etcd(record) => etcd::Disk::needs_space(record),
-            DiskRecord::Data(record) => DataDirectory::needs_space(record),
-        }
-    }
-}
-
-/// Proxies and clients keep nothing.
-impl Holds<()> for Disk {
-    fn held(&self) -> &() {
-        &()
-    }
+sim_core::volumes! {
+    /// A volume of a cluster: of an etcd member, of a `PostgreSQL` server and its Patroni, or of a repository of archived WAL and
+    /// backups. Proxies and clients keep nothing.
+    pub enum Disk { Etcd(etcd::Disk), Data(DataDirectory), Archive(Archive) }
+    record: DiskRecord,
 }
 
 impl Holds<Self> for Disk {
     fn held(&self) -> &Self {
         self
-    }
-}
-
-impl Holds<etcd::Disk> for Disk {
-    fn held(&self) -> &etcd::Disk {
-        match self {
-            Self::Etcd(disk) => disk,
-            other => panic!("an etcd member was placed on {other:?}"),
-        }
-    }
-}
-
-impl Holds<DataDirectory> for Disk {
-    fn held(&self) -> &DataDirectory {
-        match self {
-            Self::Data(data) => data,
-            other => panic!("a PostgreSQL server was placed on {other:?}"),
-        }
-    }
-}
-
-impl From<()> for DiskRecord {
-    fn from((): ()) -> Self {
-        Self::Nothing
-    }
-}
-
-impl From<etcd::DiskRecord> for DiskRecord {
-    fn from(record: etcd::DiskRecord) -> Self {
-        Self::Etcd(record)
-    }
-}
-
-impl From<DataRecord> for DiskRecord {
-    fn from(record: DataRecord) -> Self {
-        Self::Data(record)
     }
 }
 
@@ -176,10 +66,15 @@ pub struct Cluster {
     pub etcd: Arc<[ProcessId]>,
     /// The members, with their servers.
     pub members: Arc<[Peer]>,
+    /// The volumes of the members.
+    pub volumes: Arc<[VolumeId]>,
+    /// The API servers, if the store is Kubernetes: one beside each etcd member.
+    pub api_servers: Arc<[ProcessId]>,
 }
 
 /// Adds a cluster to a world: an etcd member on each of the first hosts, a server with its Patroni on each of the
-/// second. They are named `etcd-1`, `postgres-1`, `patroni-1` and so on. All data directories hold the same fresh
+/// second, and with Kubernetes as the store an API server beside each etcd member. They are named `etcd-1`, `postgres-1`,
+/// `patroni-1`, `api-server-1` and so on. All data directories hold the same fresh
 /// cluster (`initdb` on the first host, base backups of it on the others), so that any member may lead first.
 pub fn add_cluster<P>(
     builder: &mut WorldBuilder<P>,
@@ -214,16 +109,22 @@ where
             patroni: process(etcd_hosts.len() + 2 * index + 1),
         })
         .collect();
+    let with_kubernetes = options.configuration.kubernetes.is_some();
+    let api_servers: Arc<[ProcessId]> = (0..if with_kubernetes { etcd.len() } else { 0 })
+        .map(|index| process(etcd_hosts.len() + 2 * member_hosts.len() + index))
+        .collect();
     let names: Arc<[String]> = (1..=member_hosts.len()).map(|number| format!("patroni-{number}")).collect();
     let configuration = Arc::new(options.configuration.clone());
     let inputs = Arc::new(InputSamplers::from(&options.inputs));
     let durations = Arc::new(postgres::Durations::from(&options.inputs));
     let parameters = Arc::new(options.parameters.clone());
+    let mut volumes = Vec::new();
     for (peer, host) in members.iter().zip(member_hosts) {
         let number = peer.member.0 + 1;
         let fresh = DataDirectory::new_primary();
         let contents = if peer.member.0 == 0 { fresh } else { fresh.base_backup(None) };
         let volume = builder.add_volume(*host, Disk::Data(contents).into(), sync_latency);
+        volumes.push(volume);
         builder.add_process(ProcessOptions {
             name: format!("postgres-{number}"),
             host: *host,
@@ -249,6 +150,7 @@ where
                 postgres: peer.postgres,
                 peers: Arc::clone(&members),
                 etcd: Arc::clone(&etcd),
+                api_servers: Arc::clone(&api_servers),
                 configuration: Arc::clone(&configuration),
                 inputs: Arc::clone(&inputs),
                 planted: options.planted,
@@ -256,5 +158,16 @@ where
             .into(),
         });
     }
-    Cluster { etcd, members }
+    for index in 0..api_servers.len() {
+        let host = etcd_hosts[index];
+        let volume = builder.add_volume(host, Disk::Nothing.into(), sync_latency);
+        builder.add_process(ProcessOptions {
+            name: format!("api-server-{}", index + 1),
+            host,
+            volume,
+            starts_with_host: true,
+            spec: NodeSpec::ApiServer(ApiServerSpec::new(etcd[index])).into(),
+        });
+    }
+    Cluster { etcd, members, volumes: volumes.into(), api_servers }
 }

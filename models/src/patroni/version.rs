@@ -19,12 +19,33 @@ pub const MODELLED: Version = Version::new(4, 1, 5);
 /// The oldest release that can be chosen: 2.0.0, the first that speaks with etcd as the model does (API version 3).
 pub const OLDEST: Version = Version::new(2, 0, 0);
 
+/// The oldest with Kubernetes: the last one whose loops do not run in step.
+pub const OLDEST_ON_KUBERNETES: Version = Version::new(1, 6, 5);
+
 /// A change between releases.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
     /// Crash recovery by the holder of the lock has `primary_start_timeout`, if somebody else could lead. Before, it held the
     /// lock for as long as it took (#1720; Z29).
     LimitCrashRecovery,
+    /// Kubernetes: every change of the leader object wakes the others, whose loops so run in step with the leader's. Before,
+    /// the lock was found expired up to `loop_wait` later (#1515; Z17).
+    WakeOnLeaderObject,
+    /// Kubernetes: the watches start anew when a conditional write was refused. Before, one that hung made every attempt at
+    /// the lock fail (#2283; Z18).
+    RestartWatchesAfterConflict,
+    /// Kubernetes: a renewal that was refused because its own first attempt had been carried out is recognized. Before, it was
+    /// written once more (#3174).
+    RecognizeOwnRenewal,
+    /// Kubernetes: the same for the acquisition of the lock, which was lost before (#3344, #3348).
+    RereadAfterRefusedAcquisition,
+    /// Kubernetes: a renewal that is answered with 403 is tried again. Before, the primary was demoted at once (#3536, #3559;
+    /// Z19).
+    RetryForbiddenRenewal,
+    /// Kubernetes: whoever is about to take the lock looks once more whether somebody holds it. Before, a request to the REST
+    /// API in the wrong moment let it overwrite the lock (#3718, #3719; Z16). Merged after 4.1.5, the last release when this
+    /// was written: the number stands for the next one.
+    RecheckLockBeforeAcquisition,
     /// The watch starts anew when no endpoint answered. Before, one that outlived the outage went on to show the past
     /// (#2180, #2186; Z11).
     RestartWatchAfterOutage,
@@ -54,6 +75,12 @@ impl Change {
     const fn since(self) -> Version {
         match self {
             Self::LimitCrashRecovery => Version::new(2, 0, 1),
+            Self::WakeOnLeaderObject => Version::new(2, 0, 0),
+            Self::RestartWatchesAfterConflict => Version::new(2, 1, 4),
+            Self::RecognizeOwnRenewal => Version::new(4, 0, 3),
+            Self::RereadAfterRefusedAcquisition => Version::new(4, 0, 6),
+            Self::RetryForbiddenRenewal => Version::new(4, 1, 1),
+            Self::RecheckLockBeforeAcquisition => Version::new(4, 1, 6),
             Self::RestartWatchAfterOutage => Version::new(2, 1, 3),
             Self::WaitUntilCaughtUp => Version::new(3, 0, 0),
             Self::PutLeaderOnConditions => Version::new(3, 0, 3),

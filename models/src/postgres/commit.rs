@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sim_core::{ConnectionId, Context, SyncId};
+use sim_core::{ConnectionId, Context, SyncId, WallTime};
 
 use super::server::{Phase, Server, Timer};
 use super::{
@@ -66,10 +66,16 @@ impl CommitPath {
         }
     }
 
-    fn append(&mut self, kind: WalKind) -> Lsn {
-        self.inserted = Lsn(self.inserted.0 + kind.bytes());
-        self.buffer.push(WalEntry { end: self.inserted, timeline: self.timeline, kind });
+    fn append(&mut self, kind: WalKind, insert_bytes: u64, at: WallTime) -> Lsn {
+        self.inserted = kind.end_after(self.inserted, insert_bytes);
+        self.buffer.push(WalEntry { end: self.inserted, timeline: self.timeline, kind, at });
         self.inserted
+    }
+
+    /// True if a row was written behind this position.
+    pub(super) fn has_rows_behind(&self, position: Lsn, data: &DataDirectory) -> bool {
+        let written = data.wal.entries.iter().rev().take_while(|entry| entry.end > position);
+        self.buffer.iter().chain(written).any(WalEntry::is_commit)
     }
 
     fn queue(&mut self, level: SynchronousCommit) -> &mut VecDeque<Commit> {
@@ -86,7 +92,8 @@ impl Server {
         value: u64,
         level: SynchronousCommit,
     ) {
-        let end = self.commits.append(WalKind::Commit { value });
+        let bytes = self.spec.parameters.insert_bytes;
+        let end = self.commits.append(WalKind::Commit { value }, bytes, context.wall());
         if level == SynchronousCommit::Off {
             self.visible += 1;
             Self::answer(context, connection, query, Answer::Committed);
@@ -106,7 +113,7 @@ impl Server {
 
     /// Appends a record that belongs to no session, and flushes it.
     pub(super) fn log(&mut self, context: &mut impl Context<Self>, kind: WalKind) -> Lsn {
-        let end = self.commits.append(kind);
+        let end = self.commits.append(kind, self.spec.parameters.insert_bytes, context.wall());
         self.flush(context);
         end
     }
@@ -136,6 +143,7 @@ impl Server {
         self.ship(context, Some(entries));
         self.flush(context);
         self.pass_on_flushed(context);
+        self.segment_may_be_complete(context);
         self.checkpoint_record_may_be_flushed(context);
         true
     }

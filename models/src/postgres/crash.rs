@@ -58,8 +58,17 @@ impl Server {
             context.close(sender.connection);
         }
         self.stop_receiver(context);
-        for timer in [Timer::Promoted, Timer::Replayed, Timer::WalWriter, Timer::WalSender, Timer::Checkpoint]
-        {
+        for timer in [
+            Timer::Promoted,
+            Timer::Replayed,
+            Timer::WalWriter,
+            Timer::WalSender,
+            Timer::Checkpoint,
+            Timer::Archive,
+            Timer::ArchiveTimeout,
+            Timer::RestoreCommand,
+            Timer::Restored,
+        ] {
             context.cancel_timer(&timer);
         }
         let spec = self.spec.clone();

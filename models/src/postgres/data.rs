@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use sim_core::{Damage, ProcessId, Storage};
+use sim_core::{Damage, ProcessId, Storage, WallTime};
 
-use super::wal::{CHECKPOINT_BYTES, FIRST_POSITION, Lsn, Timeline, TimelineHistory, Wal, WalEntry, WalKind};
+use super::wal::{
+    CHECKPOINT_BYTES, FIRST_POSITION, FIRST_SEGMENT, Lsn, Timeline, TimelineHistory, Wal, WalEntry, WalKind,
+};
 
 /// A member of the cluster, by its number. Its name is in the specification of the processes.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -50,6 +52,20 @@ pub struct Settings {
     pub synchronous_standbys: SynchronousStandbys,
     /// Members for which a physical replication slot retains WAL.
     pub slots: Vec<MemberId>,
+    /// `recovery.signal` exists: recover from the archive up to there, then open for writes
+    /// (`recovery_target_action = promote`).
+    pub recovery: Option<RecoveryTarget>,
+}
+
+/// How far a recovery from the archive goes.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum RecoveryTarget {
+    /// To the end of the archive, on the latest timeline.
+    Latest,
+    /// `recovery_target_time`: up to the last commit that is not later.
+    Time(WallTime),
+    /// `recovery_target = 'immediate'`: nothing behind the base backup.
+    Immediate,
 }
 
 /// Where a standby streams from.
@@ -99,6 +115,8 @@ pub struct DataDirectory {
     pub wal: Wal,
     /// A base backup or a rewind is not on the disk in full, though it seemed to be: no server starts from this.
     pub incomplete: bool,
+    /// `pg_wal/archive_status`: the next segment that `archive_command` has to copy.
+    pub archive_next: u64,
 }
 
 impl DataDirectory {
@@ -108,6 +126,7 @@ impl DataDirectory {
             end: Lsn(FIRST_POSITION.0 + CHECKPOINT_BYTES),
             timeline: Timeline::default(),
             kind: WalKind::Checkpoint { shutdown: true },
+            at: WallTime::ZERO,
         };
         Self {
             initialized: true,
@@ -120,6 +139,7 @@ impl DataDirectory {
             history: TimelineHistory::default(),
             wal: Wal { entries: vec![checkpoint], damaged: Vec::new() },
             incomplete: false,
+            archive_next: FIRST_SEGMENT,
         }
     }
 
@@ -169,23 +189,33 @@ impl DataDirectory {
     /// The values of the rows that a recovery from here would find.
     pub fn recoverable_rows(&self) -> impl Iterator<Item = u64> {
         let end = if self.can_recover() { self.wal.readable_until(self.control.checkpoint) } else { Lsn(0) };
-        self.rows()
-            .take(self.wal.entries[..self.wal.count_until(end)].iter().filter(|e| e.is_commit()).count())
+        rows_of(&self.wal.entries[..self.wal.count_until(end)])
     }
 
-    /// The values of all rows whose commit is in the log, in the order in which they were committed: what recovery from
-    /// here would make visible.
+    /// The values of all rows whose commit is in the log and that were not dropped, in the order in which they were
+    /// committed: what recovery from here would make visible.
     pub fn rows(&self) -> impl Iterator<Item = u64> {
-        self.wal.entries.iter().filter_map(|entry| match entry.kind {
-            WalKind::Commit { value } => Some(value),
-            WalKind::Checkpoint { .. } | WalKind::EndOfRecovery => None,
-        })
+        rows_of(&self.wal.entries)
+    }
+
+    /// True if the table was dropped.
+    pub fn is_dropped(&self) -> bool {
+        self.wal.entries.iter().any(|entry| entry.kind == WalKind::DropTable)
     }
 
     /// The end of the log.
     pub fn last_position(&self) -> Lsn {
         self.wal.end()
     }
+}
+
+/// The rows that this log leaves.
+fn rows_of(entries: &[WalEntry]) -> impl Iterator<Item = u64> {
+    let dropped = entries.iter().rposition(|entry| entry.kind == WalKind::DropTable);
+    entries[dropped.map_or(0, |position| position + 1)..].iter().filter_map(|entry| match entry.kind {
+        WalKind::Commit { value } => Some(value),
+        _ => None,
+    })
 }
 
 /// A change of the data directory.
@@ -205,6 +235,8 @@ pub enum DataRecord {
     RewindTo(Lsn),
     /// `initdb` or `pg_basebackup`: the contents are replaced.
     Replace(Arc<DataDirectory>),
+    /// `pg_wal/archive_status`: every segment before this one is archived.
+    ArchiveNext(u64),
 }
 
 impl Storage for DataDirectory {
@@ -223,6 +255,7 @@ impl Storage for DataDirectory {
                 self.wal.damaged.retain(|end| end <= position);
             }
             DataRecord::Replace(contents) => *self = (**contents).clone(),
+            DataRecord::ArchiveNext(segment) => self.archive_next = *segment,
         }
     }
 
@@ -243,7 +276,13 @@ impl Storage for DataDirectory {
                 return;
             }
             // `pg_control` fits into a sector, the others are renamed into place: as before.
-            Some(DataRecord::Control(_) | DataRecord::Settings(_) | DataRecord::History(_)) | None => return,
+            Some(
+                DataRecord::Control(_)
+                | DataRecord::Settings(_)
+                | DataRecord::History(_)
+                | DataRecord::ArchiveNext(_),
+            )
+            | None => return,
         };
         let whole = if matches!(damage, Damage::Torn(_)) { entries.len() / 2 } else { 0 };
         self.wal.entries.extend_from_slice(entries);
@@ -254,7 +293,7 @@ impl Storage for DataDirectory {
 
     fn needs_space(record: &DataRecord) -> bool {
         // `pg_control` is overwritten in place.
-        !matches!(record, DataRecord::Control(_) | DataRecord::RewindTo(_))
+        !matches!(record, DataRecord::Control(_) | DataRecord::RewindTo(_) | DataRecord::ArchiveNext(_))
     }
 }
 
@@ -274,6 +313,7 @@ mod tests {
                 end,
                 timeline: Timeline(1),
                 kind: WalKind::Commit { value },
+                at: WallTime::ZERO,
             }));
         }
         let fork = Lsn(start.0 + 2 * INSERT_BYTES);
@@ -301,6 +341,7 @@ mod tests {
             end: Lsn(end + number * INSERT_BYTES),
             timeline: Timeline(1),
             kind: WalKind::Commit { value: *value },
+            at: WallTime::ZERO,
         };
         DataRecord::Append(values.iter().zip(1..).map(entry).collect())
     }

@@ -25,6 +25,8 @@
 //!   and with it all flushed commits, acknowledged or not. A promotion replays all that was received and begins timeline + 1.
 //! - **Stop**: fast terminates sessions, writes a shutdown checkpoint and waits until each connected standby has flushed it;
 //!   immediate leaves a crash recovery to the next start.
+//! - **Archive** (`archive.rs`, `restore.rs`): `archive_command` copies complete segments to a repository, `restore_command`
+//!   fetches them back, for a recovery to a point in time, for a standby, and in the middle of each promotion.
 //!
 //! # What a failure loses
 //!
@@ -80,7 +82,7 @@
 //! - Data pages hold nothing that the log does not: a rotten log takes rows away that real pages could still hold (and that
 //!   would then disagree with the log). A walsender reads from memory and ships good records where a real one would ship the
 //!   bad ones; a base backup brings a readable log.
-//! - No archive and no `restore_command`, no `recovery_min_apply_delay`, no conflicts of queries with replay, no crash of a
+//! - No `recovery_min_apply_delay`, no conflicts of queries with replay, no crash of a
 //!   single backend, no limit of connections, no minimum recovery point (so no start fails for want of it: fidelity
 //!   specification, Z28).
 //!
@@ -88,6 +90,7 @@
 //!
 //! `models/tests/postgres/` builds a world of three servers and shows each of these rules at work.
 
+mod archive;
 mod checkpoint;
 mod commit;
 mod crash;
@@ -95,6 +98,8 @@ mod data;
 mod packet;
 mod parameters;
 mod recovery;
+mod repository;
+mod restore;
 mod server;
 mod shutdown;
 mod synchronous;
@@ -103,16 +108,17 @@ mod walreceiver;
 mod walsender;
 
 pub use data::{
-    ClusterState, ControlFile, DataDirectory, DataRecord, MemberId, Settings, SyncMethod,
+    ClusterState, ControlFile, DataDirectory, DataRecord, MemberId, RecoveryTarget, Settings, SyncMethod,
     SynchronousStandbys, Upstream,
 };
 pub use packet::{
-    Answer, Control, Packet, Replication, ReplicationStatus, Statement, Status, StopMode, SyncState,
-    SynchronousCommit,
+    Answer, ArchiveFile, Backup, BackupKind, Control, FileName, Packet, Replication, ReplicationStatus,
+    Repository, Statement, Status, StopMode, SyncState, SynchronousCommit,
 };
-pub use parameters::{Durations, Parameters, Spec};
+pub use parameters::{ArchiveSettings, Durations, Parameters, Spec};
+pub use repository::{Archive, ArchiveRecord, ArchiveRepository, RepositorySpec, RepositoryTimer};
 pub use server::{Server, Timer};
 pub use wal::{
-    CHECKPOINT_BYTES, END_OF_RECOVERY_BYTES, INSERT_BYTES, Lsn, Timeline, TimelineHistory, Wal, WalEntry,
-    WalKind,
+    CHECKPOINT_BYTES, END_OF_RECOVERY_BYTES, INSERT_BYTES, Lsn, SEGMENT_BYTES, Timeline, TimelineHistory,
+    Wal, WalEntry, WalKind,
 };

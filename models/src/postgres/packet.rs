@@ -1,11 +1,12 @@
 //! What travels on connections with a `PostgreSQL` server: clients, the local Patroni, and standbys.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::Serialize;
-use sim_core::ProcessId;
+use sim_core::{ProcessId, WallTime};
 
-use super::{Lsn, MemberId, Timeline, TimelineHistory, WalEntry};
+use super::{DataDirectory, Lsn, MemberId, Timeline, TimelineHistory, WalEntry};
 
 /// A packet on a connection with a `PostgreSQL` server.
 #[derive(Clone, Debug, Hash)]
@@ -39,6 +40,8 @@ pub enum Packet {
     CheckpointDone,
     /// Between a walsender and a walreceiver.
     Replication(Replication),
+    /// With a repository of archived WAL and backups.
+    Repository(Repository),
 }
 
 /// What clients ask.
@@ -55,6 +58,8 @@ pub enum Statement {
     Count,
     /// `SELECT pg_is_in_recovery()`, as `target_session_attrs=read-write` does.
     IsInRecovery,
+    /// `DROP TABLE`: a mistake.
+    DropTable,
 }
 
 /// `synchronous_commit`. The last three wait for standbys only if `synchronous_standby_names` is not empty.
@@ -91,6 +96,8 @@ pub enum Answer {
     StartingUp,
     /// SQLSTATE 57P01 or 57P03: the database system is shutting down. The server closes the connection.
     ShuttingDown,
+    /// SQLSTATE 42P01: the table does not exist.
+    UndefinedTable,
 }
 
 /// What the local Patroni does to a server.
@@ -205,4 +212,85 @@ pub enum Replication {
         /// Replayed.
         replayed: Lsn,
     },
+}
+
+/// With a repository of archived WAL and backups: a request on a connection, and one answer.
+#[derive(Clone, Debug, Hash)]
+pub enum Repository {
+    /// `archive_command`: keep this file.
+    Put(ArchiveFile),
+    /// It is kept.
+    Stored,
+    /// `restore_command`: give me this file.
+    Get(FileName),
+    /// Here it is.
+    Found(ArchiveFile),
+    /// There is none of this name.
+    Missing,
+    /// Keep this backup.
+    PutBackup(Arc<Backup>),
+    /// Give me the latest backup of a kind.
+    GetBackup {
+        /// Which.
+        kind: BackupKind,
+        /// Not taken later than this, if a time is given.
+        until: Option<WallTime>,
+    },
+    /// Here it is.
+    Backup(Arc<Backup>),
+}
+
+/// The name of a file of the archive.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum FileName {
+    /// `00000002.history`: how the history leads to a timeline.
+    History(Timeline),
+    /// `000000020000000000000003`: a segment, as a timeline has it.
+    Segment(Timeline, u64),
+}
+
+/// A file of the archive.
+#[derive(Clone, Debug, Hash)]
+pub enum ArchiveFile {
+    /// A timeline history.
+    History(Arc<TimelineHistory>),
+    /// A segment: the records that end in it.
+    Segment(Timeline, u64, Arc<[WalEntry]>),
+}
+
+impl ArchiveFile {
+    /// Its name.
+    pub fn name(&self) -> FileName {
+        match self {
+            Self::History(history) => FileName::History(history.current),
+            Self::Segment(timeline, number, _) => FileName::Segment(*timeline, *number),
+        }
+    }
+}
+
+/// Kinds of backups.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum BackupKind {
+    /// A physical one (`pg_basebackup -X stream`): as the server was when it ended. Recovery can go on from there.
+    Base,
+    /// A logical one (`pg_dump`): as the database was when it began.
+    Dump,
+}
+
+/// A backup.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// Which kind.
+    pub kind: BackupKind,
+    /// What it shows is the state of this time, by the clock of the host that took it.
+    pub as_of: WallTime,
+    /// The data directory, or that which the dump makes of an empty one.
+    pub contents: DataDirectory,
+}
+
+/// The contents follow from the rest.
+impl Hash for Backup {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.kind, self.as_of, self.contents.last_position()).hash(state);
+    }
 }

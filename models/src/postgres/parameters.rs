@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sim_core::{Sampler, SimDuration};
+use sim_core::{ProcessId, Sampler, SimDuration};
 
 use super::MemberId;
 use crate::planted::Planted;
@@ -46,6 +46,27 @@ pub struct Parameters {
     /// with `synchronous_commit = remote_write` alone: without it (the default) they are answered when the standby has
     /// flushed, and each write of a cluster costs the simulator one event less for each standby.
     pub reports_written: bool,
+    /// WAL of one row in bytes; [`super::INSERT_BYTES`] by default. With more, each write of a slow client stands for all
+    /// that a busy database writes until the next.
+    pub insert_bytes: u64,
+    /// The archive, if there is one.
+    pub archive: Option<ArchiveSettings>,
+}
+
+/// `archive_mode`, `archive_timeout`, and commands that copy files to and from a repository.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ArchiveSettings {
+    /// Where `archive_command` and `restore_command` copy to and from.
+    pub repository: ProcessId,
+    /// `archive_mode`: `on`, or off. Default off.
+    pub archive_mode: bool,
+    /// `archive_timeout`: a segment in which rows were written is completed after this at the latest. Absent (0, the
+    /// default): when it is full.
+    pub archive_timeout: Option<SimDuration>,
+    /// Whether there is a `restore_command`.
+    pub restores: bool,
+    /// After how long `restore_command` gives up by itself, as under `timeout`. Absent: when TCP does.
+    pub restore_timeout: Option<SimDuration>,
 }
 
 impl Default for Parameters {
@@ -58,6 +79,8 @@ impl Default for Parameters {
             wal_writer_delay: SimDuration::from_millis(200),
             checkpoint_timeout: SimDuration::from_secs(300),
             reports_written: false,
+            insert_bytes: super::INSERT_BYTES,
+            archive: None,
         }
     }
 }

@@ -21,7 +21,10 @@ impl Server {
             sending: super::walsender::WalSending::default(),
             receiving: super::walreceiver::WalReceiving::default(),
             checkpoint: super::checkpoint::Checkpointing::default(),
+            archiving: super::archive::Archiving::default(),
+            restoring: super::restore::Restoring::default(),
             visible: 0,
+            dropped: false,
         };
         if !context.storage().initialized {
             context.note(|| "cannot start: the data directory is empty".to_owned());
@@ -38,7 +41,7 @@ impl Server {
         let control = data.control;
         let backlog = data.wal.end().0.saturating_sub(control.checkpoint.0);
         let crashed = matches!(control.state, ClusterState::InProduction | ClusterState::InCrashRecovery);
-        let state = match (data.settings.standby, crashed) {
+        let state = match (data.settings.standby || data.settings.recovery.is_some(), crashed) {
             (true, _) => ClusterState::InArchiveRecovery,
             (false, true) => ClusterState::InCrashRecovery,
             (false, false) => control.state,
@@ -102,13 +105,16 @@ impl Server {
         self.sending.flushed_count = data.wal.entries.len();
         self.receiving.replayed = self.sending.flushed;
         self.receiving.replayed_count = self.sending.flushed_count;
-        if data.settings.standby {
+        let recovery = data.settings.recovery;
+        if data.settings.standby || recovery.is_some() {
             context.note(|| "consistent recovery state reached: accepts read-only connections".to_owned());
             self.phase = Phase::Standby;
             self.apply_synchronous_standbys(context);
             context.set_timer(Timer::Checkpoint, self.spec.parameters.checkpoint_timeout);
             if self.promotion_wanted {
                 self.promote(context);
+            } else if let Some(target) = recovery {
+                self.recover_from_archive(context, target);
             } else {
                 self.start_receiver(context);
             }
@@ -134,11 +140,20 @@ impl Server {
                 context.note(|| "received promote request".to_owned());
                 self.stop_receiver(context);
                 self.phase = Phase::Promoting;
-                let promotion = self.spec.durations.promotion.draw(context.random());
-                context.set_timer(Timer::Promoted, promotion + self.remaining_redo(context));
+                if self.restores() {
+                    self.restore_then_open(context);
+                } else {
+                    self.set_promotion_timer(context);
+                }
             }
             _ => context.note(|| "is not a standby: ignores the promote request".to_owned()),
         }
+    }
+
+    /// Nothing is left to be read: replays the rest and begins a new timeline.
+    pub(super) fn set_promotion_timer(&mut self, context: &mut impl Context<Self>) {
+        let promotion = self.spec.durations.promotion.draw(context.random());
+        context.set_timer(Timer::Promoted, promotion + self.remaining_redo(context));
     }
 
     /// The end of recovery: the new timeline's history, `standby.signal` removed, the end-of-recovery record and
@@ -157,12 +172,13 @@ impl Server {
         let history = if self.spec.lacks(Planted::SameTimeline) {
             Arc::new(data.history.clone())
         } else {
-            Arc::new(data.history.branch(data.wal.end()))
+            Arc::new(data.history.branch_behind(self.newest_timeline(), data.wal.end()))
         };
-        let settings = Settings { standby: false, upstream: None, ..data.settings.clone() };
+        let settings = Settings { standby: false, upstream: None, recovery: None, ..data.settings.clone() };
         // `pg_control` keeps the last checkpoint, which is on the old timeline: the reason why Patroni waits for a
         // checkpoint before it lets others rewind to this server.
         let control = ControlFile { state: ClusterState::InProduction, ..data.control };
+        self.archive_new_timeline(context, &history);
         context.write(DataRecord::History(history));
         context.write(DataRecord::Settings(Arc::new(settings)));
         let end = Self::append_directly(context, WalKind::EndOfRecovery);
@@ -176,9 +192,9 @@ impl Server {
     /// Writes a record of the startup process, which does not go through the buffers.
     fn append_directly(context: &mut impl Context<Self>, kind: WalKind) -> Lsn {
         let data = context.storage();
-        let end = Lsn(data.wal.end().0 + kind.bytes());
-        let timeline = data.history.current;
-        context.write(DataRecord::AppendOne(WalEntry { end, timeline, kind }));
+        let end = kind.end_after(data.wal.end(), 0);
+        let (timeline, at) = (data.history.current, context.wall());
+        context.write(DataRecord::AppendOne(WalEntry { end, timeline, kind, at }));
         end
     }
 }

@@ -11,8 +11,8 @@ use super::parameters::Spec;
 use super::walreceiver::WalReceiving;
 use super::walsender::WalSending;
 use super::{
-    Answer, Control, DataDirectory, Lsn, Packet, Replication, ReplicationStatus, Statement, Status, StopMode,
-    SynchronousCommit, synchronous,
+    Answer, Control, DataDirectory, Lsn, Packet, Replication, ReplicationStatus, Repository, Statement,
+    Status, StopMode, SynchronousCommit, WalKind, synchronous,
 };
 use crate::planted::Planted;
 
@@ -29,8 +29,12 @@ pub struct Server {
     pub(super) sending: WalSending,
     pub(super) receiving: WalReceiving,
     pub(super) checkpoint: super::checkpoint::Checkpointing,
+    pub(super) archiving: super::archive::Archiving,
+    pub(super) restoring: super::restore::Restoring,
     /// Rows that sessions see.
     pub(super) visible: u64,
+    /// The table does not exist any more.
+    pub(super) dropped: bool,
 }
 
 /// What a server is doing.
@@ -88,6 +92,14 @@ pub enum Timer {
     WalReceiver,
     /// `wal_retrieve_retry_interval`.
     WalRetrieveRetry,
+    /// The archiver tries again.
+    Archive,
+    /// `archive_timeout`.
+    ArchiveTimeout,
+    /// `restore_command` takes too long.
+    RestoreCommand,
+    /// A restored segment is replayed.
+    Restored,
 }
 
 impl Process for Server {
@@ -112,6 +124,7 @@ impl Process for Server {
             Packet::Cancel { query } => self.on_cancel(context, connection, query),
             Packet::Control(control) => self.on_control(context, connection, control),
             Packet::Replication(message) => self.on_replication(context, connection, message),
+            Packet::Repository(answer) => self.on_repository(context, connection, answer),
             Packet::Answer { .. } | Packet::Status(_) | Packet::CheckpointDone => {
                 unreachable!("only servers send {packet:?}")
             }
@@ -131,6 +144,10 @@ impl Process for Server {
             Timer::WalSender => self.check_senders(context),
             Timer::WalReceiver => self.check_receiver(context),
             Timer::WalRetrieveRetry => self.start_receiver(context),
+            Timer::Archive => self.archive(context),
+            Timer::ArchiveTimeout => self.archive_timeout_is_due(context),
+            Timer::RestoreCommand => self.restored(context, None),
+            Timer::Restored => self.replayed_segment(context),
         }
     }
 
@@ -164,7 +181,10 @@ impl Process for Server {
             }
             _ => {}
         }
-        if !self.on_wal_flushed(context, sync) && !self.on_received_flushed(context, sync) {
+        if !self.on_wal_flushed(context, sync)
+            && !self.on_received_flushed(context, sync)
+            && !self.on_restored_flushed(context, sync)
+        {
             self.on_control_file_synced(context, sync);
         }
     }
@@ -216,9 +236,14 @@ impl Server {
             Phase::Stopping(_) | Phase::Exited => Answer::ShuttingDown,
             phase if !phase.serves_reads() => Answer::StartingUp,
             _ => match statement {
-                Statement::Count => Answer::Count(self.visible),
                 Statement::IsInRecovery => Answer::InRecovery(in_recovery),
-                Statement::Insert { .. } if in_recovery => Answer::ReadOnly,
+                Statement::Count | Statement::Insert { .. } if self.dropped => Answer::UndefinedTable,
+                Statement::Count => Answer::Count(self.visible),
+                Statement::Insert { .. } | Statement::DropTable if in_recovery => Answer::ReadOnly,
+                Statement::DropTable => {
+                    self.drop_table(context);
+                    return;
+                }
                 Statement::Insert { value, commit } => {
                     self.insert(context, connection, query, value, commit);
                     return;
@@ -271,6 +296,29 @@ impl Server {
         }
     }
 
+    /// A repository answered `archive_command` or `restore_command`.
+    fn on_repository(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        answer: Repository,
+    ) {
+        match answer {
+            Repository::Stored if self.archiving.is(connection) => self.archived(context, true),
+            Repository::Found(file) if self.restoring.is(connection) => self.restored(context, Some(file)),
+            Repository::Missing if self.restoring.is(connection) => self.restored(context, None),
+            _ => {}
+        }
+    }
+
+    /// The table is gone as soon as the record is flushed; nobody waits for that.
+    fn drop_table(&mut self, context: &mut impl Context<Self>) {
+        context.note(|| "DROP TABLE".to_owned());
+        self.dropped = true;
+        self.visible = 0;
+        self.log(context, WalKind::DropTable);
+    }
+
     fn reload(&mut self, context: &mut impl Context<Self>) {
         self.apply_synchronous_standbys(context);
         if self.phase == Phase::Standby {
@@ -281,6 +329,10 @@ impl Server {
     fn on_lost(&mut self, context: &mut impl Context<Self>, connection: ConnectionId) {
         if self.receiving.is(connection) {
             self.receiver_failed(context);
+        } else if self.archiving.is(connection) {
+            self.archived(context, false);
+        } else if self.restoring.is(connection) {
+            self.restored(context, None);
         } else if !self.remove_sender(context, connection) {
             // A backend that waits for a standby does not notice that its client left
             // (`client_connection_check_interval` = 0): it stays in its queue.
@@ -346,7 +398,9 @@ impl Server {
         self.sending.flushed_count = context.storage().wal.entries.len();
         self.commits.begin(context.storage());
         self.apply_synchronous_standbys(context);
+        self.dropped = context.storage().is_dropped();
         self.ship(context, None);
+        self.begin_archiving(context);
         context.set_timer(Timer::Checkpoint, self.spec.parameters.checkpoint_timeout);
     }
 

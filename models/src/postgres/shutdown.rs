@@ -18,6 +18,8 @@ pub(super) struct Stopping {
     target: Lsn,
     /// The last write of `pg_control`: under way, then complete.
     control: ControlWrite,
+    /// `archive_command` failed too often.
+    pub(super) archiver_gave_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,12 +47,17 @@ impl Server {
             context.close(session);
         }
         self.commits.abandon();
-        let mut stopping =
-            Stopping { was_primary, target: self.sending.flushed, control: ControlWrite::Waits };
+        let mut stopping = Stopping {
+            was_primary,
+            target: self.sending.flushed,
+            control: ControlWrite::Waits,
+            archiver_gave_up: false,
+        };
         if was_primary {
             let timeline = context.storage().history.current;
             context.mark(MarkKind::ReadOnly, u64::from(timeline.0));
             self.phase = Phase::Stopping(stopping);
+            self.switch_for_shutdown(context);
             stopping.target = self.log(context, WalKind::Checkpoint { shutdown: true });
             self.phase = Phase::Stopping(stopping);
             return;
@@ -105,7 +112,8 @@ impl Server {
             }
             !done
         });
-        if self.sending.senders.is_empty() {
+        let archives = self.has_to_archive(context) && !stopping.archiver_gave_up;
+        if self.sending.senders.is_empty() && !archives {
             self.exit(context);
         }
     }

@@ -1,6 +1,9 @@
 //! The write-ahead log: positions, timelines and how they branch, records.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use sim_core::WallTime;
 
 /// A position in the write-ahead log, in bytes.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -54,6 +57,13 @@ impl TimelineHistory {
         Self { switches, current }
     }
 
+    /// The same with the number that follows this one, the highest that an archive knows.
+    #[must_use]
+    pub fn branch_behind(&self, highest: Timeline, at: Lsn) -> Self {
+        let current = Timeline(self.current.0.max(highest.0) + 1);
+        Self { current, ..self.branch(at) }
+    }
+
     /// Where a server with this history, whose WAL ends at `own_end`, left the history of a leader: the position to which
     /// it must be rewound. Absent if all of its WAL is part of the leader's history, so that it can just stream.
     ///
@@ -93,7 +103,7 @@ impl TimelineHistory {
 }
 
 /// One record of the write-ahead log.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct WalEntry {
     /// The position after the record.
     pub end: Lsn,
@@ -101,6 +111,16 @@ pub struct WalEntry {
     pub timeline: Timeline,
     /// What it says.
     pub kind: WalKind,
+    /// When it was written, by the wall clock of the server that wrote it (`xact_time` of a commit record). Asked for by
+    /// `recovery_target_time` alone.
+    pub at: WallTime,
+}
+
+/// The time is left out: it follows from the rest, and the digest of a run without an archive does not depend on it.
+impl Hash for WalEntry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.end, self.timeline, self.kind).hash(state);
+    }
 }
 
 impl WalEntry {
@@ -124,6 +144,10 @@ pub enum WalKind {
     },
     /// The first record of a new timeline after a promotion.
     EndOfRecovery,
+    /// The rest of the segment is left empty (`pg_switch_wal`, `archive_timeout`).
+    Switch,
+    /// `DROP TABLE`: all rows so far are gone.
+    DropTable,
 }
 
 /// The write-ahead log.
@@ -163,6 +187,12 @@ impl Wal {
         self.entries.partition_point(|entry| entry.end <= position)
     }
 
+    /// The records that end in this segment.
+    pub fn segment(&self, number: u64) -> &[WalEntry] {
+        let until = |end: u64| self.count_until(Lsn(end));
+        &self.entries[until(number * SEGMENT_BYTES)..until((number + 1) * SEGMENT_BYTES)]
+    }
+
     /// True if a record starts or the log ends at this position.
     pub fn has_boundary_at(&self, position: Lsn) -> bool {
         let before = self.count_until(position);
@@ -171,9 +201,22 @@ impl Wal {
     }
 }
 
-/// Where the WAL of a new cluster begins: the second segment of 16 MiB (`bootstrap_data` in `xlog.c` starts with segment
-/// 1, because position 0 means "invalid").
-pub(super) const FIRST_POSITION: Lsn = Lsn(16 << 20);
+/// `wal_segment_size`, in bytes.
+pub const SEGMENT_BYTES: u64 = 16 << 20;
+
+/// The segment where the WAL of a new cluster begins: the second (`bootstrap_data` in `xlog.c`, because position 0 means
+/// "invalid").
+pub(super) const FIRST_SEGMENT: u64 = 1;
+
+/// Where the WAL of a new cluster begins.
+pub(super) const FIRST_POSITION: Lsn = Lsn(FIRST_SEGMENT * SEGMENT_BYTES);
+
+impl Lsn {
+    /// The segment in which a record that begins here lies.
+    pub const fn segment(self) -> u64 {
+        self.0 / SEGMENT_BYTES
+    }
+}
 
 /// WAL of a row inserted and committed on its own, in bytes. An assumption: a heap record of a narrow row (about 70 bytes),
 /// a record of its primary key (64), a commit record (40), each aligned to 8 bytes, and some full-page images and page
@@ -188,12 +231,14 @@ pub const CHECKPOINT_BYTES: u64 = 120;
 pub const END_OF_RECOVERY_BYTES: u64 = 48;
 
 impl WalKind {
-    /// How long its record is, in bytes.
-    pub const fn bytes(self) -> u64 {
+    /// Where its record ends, if it begins there and a row takes so many bytes.
+    pub const fn end_after(self, start: Lsn, insert_bytes: u64) -> Lsn {
         match self {
-            Self::Commit { .. } => INSERT_BYTES,
-            Self::Checkpoint { .. } => CHECKPOINT_BYTES,
-            Self::EndOfRecovery => END_OF_RECOVERY_BYTES,
+            Self::Commit { .. } => Lsn(start.0 + insert_bytes),
+            Self::DropTable => Lsn(start.0 + INSERT_BYTES),
+            Self::Checkpoint { .. } => Lsn(start.0 + CHECKPOINT_BYTES),
+            Self::EndOfRecovery => Lsn(start.0 + END_OF_RECOVERY_BYTES),
+            Self::Switch => Lsn((start.segment() + 1) * SEGMENT_BYTES),
         }
     }
 }

@@ -56,13 +56,26 @@ impl WalReceiving {
 }
 
 impl Server {
-    /// Starts the walreceiver, if there is an upstream and none runs.
+    /// A standby fetches what it lacks: from the archive if there is one, then from its upstream.
     pub(super) fn start_receiver(&mut self, context: &mut impl Context<Self>) {
+        if self.restores() && self.phase == Phase::Standby && self.receiving.receiver.is_none() {
+            self.restore_then_stream(context, true);
+        } else {
+            self.stream(context);
+        }
+    }
+
+    /// Starts the walreceiver, if there is an upstream and none runs. A standby that has an archive alone asks it again and
+    /// again.
+    pub(super) fn stream(&mut self, context: &mut impl Context<Self>) {
         if self.phase != Phase::Standby || self.receiving.receiver.is_some() {
             return;
         }
         let data = context.storage();
         let Some(upstream) = data.settings.upstream else {
+            if self.restores() {
+                context.set_timer(Timer::WalRetrieveRetry, self.spec.parameters.wal_retrieve_retry_interval);
+            }
             return;
         };
         let start = Replication::Start {
@@ -106,7 +119,11 @@ impl Server {
             None => "has no upstream any more".to_owned(),
         });
         self.stop_receiver(context);
-        self.start_receiver(context);
+        if self.restores() {
+            self.restore_then_stream(context, false);
+        } else {
+            self.stream(context);
+        }
     }
 
     /// Streaming ended or did not begin. The next attempt comes at once, but not within `wal_retrieve_retry_interval` of
@@ -260,8 +277,12 @@ impl Server {
     fn replay_until_flushed(&mut self, context: &impl Context<Self>) {
         let wal = &context.storage().wal.entries;
         let new = &wal[self.receiving.replayed_count..self.sending.flushed_count];
-        let is_commit = |entry: &&WalEntry| matches!(entry.kind, WalKind::Commit { .. });
-        self.visible += new.iter().filter(is_commit).count() as u64;
+        let dropped = new.iter().rposition(|entry| entry.kind == WalKind::DropTable);
+        if dropped.is_some() {
+            (self.dropped, self.visible) = (true, 0);
+        }
+        let rows = &new[dropped.map_or(0, |position| position + 1)..];
+        self.visible += rows.iter().filter(|entry| entry.is_commit()).count() as u64;
         self.receiving.replayed = self.sending.flushed;
         self.receiving.replayed_count = self.sending.flushed_count;
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::history::ReplicationId;
+use super::keys::{Key, KeyChange, Keys};
 
 /// Bytes of `RPUSH` with a key of one letter and a value of 13 digits, in the protocol of Redis.
 const WRITE_BYTES: u64 = 48;
@@ -23,6 +24,8 @@ pub enum Change {
     Ping,
     /// Asks replicas to acknowledge at once.
     GetAck,
+    /// A string key changes.
+    Key(Key, KeyChange),
 }
 
 impl Change {
@@ -32,6 +35,7 @@ impl Change {
             Self::Write(_) => WRITE_BYTES,
             Self::Ping => PING_BYTES,
             Self::GetAck => GET_ACK_BYTES,
+            Self::Key(_, change) => change.bytes(),
         }
     }
 }
@@ -54,6 +58,8 @@ pub struct Snapshot {
     pub offset: u64,
     /// The data.
     pub values: Vec<u64>,
+    /// The string keys.
+    pub keys: Keys,
 }
 
 /// Everything applied, in order.
@@ -63,14 +69,16 @@ pub struct Log {
     writes: u64,
     /// A digest of the values in their order.
     digest: u64,
+    keys: Keys,
     /// The offset from which entries can be sent again; none while there is no backlog.
     backlog_from: Option<u64>,
 }
 
 impl Log {
     /// Data that was loaded from a file, at this offset, without a backlog.
-    pub fn loaded(values: &[u64], offset: u64) -> Self {
-        let mut log = Self { entries: Vec::with_capacity(values.len()), ..Self::default() };
+    pub fn loaded(values: &[u64], keys: &Keys, offset: u64) -> Self {
+        let entries = Vec::with_capacity(values.len());
+        let mut log = Self { entries, keys: keys.clone(), ..Self::default() };
         for value in values {
             log.push(Entry { end: offset, change: Change::Write(*value) });
         }
@@ -80,10 +88,14 @@ impl Log {
     /// Applies an entry.
     #[inline]
     pub fn push(&mut self, entry: Entry) {
-        if let Change::Write(value) = entry.change {
-            self.writes += 1;
-            // Order matters: a multiplication by an odd constant between two values.
-            self.digest = (self.digest ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        match entry.change {
+            Change::Write(value) => {
+                self.writes += 1;
+                // Order matters: a multiplication by an odd constant between two values.
+                self.digest = (self.digest ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            }
+            Change::Key(key, change) => self.keys.apply(key, change),
+            Change::Ping | Change::GetAck => {}
         }
         self.entries.push(entry);
     }
@@ -93,12 +105,17 @@ impl Log {
         self.writes
     }
 
-    /// A digest of the values in their order: equal for equal data sets.
+    /// A digest of the values in their order and of the keys: equal for equal data sets.
     pub fn digest(&self) -> u64 {
-        self.digest
+        self.digest ^ self.keys.digest()
     }
 
-    /// True if there are none.
+    /// The string keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// True if there are no values.
     pub fn is_empty(&self) -> bool {
         self.writes == 0
     }
@@ -107,13 +124,13 @@ impl Log {
     pub fn values(&self) -> impl Iterator<Item = u64> + '_ {
         self.entries.iter().filter_map(|entry| match entry.change {
             Change::Write(value) => Some(value),
-            Change::Ping | Change::GetAck => None,
+            Change::Ping | Change::GetAck | Change::Key(..) => None,
         })
     }
 
     /// The data set as it is now.
     pub fn snapshot(&self, id: ReplicationId, offset: u64) -> Arc<Snapshot> {
-        Arc::new(Snapshot { id, offset, values: self.values().collect() })
+        Arc::new(Snapshot { id, offset, values: self.values().collect(), keys: self.keys.clone() })
     }
 
     /// Keeps what is applied from this offset on for replicas.
@@ -136,6 +153,11 @@ impl Log {
         self.backlog_from.is_some_and(|first| from >= first && offset - from <= size)
     }
 
+    /// All entries that it holds; a data set that was loaded begins with its values, and without what led to its keys.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// The entries after this offset.
     pub fn after(&self, offset: u64) -> &[Entry] {
         &self.entries[self.entries.partition_point(|entry| entry.end <= offset)..]
@@ -148,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_backlog_is_limited_by_its_start_and_its_size() {
-        let mut log = Log::loaded(&[1, 2], 100);
+        let mut log = Log::loaded(&[1, 2], &Keys::default(), 100);
         assert!(!log.reaches_back_to(100, 100, 1_000), "there is none");
         log.create_backlog(100);
         for (index, value) in [3, 4, 5].into_iter().enumerate() {

@@ -13,11 +13,13 @@
 //! |---|---|
 //! | `history` | the name of a stream, and who may go on with whose |
 //! | `log` | the data set and the backlog |
+//! | `keys` | string keys with a time to live: locks, counters |
 //! | `primary` | `PSYNC`, feeding, acknowledgements, `WAIT`, `min-replicas-to-write` |
 //! | `replica` | the link to the primary, promotion, demotion |
 //! | `saving`, `persistence` | append-only file, RDB file, what a restart finds |
 //! | `server` | connections, commands, roles |
 //! | `info` | what `INFO` says |
+//! | `link` | how a client finds a primary |
 //! | `session`, `direct` | a client's connection, and a client that stays with one server |
 //! | `parameters` | `redis.conf` |
 //! | `packet` | everything on the wire |
@@ -31,8 +33,8 @@
 //! # What is simplified, and what that changes
 //!
 //! - An address is a process. Nobody takes over another's address.
-//! - The data set is a list of values that clients write once each; no keys, no expiry. An entry of the stream has the
-//!   length of an `RPUSH`. `SELECT` is left out, so offsets are some bytes smaller than real ones.
+//! - The data set is a list of values that clients write once each, and a few string keys. An entry of the stream has the
+//!   length of its command. `SELECT` is left out, so offsets are some bytes smaller than real ones.
 //! - The time of an operation is not modelled: a server is never busy. A script that blocks it, or a swap storm, is a
 //!   pause of the process.
 //! - Output buffers have no limit, so a slow replica is never cut off for that reason.
@@ -47,6 +49,8 @@
 mod direct;
 mod history;
 mod info;
+mod keys;
+mod link;
 mod log;
 mod packet;
 mod parameters;
@@ -61,6 +65,9 @@ mod streams;
 pub use direct::{DirectClient, DirectClientSpec, DirectClientTimer};
 pub use history::{History, ReplicationId};
 pub use info::{Info, RoleInfo};
+pub use keys::{Key, KeyChange, KeyCommand, Keys, WallMillis};
+pub use link::PrimarySource;
+pub(crate) use link::{Link, LinkNews};
 pub use log::{Change, Entry, Log, Snapshot};
 pub use packet::{Command, Epoch, Greeting, GroupId, Hello, Packet, Reply, RunId};
 pub use parameters::{AppendFsync, Machine, Parameters, SavePoint, ServerSpec};

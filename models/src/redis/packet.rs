@@ -7,6 +7,7 @@ use sim_core::{ProcessId, SimDuration};
 
 use super::history::ReplicationId;
 use super::info::Info;
+use super::keys::{Key, KeyCommand};
 use super::log::{Entry, Snapshot};
 use crate::redis_cluster::{Message, Slot};
 
@@ -94,6 +95,8 @@ pub enum Command {
         /// Who wants the vote.
         candidate: Option<RunId>,
     },
+    /// A command on a string key.
+    Key(Key, KeyCommand),
 }
 
 /// A reply to a [`Command`].
@@ -146,6 +149,8 @@ pub enum Reply {
         /// In which epoch.
         epoch: Epoch,
     },
+    /// Nil, or zero: the condition of the command did not hold.
+    Nil,
 }
 
 /// What travels.

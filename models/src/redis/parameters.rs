@@ -127,6 +127,10 @@ pub struct ServerSpec {
     pub parameters: Arc<Parameters>,
     /// Sizes and rates.
     pub machine: Machine,
+    /// Between two keys that expire, if any do: each is a `DEL` in the stream.
+    pub expires_every: Option<SimDuration>,
+    /// Keys expire while clients are paused, as in old releases (issue 4027 of redis/redis).
+    pub expires_while_paused: bool,
     /// It marks when it begins and ceases to accept writes; a server of a cluster leaves that to its node.
     pub marks_service: bool,
     /// A rule that a test switches off.
@@ -137,6 +141,13 @@ impl ServerSpec {
     /// A server with these parameters.
     pub fn new(parameters: Parameters) -> Self {
         let planted = Planted::Nothing;
-        Self { parameters: Arc::new(parameters), machine: Machine::default(), marks_service: true, planted }
+        Self {
+            parameters: Arc::new(parameters),
+            machine: Machine::default(),
+            expires_every: None,
+            expires_while_paused: false,
+            marks_service: true,
+            planted,
+        }
     }
 }

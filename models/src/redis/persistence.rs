@@ -12,12 +12,14 @@
 //! `rdb-del-sync-files no`), so even one without persistence begins its next life with it.
 //!
 //! Both files are written in ways that bear a torn end: the RDB file replaces the old one when it is complete, and a torn
-//! end of the append-only file is cut off (`aof-load-truncated yes`). A record that rotted before the end is fatal.
+//! end of the append-only file is cut off (`aof-load-truncated yes`). A record that rotted before the end is fatal. Records
+//! of string keys do not rot: there are too few to be worth aiming at.
 
 use std::sync::Arc;
 
 use sim_core::{Damage, ProcessId, Storage};
 
+use super::keys::{Key, KeyChange, Keys};
 use super::log::Snapshot;
 
 /// The contents of a data directory.
@@ -29,6 +31,8 @@ pub struct DataDirectory {
     pub rdb: Option<Arc<Snapshot>>,
     /// The append-only file: values in the order in which they were written.
     pub append_only: Vec<u64>,
+    /// The append-only file: what its commands on string keys lead to.
+    pub append_only_keys: Keys,
     /// A record of the append-only file that cannot be read.
     pub rotten: Option<u64>,
 }
@@ -49,6 +53,8 @@ pub enum DataRecord {
     Rdb(Arc<Snapshot>),
     /// One more write in the append-only file.
     Append(u64),
+    /// One more command on a string key in the append-only file.
+    AppendKey(Key, KeyChange),
     /// A new append-only file that begins with this.
     Rewrite(Arc<Snapshot>),
 }
@@ -66,8 +72,10 @@ impl Storage for DataDirectory {
             DataRecord::ReplicaOf(primary) => self.replica_of = *primary,
             DataRecord::Rdb(snapshot) => self.rdb = Some(Arc::clone(snapshot)),
             DataRecord::Append(value) => self.append_only.push(*value),
+            DataRecord::AppendKey(key, change) => self.append_only_keys.apply(*key, *change),
             DataRecord::Rewrite(snapshot) => {
                 self.append_only.clone_from(&snapshot.values);
+                self.append_only_keys.clone_from(&snapshot.keys);
                 self.rotten = None;
             }
         }

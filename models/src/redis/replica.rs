@@ -181,7 +181,7 @@ impl Server {
         self.log.push(entry);
         self.downstream.feed(context, entry);
         match entry.change {
-            Change::Write(value) => self.append(context, value),
+            Change::Write(_) | Change::Key(..) => self.append(context, entry.change),
             Change::GetAck => self.acknowledge(context),
             Change::Ping => {}
         }
@@ -226,7 +226,7 @@ impl Server {
         let Some(snapshot) = upstream.loading.take() else { return };
         upstream.knows_stream = true;
         let is_connected = upstream.connection.is_some();
-        self.log = Log::loaded(&snapshot.values, snapshot.offset);
+        self.log = Log::loaded(&snapshot.values, &snapshot.keys, snapshot.offset);
         self.log.create_backlog(snapshot.offset);
         self.history = super::History { id: snapshot.id, offset: snapshot.offset, previous: None };
         self.rewrite_append_only(context, snapshot);

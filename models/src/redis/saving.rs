@@ -50,7 +50,25 @@ struct Unsynced {
     sync: SyncId,
     connection: ConnectionId,
     id: u32,
-    offset: u64,
+    reply: Answer,
+}
+
+/// What a write is answered with.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// The offset behind it.
+    Offset(u64),
+    /// The number that a counter has reached.
+    Number(u64),
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Offset(offset) => Self::Written { offset },
+            Answer::Number(number) => Self::Count(number),
+        }
+    }
 }
 
 impl Saving {
@@ -83,36 +101,49 @@ impl Server {
     }
 
     /// Executes a write of a client that is not refused, and answers it when the rules allow.
-    pub(super) fn write(
+    /// A counter says which `number` it has reached.
+    pub(super) fn commit(
         &mut self,
         context: &mut impl Context<Self>,
         connection: ConnectionId,
         id: u32,
-        value: u64,
+        change: Change,
+        number: Option<u64>,
     ) {
         let parameters = &self.spec.parameters;
         let always = parameters.appendonly
             && parameters.appendfsync == AppendFsync::Always
             && self.spec.planted != Planted::AnswerBeforeAppendSync;
         self.downstream.corked = always;
-        self.apply(context, Change::Write(value));
-        self.append(context, value);
-        let offset = self.history.offset;
+        self.change(context, change);
+        let reply = number.map_or(Answer::Offset(self.history.offset), Answer::Number);
         if always {
             let sync = context.sync();
-            self.saving.unsynced.push_back(Unsynced { sync, connection, id, offset });
+            self.saving.unsynced.push_back(Unsynced { sync, connection, id, reply });
         } else {
-            context.send(connection, Packet::Reply { id, reply: Reply::Written { offset } });
+            context.send(connection, Packet::Reply { id, reply: reply.into() });
         }
     }
 
-    /// Adds a value to the append-only file, and counts it for the save points.
+    /// Executes a change of the data set, hands it to the replicas, and adds it to the append-only file.
     #[inline]
-    pub(super) fn append(&mut self, context: &mut impl Context<Self>, value: u64) {
+    pub(super) fn change(&mut self, context: &mut impl Context<Self>, change: Change) {
+        self.apply(context, change);
+        self.append(context, change);
+    }
+
+    /// Adds a change of the data set to the append-only file, and counts it for the save points.
+    #[inline]
+    pub(super) fn append(&mut self, context: &mut impl Context<Self>, change: Change) {
+        let record = match change {
+            Change::Write(value) => DataRecord::Append(value),
+            Change::Key(key, change) => DataRecord::AppendKey(key, change),
+            Change::Ping | Change::GetAck => return,
+        };
         self.saving.dirty += 1;
         if self.spec.parameters.appendonly {
             self.saving.appended = true;
-            context.write(DataRecord::Append(value));
+            context.write(record);
         }
     }
 
@@ -177,8 +208,8 @@ impl Server {
                 released = true;
             }
             self.saving.unsynced.pop_front();
-            let reply = Reply::Written { offset: unsynced.offset };
-            context.send(unsynced.connection, Packet::Reply { id: unsynced.id, reply });
+            let Unsynced { connection, id, reply, .. } = unsynced;
+            context.send(connection, Packet::Reply { id, reply: reply.into() });
         }
     }
 

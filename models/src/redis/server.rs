@@ -7,6 +7,7 @@ use sim_core::{
 
 use super::history::{History, ReplicationId};
 use super::info::{Info, RoleInfo};
+use super::keys::{Key, KeyChange};
 use super::log::{Change, Entry, Log};
 use super::packet::{Command, Hello, Packet, Reply, RunId};
 use super::parameters::ServerSpec;
@@ -63,6 +64,8 @@ pub(super) struct Waiting {
 pub enum ServerTimer {
     /// The second of replication.
     Cron,
+    /// A key expires (`activeExpireCycle`).
+    Expire,
     /// Its files are read.
     Started,
     /// A snapshot for replicas is made and sent.
@@ -174,9 +177,9 @@ impl Server {
         let data = context.storage();
         let parameters = &self.spec.parameters;
         if parameters.appendonly {
-            self.log = Log::loaded(&data.append_only, 0);
+            self.log = Log::loaded(&data.append_only, &data.append_only_keys, 0);
         } else if let Some(snapshot) = data.rdb.clone() {
-            self.log = Log::loaded(&snapshot.values, snapshot.offset);
+            self.log = Log::loaded(&snapshot.values, &snapshot.keys, snapshot.offset);
             self.history.offset = snapshot.offset;
             if self.upstream.is_some() {
                 self.history.id = snapshot.id;
@@ -207,7 +210,11 @@ impl Server {
         let reply = match command {
             Command::Write(value) => match self.refusal() {
                 Some(reply) => reply,
-                None => return self.write(context, from, id, value),
+                None => return self.commit(context, from, id, Change::Write(value), None),
+            },
+            Command::Key(key, command) => match self.refusal() {
+                Some(reply) => reply,
+                None => return self.on_key_command(context, from, id, key, command),
             },
             Command::Info => Reply::Info(self.info(context).into()),
             Command::Role => Reply::Role { primary: self.is_primary() },
@@ -325,6 +332,15 @@ impl Server {
         self.sessions.retain(|session| session.connection != connection);
     }
 
+    /// One of many keys of no interest expires. Only a primary does that; its replicas wait for the `DEL`.
+    fn expire_another(&mut self, context: &mut impl Context<Self>) {
+        let Some(interval) = self.spec.expires_every else { return };
+        context.set_timer(ServerTimer::Expire, interval);
+        if self.is_primary() && (!self.stream_held || self.spec.expires_while_paused) {
+            self.change(context, Change::Key(Key(u16::MAX), KeyChange::Delete));
+        }
+    }
+
     fn cron(&mut self, context: &mut impl Context<Self>) {
         context.set_timer(ServerTimer::Cron, CRON);
         if self.starting {
@@ -332,6 +348,7 @@ impl Server {
         }
         self.look_after_upstream(context);
         self.look_after_replicas(context);
+        self.expire(context);
         self.look_after_files(context);
         self.look_at_writability(context);
     }
@@ -347,6 +364,9 @@ impl Process for Server {
         // Processes of different hosts were not started in the same instant: their seconds are not in step.
         let phase = context.random().duration(SimDuration::ZERO, CRON);
         context.set_timer(ServerTimer::Cron, phase);
+        if let Some(interval) = spec.expires_every {
+            context.set_timer(ServerTimer::Expire, interval);
+        }
         let data = context.storage();
         let (replica_of, rotten) = (data.replica_of, data.rotten);
         let loading = Saving::loading_time(spec, data);
@@ -389,6 +409,7 @@ impl Process for Server {
     fn on_timer(&mut self, context: &mut impl Context<Self>, timer: ServerTimer) {
         match timer {
             ServerTimer::Cron => self.cron(context),
+            ServerTimer::Expire => self.expire_another(context),
             ServerTimer::Started => self.load(context),
             ServerTimer::Dumped => self.on_dumped(context),
             ServerTimer::Saved => self.on_saved(context),
@@ -435,6 +456,7 @@ impl Process for Server {
         match command {
             // `FLUSHALL` and the like are the business of clients; this is what an operator does to a server.
             "replicaof-no-one" => self.replicate_from(context, None),
+            "delete-locks" => self.delete_locks(context),
             _ => return false,
         }
         true

@@ -70,7 +70,7 @@ impl Session {
     }
 
     /// Starts to connect.
-    pub(crate) fn open<P: Process<Packet = Packet>>(
+    pub(crate) fn open<P: Process<Packet: From<Packet>>>(
         &mut self,
         context: &mut impl Context<P>,
         server: ProcessId,
@@ -80,20 +80,20 @@ impl Session {
     }
 
     /// Sends a request that is no operation of the history.
-    pub(crate) fn ask<P: Process<Packet = Packet>>(
+    pub(crate) fn ask<P: Process<Packet: From<Packet>>>(
         &mut self,
         context: &mut impl Context<P>,
         command: Command,
     ) {
         if let Some((connection, _)) = self.connection {
             self.request = self.request.wrapping_add(1);
-            context.send(connection, Packet::Request { id: self.request, command });
+            context.send(connection, Packet::Request { id: self.request, command }.into());
         }
     }
 
     /// Invokes the next write, which waits for a connection to a server.
     #[inline]
-    pub(crate) fn invoke<P: Process<Packet = Packet>>(
+    pub(crate) fn invoke<P: Process<Packet: From<Packet>>>(
         &mut self,
         context: &mut impl Context<P>,
         progress: &mut Progress,
@@ -106,7 +106,7 @@ impl Session {
 
     /// Sends the write that was invoked.
     #[inline]
-    pub(crate) fn send_write<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
+    pub(crate) fn send_write<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
         if let Some(operation) = &mut self.operation {
             operation.sent = true;
             let value = operation.value;
@@ -116,7 +116,7 @@ impl Session {
     }
 
     /// Closes the connection. An operation that was not sent goes on waiting.
-    pub(crate) fn close<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
+    pub(crate) fn close<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
         if let Some((connection, _)) = self.connection.take() {
             context.close(connection);
         }
@@ -128,7 +128,7 @@ impl Session {
     }
 
     /// Gives up the connection and whatever uses it.
-    pub(crate) fn abandon<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
+    pub(crate) fn abandon<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
         self.close(context);
         if let Some(operation) = self.operation.take() {
             let outcome = if operation.sent { Outcome::Unknown } else { Outcome::Failed };
@@ -144,7 +144,7 @@ impl Session {
     }
 
     /// Something happened to a connection; ignored if it is not this one.
-    pub(crate) fn on_connection<P: Process<Packet = Packet>>(
+    pub(crate) fn on_connection<P: Process<Packet: From<Packet>>>(
         &mut self,
         context: &mut impl Context<P>,
         connection: ConnectionId,
@@ -168,7 +168,7 @@ impl Session {
 
     /// A packet arrived; ignored if it is not the answer that this connection waits for.
     #[inline]
-    pub(crate) fn on_packet<P: Process<Packet = Packet>>(
+    pub(crate) fn on_packet<P: Process<Packet: From<Packet>>>(
         &mut self,
         context: &mut impl Context<P>,
         from: ConnectionId,

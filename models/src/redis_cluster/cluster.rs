@@ -17,7 +17,7 @@ use sim_core::{
 };
 
 use super::client::{ClusterClient, ClusterClientSpec, Refresh};
-use super::config::{ClusterConfig, NodeSpec};
+use super::config::{ClusterConfig, NodeSpec, Release};
 use super::message::NodeId;
 use super::node::ClusterNode;
 use super::nodes_conf::{NodeDirectory, NodeRecord, NodesConf};
@@ -141,6 +141,8 @@ pub struct ClusterLoad {
     pub local_writers: bool,
     /// One writer for each other shard, which writes at this interval.
     pub other_writers: Option<SimDuration>,
+    /// Between two keys that expire on each primary.
+    pub expires_every: Option<SimDuration>,
     /// When clients start no more operations.
     pub stop_at: Option<SimDuration>,
 }
@@ -315,6 +317,8 @@ impl Placing<'_> {
         let server = ServerSpec {
             parameters: Arc::new(plan.parameters.clone()),
             machine: plan.machine,
+            expires_every: plan.load.expires_every,
+            expires_while_paused: plan.config.release == Release::Redis30,
             marks_service: false,
             planted: plan.planted,
         };
@@ -389,6 +393,7 @@ impl Placing<'_> {
             let spec = DirectClientSpec {
                 interval: load.write_interval,
                 slot: Some(slot),
+                wait_for: load.wait_for,
                 ..DirectClientSpec::new(workload(number, load.stop_at), *node)
             };
             let spec = ClusterProcessSpec::DirectClient(spec);

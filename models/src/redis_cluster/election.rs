@@ -148,6 +148,9 @@ impl ClusterNode {
         myself.config_epoch = myself.config_epoch.max(epoch);
         self.won = Some(epoch);
         self.votes_needed = Some(self.quorum());
+        self.won_with_unknown_age = self.spec.config.replica_validity_factor > 0
+            && !self.manual.is_under_way()
+            && self.data_age(context.monotonic()).is_none();
         self.replace_primary(context);
     }
 
@@ -228,7 +231,7 @@ impl ClusterNode {
             let owner = self.table.owner(slot).filter(|_| !self.table.is_unclaimed(slot));
             owner.is_some_and(|owner| self.table.peer(owner).config_epoch > request.config_epoch)
         };
-        if planted != Planted::VoteForOldSlots && request.slots.iter().any(is_newer) {
+        if request.slots.iter().any(is_newer) {
             return Some("the epoch of a slot is newer");
         }
         None

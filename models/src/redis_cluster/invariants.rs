@@ -3,8 +3,10 @@
 //! | condition | name |
 //! |---|---|
 //! | a node votes for one candidate in an epoch, also across restarts | `two-votes-in-one-epoch` |
+//! | a vote that has left is in `nodes.conf` | `vote-not-written` |
 //! | no two nodes win an election in one epoch | `two-primaries-in-one-epoch` |
 //! | who wins has the votes of a majority of the primaries, in that epoch | `elected-without-majority` |
+//! | who wins has been connected to its primary since its start, unless data of any age will do | `elected-with-unknown-age` |
 //! | a node rebinds a slot only to an owner with a larger configuration epoch | `slot-to-older-epoch` |
 //! | servers at one offset of one stream hold the same data | `stream-diverged` |
 //!
@@ -57,12 +59,23 @@ struct Seen {
 }
 
 impl Conditions {
-    fn look(&mut self, process: ProcessId, node: &ClusterNode) -> Option<(&'static str, String)> {
+    fn look(
+        &mut self,
+        process: ProcessId,
+        node: &ClusterNode,
+        disk: &ClusterDisk,
+    ) -> Option<(&'static str, String)> {
         let index = process.index() - self.nodes[0].index();
         if let Some(detail) = self.streams.look(process, node.server()) {
             return Some((STREAM_DIVERGED, detail));
         }
         let seen = &mut self.seen[index];
+        if let (Some((epoch, _)), ClusterDisk::Node(directory)) = (node.gave_vote, disk)
+            && !node.is_syncing()
+            && directory.conf.last_vote_epoch < epoch
+        {
+            return Some(("vote-not-written", format!("epoch {}", epoch.0)));
+        }
         if let Some((epoch, candidate)) = node.gave_vote.filter(|_| seen.vote != node.gave_vote) {
             seen.vote = node.gave_vote;
             self.voters.entry((epoch, candidate)).or_default().insert(process);
@@ -80,6 +93,9 @@ impl Conditions {
             let first = *self.winners.entry(epoch).or_insert(process);
             if first != process {
                 return Some(("two-primaries-in-one-epoch", format!("epoch {}", epoch.0)));
+            }
+            if node.won_with_unknown_age {
+                return Some(("elected-with-unknown-age", format!("epoch {}", epoch.0)));
             }
             let votes = self.voters.get(&(epoch, NodeId(index as u8))).map_or(0, BTreeSet::len);
             let needed = node.votes_needed.unwrap_or_default();
@@ -116,10 +132,10 @@ impl StateProbe<ClusterProcess> for Conditions {
         at: SimTime,
         process: ProcessId,
         state: &ClusterProcess,
-        _: &ClusterDisk,
+        disk: &ClusterDisk,
     ) -> Option<Violation> {
         let ClusterProcess::Node(node) = state else { return None };
-        let (name, detail) = self.look(process, node)?;
+        let (name, detail) = self.look(process, node, disk)?;
         Some(Violation { at, name, detail: format!("{detail} (process {})", process.index()) })
     }
 

@@ -45,6 +45,7 @@ pub struct ClusterNode {
     pub(super) gave_vote: Option<(Epoch, NodeId)>,
     pub(super) won: Option<Epoch>,
     pub(super) votes_needed: Option<usize>,
+    pub(super) won_with_unknown_age: bool,
     iteration: u64,
     /// When the next cron is due.
     cron_at: HostTime,
@@ -117,6 +118,11 @@ impl ClusterNode {
     /// True if it is a primary, in its own view.
     pub fn is_primary(&self) -> bool {
         self.table.myself().is_primary()
+    }
+
+    /// True while messages wait for `nodes.conf` to be synced.
+    pub(super) fn is_syncing(&self) -> bool {
+        self.outbox.syncing.is_some()
     }
 
     /// True if slots that their owner does not claim any more can be taken without a larger epoch.
@@ -208,7 +214,8 @@ impl ClusterNode {
             return self.outbox.flush(context);
         }
         self.has_met_primary |= self.server.link_is_up();
-        if !self.is_primary() {
+        // Redis 3.0 looks once in a cron.
+        if !self.is_primary() && self.spec.config.release > Release::Redis30 {
             self.wait_for_offset();
         }
         if std::mem::take(&mut self.todo.stand) {
@@ -274,6 +281,7 @@ impl Process for ClusterNode {
             gave_vote: None,
             won: None,
             votes_needed: None,
+            won_with_unknown_age: false,
             iteration: 0,
             cron_at: HostTime::ZERO,
             has_met_primary: false,

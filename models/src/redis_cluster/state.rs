@@ -9,6 +9,7 @@ use sim_core::{Context, SimDuration, WallTime};
 use super::node::ClusterNode;
 use super::slots::Slots;
 use super::table::Health;
+use crate::planted::Planted;
 
 /// `CLUSTER_MAX_REJOIN_DELAY`.
 const LONGEST_REJOIN_DELAY: SimDuration = SimDuration::from_secs(5);
@@ -49,7 +50,8 @@ impl ClusterNode {
         let reachable = voters().filter(|peer| peer.health == Health::Fine).count();
         self.size = voters().count();
         let mut ok = covered || !self.spec.config.require_full_coverage;
-        if reachable < self.quorum() {
+        let serves_anyhow = self.spec.server.planted == Planted::ServeInMinority;
+        if reachable < self.quorum() && !serves_anyhow {
             ok = false;
             self.state.minority_at = Some(now);
         }

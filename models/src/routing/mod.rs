@@ -7,6 +7,7 @@
 //! ```text
 //! Application ──► PgBouncer ──► HaProxy ──► PostgreSQL        one address, checks decide
 //!                                   └─────► REST API          HEAD /primary every 3 s
+//! Application ──► Service ──────────────► PostgreSQL        an object of Kubernetes decides
 //! MultiHostClient ────────────────────────► PostgreSQL (all)  the client decides: the first not in recovery
 //! StickyClient ───────────────────────────► PostgreSQL (one)  nobody decides: split brain becomes visible
 //! ```
@@ -16,6 +17,7 @@
 //! | `health` | the counting health check, for any load balancer |
 //! | `haproxy` | `HAProxy` with Patroni's template |
 //! | `pgbouncer` | `PgBouncer` |
+//! | `service` | a Service of Kubernetes |
 //! | `session` | one connection of a client, and what it may conclude from how it ends |
 //! | `workload` | what clients ask, unique values, start and end |
 //! | `application` | an application with a connection pool and one address |
@@ -36,6 +38,7 @@ mod haproxy;
 mod health;
 mod multi_host;
 mod pgbouncer;
+mod service;
 mod session;
 mod sticky;
 mod workload;
@@ -45,6 +48,8 @@ pub use haproxy::{Balance, HaProxy, HaProxySpec, HaProxyTimer, ProxyServer};
 pub use health::{Health, HealthCheck, Transition};
 pub use multi_host::{MultiHostClient, MultiHostClientSpec, MultiHostClientTimer};
 pub use pgbouncer::{PgBouncer, PgBouncerSpec, PgBouncerTimer, PoolMode};
+pub use service::{Service, ServiceSpec, ServiceTimer};
+pub(crate) use session::{News, Session};
 pub use sticky::{StickyClient, StickyClientSpec, StickyClientTimer};
 pub(crate) use workload::Progress;
 pub use workload::{Work, Workload};

@@ -472,7 +472,11 @@ impl Process for PgBouncer {
                     context.send(server.connection, packet);
                 }
             }
-            Packet::Control(_) | Packet::Status(_) | Packet::CheckpointDone | Packet::Replication(_) => {}
+            Packet::Control(_)
+            | Packet::Status(_)
+            | Packet::CheckpointDone
+            | Packet::Replication(_)
+            | Packet::Repository(_) => {}
         }
     }
 

@@ -22,12 +22,14 @@ use crate::postgres::{Answer, Packet, Statement};
 
 /// One connection, open or not, and the operation that uses it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Session {
+pub(crate) struct Session {
     connection: Option<ConnectionId>,
     logged_in: bool,
     /// The last statement that was sent.
     query: u64,
     operation: Option<Running>,
+    /// The operation is kept back.
+    held: bool,
 }
 
 /// An operation that was invoked and is not complete.
@@ -43,7 +45,7 @@ struct Running {
 
 /// What a connection event or a packet meant to the session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum News {
+pub(crate) enum News {
     /// Nothing that the client must act on.
     Nothing,
     /// The session is usable. An operation that waited for it was sent.
@@ -59,7 +61,7 @@ pub(super) enum News {
 
 impl Session {
     /// Starts to connect.
-    pub(super) fn open<P: Process<Packet = Packet>>(
+    pub(crate) fn open<P: Process<Packet: From<Packet>>>(
         &mut self,
         context: &mut impl Context<P>,
         host: ProcessId,
@@ -71,7 +73,7 @@ impl Session {
     }
 
     /// Invokes the next operation. Sends it at once, or after the login.
-    pub(super) fn invoke<P: Process<Packet = Packet>>(
+    pub(crate) fn invoke<P: Process<Packet: From<Packet>>>(
         &mut self,
         context: &mut impl Context<P>,
         progress: &mut Progress,
@@ -92,19 +94,38 @@ impl Session {
         }
     }
 
+    /// Invokes the next operation and keeps it back until it is [released](Self::release).
+    pub(crate) fn prepare<P: Process<Packet: From<Packet>>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        progress: &mut Progress,
+    ) {
+        self.held = true;
+        self.invoke(context, progress);
+    }
+
+    /// Sends the operation that was kept back, at once or after the login.
+    pub(crate) fn release<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
+        self.held = false;
+        if self.logged_in {
+            self.send_operation(context);
+        }
+    }
+
     /// Asks the server to cancel the running statement, as drivers do, and goes on waiting for its answer.
-    pub(super) fn cancel<P: Process<Packet = Packet>>(&self, context: &mut impl Context<P>) {
+    pub(crate) fn cancel<P: Process<Packet: From<Packet>>>(&self, context: &mut impl Context<P>) {
         if let Some(connection) = self.connection {
-            context.send(connection, Packet::Cancel { query: self.query });
+            context.send(connection, Packet::Cancel { query: self.query }.into());
         }
     }
 
     /// Gives up the connection and whatever uses it.
-    pub(super) fn abandon<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
+    pub(crate) fn abandon<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
         if let Some(connection) = self.connection.take() {
             context.close(connection);
         }
         self.logged_in = false;
+        self.held = false;
         if let Some(operation) = self.operation.take() {
             let outcome = if operation.sent { Outcome::Unknown } else { Outcome::Failed };
             context.complete(operation.id, Completion::without_answer(outcome));
@@ -112,7 +133,7 @@ impl Session {
     }
 
     /// Something happened to a connection; ignored if it is not this one.
-    pub(super) fn on_connection<P: Process<Packet = Packet>>(
+    pub(crate) fn on_connection<P: Process<Packet: From<Packet>>>(
         &mut self,
         context: &mut impl Context<P>,
         connection: ConnectionId,
@@ -138,7 +159,7 @@ impl Session {
     }
 
     /// A packet arrived; ignored if it is not on this connection.
-    pub(super) fn on_packet<P: Process<Packet = Packet>>(
+    pub(crate) fn on_packet<P: Process<Packet: From<Packet>>>(
         &mut self,
         context: &mut impl Context<P>,
         connection: ConnectionId,
@@ -177,38 +198,42 @@ impl Session {
     }
 
     /// True while it has a connection or asks for one.
-    pub(super) fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.connection.is_some()
     }
 
     /// True if the connection is this session's.
-    pub(super) fn has(&self, connection: ConnectionId) -> bool {
+    pub(crate) fn has(&self, connection: ConnectionId) -> bool {
         self.connection == Some(connection)
     }
 
     /// True once the login is complete.
-    pub(super) fn is_logged_in(&self) -> bool {
+    pub(crate) fn is_logged_in(&self) -> bool {
         self.logged_in
     }
 
     /// True while an operation is incomplete.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.operation.is_some()
     }
 
-    fn send_operation<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
-        if let Some(operation) = &mut self.operation {
+    fn send_operation<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
+        if let Some(operation) = self.operation.as_mut().filter(|_| !self.held) {
             operation.sent = true;
             let statement = operation.statement;
             self.send(context, statement);
         }
     }
 
-    fn send<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>, statement: Statement) {
+    fn send<P: Process<Packet: From<Packet>>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        statement: Statement,
+    ) {
         if let Some(connection) = self.connection {
             self.query += 1;
             let query = self.query;
-            context.send(connection, Packet::Query { query, statement });
+            context.send(connection, Packet::Query { query, statement }.into());
         }
     }
 }
@@ -222,8 +247,10 @@ fn conclude(answer: Answer, statement: Statement) -> (Outcome, Option<u64>) {
         Answer::Count(count) => (Outcome::Ok, Some(count)),
         // The statement may have been running: a session that waits for a standby is terminated after its local commit.
         Answer::ShuttingDown if is_write => (Outcome::Unknown, None),
-        Answer::ShuttingDown | Answer::ReadOnly | Answer::StartingUp | Answer::InRecovery(_) => {
-            (Outcome::Failed, None)
-        }
+        Answer::ShuttingDown
+        | Answer::ReadOnly
+        | Answer::StartingUp
+        | Answer::UndefinedTable
+        | Answer::InRecovery(_) => (Outcome::Failed, None),
     }
 }

@@ -12,17 +12,17 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Damage, Distribution, Holds, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Storage, Topology,
-    World, WorldBuilder, ZoneRef,
+    Contains, Distribution, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Topology, World,
+    WorldBuilder, ZoneRef,
 };
 
 use super::client::{AwareClient, AwareClientSpec};
-use super::config::{GroupConfig, SentinelDisk, SentinelSpec, SentinelState};
+use super::config::{GroupConfig, SentinelDisk, SentinelSpec};
 use super::process::Sentinel;
 use crate::planted::Planted;
 use crate::redis::{
-    DataDirectory, DataRecord, DirectClient, DirectClientSpec, GroupId, Machine, Packet, Parameters, Server,
-    ServerSpec, WaitFor,
+    DataDirectory, DirectClient, DirectClientSpec, GroupId, Machine, Packet, Parameters, Server, ServerSpec,
+    WaitFor,
 };
 use crate::routing::Workload;
 
@@ -40,114 +40,10 @@ sim_core::system! {
     storage: Disk,
 }
 
-/// A volume.
-#[derive(Clone, Debug, Default)]
-pub enum Disk {
-    /// Of a client.
-    #[default]
-    Nothing,
-    /// Of a server.
-    Data(DataDirectory),
-    /// Of a Sentinel.
-    Sentinel(SentinelDisk),
-}
-
-/// A change of a volume.
-#[derive(Clone, Debug)]
-pub enum DiskRecord {
-    /// Of a client.
-    Nothing,
-    /// Of a server.
-    Data(DataRecord),
-    /// Of a Sentinel.
-    Sentinel(Arc<SentinelState>),
-}
-
-impl Storage for Disk {
-    type Record = DiskRecord;
-
-    fn wiped(&self) -> Self {
-        match self {
-            Self::Nothing => Self::Nothing,
-            Self::Data(data) => Self::Data(data.wiped()),
-            Self::Sentinel(disk) => Self::Sentinel(disk.wiped()),
-        }
-    }
-
-    fn apply(&mut self, record: &DiskRecord) {
-        match (self, record) {
-            (Self::Data(data), DiskRecord::Data(record)) => data.apply(record),
-            (Self::Sentinel(disk), DiskRecord::Sentinel(record)) => disk.apply(record),
-            (Self::Nothing, DiskRecord::Nothing) => {}
-            (disk, record) => unreachable!("{record:?} was written to {disk:?}"),
-        }
-    }
-
-    fn record_count(&self) -> u64 {
-        match self {
-            Self::Data(data) => data.record_count(),
-            Self::Nothing | Self::Sentinel(_) => 0,
-        }
-    }
-
-    fn damage(&mut self, damage: Damage<'_, DiskRecord>) {
-        if let Self::Data(data) = self {
-            data.damage(damage.map(|record| match record {
-                DiskRecord::Data(record) => record,
-                other => unreachable!("{other:?} was written to a data directory"),
-            }));
-        }
-    }
-
-    fn needs_space(record: &DiskRecord) -> bool {
-        match record {
-            DiskRecord::Nothing => false,
-            DiskRecord::Data(record) => DataDirectory::needs_space(record),
-            DiskRecord::Sentinel(_) => true,
-        }
-    }
-}
-
-impl Holds<()> for Disk {
-    fn held(&self) -> &() {
-        &()
-    }
-}
-
-impl Holds<DataDirectory> for Disk {
-    fn held(&self) -> &DataDirectory {
-        match self {
-            Self::Data(data) => data,
-            other => panic!("a Redis server was placed on {other:?}"),
-        }
-    }
-}
-
-impl Holds<SentinelDisk> for Disk {
-    fn held(&self) -> &SentinelDisk {
-        match self {
-            Self::Sentinel(disk) => disk,
-            other => panic!("a Sentinel was placed on {other:?}"),
-        }
-    }
-}
-
-impl From<()> for DiskRecord {
-    fn from((): ()) -> Self {
-        Self::Nothing
-    }
-}
-
-impl From<DataRecord> for DiskRecord {
-    fn from(record: DataRecord) -> Self {
-        Self::Data(record)
-    }
-}
-
-impl From<Arc<SentinelState>> for DiskRecord {
-    fn from(state: Arc<SentinelState>) -> Self {
-        Self::Sentinel(state)
-    }
+sim_core::volumes! {
+    /// A volume of a server or a Sentinel.
+    pub enum Disk { Data(DataDirectory), Sentinel(SentinelDisk) }
+    record: DiskRecord,
 }
 
 /// The load on a group.
@@ -223,12 +119,31 @@ impl SentinelCluster {
             hosts("sentinel", plan.sentinels)
         };
         let app = hosts("app", 1)[0];
-        let mut placing = Placing { builder: WorldBuilder::new(topology), plan };
-        let servers: Arc<[ProcessId]> = placing.servers(&server_hosts).into();
-        let sentinels: Arc<[ProcessId]> = placing.sentinels(&sentinel_hosts, servers[0]).into();
-        let clients = placing.clients(&server_hosts, app, &sentinels);
-        placing.local_clients(&server_hosts, &servers);
+        Self::on(plan, WorldBuilder::new(topology), &server_hosts, &sentinel_hosts, Some(app))
+    }
+
+    /// Places a group on these hosts, as a part of a world if the builder is one's. Without a host for clients there are none.
+    pub fn on(
+        plan: &SentinelPlan,
+        builder: WorldBuilder<SentinelProcess>,
+        server_hosts: &[HostId],
+        sentinel_hosts: &[HostId],
+        app: Option<HostId>,
+    ) -> Self {
+        let mut placing = Placing { builder, plan };
+        let servers: Arc<[ProcessId]> = placing.servers(server_hosts).into();
+        let sentinels: Arc<[ProcessId]> = placing.sentinels(sentinel_hosts, servers[0]).into();
+        let mut clients = Vec::new();
+        if let Some(app) = app {
+            clients = placing.clients(server_hosts, app, &sentinels);
+            placing.local_clients(server_hosts, &servers);
+        }
         Self { builder: placing.builder, servers, sentinels, clients, quorum: plan.group.quorum }
+    }
+
+    /// What it consists of, for a world of which it is a part.
+    pub fn builder(&self) -> &WorldBuilder<SentinelProcess> {
+        &self.builder
     }
 
     /// The world of a seed at its first instant.
@@ -236,8 +151,8 @@ impl SentinelCluster {
         self.builder.build(seed)
     }
 
-    /// Adds to a world of this group what must always hold in it ([`super::invariants`]).
-    pub fn add_conditions(&self, world: &mut World<SentinelProcess>) {
+    /// Adds to a world of this group, or one of which it is a part, what must always hold in it ([`super::invariants`]).
+    pub fn add_conditions<P: Contains<SentinelProcess>>(&self, world: &mut World<P>) {
         super::invariants::add_to(world, &self.servers, &self.sentinels, self.quorum);
     }
 
@@ -302,10 +217,9 @@ impl Placing<'_> {
     fn servers(&mut self, hosts: &[HostId]) -> Vec<ProcessId> {
         let plan = self.plan;
         let spec = ServerSpec {
-            parameters: Arc::new(plan.parameters.clone()),
             machine: plan.machine,
-            marks_service: true,
             planted: plan.planted,
+            ..ServerSpec::new(plan.parameters.clone())
         };
         let first = self.builder.next_process();
         let place = |(index, host): (usize, &HostId)| {

@@ -28,7 +28,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use sim_core::{ProcessId, SimTime, StateProbe, Violation, World};
+use sim_core::{Contains, Nested, ProcessId, SimTime, StateProbe, Violation, World};
 
 use super::cluster::{Disk, SentinelProcess};
 use super::process::Sentinel;
@@ -37,14 +37,16 @@ use crate::redis::{Epoch, GroupId, RunId, STREAM_DIVERGED, Streams};
 const GROUP: GroupId = GroupId(0);
 
 /// Adds the conditions to a world.
-pub(super) fn add_to(
-    world: &mut World<SentinelProcess>,
+pub(super) fn add_to<P: Contains<SentinelProcess>>(
+    world: &mut World<P>,
     servers: &[ProcessId],
     sentinels: &[ProcessId],
     quorum: u32,
 ) {
-    world.add_state_probe(servers, Box::new(ServerStreams(Streams::of(servers))));
-    world.add_state_probe(sentinels, Box::new(Conditions { quorum, ..Conditions::default() }));
+    let streams = Nested::<_, SentinelProcess>::new(ServerStreams(Streams::of(servers)));
+    world.add_state_probe(servers, Box::new(streams));
+    let conditions = Conditions { quorum, ..Conditions::default() };
+    world.add_state_probe(sentinels, Box::new(Nested::<_, SentinelProcess>::new(conditions)));
 }
 
 /// What has been seen of all servers.

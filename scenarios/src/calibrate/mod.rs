@@ -25,6 +25,7 @@
 mod compare;
 pub mod etcd;
 pub mod patroni;
+pub mod redis_cluster;
 mod rows;
 
 use std::path::Path;
@@ -66,6 +67,7 @@ pub struct Point {
 enum Setup {
     Patroni(Box<patroni::Setup>),
     Etcd(etcd::Setup),
+    RedisCluster(redis_cluster::Setup),
 }
 
 /// A point, measured and simulated.
@@ -88,25 +90,28 @@ pub struct Compared {
 /// The name of the quantity that the figures show.
 pub const OUTAGE: &str = "outage";
 
-/// Reads a folder with `patroni.csv`, `etcd.csv` or both.
+/// Reads one file of measurements.
+type Reader = fn(&Path, &mut Measurements) -> Result<(), UserError>;
+
+/// The files that a folder may hold, one for each system.
+const FILES: [(&str, Reader); 3] =
+    [("patroni.csv", patroni::read), ("etcd.csv", etcd::read), ("redis-cluster.csv", redis_cluster::read)];
+
+/// Reads a folder with some of `patroni.csv`, `etcd.csv` and `redis-cluster.csv`.
 ///
 /// # Errors
-/// Neither is there, or one says something that cannot be.
+/// None is there, or one says something that cannot be.
 pub fn read(folder: &Path) -> Result<Measurements, UserError> {
-    let (patroni, etcd) = (folder.join("patroni.csv"), folder.join("etcd.csv"));
-    if !patroni.exists() && !etcd.exists() {
-        return Err(UserError::new(format!(
-            "there is neither `patroni.csv` nor `etcd.csv` in `{}`",
-            folder.display()
-        ))
-        .help("name a folder of measurements; `tests/data/calibration/README.md` describes the columns"));
-    }
     let mut measurements = Measurements { points: Vec::new(), remarks: Vec::new() };
-    if patroni.exists() {
-        patroni::read(&patroni, &mut measurements)?;
+    let files = FILES.map(|(name, read)| (folder.join(name), read));
+    if !files.iter().any(|(path, _)| path.exists()) {
+        let names = FILES.map(|(name, _)| format!("`{name}`")).join(", ");
+        return Err(UserError::new(format!("none of {names} is in `{}`", folder.display())).help(
+            "name a folder of measurements; `tests/data/calibration/README.md` describes the columns",
+        ));
     }
-    if etcd.exists() {
-        etcd::read(&etcd, &mut measurements)?;
+    for (path, read) in files.iter().filter(|(path, _)| path.exists()) {
+        read(path, &mut measurements)?;
     }
     Ok(measurements)
 }
@@ -168,6 +173,7 @@ impl Setup {
                 setup.quantities().iter().map(|one| (one.name, (one.simulated)(&measures))).collect()
             }
             Self::Etcd(setup) => setup.run(run),
+            Self::RedisCluster(setup) => setup.run(run),
         }
     }
 }

@@ -32,9 +32,8 @@ impl Table {
     /// Reads a file that has these columns; others of `known` may be there, too.
     pub(super) fn read(path: &Path, needed: &[&str], known: &[&str]) -> Result<Self, UserError> {
         let source = read_file(path).map_err(|error| {
-            error.help(
-                "a folder of measurements holds `patroni.csv`, `etcd.csv` or both: one row for each failover",
-            )
+            error
+                .help("a folder of measurements holds files such as `patroni.csv`: one row for each failover")
         })?;
         let mut reader = ReaderBuilder::new().from_reader(source.text.as_bytes());
         let header = Arc::new(reader.headers().map_err(|error| unreadable(&source, &error))?.clone());

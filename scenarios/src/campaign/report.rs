@@ -105,6 +105,8 @@ pub struct ReportBuilder<'a> {
     failures: Vec<Outcome>,
     /// The longest outage of all runs; one that did not end is longer than any.
     longest_outage: SimDuration,
+    /// The longest stretch of time from which acknowledged writes are missing, in any run.
+    longest_lost_span: Option<SimDuration>,
 }
 
 /// What a [`ReportBuilder`] makes of its runs.
@@ -134,6 +136,7 @@ impl<'a> ReportBuilder<'a> {
             coverage: Coverage::default(),
             failures: Vec::new(),
             longest_outage: SimDuration::ZERO,
+            longest_lost_span: None,
         }
     }
 
@@ -158,6 +161,7 @@ impl<'a> ReportBuilder<'a> {
         self.coverage.add(&outcome.cells);
         let outage = outcome.row.outage.unwrap_or(SimDuration::MAX);
         self.longest_outage = self.longest_outage.max(outage);
+        self.longest_lost_span = self.longest_lost_span.max(outcome.row.lost_span);
     }
 
     /// The report.
@@ -166,6 +170,7 @@ impl<'a> ReportBuilder<'a> {
             (self.summary.runs_with_loss(), self.summary.runs_with_overlap());
         let unfound = |promise: &Promise| match promise {
             Promise::LossIsFound => runs_with_loss == 0,
+            Promise::LossSpanIsFound(least) => self.longest_lost_span.is_none_or(|span| span < *least),
             Promise::OverlapIsFound => runs_with_overlap == 0,
             Promise::OutageIsFound(least) => self.longest_outage < *least,
             _ => false,

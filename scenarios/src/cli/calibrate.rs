@@ -16,7 +16,7 @@ use crate::{VERSION, atomic_file};
 /// Options of `calibrate`.
 #[derive(Args, Debug)]
 pub(super) struct Options {
-    /// A folder with `patroni.csv`, `etcd.csv` or both: one row for each failover that was measured.
+    /// A folder with some of `patroni.csv`, `etcd.csv`, `redis-cluster.csv`: one row for each failover that was measured.
     folder: PathBuf,
     /// How many runs stand for a point.
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u64).range(10..=1_000_000))]

@@ -26,6 +26,7 @@ pub(super) fn below(path: &str) -> Option<Below> {
         "ctl" => Below::Keys(CTL),
         "log" => Below::Keys(LOG),
         "etcd" | "etcd3" => Below::Keys(ETCD),
+        "kubernetes" => Below::Keys(KUBERNETES),
         "watchdog" => Below::Keys(WATCHDOG),
         "postgresql.parameters" | "bootstrap.dcs.postgresql.parameters" | "tags" => Below::Anything,
         _ => return None,
@@ -197,3 +198,22 @@ const ETCD: &[&str] = &[
 ];
 
 const WATCHDOG: &[&str] = &["mode", "device", "safety_margin", "driver"];
+
+const KUBERNETES: &[&str] = &[
+    "bootstrap_labels",
+    "bypass_api_service",
+    "cacert",
+    "context",
+    "follower_label_value",
+    "labels",
+    "leader_label_value",
+    "namespace",
+    "pod_ip",
+    "ports",
+    "retriable_http_codes",
+    "role_label",
+    "scope_label",
+    "standby_leader_label_value",
+    "tmp_role_label",
+    "use_endpoints",
+];

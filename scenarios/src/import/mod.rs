@@ -3,6 +3,7 @@
 //! A real file is read as the real software reads it: its own rules for types, precedence and ranges, its own reaction
 //! to nonsense. Keys that hasim does not know are reported and never fatal.
 
+mod helm;
 mod known_keys;
 mod patroni;
 mod redis;

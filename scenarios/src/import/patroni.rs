@@ -1,10 +1,10 @@
-//! Reads a real `patroni.yml`.
+//! Reads a real `patroni.yml`, or the values of a Helm chart in its place (`helm.rs`).
 //!
 //! Where a setting may stand, and which place wins, is Patroni's rule (`patroni/config.py`):
 //! - dynamic settings count only below `bootstrap.dcs` (from there they go to etcd when the cluster is made); at the
 //!   top level Patroni ignores them;
 //! - settings below `postgresql` in the file win over those below `bootstrap.dcs.postgresql`;
-//! - `watchdog` and `tags` are settings of the member.
+//! - `watchdog`, `tags` and `kubernetes` are settings of the member; a section `kubernetes` chooses the store.
 //!
 //! hasim gives the settings of one file to all members of the cluster.
 
@@ -22,9 +22,14 @@ pub struct PatroniFile {
     pub settings: Settings,
     /// How many members of etcd the file names.
     pub etcd_members: Option<usize>,
+    /// How many members the cluster has, if the file says so.
+    pub members: Option<u8>,
     /// Keys that have no effect here, in the order of the file.
     pub remarks: Vec<Remark>,
 }
+
+/// Beginnings of the settings of a member, which count in its own part of the file.
+const LOCAL: [&str; 5] = ["scope", "postgresql.", "watchdog.", "tags.", "kubernetes."];
 
 /// Reads the file.
 ///
@@ -39,9 +44,17 @@ pub fn read_patroni_yml(source: &Arc<Source>) -> Result<PatroniFile, UserError> 
             format!("this is {root}"),
         ));
     }
+    if let Some(file) = super::helm::read(&root, source) {
+        return file;
+    }
     let mut importer = Importer {
         source,
-        file: PatroniFile { settings: Settings::default(), etcd_members: None, remarks: Vec::new() },
+        file: PatroniFile {
+            settings: Settings::default(),
+            etcd_members: None,
+            members: None,
+            remarks: Vec::new(),
+        },
         not_modelled: Vec::new(),
     };
     importer.section(&root, "");
@@ -52,6 +65,7 @@ pub fn read_patroni_yml(source: &Arc<Source>) -> Result<PatroniFile, UserError> 
             importer.collect(found, "", !path.is_empty());
         }
     }
+    importer.choose_kubernetes(&root);
     importer.file.etcd_members =
         ["etcd3", "etcd"].iter().find_map(|section| root.get(section)?.get("hosts")).and_then(count_hosts);
     importer.finish();
@@ -139,8 +153,7 @@ impl Importer<'_> {
     fn collect(&mut self, section: &Value, prefix: &str, dynamic: bool) {
         for entry in section.entries().unwrap_or_default() {
             let path = format!("{prefix}{}", entry.key);
-            let local =
-                ["scope", "postgresql.", "watchdog.", "tags."].iter().any(|start| path.starts_with(start));
+            let local = LOCAL.iter().any(|start| path.starts_with(start));
             let Some(key) = modelled(&path).filter(|key| ![VERSION, ETCD_VERSION].contains(key)) else {
                 if MODELLED.iter().any(|key| key.starts_with(&format!("{path}."))) {
                     self.collect(&entry.value, &format!("{path}."), dynamic);
@@ -152,6 +165,16 @@ impl Importer<'_> {
             if counts && entry.value.kind != Kind::Null {
                 self.file.settings.put(key, entry.value.clone(), self.source);
             }
+        }
+    }
+
+    /// A section `kubernetes` makes Kubernetes the store, whatever it says.
+    fn choose_kubernetes(&mut self, root: &Value) {
+        let chosen = root.entries().unwrap_or_default().iter().rev().find(|entry| entry.key == "kubernetes");
+        let key = "kubernetes.use_endpoints";
+        if let Some(entry) = chosen.filter(|_| !self.file.settings.has(key)) {
+            let default = Value { kind: Kind::Boolean(false), span: entry.key_span.clone() };
+            self.file.settings.put(key, default, self.source);
         }
     }
 
@@ -177,7 +200,7 @@ impl Importer<'_> {
 #[expect(clippy::needless_raw_string_hashes, reason = "expect-test writes snapshots with them")]
 mod tests {
     use expect_test::{Expect, expect};
-    use models::patroni::{Configuration, SynchronousMode, WatchdogMode};
+    use models::patroni::{Configuration, KubernetesSettings, SynchronousMode, WatchdogMode};
     use sim_core::SimDuration;
 
     use super::*;
@@ -271,6 +294,34 @@ mod tests {
         assert_eq!(configuration.synchronous_mode, SynchronousMode::Quorum);
         assert_eq!(configuration.version, models::patroni::MODELLED);
         assert!(remarks.contains("no key `version`"), "{remarks}");
+    }
+
+    #[test]
+    fn a_section_kubernetes_chooses_the_store_and_its_own_oldest_release() {
+        let read = |text: &str| read(text).0.kubernetes;
+        assert_eq!(
+            read("kubernetes:\n  labels: {application: patroni}\n"),
+            Some(KubernetesSettings::default())
+        );
+        let expected = KubernetesSettings {
+            use_endpoints: true,
+            bypass_api_service: true,
+            retriable_http_codes: vec![401, 429],
+        };
+        for codes in ["[401, 429]", "401, 429"] {
+            let text = format!(
+                "kubernetes:\n  use_endpoints: on\n  bypass_api_service: true\n  retriable_http_codes: {codes}\n"
+            );
+            assert_eq!(read(&text), Some(expected.clone()));
+        }
+        assert_eq!(read("etcd3:\n  hosts: [a:1]\n"), None);
+        check_remarks("kubernetes:\n  use_endpoint: true\n  namespace: db\n", &expect![[r#""#]]);
+        check_error("kubernetes:\n  retriable_http_codes: often\n", &expect![[r#""#]]);
+        let mut settings = Settings::default();
+        for flag in ["kubernetes.use_endpoints=true", "version=1.6.5"] {
+            settings.overlay(&super::super::setting_from_flag(flag).unwrap());
+        }
+        assert_eq!(settings.configuration().unwrap().0.version.to_string(), "1.6.5");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::patroni::{
-    Configuration, FailoverPriority, PrePromote, SynchronousMode, Tags, Timeouts, Watchdog, WatchdogMode,
+    Configuration, FailoverPriority, KubernetesSettings, PrePromote, SynchronousMode, Tags, Timeouts,
+    Watchdog, WatchdogMode,
 };
 use models::postgres::SynchronousCommit;
 use models::{Release, etcd, patroni};
@@ -43,6 +44,9 @@ pub(super) const MODELLED: &[&str] = &[
     "tags.failover_priority",
     "tags.nosync",
     "tags.noloadbalance",
+    "kubernetes.use_endpoints",
+    "kubernetes.bypass_api_service",
+    "kubernetes.retriable_http_codes",
     VERSION,
     ETCD_VERSION,
 ];
@@ -89,6 +93,11 @@ impl Settings {
     pub(super) fn put(&mut self, key: &'static str, value: Value, source: &Arc<Source>) {
         let spot = Spot::new(source, value.span.clone());
         self.0.insert(key, Setting { value, spot });
+    }
+
+    /// True if somebody wrote this key down.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
     }
 
     /// Puts another layer on top.
@@ -199,7 +208,8 @@ impl Reader<'_> {
     fn configuration(&mut self) -> Result<Configuration, UserError> {
         let defaults = Configuration::default();
         let timeouts = self.timeouts()?;
-        let version = self.release(VERSION, patroni::MODELLED, patroni::OLDEST, "Patroni")?;
+        let oldest = if self.on_kubernetes() { patroni::OLDEST_ON_KUBERNETES } else { patroni::OLDEST };
+        let version = self.release(VERSION, patroni::MODELLED, oldest, "Patroni")?;
         let etcd_version = self.release(ETCD_VERSION, etcd::MODELLED, etcd::OLDEST, "etcd")?;
         let synchronous_mode = self.synchronous_mode(version)?;
         let synchronous_mode_strict = self.truth("synchronous_mode_strict", defaults.synchronous_mode_strict);
@@ -230,6 +240,7 @@ impl Reader<'_> {
             member_tags: defaults.member_tags,
             version,
             etcd_version,
+            kubernetes: self.kubernetes()?,
         })
     }
 
@@ -331,6 +342,41 @@ impl Reader<'_> {
                        it does (`cluster.pre_promote`)";
         self.remark("postgresql.pre_promote", message.to_owned());
         Some(PrePromote::default())
+    }
+
+    /// Somebody wrote a setting of `kubernetes`: it is the store.
+    fn on_kubernetes(&self) -> bool {
+        self.settings.keys().any(|key| key.starts_with("kubernetes."))
+    }
+
+    fn kubernetes(&mut self) -> Result<Option<KubernetesSettings>, UserError> {
+        if !self.on_kubernetes() {
+            return Ok(None);
+        }
+        Ok(Some(KubernetesSettings {
+            use_endpoints: self.truth("kubernetes.use_endpoints", false),
+            bypass_api_service: self.truth("kubernetes.bypass_api_service", false),
+            retriable_http_codes: self.retriable_http_codes()?,
+        }))
+    }
+
+    /// A number, a list of numbers, or a text with commas.
+    fn retriable_http_codes(&mut self) -> Result<Vec<u16>, UserError> {
+        const KEY: &str = "kubernetes.retriable_http_codes";
+        let Some(setting) = self.settings.get(KEY) else { return Ok(Vec::new()) };
+        let written: Vec<String> = match &setting.value.kind {
+            Kind::Sequence(items) => items.iter().map(ToString::to_string).collect(),
+            _ => setting.value.to_string().split(',').map(|code| code.trim().to_owned()).collect(),
+        };
+        let code = |text: &String| text.parse().ok().filter(|code| (100..600).contains(code));
+        written.iter().map(code).collect::<Option<Vec<u16>>>().ok_or_else(|| {
+            UserError::at(
+                setting.spot.clone(),
+                format!("`{KEY}` is `{}`, not a list of HTTP statuses", written.join(", ")),
+                "expected numbers from 100 to 599",
+            )
+            .help("Patroni warns and uses none of them; write them as `[429, 502]`")
+        })
     }
 
     fn synchronous_node_count(&mut self, strict: bool) -> u8 {

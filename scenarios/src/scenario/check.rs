@@ -11,7 +11,7 @@ use super::raw::{RawCluster, RawFault, RawScenario, RawTrigger, RawWorkload};
 use crate::campaign::PromisedCell;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 use crate::family::FamilyWords;
-use crate::{etcd, patroni, redis_cluster, sentinel};
+use crate::{backup, etcd, lock, patroni, platform, redis_cluster, sentinel};
 
 pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 
@@ -22,7 +22,15 @@ pub(super) const DEFAULT_SHARDS: u8 = 3;
 const MOST_TIMES_SLOWER: u32 = 1_000_000;
 
 /// The families that there are.
-const FAMILIES: &[&FamilyWords] = &[&patroni::WORDS, &etcd::WORDS, &sentinel::WORDS, &redis_cluster::WORDS];
+const FAMILIES: &[&FamilyWords] = &[
+    &patroni::WORDS,
+    &etcd::WORDS,
+    &sentinel::WORDS,
+    &redis_cluster::WORDS,
+    &lock::WORDS,
+    &platform::WORDS,
+    &backup::WORDS,
+];
 
 /// Clocks may be wrong from the start: a cluster forms on them as it is.
 const fn may_come_early(fault: &Fault) -> bool {
@@ -58,7 +66,9 @@ impl<'a> Checker<'a> {
             self.nothing_of_patroni(raw)?;
         }
         self.keys_of_other_families(raw)?;
+        self.backups(&raw.cluster)?;
         self.sentinels(raw.cluster.sentinels.as_ref())?;
+        self.lock(raw)?;
         self.shards(&raw.cluster)?;
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;
@@ -185,6 +195,15 @@ impl<'a> Checker<'a> {
                 ));
             }
         }
+        let spans = |promise: &Promise| matches!(promise, Promise::LossSpanIsFound(_));
+        let spanned = promises.get_ref().iter().find(|promise| spans(promise.get_ref()));
+        if let (Some(contradiction), Some(_)) = (spanned, has(Promise::NoAcknowledgedWriteLost)) {
+            return Err(self.wrong(
+                contradiction,
+                "nothing is lost and much is lost cannot both hold".to_owned(),
+                "leave one of them out".to_owned(),
+            ));
+        }
         Ok(())
     }
 
@@ -243,6 +262,9 @@ impl<'a> Checker<'a> {
             ));
         }
         self.positive(workload.write_interval.as_ref(), &SimDuration::ZERO, "write_interval")?;
+        let others = workload.other_write_interval.as_ref();
+        self.positive(others, &SimDuration::ZERO, "other_write_interval")?;
+        self.positive(workload.expire_interval.as_ref(), &SimDuration::ZERO, "expire_interval")?;
         self.positive(workload.read_interval.as_ref(), &SimDuration::ZERO, "read_interval")?;
         self.positive(workload.statement_timeout.as_ref(), &SimDuration::ZERO, "statement_timeout")
     }

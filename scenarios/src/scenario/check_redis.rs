@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
+use super::Routing;
 use super::check::{Checker, DEFAULT_SHARDS};
 use super::raw::{RawCluster, RawScenario};
 use crate::diagnostic::{Spot, UserError};
@@ -28,9 +29,11 @@ impl Checker<'_> {
             ("cluster.sentinel_hosts", here(cluster.sentinel_hosts.is_some())),
             ("workload.subscribe", here(workload.subscribe.is_some())),
         ];
-        let of_cluster: [(&str, Option<Range<usize>>); 3] = [
+        let of_cluster: [(&str, Option<Range<usize>>); 5] = [
             ("cluster.shards", span(cluster.shards.as_ref())),
             ("cluster.hosts", span(cluster.hosts.as_ref())),
+            ("workload.expire_interval", span(workload.expire_interval.as_ref())),
+            ("workload.other_write_interval", span(workload.other_write_interval.as_ref())),
             ("workload.refresh", here(workload.refresh.is_some())),
         ];
         let patroni: [(&str, Option<Range<usize>>); 15] = [
@@ -50,14 +53,49 @@ impl Checker<'_> {
             ("workload.routing", here(workload.routing.is_some())),
             ("workload.on_timeout", here(workload.on_timeout.is_some())),
         ];
-        let (foreign, of) = match family {
+        let need = ("cluster.redis_required", here(cluster.redis_required.is_some()));
+        let local_writers = ("workload.local_writers", span(workload.local_writers.as_ref()));
+        let archive = ("cluster.archive", span(cluster.archive.as_ref()));
+        let backup = ("cluster.backup", span(cluster.backup.as_ref()));
+        let (mut foreign, of): (Vec<_>, _) = match family {
             "sentinel" => {
-                let foreign: Vec<_> = patroni.into_iter().chain(of_cluster).collect();
+                let foreign = patroni.into_iter().chain(of_cluster).chain([need]).collect();
                 (foreign, "a group of Redis servers with Sentinels")
             }
-            "cluster" => (patroni.into_iter().chain(of_sentinel).collect(), "nodes of Redis Cluster"),
-            _ => (redis.into_iter().chain(of_sentinel).chain(of_cluster).collect(), "a system without Redis"),
+            "cluster" => {
+                let foreign = patroni.into_iter().chain(of_sentinel).chain([need]).collect();
+                (foreign, "nodes of Redis Cluster")
+            }
+            "lock" => {
+                let subscribe = ("workload.subscribe", here(workload.subscribe.is_some()));
+                let timeout = ("workload.statement_timeout", span(workload.statement_timeout.as_ref()));
+                let more = [local_writers, subscribe, timeout, need];
+                let foreign = patroni.into_iter().chain(of_cluster).chain(more).collect();
+                (foreign, "whose clients are contenders for a lock")
+            }
+            "platform" => {
+                let multi_host = workload.routing == Some(Routing::MultiHost);
+                let more = [local_writers, ("workload.routing = \"multi-host\"", here(multi_host))];
+                let of_clients = |(key, _): &(&str, _)| {
+                    let name = key.strip_prefix("workload.");
+                    name.is_some_and(|name| name != "routing")
+                };
+                let both = redis.into_iter().chain(of_sentinel).chain(patroni).filter(of_clients);
+                (both.chain(of_cluster).chain(more).collect(), "whose clients are instances of a service")
+            }
+            "backup" => {
+                let members = ("cluster.members", span(cluster.members.as_ref()));
+                let more = [local_writers, members, need];
+                let foreign = redis.into_iter().chain(of_sentinel).chain(of_cluster).chain(patroni);
+                (foreign.chain(more).collect(), "a single server with backups")
+            }
+            _ => {
+                let foreign = redis.into_iter().chain(of_sentinel).chain(of_cluster).chain([need]).collect();
+                (foreign, "a system without Redis")
+            }
         };
+        foreign.extend((family != "patroni").then_some(archive));
+        foreign.extend((family != "backup").then_some(backup));
         match foreign.into_iter().find_map(|(key, span)| Some((key, span?))) {
             None => Ok(()),
             Some((key, span)) => {

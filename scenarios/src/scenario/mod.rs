@@ -7,12 +7,12 @@
 //! |---|---|---|
 //! | `name` | `family/situation` or `family/situation/variant`, in kebab case | required |
 //! | `summary` | one sentence | required |
-//! | `family` | which models: `patroni`, `etcd`, `sentinel` | required |
+//! | `family` | which models: `patroni`, `etcd`, `sentinel`, `cluster`, `lock`, `platform`, `backup` | required |
 //! | `promises` | what must hold, see [`Promise`] | required |
 //! | `horizon` | when a run ends | required |
 //! | `warmup` | how long the cluster has to form; no fault fires before. Sixteen neighbouring seeds share it | `"20s"` |
 //! | `event_budget` | the most events of a run: more is a livelock | 20,000,000 |
-//! | `cluster.members` | members of the cluster, 1 to 15 | 3 |
+//! | `cluster.members` | members of the cluster, 1 to 15 | from Helm values, else 3 |
 //! | `cluster.etcd` | members of etcd, 1 to 9 | from `patroni.yml`, else 3 |
 //! | `cluster.etcd_hosts` | where they run: `own`, or `shared` with the members of the cluster | `own` |
 //! | `cluster.topology` | `one-zone`, `three-zones`, `two-regions`, `three-regions` | `three-zones` |
@@ -27,12 +27,15 @@
 //! | `cluster.sentinel_conf`, `cluster.redis_conf` | real files, relative to the scenario file | none |
 //! | `cluster.sentinel`, `cluster.redis` | directives by their real names, over those of the files; `quorum` for that of `sentinel monitor` | none |
 //! | `cluster.dataset_bytes` | bytes of data on each server that the clients did not write | 0 |
+//! | `cluster.archive` | an archive of WAL: `archive_timeout`, `restore_timeout`, see [`Archive`] | none |
+//! | `cluster.backup` | backups and how the server is recovered from them, see [`Backup`] | required in the family `backup` |
+//! | `cluster.redis_required` | whether requests of a service fail without Redis, in the family `platform` | true |
 //! | `workload.writers` | clients that write | 2 |
 //! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
 //! | `workload.readers` | clients that read everything back now and then | 0 |
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
-//! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `multi-host` | `haproxy` |
+//! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `service` (of Kubernetes), `multi-host` | `haproxy` |
 //! | `workload.haproxy` | `inter`, `fastinter`, `downinter`, `fall`, `rise`, `timeout_connect`, `timeout_check`, `balance`, `shutdown_sessions` (`on-marked-down`) | Patroni's template |
 //! | `workload.pgbouncer` | `pool_mode`, `server_check_delay`, `server_connect_timeout`, `server_login_retry`, `query_wait_timeout`, `tcp_user_timeout` | `PgBouncer`'s |
 //! | `workload.libpq` | of clients: `connect_timeout`, `tcp_user_timeout`, `keepalives_idle`, `keepalives_interval`, `keepalives_count` | the client's; Linux |
@@ -41,14 +44,29 @@
 //! | `workload.beside_members` | whether clients run on the servers' hosts in turn, and not on a host of their own | false |
 //! | `workload.subscribe` | whether clients listen for `+switch-master` | false |
 //! | `workload.wait` | `WAIT` after each write: `replicas` and `timeout` | none |
+//! | `lock.servers` | where the lock is: `sentinel` (the primary of a group), `single`, or `redlock` (`cluster.members` independent servers) | `sentinel` |
+//! | `lock.ttl`, `lock.renewal` | time to live of the key, and from one renewal to the next | `"30s"`, `"10s"` |
+//! | `lock.poll`, `lock.poll_jitter` | from one attempt of a follower to the next, and how much that varies | `"5s"`, `"10%"` |
+//! | `lock.timeout` | how long a request to Redis may take, finding the primary included | `"1s"`; `"50ms"` for `redlock` |
+//! | `lock.retry` | from a renewal that failed to the next attempt | `"1s"` |
+//! | `lock.renews_after_error` | false for clients in which one error ends the renewals | true |
+//! | `lock.stop` | when a leader stops: `deadline` (before the key can have expired, by its monotonic clock), `when-told` | `deadline` |
+//! | `lock.margin` | how long before; Redlock has its own | `"1s"` |
+//! | `lock.fencing` | where tokens come from: `off` (there are none), `redis` (`INCR`), `store` | `off` |
+//! | `lock.work` | from the leader's look at the lock to the effect that rests on it | `"100ms"` |
 //! | `workload.refresh` | when clients of Redis Cluster ask for the slot map again, see [`Refresh`] | `on-error` |
+//! | `workload.other_write_interval` | between two writes of one client in each other shard of Redis Cluster | none |
+//! | `workload.expire_interval` | between two keys that expire on each primary of Redis Cluster | none |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
 
+mod backup;
 mod check;
+mod check_backup;
 mod check_redis;
 mod check_swarm;
+mod lock;
 mod parse;
 mod raw;
 mod routes;
@@ -59,12 +77,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use models::patroni::{FailoverPriority, LinkInputs, PrePromote, Tags};
+use models::platform::RedisNeed;
 use models::postgres::MemberId;
 use serde::{Deserialize, Serialize};
 use sim_core::{
     Fault, FaultBudget, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SwarmConfig, Trigger,
 };
 
+pub use backup::{Archive, Backup, Place, RecoverFrom};
+pub use lock::Lock;
 pub use parse::Companions;
 pub use routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 pub use time_range::TimeRange;
@@ -92,6 +113,8 @@ pub struct Scenario {
     pub cluster: Cluster,
     /// The load.
     pub workload: Workload,
+    /// The lock, in the family `lock`.
+    pub lock: Lock,
     /// Where the faults come from.
     pub faults: FaultPlan,
     /// Which faults have to hit whom in the middle of what, in some seed of a whole campaign.
@@ -122,6 +145,8 @@ pub enum Promise {
     ConvergesWithin(SimDuration),
     /// Some seed of the campaign loses an acknowledged write.
     LossIsFound,
+    /// Some seed of the campaign loses acknowledged writes from at least this stretch of time.
+    LossSpanIsFound(SimDuration),
     /// Some seed of the campaign has two processes accepting writes at one instant.
     OverlapIsFound,
     /// Some seed of the campaign has an outage of at least this length, or one that does not end.
@@ -137,6 +162,7 @@ impl std::fmt::Display for Promise {
             Self::RecoversWithin(limit) => formatter.pad(&format!("recovers-within {limit}")),
             Self::ConvergesWithin(limit) => formatter.pad(&format!("converges-within {limit}")),
             Self::LossIsFound => formatter.pad("loss-is-found"),
+            Self::LossSpanIsFound(least) => formatter.pad(&format!("loss-span-is-found {least}")),
             Self::OverlapIsFound => formatter.pad("overlap-is-found"),
             Self::OutageIsFound(least) => formatter.pad(&format!("outage-is-found {least}")),
         }
@@ -148,6 +174,8 @@ impl std::fmt::Display for Promise {
 pub struct Cluster {
     /// Members of the cluster.
     pub members: u8,
+    /// The scenario itself says how many.
+    pub members_written: bool,
     /// Members of etcd, if the scenario says so.
     pub etcd: Option<u8>,
     /// Where etcd runs.
@@ -168,6 +196,10 @@ pub struct Cluster {
     pub member_tags: BTreeMap<u8, MemberTags>,
     /// What a cluster of Redis has instead.
     pub redis: RedisCluster,
+    /// An archive of WAL, in the family `patroni`.
+    pub archive: Option<Archive>,
+    /// Backups, in the family `backup`.
+    pub backup: Option<Backup>,
 }
 
 /// Tags of one member, over those of the settings.
@@ -212,6 +244,8 @@ pub struct RedisCluster {
     pub settings: RedisSettings,
     /// Bytes of data on each server that the clients did not write.
     pub dataset_bytes: u64,
+    /// What a service does without it, in the family `platform`.
+    pub need: RedisNeed,
     /// Shards of Redis Cluster.
     pub shards: u8,
     /// Hosts of its nodes, if there are fewer than nodes.
@@ -263,6 +297,8 @@ pub enum Routing {
     Haproxy,
     /// Through `PgBouncer`.
     Pgbouncer,
+    /// Through the Service of Kubernetes.
+    Service,
     /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.
     MultiHost,
 }
@@ -300,6 +336,10 @@ pub struct Workload {
     pub wait: Option<Wait>,
     /// When clients of Redis Cluster ask for the slot map again.
     pub refresh: Refresh,
+    /// Between two writes of a client of each other shard of Redis Cluster; none: nobody writes there.
+    pub other_write_interval: Option<SimDuration>,
+    /// Between two keys that expire on each primary of Redis Cluster; none: no key does.
+    pub expire_interval: Option<SimDuration>,
 }
 
 /// When clients of Redis Cluster ask for the slot map again ([`models::redis_cluster::Refresh`]).

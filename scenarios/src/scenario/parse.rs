@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::patroni::{LinkInputs, Load, PrePromote};
+use models::platform::RedisNeed;
 use models::postgres::MemberId;
 use sim_core::{Composition, SimDuration, SwarmConfig};
 use toml::Spanned;
@@ -15,6 +16,7 @@ use super::{
     Cluster, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, RedisCluster, Scenario, Swarm,
     Workload,
 };
+use crate::case::is_of_redis;
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
 use crate::import::value::{Reading, Toml};
 use crate::import::{
@@ -56,6 +58,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
         event_budget: inner_or(raw.event_budget, 20_000_000),
         cluster,
         workload: workload(raw.workload, raw.family.get_ref()),
+        lock: raw.lock.map(Spanned::into_inner).unwrap_or_default().into(),
         faults,
         promised_cells: raw.coverage.promised.into_iter().map(Spanned::into_inner).collect(),
         remarks: checker.remarks,
@@ -85,8 +88,10 @@ fn cluster(
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
         None => Settings::default(),
     };
+    let members_written = raw.members.is_some();
     let default_members = if family == crate::redis_cluster::WORDS.name { 6 } else { 3 };
-    let members = inner_or(raw.members, default_members);
+    let in_file = file.as_ref().and_then(|file| file.members);
+    let members = inner_or(raw.members, in_file.unwrap_or(default_members));
     let member_tags = member_tags(raw.member_tags, members, source)?;
     let pre_promote = raw
         .pre_promote
@@ -104,6 +109,7 @@ fn cluster(
             files: [raw.sentinel_conf, raw.redis_conf],
             tables: [raw.sentinel, raw.redis],
             dataset_bytes: raw.dataset_bytes,
+            required: raw.redis_required.unwrap_or(true),
             shards: raw.shards,
             node_hosts: raw.hosts,
         },
@@ -112,6 +118,7 @@ fn cluster(
     )?;
     Ok(Cluster {
         members,
+        members_written,
         etcd: raw.etcd.map(Spanned::into_inner),
         etcd_hosts: raw.etcd_hosts.unwrap_or_default(),
         topology: raw.topology.unwrap_or_default(),
@@ -122,6 +129,8 @@ fn cluster(
         pre_promote,
         member_tags,
         redis,
+        archive: raw.archive.map(Spanned::into_inner),
+        backup: raw.backup.map(Spanned::into_inner),
     })
 }
 
@@ -132,6 +141,7 @@ struct RawRedis {
     files: [Option<Spanned<String>>; 2],
     tables: [Option<Spanned<Reading<Toml>>>; 2],
     dataset_bytes: Option<u64>,
+    required: bool,
     shards: Option<Spanned<u8>>,
     node_hosts: Option<Spanned<u8>>,
 }
@@ -156,6 +166,7 @@ fn redis_cluster(
         files,
         settings,
         dataset_bytes: raw.dataset_bytes.unwrap_or(0),
+        need: if raw.required { RedisNeed::Required } else { RedisNeed::Bypassed },
         shards: inner_or(raw.shards, super::check::DEFAULT_SHARDS),
         node_hosts: raw.node_hosts.map(Spanned::into_inner),
     })
@@ -209,8 +220,7 @@ fn companion(
 
 fn workload(raw: RawWorkload, family: &str) -> Workload {
     let default = Load::default();
-    let timeout =
-        if crate::case::is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
+    let timeout = if is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
     Workload {
         writers: inner_or(raw.writers, default.writers),
         write_interval: inner_or(raw.write_interval, default.write_interval),
@@ -227,6 +237,8 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         subscribe: raw.subscribe.unwrap_or_default(),
         wait: raw.wait.map(Spanned::into_inner),
         refresh: raw.refresh.unwrap_or_default(),
+        expire_interval: raw.expire_interval.map(Spanned::into_inner),
+        other_write_interval: raw.other_write_interval.map(Spanned::into_inner),
     }
 }
 

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration};
 use toml::Spanned;
 
+use super::lock::RawLock;
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::time_range::TimeRange;
-use super::{EtcdHosts, OnTimeout, Promise, Refresh, Routing, TopologyPreset, Wait};
+use super::{Archive, Backup, EtcdHosts, OnTimeout, Promise, Refresh, Routing, TopologyPreset, Wait};
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
 
@@ -27,6 +28,7 @@ pub(super) struct RawScenario {
     pub(super) cluster: RawCluster,
     #[serde(default)]
     pub(super) workload: RawWorkload,
+    pub(super) lock: Option<Spanned<RawLock>>,
     #[serde(default)]
     pub(super) fault: Vec<Spanned<RawFault>>,
     pub(super) swarm: Option<Spanned<RawSwarm>>,
@@ -65,6 +67,9 @@ pub(super) struct RawCluster {
     pub(super) hosts: Option<Spanned<u8>>,
     /// Bytes of data beside what the clients write.
     pub(super) dataset_bytes: Option<u64>,
+    pub(super) archive: Option<Spanned<Archive>>,
+    pub(super) backup: Option<Spanned<Backup>>,
+    pub(super) redis_required: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +117,8 @@ pub(super) struct RawWorkload {
     pub(super) subscribe: Option<bool>,
     pub(super) wait: Option<Spanned<Wait>>,
     pub(super) refresh: Option<Refresh>,
+    pub(super) other_write_interval: Option<Spanned<SimDuration>>,
+    pub(super) expire_interval: Option<Spanned<SimDuration>>,
 }
 
 #[derive(Clone, Deserialize)]

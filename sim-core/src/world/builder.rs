@@ -51,6 +51,8 @@ pub struct WorldBuilder<P: Process> {
     volumes: Vec<(HostId, P::Storage, Sampler)>,
     links: Arc<LinkTable>,
     processes: Vec<ProcessOptions<P>>,
+    /// Processes of the same world that other builders hold, and that come before these.
+    processes_before: usize,
     reboot_time: SimDuration,
 }
 
@@ -58,6 +60,7 @@ impl<P: Process> WorldBuilder<P> {
     /// A world on these hosts, without processes.
     pub fn new(topology: Topology) -> Self {
         Self {
+            processes_before: 0,
             links: Arc::new(LinkTable::new(&topology)),
             topology: Arc::new(topology),
             volumes: Vec::new(),
@@ -89,12 +92,48 @@ impl<P: Process> WorldBuilder<P> {
             "the volume of {name} is on another host"
         );
         self.processes.push(options);
-        ProcessId::from_index(self.processes.len() - 1)
+        ProcessId::from_index(self.processes_before + self.processes.len() - 1)
     }
 
     /// The identity that the next added process will have.
     pub fn next_process(&self) -> ProcessId {
-        ProcessId::from_index(self.processes.len())
+        ProcessId::from_index(self.processes_before + self.processes.len())
+    }
+
+    /// The hosts.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// A builder for a part of a world whose processes come behind those of another part, on hosts that may be more than
+    /// the other's. Another builder [absorbs](Self::absorb) both, in this order.
+    #[must_use]
+    pub fn beside<Other: Process>(topology: Topology, other: &WorldBuilder<Other>) -> Self {
+        Self { processes_before: other.next_process().index(), ..Self::new(topology) }
+    }
+
+    /// Takes in everything that the builder of a part holds.
+    ///
+    /// # Panics
+    /// If its processes do not come next, if one has a name that is taken, or if a host of its topology is another one here.
+    pub fn absorb<Inner>(&mut self, part: WorldBuilder<Inner>)
+    where
+        Inner: Process,
+        P: Process<Spec: From<Inner::Spec>, Storage: From<Inner::Storage>>,
+    {
+        assert_eq!(part.processes_before, self.next_process().index(), "parts are absorbed in their order");
+        for host in (0..part.topology.host_count()).map(HostId::from_index) {
+            let (theirs, ours) = (part.topology.host_name(host), self.topology.host_name(host));
+            assert_eq!(theirs, ours, "the hosts of a part are the first of the whole");
+        }
+        let volumes_before = self.volumes.len();
+        let volumes = part.volumes.into_iter();
+        self.volumes.extend(volumes.map(|(host, contents, latency)| (host, contents.into(), latency)));
+        for options in part.processes {
+            let ProcessOptions { name, host, volume, starts_with_host, spec } = options;
+            let volume = VolumeId::from_index(volumes_before + volume.index());
+            self.add_process(ProcessOptions { name, host, volume, starts_with_host, spec: spec.into() });
+        }
     }
 
     /// Sets how long a host that its watchdog resets takes to start services again; 30 s otherwise.
@@ -118,7 +157,11 @@ impl<P: Process> WorldBuilder<P> {
     }
 
     /// The world at its first instant. Processes that start with their host boot in order, all at time zero.
+    ///
+    /// # Panics
+    /// If it is the builder of a part: only the whole is a world.
     pub fn build(&self, seed: Seed) -> World<P> {
+        assert_eq!(self.processes_before, 0, "a part is not a world");
         let now = SimTime::ZERO;
         let mut hosts: Vec<Host> = (0..self.topology.host_count())
             .map(|_| Host {

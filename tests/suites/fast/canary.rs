@@ -59,6 +59,21 @@ fn every_planted_bug_has_a_name_of_its_own_and_a_scenario_in_the_catalogue() {
     }
 }
 
+/// Redis Cluster: by conditions on votes and epochs, by what is lost, by how long it takes.
+#[test]
+fn planted_bugs_of_redis_cluster_are_found() {
+    for (bug, runs, verdict) in [
+        (Planted::ForgetClusterVote, 20, Verdict::ConditionViolated),
+        (Planted::VoteForEveryShard, 600, Verdict::ConditionViolated),
+        (Planted::UnknownAgeIsZero, 5, Verdict::ConditionViolated),
+        (Planted::KeepOffsetOfOldPrimary, 10, Verdict::AckedWriteLost),
+    ] {
+        assert_eq!(must_be_found(bug, runs).judgement.verdict, verdict, "{bug}");
+    }
+    must_be_found(Planted::ServeInMinority, 10);
+    must_be_found(Planted::GossipWithoutSuspects, 20);
+}
+
 /// Redis and Sentinel: by conditions on streams, votes and opinions, by what is lost, by how long it takes.
 #[test]
 fn planted_bugs_of_redis_and_sentinel_are_found() {

@@ -97,8 +97,6 @@ pub(crate) struct Finished<T, P: Protocol> {
     pub(crate) response: Option<Arc<P::Response>>,
     /// Without an answer: the failure counts as a refusal and not as an error of the store.
     pub(crate) is_refusal: bool,
-    /// Until when the call might have repeated its requests.
-    pub(crate) stop: WallTime,
 }
 
 /// The client of one Patroni.
@@ -481,7 +479,6 @@ impl<T: Clone, P: Protocol> Client<T, P> {
             request: call.request,
             response,
             is_refusal,
-            stop: call.stop,
         });
     }
 }

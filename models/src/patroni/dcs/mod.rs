@@ -10,9 +10,11 @@
 //! | `client` | requests with time-outs, endpoint failover and a budget |
 //! | `timeouts` | how long one attempt may take |
 //! | `etcd3` | etcd: a lease, a key for each thing, one watch |
+//! | `kubernetes` | the API of Kubernetes: annotations of objects, two watches |
 
 mod client;
 pub(super) mod etcd3;
+pub(super) mod kubernetes;
 mod timeouts;
 mod view;
 
@@ -20,12 +22,13 @@ use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, KeepAlive
 
 pub(crate) use client::{Client, Effort, Endpoint, Finished, Judgement, Protocol};
 use etcd3::Etcd3;
+use kubernetes::Kubernetes;
 pub(crate) use timeouts::Timeouts;
 pub(crate) use view::{MemberKey, SyncKey, View};
 
 use super::config::Configuration;
 use super::lock::Goal;
-use super::member::{Member, Spec};
+use super::member::{Member, Spec, Timer};
 use super::packet::Packet;
 use super::switchover::FailoverKey;
 use crate::postgres::{Lsn, MemberId, TimelineHistory};
@@ -35,6 +38,8 @@ use crate::postgres::{Lsn, MemberId, TimelineHistory};
 pub(crate) enum Store {
     /// etcd, API version 3.
     Etcd3(Etcd3),
+    /// The API of Kubernetes.
+    Kubernetes(Kubernetes),
 }
 
 /// What came of something.
@@ -93,6 +98,7 @@ macro_rules! store {
     ($self:expr, $store:ident => $call:expr) => {
         match $self {
             Self::Etcd3($store) => $call,
+            Self::Kubernetes($store) => $call,
         }
     };
 }
@@ -100,7 +106,10 @@ macro_rules! store {
 impl Store {
     /// The store of a member that boots.
     pub(crate) fn new(spec: &Spec, context: &mut impl Context<Member>) -> Self {
-        Self::Etcd3(Etcd3::new(spec, context))
+        match &spec.configuration.kubernetes {
+            None => Self::Etcd3(Etcd3::new(spec, context)),
+            Some(settings) => Self::Kubernetes(Kubernetes::new(spec, settings, context)),
+        }
     }
 
     /// The interpreter has started: begins to copy the cluster's keys.
@@ -112,6 +121,7 @@ impl Store {
     pub(crate) fn begin_cycle(&mut self, context: &mut impl Context<Member>) -> bool {
         match self {
             Self::Etcd3(store) => store.begin_cycle(context),
+            Self::Kubernetes(store) => store.begin_cycle(),
         }
     }
 
@@ -201,9 +211,10 @@ impl Store {
     }
 
     /// An attempt to copy the keys, or the pause before the next, is over.
-    pub(crate) fn on_cache_timer(&mut self, context: &mut impl Context<Member>) {
+    pub(crate) fn on_cache_timer(&mut self, context: &mut impl Context<Member>, timer: &Timer) {
         match self {
             Self::Etcd3(store) => store.on_cache_timer(context),
+            Self::Kubernetes(store) => store.on_cache_timer(context, timer),
         }
     }
 

@@ -47,6 +47,7 @@ mod tests {
     use super::*;
     use crate::patroni::dcs::client::Protocol as _;
     use crate::patroni::dcs::etcd3::Etcd3Protocol;
+    use crate::patroni::dcs::kubernetes::KubernetesProtocol;
 
     const ETCD: fn(usize) -> u64 = Etcd3Protocol::tries_max;
 
@@ -75,6 +76,19 @@ mod tests {
         check(3, 3, (3, 1_000, 1));
         check(3, 5, (3, 1_000, 1));
         check(3, 7, (3, 1_000, 1));
+    }
+
+    /// One address is tried twice; of several API servers each is tried once (fidelity specification, 1.5).
+    #[test]
+    fn api_servers_of_kubernetes_have_fewer_tries() {
+        let check = |endpoints: usize, expected: (usize, u64, u32)| {
+            let tries = KubernetesProtocol::tries_max;
+            let timeouts = Timeouts::divide(endpoints, SimDuration::from_secs(10), tries);
+            assert_eq!((timeouts.endpoints, timeouts.total.as_millis(), timeouts.tries), expected);
+        };
+        check(1, (1, 5_000, 2));
+        check(2, (2, 5_000, 1));
+        check(3, (3, 3_333, 1));
     }
 
     #[test]

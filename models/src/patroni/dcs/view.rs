@@ -229,9 +229,13 @@ mod tests {
         };
         assert_eq!(MemberKey::from_value(MemberId(2), &key.to_value()), Some(key));
         let names = ["a", "b", "c"].map(str::to_owned);
-        let plain = SyncKey::to_value(MemberId(1), &[MemberId(0)], 0, &names);
+        let stored = |standbys: &[MemberId], quorum| {
+            let leader = Some(MemberId(1));
+            SyncKey { leader, standbys: standbys.to_vec(), quorum, revision: 0 }.to_value(&names)
+        };
+        let plain = stored(&[MemberId(0)], 0);
         assert_eq!((&*plain, quorum_of(&plain)), ("b a", 0));
-        let value = SyncKey::to_value(MemberId(1), &[MemberId(0), MemberId(2)], 1, &names);
+        let value = stored(&[MemberId(0), MemberId(2)], 1);
         assert_eq!(quorum_of(&value), 1);
         let sync = SyncKey::from_value(&value, 9, &names);
         assert_eq!(sync.leader, Some(MemberId(1)));

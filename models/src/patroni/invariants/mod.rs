@@ -4,7 +4,8 @@
 //! | condition | file | holds |
 //! |---|---|---|
 //! | those of Raft | [`crate::raft::invariants`] | always |
-//! | `lock-overwritten` | `lock` | from Patroni 3.0.3 on: before, it is a published failure (Z8) |
+//! | `lock-overwritten` | `lock` | with etcd, from Patroni 3.0.3 on: before, it is a published failure (Z8). On Kubernetes the lock is
+//! taken from whoever let it grow too old, which only its observers know |
 //! | `standby-lacks-acknowledged` | `standby` | with `synchronous_mode: on`, from Patroni 3.0.0 on (Z25); see below for quorum commit |
 //! | `timeline-chosen-twice` | `timeline` | with `synchronous_mode: on`: without, it is a published failure (Z5); from Patroni 3.1.0 on (Z7, Z11) |
 //! | `two-primaries-in-quiet` | `quiet` | when nothing has gone wrong for long enough |
@@ -24,13 +25,15 @@ mod timeline;
 
 use std::sync::Arc;
 
-use sim_core::{ProcessId, Schedule, SimTime, StateProbe, Violation, World};
+use sim_core::{Contains, Nested, ProcessId, Schedule, SimTime, StateProbe, Violation, World};
 
 use super::cluster::ClusterProcess;
 use super::dcs::etcd3::Keys;
+use super::dcs::kubernetes::sync_of;
 use super::member::Peer;
 use super::system::{Disk, Node};
 use crate::etcd::{self, Proposal};
+use crate::kubernetes;
 use crate::postgres::{self, DataDirectory, MemberId};
 use crate::raft::NodeId;
 use crate::raft::invariants::RaftSafety;
@@ -54,10 +57,11 @@ pub(super) struct Watched {
 
 impl Watched {
     /// Adds the conditions to a world of the cluster.
-    pub(super) fn add_to(self, world: &mut World<ClusterProcess>) {
+    pub(super) fn add_to<P: Contains<ClusterProcess>>(self, world: &mut World<P>) {
         let servers = self.members.iter().map(|peer| peer.postgres);
         let processes: Vec<ProcessId> = self.etcd.iter().copied().chain(servers).collect();
-        world.add_state_probe(&processes, Box::new(Conditions::new(self)));
+        let conditions = Nested::<_, ClusterProcess>::new(Conditions::new(self));
+        world.add_state_probe(&processes, Box::new(conditions));
     }
 }
 
@@ -117,14 +121,28 @@ impl Conditions {
             {
                 return Some(violation);
             }
-            if *event.key() == self.keys.sync
-                && self.watched.sync_holds
-                && let Some(violation) = self.standby.on_sync_key(at, event, &self.names)
+            if self.watched.sync_holds
+                && let Some(value) = self.sync_value(event)
+                && let Some(violation) = self.standby.on_sync_key(at, value.as_deref(), &self.names)
             {
                 return Some(violation);
             }
         }
         None
+    }
+
+    /// What a change says about `/sync`, if it is one of it: its value, or that there is none any more. With Kubernetes as the
+    /// store it is an object of the API server.
+    fn sync_value(&self, event: &etcd::Event) -> Option<Option<etcd::Value>> {
+        match event {
+            etcd::Event::Put(entry) if entry.key == self.keys.sync => Some(Some(Arc::clone(&entry.value))),
+            etcd::Event::Delete { key, .. } if *key == self.keys.sync => Some(None),
+            etcd::Event::Put(entry) => {
+                let object = kubernetes::Object::from_entry(entry)?;
+                sync_of(&object, &self.watched.scope).map(Some)
+            }
+            etcd::Event::Delete { .. } => None,
+        }
     }
 
     fn on_server(

@@ -6,7 +6,6 @@
 
 use sim_core::{SimTime, Violation};
 
-use crate::etcd::Event;
 use crate::postgres::{Lsn, MemberId, Server};
 
 /// How far everybody is.
@@ -41,9 +40,14 @@ impl Standbys {
         others.into_iter().find_map(|other| self.compare(at, member, other))
     }
 
-    /// `/sync` was written.
-    pub(super) fn on_sync_key(&mut self, at: SimTime, event: &Event, names: &[String]) -> Option<Violation> {
-        let Event::Put(entry) = event else {
+    /// `/sync` was written, or deleted.
+    pub(super) fn on_sync_key(
+        &mut self,
+        at: SimTime,
+        value: Option<&str>,
+        names: &[String],
+    ) -> Option<Violation> {
+        let Some(value) = value else {
             self.named.clear();
             return None;
         };
@@ -51,7 +55,7 @@ impl Standbys {
             let position = names.iter().position(|other| other == name)?;
             Some(MemberId(position as u8))
         };
-        self.named = entry.value.split(' ').filter_map(member).collect();
+        self.named = value.split(' ').filter_map(member).collect();
         let leader = *self.named.first()?;
         self.named[1..].iter().find_map(|other| self.compare(at, leader, *other))
     }
