@@ -119,6 +119,9 @@ impl Case {
         }
         let (mut configuration, adjusted) = settings.configuration()?;
         remarks.extend(adjusted);
+        if let Some(script) = &scenario.cluster.pre_promote {
+            configuration.pre_promote = Some(script.clone());
+        }
         configuration.watchdog.device_present = scenario.cluster.watchdog_device;
         for (member, tags) in &scenario.cluster.member_tags {
             let complete = tags.over(configuration.tags);

@@ -5,31 +5,29 @@
 //! the like are the entries of the fidelity specification's section 7. Other differences between releases (settings that
 //! did not exist yet, say quorum commit before 4.0.0) are not checked.
 
-pub use crate::version::Version;
+pub use crate::release::Release as Version;
 
 impl Version {
-    /// The release that the model follows.
-    pub const MODELLED: Self = Self::new(4, 1, 5);
-    /// The oldest release that can be chosen: 2.0.0, the first that speaks with etcd as the model does (API version 3).
-    pub const OLDEST: Self = Self::new(2, 0, 0);
-    /// The oldest with Kubernetes: the last one whose loops do not run in step.
-    pub const OLDEST_ON_KUBERNETES: Self = Self::new(1, 6, 5);
-
-    /// True if this release has the change.
+    /// True if this release of Patroni has the change.
     pub(crate) fn has(self, change: Change) -> bool {
         self >= change.since()
     }
 }
 
-impl Default for Version {
-    fn default() -> Self {
-        Self::MODELLED
-    }
-}
+/// The release that the model follows.
+pub const MODELLED: Version = Version::new(4, 1, 5);
+/// The oldest release that can be chosen: 2.0.0, the first that speaks with etcd as the model does (API version 3).
+pub const OLDEST: Version = Version::new(2, 0, 0);
+
+/// The oldest with Kubernetes: the last one whose loops do not run in step.
+pub const OLDEST_ON_KUBERNETES: Version = Version::new(1, 6, 5);
 
 /// A change between releases.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
+    /// Crash recovery by the holder of the lock has `primary_start_timeout`, if somebody else could lead. Before, it held the
+    /// lock for as long as it took (#1720; Z29).
+    LimitCrashRecovery,
     /// Kubernetes: every change of the leader object wakes the others, whose loops so run in step with the leader's. Before,
     /// the lock was found expired up to `loop_wait` later (#1515; Z17).
     WakeOnLeaderObject,
@@ -76,6 +74,7 @@ impl Change {
     /// The first release that has it.
     const fn since(self) -> Version {
         match self {
+            Self::LimitCrashRecovery => Version::new(2, 0, 1),
             Self::WakeOnLeaderObject => Version::new(2, 0, 0),
             Self::RestartWatchesAfterConflict => Version::new(2, 1, 4),
             Self::RecognizeOwnRenewal => Version::new(4, 0, 3),
@@ -102,7 +101,7 @@ mod tests {
     fn a_release_has_what_came_before_it() {
         assert!(!Version::new(3, 0, 2).has(Change::PutLeaderOnConditions));
         assert!(Version::new(3, 0, 3).has(Change::PutLeaderOnConditions));
-        assert!(Version::MODELLED.has(Change::RetryNotPrimaryLessor));
-        assert!(!Version::OLDEST.has(Change::RestartWatchAfterOutage));
+        assert!(MODELLED.has(Change::RetryNotPrimaryLessor));
+        assert!(!OLDEST.has(Change::RestartWatchAfterOutage));
     }
 }

@@ -4,7 +4,7 @@
 //! one except for the changes on this list. Other differences between releases (directives that did not exist yet, other
 //! defaults) are not checked.
 
-pub use crate::version::Version;
+pub use crate::release::Release as Version;
 
 /// The release that the models follow.
 pub const MODELLED: Version = Version::new(7, 0, 15);

@@ -177,7 +177,7 @@ impl Setup {
     fn least_tolerance(&self) -> SimDuration {
         match self {
             Self::Patroni(_) | Self::Etcd(_) => SimDuration::from_millis(500),
-            Self::Sentinel(_) => SimDuration::from_millis(250),
+            Self::Sentinel(_) | Self::RedisCluster(_) => SimDuration::from_millis(250),
         }
     }
 

@@ -315,7 +315,7 @@ impl Setup {
     pub fn new(settings: Settings, inputs: Inputs) -> Self {
         let mode = if settings.synchronous { SynchronousMode::On } else { SynchronousMode::Off };
         let cluster = PatroniCluster::new(&Plan {
-            etcd_pre_vote: false,
+            etcd_pre_vote: Some(false),
             placement: Placement::OneZone,
             configuration: Configuration {
                 ttl: settings.ttl,

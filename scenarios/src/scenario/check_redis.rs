@@ -39,10 +39,14 @@ impl Checker<'_> {
             ("workload.other_write_interval", span(workload.other_write_interval.as_ref())),
             ("workload.refresh", here(workload.refresh.is_some())),
         ];
-        let patroni: [(&str, Option<Range<usize>>); 11] = [
+        let patroni: [(&str, Option<Range<usize>>); 15] = [
             ("cluster.etcd", span(cluster.etcd.as_ref())),
             ("cluster.patroni_yml", span(cluster.patroni_yml.as_ref())),
             ("cluster.patroni", span(cluster.patroni.as_ref())),
+            ("cluster.pre_promote", span(cluster.pre_promote.as_ref())),
+            ("workload.haproxy", span(workload.haproxy.as_ref())),
+            ("workload.pgbouncer", span(workload.pgbouncer.as_ref())),
+            ("workload.libpq", span(workload.libpq.as_ref())),
             ("workload.read_interval", span(workload.read_interval.as_ref())),
             ("cluster.etcd_hosts", here(cluster.etcd_hosts.is_some())),
             ("cluster.watchdog_device", here(cluster.watchdog_device.is_some())),

@@ -119,3 +119,40 @@ fn sentinels_come_back_from_random_faults() {
     assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
     assert!(runs.outcomes.iter().filter(|outcome| outcome.row.lost > 0).count() > 10);
 }
+
+/// Patroni that is told to stop hands the lock over: the others need not wait until it expires.
+#[test]
+fn an_orderly_stop_hands_over_before_the_lock_expires() {
+    let (runs, report) = check("patroni/patroni-stopped/async", 8);
+    assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
+    let stopped =
+        |outage: Option<SimDuration>| outage.is_some_and(|outage| outage > SimDuration::from_secs(2));
+    assert!(runs.outcomes.iter().all(|outcome| stopped(outcome.row.outage)), "nobody was stopped");
+}
+
+/// In maintenance mode nobody takes over, and nobody steps down.
+#[test]
+fn a_paused_cluster_does_nothing_by_itself() {
+    for name in ["patroni/primary-host-crash/paused", "patroni/etcd-quorum-lost/paused"] {
+        let (_, report) = check(name, 8);
+        assert_eq!(report.verdict, ScenarioVerdict::Kept, "{name}: {report:?}");
+    }
+}
+
+/// A published failure shows in the release that had it, and not in the one that mended it.
+#[test]
+fn releases_of_etcd_and_patroni_differ_as_published() {
+    for (broken, mended) in [
+        ("patroni/z9-stuck-etcd-leader/etcd-3-5-12", "patroni/z9-stuck-etcd-leader/etcd-3-5-13"),
+        ("patroni/z10-left-behind-etcd/patroni-4-0-5", "patroni/z10-left-behind-etcd/patroni-4-0-6"),
+        (
+            "patroni/z29-endless-crash-recovery/patroni-2-0-0",
+            "patroni/z29-endless-crash-recovery/patroni-2-0-1",
+        ),
+    ] {
+        for name in [broken, mended] {
+            let (_, report) = check(name, 30);
+            assert_eq!(report.verdict, ScenarioVerdict::Kept, "{name}: {report:?}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! Numbers of releases.
+//! Numbers of releases of the modelled software.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 /// The number of a release.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Version {
+pub struct Release {
     /// `4` of 4.1.5.
     pub major: u16,
     /// `1` of 4.1.5.
@@ -16,26 +16,26 @@ pub struct Version {
     pub patch: u16,
 }
 
-impl Version {
+impl Release {
     /// A release.
     pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
         Self { major, minor, patch }
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for Release {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}.{}.{}", self.major, self.minor, self.patch)
     }
 }
 
-impl Serialize for Version {
+impl Serialize for Release {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl FromStr for Version {
+impl FromStr for Release {
     type Err = String;
 
     /// `major.minor.patch`; a missing patch is 0.
@@ -60,9 +60,9 @@ mod tests {
 
     #[test]
     fn releases_are_read_and_ordered_by_number_and_not_by_text() {
-        let read = |text: &str| text.parse::<Version>();
-        assert_eq!(read("3.0.2"), Ok(Version::new(3, 0, 2)));
-        assert_eq!(read("4.1"), Ok(Version::new(4, 1, 0)));
+        let read = |text: &str| text.parse::<Release>();
+        assert_eq!(read("3.0.2"), Ok(Release::new(3, 0, 2)));
+        assert_eq!(read("4.1"), Ok(Release::new(4, 1, 0)));
         assert!(read("4.10.0").unwrap() > read("4.9.9").unwrap());
         for text in ["", "4", "4.1.5.1", "v4.1.5", "4.x"] {
             assert!(read(text).is_err(), "{text}");
