@@ -176,7 +176,7 @@ impl Setup {
     /// How far a quantile may be off, if a tenth of it is less.
     fn least_tolerance(&self) -> SimDuration {
         match self {
-            Self::Patroni(_) | Self::Etcd(_) => SimDuration::from_millis(500),
+            Self::Patroni(_) | Self::Etcd(_) | Self::RedisCluster(_) => SimDuration::from_millis(500),
             Self::Sentinel(_) => SimDuration::from_millis(250),
         }
     }
