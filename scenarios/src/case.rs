@@ -25,6 +25,10 @@ impl UserSettings {
         if family == "platform" {
             return true;
         }
+        if family == crate::backup::WORDS.name {
+            // A single server has no settings of either.
+            return self.file.is_none() && self.flags.is_empty();
+        }
         let other = self.part(!is_of_redis(family));
         other.file.is_none() && other.flags.is_empty()
     }

@@ -25,8 +25,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "backup/seed-003-region-returns.toml",
     "backup/seed-004-server-lost.toml",
     "backup/server-lost-archive.toml",
-    "backup/server-lost-archive-quiet.toml",
-    "backup/server-lost-repository-beside.toml",
+    "backup/server-lost-archive-without-timeout.toml",
+    "backup/server-lost-repository-on-primary-host.toml",
     "backup/server-lost-standby.toml",
     "backup/table-dropped-archive.toml",
     "backup/table-dropped-standby.toml",
@@ -309,6 +309,7 @@ mod tests {
     #[test]
     fn every_file_of_the_catalogue_is_embedded() {
         let files = [
+            "backup",
             "cluster",
             "etcd",
             "lock",

@@ -315,8 +315,26 @@ mod tests {
             assert_eq!(read(&text), Some(expected.clone()));
         }
         assert_eq!(read("etcd3:\n  hosts: [a:1]\n"), None);
-        check_remarks("kubernetes:\n  use_endpoint: true\n  namespace: db\n", &expect![[r#""#]]);
-        check_error("kubernetes:\n  retriable_http_codes: often\n", &expect![[r#""#]]);
+        check_remarks(
+            "kubernetes:\n  use_endpoint: true\n  namespace: db\n",
+            &expect![[r#"
+                patroni.yml:2:3: warning: Patroni knows no key `use_endpoint` below `kubernetes`: it has no effect; did you mean `use_endpoints`?
+                patroni.yml:3:3: note: not modelled, and left out: `kubernetes.namespace` (line 3)"#]],
+        );
+        check_error(
+            "kubernetes:\n  retriable_http_codes: often\n",
+            &expect![[r#"
+                error
+                  × patroni.yml:2:25: `kubernetes.retriable_http_codes` is `often`, not a list of HTTP statuses
+                   ╭─[patroni.yml:2:25]
+                 1 │ kubernetes:
+                 2 │   retriable_http_codes: often
+                   ·                         ──┬──
+                   ·                           ╰── expected numbers from 100 to 599
+                   ╰────
+                  help: Patroni warns and uses none of them; write them as `[429, 502]`
+            "#]],
+        );
         let mut settings = Settings::default();
         for flag in ["kubernetes.use_endpoints=true", "version=1.6.5"] {
             settings.overlay(&super::super::setting_from_flag(flag).unwrap());

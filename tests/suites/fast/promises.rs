@@ -9,7 +9,7 @@ use scenarios::family::{LogLevel, System};
 use sim_core::{Seed, SimDuration};
 use tests::Subject;
 
-fn check(name: &str, seeds: u64) -> (Runs, Report) {
+pub(crate) fn check(name: &str, seeds: u64) -> (Runs, Report) {
     let Subject { case, system } = Subject::from_catalogue(name);
     let runs = run_seeds(&case, &*system, SeedRange::first(seeds), &AtomicBool::new(false), &|_| ());
     let report = Report::new(&case.scenario, &runs);
