@@ -224,9 +224,15 @@ mod tests {
         };
         assert_eq!(MemberKey::from_value(MemberId(2), &key.to_value()), Some(key));
         let names = ["a", "b", "c"].map(str::to_owned);
-        let plain = SyncKey::to_value(MemberId(1), &[MemberId(0)], 0, &names);
+        let key = |standbys: &[u8], quorum: u8| SyncKey {
+            leader: Some(MemberId(1)),
+            standbys: standbys.iter().copied().map(MemberId).collect(),
+            quorum,
+            revision: 0,
+        };
+        let plain = key(&[0], 0).to_value(&names);
         assert_eq!((&*plain, quorum_of(&plain)), ("b a", 0));
-        let value = SyncKey::to_value(MemberId(1), &[MemberId(0), MemberId(2)], 1, &names);
+        let value = key(&[0, 2], 1).to_value(&names);
         assert_eq!(quorum_of(&value), 1);
         let sync = SyncKey::from_value(&value, 9, &names);
         assert_eq!(sync.leader, Some(MemberId(1)));
