@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::known_keys::{Below, DYNAMIC, below};
-use super::settings::{MODELLED, Settings, VERSION, canonical, modelled};
+use super::settings::{ETCD_VERSION, MODELLED, Settings, VERSION, canonical, modelled};
 use super::value::{Entry, Kind, Reading, Value, Yaml};
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 
@@ -154,7 +154,7 @@ impl Importer<'_> {
         for entry in section.entries().unwrap_or_default() {
             let path = format!("{prefix}{}", entry.key);
             let local = LOCAL.iter().any(|start| path.starts_with(start));
-            let Some(key) = modelled(&path).filter(|key| *key != VERSION) else {
+            let Some(key) = modelled(&path).filter(|key| ![VERSION, ETCD_VERSION].contains(key)) else {
                 if MODELLED.iter().any(|key| key.starts_with(&format!("{path}."))) {
                     self.collect(&entry.value, &format!("{path}."), dynamic);
                 }
@@ -292,7 +292,7 @@ mod tests {
         let (configuration, remarks, _) =
             read("version: 3.0.0\nbootstrap:\n  dcs:\n    synchronous_mode: Quorum\n");
         assert_eq!(configuration.synchronous_mode, SynchronousMode::Quorum);
-        assert_eq!(configuration.version, models::patroni::Version::MODELLED);
+        assert_eq!(configuration.version, models::patroni::MODELLED);
         assert!(remarks.contains("no key `version`"), "{remarks}");
     }
 

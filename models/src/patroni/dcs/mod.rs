@@ -173,6 +173,11 @@ impl Store {
         store!(self, store => store.write_failover(context, key));
     }
 
+    /// Writes `/config` with maintenance mode on or off.
+    pub(crate) fn write_pause(&mut self, context: &mut impl Context<Member>, paused: bool) {
+        store!(self, store => store.write_pause(context, paused));
+    }
+
     /// Deletes `/failover`. The cycle does not wait for it.
     pub(crate) fn remove_failover(&mut self, context: &mut impl Context<Member>) {
         store!(self, store => store.remove_failover(context));
