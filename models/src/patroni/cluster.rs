@@ -228,6 +228,9 @@ pub struct PatroniHosts {
 
 impl PatroniHosts {
     /// Adds the hosts of a cluster to a topology: `db-1`..., `etcd-1`..., `app-1`.
+    ///
+    /// # Panics
+    /// If there are no zones.
     pub fn add_to(topology: &mut Topology, zones: &[ZoneRef], plan: &Plan) -> Self {
         let mut hosts = |name: &str, count: u8| -> Vec<HostId> {
             (0..count)
