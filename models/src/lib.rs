@@ -14,6 +14,7 @@
 //! | [`sentinel`] | Redis Sentinel, and clients that ask it | scenarios |
 //! | [`lock`] | leader election by a Redis lock, Redlock, fencing | scenarios |
 //! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
+//! | [`release`] | numbers of releases | all |
 //! | [`planted`] | bugs that tests switch on in any of them | tests |
 //!
 //! Nothing here opens a file, knows a scenario or computes a statistic.
@@ -29,7 +30,9 @@ pub mod postgres;
 pub mod raft;
 pub mod redis;
 pub mod redis_cluster;
+pub mod release;
 pub mod routing;
 pub mod sentinel;
 
 pub use planted::Planted;
+pub use release::Release;

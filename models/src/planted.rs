@@ -161,6 +161,13 @@ planted! {
     ContinueAnyStream = "continue-any-stream",
     /// Redis: with `appendfsync always`, writes are answered before they are synced. Breaks the promise of that setting.
     AnswerBeforeAppendSync = "answer-before-append-sync",
+    /// Redis: a primary that frees its backlog, or begins one anew, keeps the name of its stream, although the offset stood still
+    /// while it wrote. Breaks "one stream, one history" (RZ-25, pull request 4412).
+    KeepNameWithoutBacklog = "keep-name-without-backlog",
+    /// Redis: `min-replicas-to-write` counts connected replicas, whenever they last acknowledged. Breaks its bound on lost writes.
+    IgnoreLag = "ignore-lag",
+    /// Redis: `WAIT` counts replicas to which the write was sent. Breaks its promise that so many have it.
+    CountSent = "count-sent",
 
     /// Cluster: gossip is about random nodes only, and not about all that are possibly failed, as before commit 02777bb of Redis.
     /// Breaks the bound of detection in a large cluster (RZ-39).
@@ -187,6 +194,17 @@ planted! {
     LeaveStrays = "leave-strays",
     /// Sentinel: at the end of a failover that timed out, the promoted replica is told to follow itself (RZ-17, PR 6743).
     ReconfigurePromoted = "reconfigure-promoted",
+    /// Sentinel: as many votes as the quorum elect, without a majority. Breaks "one leader of an epoch".
+    ElectByQuorum = "elect-by-quorum",
+    /// Sentinel: the vote of an epoch is not written (commit ed81386 of Redis; RZ-19). Breaks "one vote in an epoch".
+    ForgetSentinelVote = "forget-sentinel-vote",
+    /// Sentinel: no PING is sent while an INFO is due (commit 8631e64 of Redis; RZ-16). Breaks the bound on detection.
+    InfoBeforePing = "info-before-ping",
+    /// Sentinel: the replica with the smallest run id is promoted, however much the others have more. Loses what they have.
+    PromoteByRunId = "promote-by-run-id",
+    /// Sentinel: a configuration of an older epoch replaces the own one as well. Breaks "the primary changes with a larger epoch
+    /// only".
+    TakeOlderConfiguration = "take-older-configuration",
 
     /// Lock: a release is `DEL`, whoever holds the lock meanwhile. Breaks mutual exclusion (the documentation of Redis warns of it).
     ReleaseWithoutCompare = "release-without-compare",

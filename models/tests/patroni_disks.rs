@@ -20,7 +20,7 @@ fn plan(synchronous_mode: SynchronousMode) -> Plan {
         members: 3,
         etcd_members: 3,
         etcd_shares_hosts: false,
-        etcd_pre_vote: true,
+        etcd_pre_vote: Some(true),
         placement: Placement::OneZone,
         configuration: Configuration { synchronous_mode, ..Configuration::default() },
         inputs: Inputs::default(),
@@ -34,7 +34,9 @@ fn plan(synchronous_mode: SynchronousMode) -> Plan {
             on_timeout: models::patroni::ImpatientClient::Drop,
             local_writers: false,
             stop_at: Some(secs(140)),
+            ..Load::default()
         },
+        archive: None,
         planted: Planted::Nothing,
     }
 }

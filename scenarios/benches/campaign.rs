@@ -12,6 +12,8 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::time::{ClockId, clock_gettime};
 use scenarios::campaign::{SeedRange, run_seeds};
+use scenarios::case::Case;
+use scenarios::family::Forkable;
 use sim_core::Seed;
 
 const SEEDS: u64 = 1_000;
@@ -20,8 +22,14 @@ const FORKS: usize = 500;
 
 fn main() {
     // `cargo test --benches` and `cargo bench` pass flags for a harness that this program does not have.
-    let [one, two] = campaigns();
-    println!("Patroni, host crash, 60 s simulated, 20 writes a second, judged");
+    report("Patroni, host crash, 60 s simulated, 20 writes a second, judged", subject::host_crash());
+    println!("  memory of a warm fork           {:>10.0} KiB", fork_kib());
+    report("Sentinel, primary killed, 30 s simulated, 200 writes a second, judged", subject::sentinel_kill());
+}
+
+fn report(title: &str, (case, system): (Case, Box<dyn Forkable>)) {
+    let [one, two] = campaigns(&case, &*system);
+    println!("{title}");
     println!("  events a run                    {:>10.0}", one.events);
     println!("  schedules per core-second       {:>10.0}", 1.0 / one.cpu);
     println!("  CPU time an event               {:>10.1} ns", one.cpu / one.events * 1e9);
@@ -29,7 +37,6 @@ fn main() {
     println!("  schedules a second, 2 threads   {:>10.0}", 1.0 / two.wall);
     println!("  2 threads against 1, wall       {:>10.2} x", one.wall / two.wall);
     println!("  2 threads against 1, CPU time   {:>10.2} x", 2.0 * one.cpu / two.cpu);
-    println!("  memory of a warm fork           {:>10.0} KiB", fork_kib());
 }
 
 struct Cost {
@@ -39,8 +46,7 @@ struct Cost {
 }
 
 /// The least of several rounds, on one thread and on two, in turns.
-fn campaigns() -> [Cost; 2] {
-    let (case, system) = subject::host_crash();
+fn campaigns(case: &Case, system: &dyn Forkable) -> [Cost; 2] {
     let seeds = SeedRange::first(SEEDS);
     let mut least = [1, 2].map(|_| Cost { events: 0.0, cpu: f64::MAX, wall: f64::MAX });
     for _ in 0..ROUNDS {
@@ -48,7 +54,7 @@ fn campaigns() -> [Cost; 2] {
             let pool =
                 rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
             let start = [ClockId::ProcessCPUTime, ClockId::Monotonic].map(seconds);
-            let runs = pool.install(|| run_seeds(&case, &*system, seeds, &AtomicBool::new(false), &|_| {}));
+            let runs = pool.install(|| run_seeds(case, system, seeds, &AtomicBool::new(false), &|_| {}));
             let [cpu, wall] = [ClockId::ProcessCPUTime, ClockId::Monotonic].map(seconds);
             let count = runs.outcomes.len() as f64;
             let events: u64 = runs.outcomes.iter().map(|outcome| outcome.row.events).sum();

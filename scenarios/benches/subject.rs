@@ -12,14 +12,25 @@ use scenarios::scenario::Scenario;
 use sim_core::{Seed, SimDuration, SimTime, World};
 
 const HOST_CRASH: &str = include_str!("host-crash.toml");
+const SENTINEL_KILL: &str = include_str!("sentinel-kill.toml");
 
 /// When the first leader has been elected and clients write.
 const WARM_AFTER: SimDuration = SimDuration::from_secs(30);
 
 /// The scenario of `host-crash.toml`, ready to run.
 pub(crate) fn host_crash() -> (Case, Box<dyn Forkable>) {
+    ready("host-crash.toml", HOST_CRASH)
+}
+
+/// The scenario of `sentinel-kill.toml`, ready to run.
+#[allow(dead_code, reason = "not every benchmark runs it")]
+pub(crate) fn sentinel_kill() -> (Case, Box<dyn Forkable>) {
+    ready("sentinel-kill.toml", SENTINEL_KILL)
+}
+
+fn ready(name: &str, text: &str) -> (Case, Box<dyn Forkable>) {
     let files: BTreeMap<String, String> = BTreeMap::new();
-    let scenario = Scenario::read(&Source::new("host-crash.toml", HOST_CRASH), &files);
+    let scenario = Scenario::read(&Source::new(name, text), &files);
     let scenario = scenario.unwrap_or_else(|error| panic!("{}", error.report(false)));
     let case = Case::new(&Arc::new(scenario), &UserSettings::default());
     let case = case.unwrap_or_else(|error| panic!("{}", error.report(false)));

@@ -25,6 +25,10 @@ impl UserSettings {
         if family == "platform" {
             return true;
         }
+        if family == crate::backup::WORDS.name {
+            // A single server has no settings of either.
+            return self.file.is_none() && self.flags.is_empty();
+        }
         let other = self.part(!is_of_redis(family));
         other.file.is_none() && other.flags.is_empty()
     }
@@ -115,6 +119,9 @@ impl Case {
         }
         let (mut configuration, adjusted) = settings.configuration()?;
         remarks.extend(adjusted);
+        if let Some(script) = &scenario.cluster.pre_promote {
+            configuration.pre_promote = Some(script.clone());
+        }
         configuration.watchdog.device_present = scenario.cluster.watchdog_device;
         for (member, tags) in &scenario.cluster.member_tags {
             let complete = tags.over(configuration.tags);

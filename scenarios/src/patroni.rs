@@ -100,7 +100,7 @@ pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
         members: case.members,
         etcd_members: case.etcd_members,
         etcd_shares_hosts: cluster.etcd_hosts == EtcdHosts::Shared,
-        etcd_pre_vote: true,
+        etcd_pre_vote: None,
         placement: cluster.topology.into(),
         configuration: case.configuration.clone(),
         inputs: Inputs { links: cluster.links.clone(), ..Inputs::default() },
@@ -115,6 +115,9 @@ pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
                 Routing::Service => Route::Service,
                 Routing::MultiHost => Route::MultiHost,
             },
+            proxy: workload.haproxy.complete(),
+            pooler: workload.pgbouncer.complete(),
+            client: workload.libpq.complete(),
             statement_timeout: workload.statement_timeout,
             on_timeout: match workload.on_timeout {
                 OnTimeout::Drop => ImpatientClient::Drop,

@@ -5,9 +5,9 @@
 
 use analysis::SurvivingValues;
 use models::Planted;
-use models::patroni::{Inputs, Placement};
+use models::patroni::{self, Placement};
 use models::redis::{Machine, WaitFor};
-use models::sentinel::{RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
+use models::sentinel::{self, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
 use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
@@ -61,13 +61,17 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
         group: case.redis.group.clone(),
         parameters: case.redis.parameters.clone(),
         machine: Machine { dataset: cluster.redis.dataset_bytes, ..Machine::default() },
-        disk_sync: Inputs::default().disk_sync,
+        disk_sync: patroni::Inputs::default().disk_sync,
+        save_sync: sentinel::Inputs::default().save_sync,
         load: RedisLoad {
             writers: workload.writers,
             write_interval: workload.write_interval,
             timeout: workload.statement_timeout,
             beside_servers: workload.beside_members,
             subscribes: workload.subscribe,
+            own_sentinel: workload.own_sentinel,
+            asks_each_time: workload.ask_each_time,
+            start_at: workload.starts_after,
             wait_for: workload.wait.map(|Wait { replicas, timeout }| WaitFor { replicas, timeout }),
             local_writers: workload.local_writers,
             stop_at: Some(stop_at),

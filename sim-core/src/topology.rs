@@ -184,6 +184,11 @@ impl Topology {
         self.regions.update_edge(a, b, quality);
     }
 
+    /// Sets the quality between processes of one host.
+    pub fn set_loopback(&mut self, quality: LinkQuality) {
+        self.loopback = quality;
+    }
+
     /// Sets the quality between hosts of one zone.
     pub fn set_same_zone(&mut self, quality: LinkQuality) {
         self.same_zone = quality;

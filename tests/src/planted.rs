@@ -57,11 +57,19 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         | P::WatchFromNow => "etcd/swarm",
         P::AnswerBeforeAppendSync => "sentinel/all-restart/synced",
         P::LeaveStrays => "sentinel/primary-paused/async",
-        P::MajorityOfResponders => "sentinel/split-sentinels/async",
-        P::ReconfigurePromoted => "sentinel/replica-cut-from-successor/async",
-        P::KeepStreamName | P::ContinueAnyStream | P::VoteForEveryone | P::AgreeWithSilence => {
-            "sentinel/swarm/async"
-        }
+        P::MajorityOfResponders | P::ElectByQuorum => "sentinel/split-sentinels/async",
+        P::ReconfigurePromoted => "sentinel/rz17-promoted-follows-itself/redis-5-0-8",
+        P::KeepNameWithoutBacklog => "sentinel/replicas-away/backlog-freed",
+        P::IgnoreLag => "sentinel/rz03-client-beside-old-primary/bounded",
+        P::CountSent => "sentinel/primary-host-crash/wait",
+        P::ForgetSentinelVote => "sentinel/voter-restarts/async",
+        P::InfoBeforePing => "sentinel/primary-paused/async",
+        P::PromoteByRunId => "sentinel/lagging-replica/async",
+        P::KeepStreamName
+        | P::ContinueAnyStream
+        | P::VoteForEveryone
+        | P::AgreeWithSilence
+        | P::TakeOlderConfiguration => "sentinel/swarm/async",
         P::GossipWithoutSuspects => "cluster/rz39-slow-gossip/redis-7-0",
         P::KeepOffsetOfOldPrimary => "cluster/rz37-unsynced-winner/valkey-8",
         P::VoteForEveryShard => "cluster/two-shards-at-once/async",

@@ -7,6 +7,7 @@ use sim_core::Context;
 use super::pending::{Asker, Pending, Stage, Work};
 use super::requests::READ_RETRY;
 use super::server::{Server, Timer};
+use super::version::Change;
 use super::{Answer, Command, Failure, LeaseId, Mutation, Packet, Proposal, Request};
 use crate::planted::Planted;
 
@@ -141,7 +142,7 @@ impl Server {
     /// leases come up again after a request timeout, as those do whose revocation was lost.
     pub(super) fn scan_leases(&mut self, context: &mut impl Context<Self>) {
         let any_member = self.spec.lacks(Planted::FollowerExpiresLeases);
-        if !self.is_leader() && !any_member {
+        if !self.keeps_leases() && !any_member {
             return;
         }
         let now = context.monotonic();
@@ -150,7 +151,7 @@ impl Server {
         if leases.is_empty() {
             return;
         }
-        if self.doubts_leadership(now) && !any_member {
+        if self.doubts_leadership(now) && self.spec.has(Change::EnsureLeadership) && !any_member {
             let number = self.take_number();
             let pending = Pending {
                 asker: Asker::Nobody,
@@ -173,8 +174,13 @@ impl Server {
                 number: self.take_number(),
                 command: Command::Revoke { lease },
             };
-            // If it is lost with the leadership, the next leader counts anew.
-            let _ = self.propose(context, &Arc::new(proposal));
+            let proposal = Arc::new(proposal);
+            if self.is_leader() || !self.is_saving() {
+                // If it is lost with the leadership, the next leader counts anew.
+                let _ = self.propose(context, &proposal);
+            } else {
+                self.held.push(proposal);
+            }
         }
     }
 

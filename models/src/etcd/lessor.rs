@@ -45,6 +45,11 @@ impl Lessor {
         Self { leases: BTreeMap::new(), is_primary: false, scan_phase }
     }
 
+    /// True while it decides which leases have expired.
+    pub(super) const fn is_primary(&self) -> bool {
+        self.is_primary
+    }
+
     pub(super) fn exists(&self, lease: LeaseId) -> bool {
         self.leases.contains_key(&lease)
     }

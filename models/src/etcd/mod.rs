@@ -24,6 +24,7 @@
 //! - A keep-alive that finds its lease expired waits for the revocation and then reports that there is none. The leader
 //!   applies what is committed before it renews (since 3.4.38 / 3.5.23), and confirms its leadership by a
 //!   read first if its ticks are older than three ticks (since 3.4.31 / 3.5.13): after a pause it may be deposed.
+//!   Older releases can be chosen by their number (`version.rs`).
 //! - *Requests* wait for a leader. The server gives up after 5 s plus two election timeouts (7 s). A proposal that was on
 //!   its way to a leader that died is lost and nobody tells: the client waits until that limit, or its own.
 //! - *Reads*: a reader is refused with `Unavailable` when a new leader appears while it waits (`ErrLeaderChanged`).
@@ -86,6 +87,7 @@ mod requests;
 mod server;
 mod spec;
 mod store;
+mod version;
 mod watch;
 
 #[cfg(test)]
@@ -100,6 +102,7 @@ pub use peer::{Command, PeerMessage, Proposal, Renewal};
 pub use server::{Server, Timer};
 pub use spec::Spec;
 pub use store::Store;
+pub use version::{MODELLED, OLDEST};
 
 /// The volume of a member.
 pub type Disk = crate::raft::Disk<std::sync::Arc<Proposal>>;

@@ -7,6 +7,7 @@ use sim_core::{ConnectionId, Context, HostTime, SimDuration};
 use super::lessor::Renew;
 use super::pending::{Asker, Pending, Stage, Work};
 use super::server::{Server, Timer};
+use super::version::Change;
 use super::watch::Watch;
 use super::{Answer, Command, Failure, Key, LeaseId, PeerMessage, Proposal, Renewal, Request};
 use crate::planted::Planted;
@@ -16,8 +17,6 @@ use crate::raft::NodeId;
 const RENEWAL_RETRY: SimDuration = SimDuration::from_millis(50);
 /// A read without an answer is asked for again after this (`readIndexRetryTime`).
 pub(super) const READ_RETRY: SimDuration = SimDuration::from_millis(500);
-/// After so many ticks without a tick the leader confirms that it leads (`ensureLeadership`).
-const DOUBT_TICKS: u64 = 3;
 
 impl Server {
     pub(super) fn on_request(
@@ -162,13 +161,14 @@ impl Server {
         };
         let (asker, lease, was_confirming) = (*asker, *lease, *stage == Stage::Confirming);
         let now = context.monotonic();
-        if self.is_leader() {
-            if self.raft.applied() < self.raft.commit() {
+        if self.keeps_leases() {
+            let waits = self.spec.has(Change::RenewAfterApply);
+            if waits && self.raft.applied() < self.raft.commit() {
                 let stage = Stage::AwaitingApplied(self.raft.commit());
                 self.set_stage(number, stage);
                 return;
             }
-            if self.doubts_leadership(now) && !was_confirming {
+            if self.doubts_leadership(now) && !was_confirming && self.spec.has(Change::EnsureLeadership) {
                 self.set_stage(number, Stage::Confirming);
                 self.raft.request_read(number);
                 context.set_timer(Timer::ReadRetry, READ_RETRY);
@@ -327,7 +327,7 @@ impl Server {
 
     /// True if this member has not ticked for so long that it may have been deposed unnoticed.
     pub(super) fn doubts_leadership(&self, now: HostTime) -> bool {
-        now.since(self.last_tick) > self.spec.heartbeat_interval * DOUBT_TICKS
+        now.since(self.last_tick) > self.spec.doubt_after()
     }
 
     fn set_stage(&mut self, number: u64, next: Stage) {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use sim_core::{
     ConnectionEvent, ConnectionId, Context, HostTime, Origin, Process, ProcessId, SimDuration,
-    StorageFailure, SyncId,
+    StorageFailure, Stream, SyncId,
 };
 
 use super::lessor::{Lessor, SCAN_INTERVAL};
 use super::links::{Link, REDIAL_INTERVAL, STREAM_OPTIONS};
 use super::pending::{Pending, Stage, Work};
+use super::version::Change;
 use super::watch::Watch;
 use super::{Disk, DiskRecord, Packet, PeerMessage, Proposal, Spec, Store};
 use crate::raft::{Condition, Config, NodeId, Raft, Role, Term, Timing};
@@ -55,6 +56,8 @@ pub struct Server {
     armed_election: HostTime,
     armed_heartbeat: HostTime,
     pub(super) armed_request_timeout: bool,
+    /// What a leader that is stuck in a save wants to revoke, and only its successor can (before 3.4.31 / 3.5.13).
+    pub(super) held: Vec<Arc<Proposal>>,
     /// Since when the loop that ticks has been saving.
     saving_since: Option<HostTime>,
     /// Gone as soon as the kernel carries it out.
@@ -125,6 +128,20 @@ impl Server {
         self.saving_since.is_some_and(|since| now.since(since) > self.spec.heartbeat_interval)
     }
 
+    /// True while the loop that ticks waits for its disk.
+    pub(super) const fn is_saving(&self) -> bool {
+        self.saving_since.is_some()
+    }
+
+    /// The tick is done, unless requests came before it. A member that stood still has both waiting when it goes on, the tick
+    /// and what was asked meanwhile, and which of their goroutines runs first is open.
+    fn ticked(&mut self, now: HostTime, random: &mut Stream) {
+        let stood_still = now.since(self.armed_heartbeat) > self.spec.doubt_after();
+        if !stood_still || random.below(2) == 0 {
+            self.last_tick = now;
+        }
+    }
+
     /// The save is complete: the loop ticks again.
     fn saved(&mut self, now: HostTime) {
         if self.loses_ticks(now)
@@ -136,6 +153,13 @@ impl Server {
             self.armed_heartbeat = HostTime::NEVER;
         }
         self.saving_since = None;
+    }
+
+    /// Sends on what waited for the save.
+    fn release_held(&mut self, context: &mut impl Context<Self>) {
+        for proposal in std::mem::take(&mut self.held) {
+            self.propose(context, &proposal);
+        }
     }
 
     fn arm_timers(&mut self, context: &mut impl Context<Self>) {
@@ -154,8 +178,18 @@ impl Server {
         }
     }
 
+    /// True if leases are this member's business. The loop that saves also tells the lessor that another member leads: while
+    /// it is stuck, a deposed leader's lessor goes on, unless it makes sure (`Change::EnsureLeadership`).
+    pub(super) fn keeps_leases(&self) -> bool {
+        self.is_leader() || (!self.spec.has(Change::EnsureLeadership) && self.lessor.is_primary())
+    }
+
     /// Notices that the leader or the term changed.
     fn watch_leader(&mut self, context: &mut impl Context<Self>) {
+        if self.saving_since.is_some() && self.lessor.is_primary() && !self.spec.has(Change::EnsureLeadership)
+        {
+            return;
+        }
         let (leader, term) = (self.raft.leader(), self.raft.term());
         if (leader, term) == (self.known_leader, self.known_term) {
             return;
@@ -286,6 +320,7 @@ impl Process for Server {
             armed_election: HostTime::NEVER,
             armed_heartbeat: HostTime::NEVER,
             armed_request_timeout: false,
+            held: Vec::new(),
             saving_since: None,
             exited: false,
         };
@@ -333,8 +368,8 @@ impl Process for Server {
                 self.raft.on_election_timer(now, context.random());
             }
             Timer::Heartbeat => {
+                self.ticked(now, context.random());
                 self.armed_heartbeat = HostTime::NEVER;
-                self.last_tick = now;
                 self.raft.on_heartbeat_timer(now, context.random());
             }
             Timer::LeaseScan => self.scan_leases(context),
@@ -375,6 +410,7 @@ impl Process for Server {
         self.saved(now);
         self.raft.on_persisted(now, context.random());
         self.drive(context);
+        self.release_held(context);
     }
 
     fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {

@@ -2,7 +2,9 @@
 
 use sim_core::{ProcessId, SimDuration};
 
+use super::version::{Change, MODELLED};
 use crate::planted::Planted;
+use crate::release::Release;
 
 /// The command line of a member.
 #[derive(Clone, Debug)]
@@ -15,20 +17,34 @@ pub struct Spec {
     pub election_timeout: SimDuration,
     /// `--pre-vote`: true since 3.5, false in 3.4.
     pub pre_vote: bool,
+    /// Which release runs.
+    pub version: Release,
     /// A rule that a test switches off.
     pub planted: Planted,
 }
 
 impl Spec {
-    /// The defaults of etcd 3.5 for these members.
+    /// The defaults of the modelled release for these members.
     pub const fn new(peers: Vec<ProcessId>) -> Self {
         Self {
             peers,
             heartbeat_interval: SimDuration::from_millis(100),
             election_timeout: SimDuration::from_millis(1_000),
             pre_vote: true,
+            version: MODELLED,
             planted: Planted::Nothing,
         }
+    }
+
+    /// The same with another release, and its default of `--pre-vote`.
+    #[must_use]
+    pub fn of_release(self, version: Release) -> Self {
+        Self { pre_vote: Change::PreVote.is_in(version), version, ..self }
+    }
+
+    /// True if the release that runs has this change.
+    pub(super) fn has(&self, change: Change) -> bool {
+        change.is_in(self.version)
     }
 
     /// True if this rule is switched off.
@@ -39,6 +55,11 @@ impl Spec {
     /// `--election-timeout` in ticks.
     pub const fn election_ticks(&self) -> u64 {
         self.election_timeout.as_nanos() / self.heartbeat_interval.as_nanos()
+    }
+
+    /// After so long without a tick the leader confirms that it leads: three ticks (`ensureLeadership`).
+    pub(super) fn doubt_after(&self) -> SimDuration {
+        self.heartbeat_interval * 3
     }
 
     /// How long the server tries to serve a request: 5 s plus two election timeouts (`config.go: ReqTimeout`).

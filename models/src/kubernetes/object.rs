@@ -133,6 +133,6 @@ mod tests {
         assert_eq!(object.annotation("leader"), Some("a=b"));
         let emptied = Patch { annotations: vec![("leader".into(), None)], address: Some(None) };
         object.apply(&emptied);
-        assert_eq!((object.annotation("leader"), object.address), (None, None));
+        assert_eq!((object.annotation("leader"), &object.address), (None, &None));
     }
 }

@@ -18,6 +18,7 @@ use sim_core::{
 };
 
 use super::invariants::Watched;
+use super::load::{ClientSettings, ImpatientClient, Load, ProxySettings, Route};
 use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
 use super::version::{Change, Version};
@@ -29,7 +30,7 @@ use crate::postgres::{
 };
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
-    OnTimeout, PgBouncer, PgBouncerSpec, ProxyServer, Service, ServiceSpec, StatementTimeout, StickyClient,
+    OnTimeout, PgBouncer, ProxyServer, Service, ServiceSpec, StatementTimeout, StickyClient,
     StickyClientSpec, Work, Workload,
 };
 
@@ -101,57 +102,6 @@ fn set_links(topology: &mut Topology, links: &LinkInputs) {
     }
 }
 
-/// How clients find the primary.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Route {
-    /// Through `haproxy-1`, which asks the REST API of each member.
-    #[default]
-    HaProxy,
-    /// Through `pgbouncer-1`, which goes through `haproxy-1`.
-    PgBouncer,
-    /// Through the Service of Kubernetes, `kube-proxy-1`; readers, too.
-    Service,
-    /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.
-    MultiHost,
-}
-
-/// What a client does when a statement takes too long.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum ImpatientClient {
-    /// Drops the connection.
-    #[default]
-    Drop,
-    /// Cancels the statement. A commit that waits for a synchronous standby is answered with a warning then, which the
-    /// client heeds: it does not count the write as done.
-    Cancel,
-    /// Cancels the statement, and its driver drops warnings, as most do: the client takes the answer for a success.
-    CancelAndIgnoreWarnings,
-}
-
-/// The load on a cluster.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Load {
-    /// Clients that write.
-    pub writers: u16,
-    /// Between two writes of one client.
-    pub write_interval: SimDuration,
-    /// Clients that count all rows now and then.
-    pub readers: u16,
-    /// Between two reads of one client.
-    pub read_interval: SimDuration,
-    /// How they find the primary; readers through `HAProxy` read from replicas.
-    pub route: Route,
-    /// How long they wait for an answer.
-    pub statement_timeout: SimDuration,
-    /// What they do then, if they go through a proxy; others drop the connection.
-    pub on_timeout: ImpatientClient,
-    /// One more writer on each member's host, which knows that member's server only, as old connection strings and cron
-    /// jobs do. What a cut-off primary acknowledges, it acknowledges to them.
-    pub local_writers: bool,
-    /// When clients start no more operations, so that a run ends in quiet.
-    pub stop_at: Option<SimDuration>,
-}
-
 /// Everything that a cluster is built from.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -161,8 +111,8 @@ pub struct Plan {
     pub etcd_members: u8,
     /// True if etcd runs on the hosts of the members, one each, in turn.
     pub etcd_shares_hosts: bool,
-    /// `--pre-vote` of etcd: true since 3.5.
-    pub etcd_pre_vote: bool,
+    /// `--pre-vote` of etcd; absent: the default of the release that runs.
+    pub etcd_pre_vote: Option<bool>,
     /// Regions and zones.
     pub placement: Placement,
     /// The settings of Patroni.
@@ -185,23 +135,6 @@ pub struct ClusterArchive {
     pub archive_timeout: Option<SimDuration>,
     /// After how long `restore_command` gives up; absent: when TCP does.
     pub restore_timeout: Option<SimDuration>,
-}
-
-impl Default for Load {
-    /// Two writers through `HAProxy`, five times a second each, who wait for an answer for five seconds and never stop.
-    fn default() -> Self {
-        Self {
-            writers: 2,
-            write_interval: SimDuration::from_millis(200),
-            readers: 0,
-            read_interval: SimDuration::from_secs(1),
-            route: Route::default(),
-            statement_timeout: SimDuration::from_secs(5),
-            on_timeout: ImpatientClient::default(),
-            local_writers: false,
-            stop_at: None,
-        }
-    }
 }
 
 impl Plan {
@@ -227,7 +160,7 @@ pub struct PatroniHosts {
 }
 
 impl PatroniHosts {
-    /// Adds the hosts of a cluster to a topology: `db-1`..., `etcd-1`..., `app-1`.
+    /// Adds the hosts of a cluster to a topology: `db-1`..., `etcd-1`..., `app-1`, and `repository-1` if WAL is archived.
     ///
     /// # Panics
     /// If there are no zones.
@@ -261,7 +194,7 @@ impl Default for Plan {
             members: 3,
             etcd_members: 3,
             etcd_shares_hosts: false,
-            etcd_pre_vote: true,
+            etcd_pre_vote: None,
             placement: Placement::default(),
             configuration: Configuration::default(),
             inputs: Inputs::default(),
@@ -323,9 +256,8 @@ impl PatroniCluster {
             configuration: plan.configuration.clone(),
             inputs: plan.inputs.clone(),
             parameters,
-            etcd_pre_vote: Some(plan.etcd_pre_vote),
+            etcd_pre_vote: plan.etcd_pre_vote,
             planted: plan.planted,
-            ..ClusterOptions::default()
         };
         let cluster =
             add_cluster(&mut builder, &hosts.etcd, &hosts.members, &plan.inputs.disk_sync, &options);
@@ -548,21 +480,25 @@ impl Clients<'_> {
             .iter()
             .map(|peer| ProxyServer { rest: peer.patroni, traffic: peer.postgres })
             .collect();
-        let primary = HaProxySpec::template(RestPath::Primary, servers.clone());
+        let ProxySettings { health, balance, shutdown_sessions } = self.plan.load.proxy;
+        let proxy = |check, balance, servers| HaProxySpec {
+            health,
+            balance,
+            shutdown_sessions,
+            ..HaProxySpec::template(check, servers)
+        };
+        let primary = proxy(RestPath::Primary, balance, servers.clone());
         let mut primary = self.add_process("haproxy-1", self.app, ClusterSpec::HaProxy(primary));
         let mut replicas = primary;
         if self.plan.load.readers > 0 {
-            let spec = HaProxySpec {
-                balance: Balance::RoundRobin,
-                ..HaProxySpec::template(RestPath::Replica, servers)
-            };
+            let spec = proxy(RestPath::Replica, Balance::RoundRobin, servers);
             replicas = self.add_process("haproxy-2", self.app, ClusterSpec::HaProxy(spec));
         }
         if self.plan.load.route == Route::PgBouncer {
             primary = self.add_process(
                 "pgbouncer-1",
                 self.app,
-                ClusterSpec::PgBouncer(PgBouncerSpec::new(primary)),
+                ClusterSpec::PgBouncer(self.plan.load.pooler.in_front_of(primary)),
             );
         }
         Some((primary, replicas))
@@ -598,19 +534,23 @@ impl Clients<'_> {
             ImpatientClient::Drop => OnTimeout::Drop,
             _ => OnTimeout::Cancel { wait: timeout },
         };
-        match address {
-            Some(address) => ClusterSpec::Application(ApplicationSpec {
-                connections: 1,
-                interval: Distribution::Constant(interval),
-                statement_timeout: Some(StatementTimeout { after: timeout, then }),
-                ..ApplicationSpec::new(workload, address)
-            }),
-            None => ClusterSpec::MultiHostClient(MultiHostClientSpec {
-                interval,
-                statement_timeout: timeout,
-                ..MultiHostClientSpec::new(workload, self.members.iter().map(|peer| peer.postgres).collect())
-            }),
+        let ClientSettings { connect_timeout, tcp } = self.plan.load.client;
+        if let Some(address) = address {
+            let mut spec = ApplicationSpec::new(workload, address);
+            spec.connections = 1;
+            spec.interval = Distribution::Constant(interval);
+            spec.statement_timeout = Some(StatementTimeout { after: timeout, then });
+            spec.connect_timeout = connect_timeout.or(spec.connect_timeout);
+            spec.options = tcp.unwrap_or(spec.options);
+            return ClusterSpec::Application(spec);
         }
+        let hosts = self.members.iter().map(|peer| peer.postgres).collect();
+        let mut spec = MultiHostClientSpec::new(workload, hosts);
+        spec.interval = interval;
+        spec.statement_timeout = timeout;
+        spec.connect_timeout = connect_timeout.unwrap_or(spec.connect_timeout);
+        spec.options = tcp.unwrap_or(spec.options);
+        ClusterSpec::MultiHostClient(spec)
     }
 
     fn add_process(&mut self, name: &str, host: HostId, spec: ClusterSpec) -> ProcessId {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sim_core::SimDuration;
 
-use super::version::Version;
+use super::pre_promote::PrePromote;
+use super::version::{MODELLED, Version};
 use crate::postgres::MemberId;
 
 /// The settings of a cluster. All members of a modelled cluster share them.
@@ -41,6 +42,8 @@ pub struct Configuration {
     pub failsafe_mode: bool,
     /// `postgresql.use_pg_rewind`; default false.
     pub use_pg_rewind: bool,
+    /// `postgresql.pre_promote`: a script, and what it does; none by default.
+    pub pre_promote: Option<PrePromote>,
     /// `postgresql.remove_data_directory_on_diverged_timelines`; default false.
     pub remove_data_directory_on_diverged_timelines: bool,
     /// `postgresql.parameters.synchronous_commit` as sessions use it; default on.
@@ -53,6 +56,8 @@ pub struct Configuration {
     pub member_tags: BTreeMap<MemberId, Tags>,
     /// Which release runs. Not a setting of Patroni but the software itself.
     pub version: Version,
+    /// Which release of etcd runs. Not a setting of Patroni either.
+    pub etcd_version: crate::release::Release,
     /// `kubernetes`: the store is the API of Kubernetes; without, it is etcd.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesSettings>,
@@ -86,12 +91,14 @@ impl Default for Configuration {
             maximum_lag_on_syncnode: None,
             failsafe_mode: false,
             use_pg_rewind: false,
+            pre_promote: None,
             remove_data_directory_on_diverged_timelines: false,
             synchronous_commit: crate::postgres::SynchronousCommit::On,
             watchdog: Watchdog::default(),
             tags: Tags::default(),
             member_tags: BTreeMap::new(),
-            version: Version::default(),
+            version: MODELLED,
+            etcd_version: crate::etcd::MODELLED,
             kubernetes: None,
         }
     }

@@ -84,6 +84,9 @@ impl Member {
             }
         }
         self.on_failsafe_view(context.wall());
+        if self.paused() {
+            self.disarm_watchdog(context);
+        }
         self.cycle = Cycle::AwaitingStatus;
         self.ask_status(context, Waiter::Cycle);
     }
@@ -104,7 +107,7 @@ impl Member {
         }
         if self.task.is_some() {
             self.while_busy(context);
-        } else if starting {
+        } else if starting && !self.paused() {
             self.while_starting(context);
         } else if !context.storage().initialized {
             self.on_empty_data_directory(context);
@@ -123,6 +126,10 @@ impl Member {
     fn while_busy(&mut self, context: &mut impl Context<Self>) {
         if self.holds_lock() {
             self.lock(context, Goal::Renew(After::Busy));
+        } else if matches!(self.task, Some(Task::PrePromote)) {
+            self.cancel_pre_promote(context);
+        } else if self.paused() {
+            self.finish_cycle(context);
         } else if self.is_primary(context) && !matches!(self.task, Some(Task::Demote(_))) {
             context.note(|| "demoting self because I do not have the lock and I was a leader".to_owned());
             self.demote(context, DemoteMode::ImmediateNoLock);
@@ -149,6 +156,11 @@ impl Member {
         self.after_renewal(context, Goal::Renew(after));
         match after {
             After::Lead => self.lead(context),
+            After::Busy if self.recovers_for_too_long(context.monotonic()) => {
+                self.cycle = Cycle::Polling(RoundPurpose::Candidates);
+                let candidates = self.candidates();
+                self.poll(context, RoundPurpose::Candidates, candidates);
+            }
             After::Busy => self.finish_cycle(context),
             After::Starting => self.on_slow_start(context),
             After::Recover => self.recover(context),
@@ -159,7 +171,11 @@ impl Member {
     pub(super) fn on_renewal_refused(&mut self, context: &mut impl Context<Self>) {
         self.leader_expiry = None;
         self.view.leader = None;
-        if self.is_primary(context) {
+        if self.is_primary(context) && self.paused() {
+            context
+                .note(|| "PAUSE: continue to run as primary after failing to update leader lock".to_owned());
+            self.finish_cycle(context);
+        } else if self.is_primary(context) {
             context.note(|| "demoted self because failed to update leader lock in DCS".to_owned());
             self.demote(context, DemoteMode::ImmediateNoLock);
         } else {
@@ -172,7 +188,11 @@ impl Member {
     pub(super) fn on_dcs_error(&mut self, context: &mut impl Context<Self>) {
         // The status may be of an earlier cycle; the role has not changed without the loop.
         let goes_on = self.spec.lacks(Planted::StayWithoutDcs);
-        if self.is_primary(context) && !matches!(self.task, Some(Task::Demote(_))) && !goes_on {
+        if self.is_primary(context)
+            && !matches!(self.task, Some(Task::Demote(_)))
+            && !goes_on
+            && !self.paused()
+        {
             if self.asks_failsafe_topology(context) {
                 return;
             }

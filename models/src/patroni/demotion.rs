@@ -6,6 +6,7 @@
 //! | graceful | checkpoint, fast | released when a candidate has everything | 2 s, then follows |
 //! | immediate | immediate | released | 2 s, then follows |
 //! | immediate-nolock | immediate | is somebody else's | follows |
+//! | final (`termination.rs`) | fast | released when a candidate has everything | Patroni ends |
 //!
 //! The watchdog stays armed until the server has stopped.
 
@@ -40,6 +41,11 @@ pub(crate) enum DemoteMode {
     Immediate,
     /// The lock is lost already.
     ImmediateNoLock,
+    /// Patroni itself ends.
+    Final {
+        /// It leads.
+        leads: bool,
+    },
 }
 
 /// A demotion under way.
@@ -76,9 +82,14 @@ impl Demotion {
 
 fn stop_mode(mode: DemoteMode) -> StopMode {
     match mode {
-        DemoteMode::Offline | DemoteMode::Graceful => StopMode::Fast,
+        DemoteMode::Offline | DemoteMode::Graceful | DemoteMode::Final { .. } => StopMode::Fast,
         DemoteMode::Immediate | DemoteMode::ImmediateNoLock => StopMode::Immediate,
     }
+}
+
+/// True if others are to get everything, and then the lock.
+const fn hands_over(mode: DemoteMode) -> bool {
+    matches!(mode, DemoteMode::Graceful | DemoteMode::Final { leads: true })
 }
 
 impl Member {
@@ -88,7 +99,7 @@ impl Member {
         let stage = match mode {
             DemoteMode::Graceful => Stage::Checkpointing,
             DemoteMode::ImmediateNoLock => Stage::Turning,
-            DemoteMode::Offline | DemoteMode::Immediate => Stage::Stopping,
+            DemoteMode::Offline | DemoteMode::Immediate | DemoteMode::Final { .. } => Stage::Stopping,
         };
         self.task = Some(Task::Demote(Demotion { mode, stage, since: context.monotonic() }));
         if graceful {
@@ -120,7 +131,7 @@ impl Member {
 
     fn stop_server(&mut self, context: &mut impl Context<Self>, mode: DemoteMode) {
         self.control(context, Control::Stop(stop_mode(mode)));
-        let poll = if mode == DemoteMode::Graceful { CONTROL_POLL } else { STOP_POLL };
+        let poll = if hands_over(mode) { CONTROL_POLL } else { STOP_POLL };
         context.set_timer(Timer::Task, poll);
     }
 
@@ -155,7 +166,7 @@ impl Member {
     /// A graceful stop has gone far enough when `pg_control` says so, even if the postmaster waits for walsenders.
     fn is_stopping(&self, context: &impl Context<Self>, demotion: Demotion) -> bool {
         let clean = context.storage().control.state == ClusterState::ShutDown;
-        let enough = demotion.mode == DemoteMode::Graceful && clean;
+        let enough = hands_over(demotion.mode) && clean;
         context.is_running(self.spec.postgres) && !enough
     }
 
@@ -163,7 +174,7 @@ impl Member {
     pub(super) fn waits_for_exit(&self) -> bool {
         match self.task {
             Some(Task::Demote(demotion)) => {
-                demotion.stage == Stage::Stopping && demotion.mode != DemoteMode::Graceful
+                demotion.stage == Stage::Stopping && !hands_over(demotion.mode)
                     || demotion.stage == Stage::Checkpointing
             }
             Some(Task::Repair(_)) => true,
@@ -178,7 +189,7 @@ impl Member {
             context.note(|| "primary_stop_timeout is over: killing the postmaster".to_owned());
             context.kill(self.spec.postgres);
         }
-        let poll = if demotion.mode == DemoteMode::Graceful { CONTROL_POLL } else { STOP_POLL };
+        let poll = if hands_over(demotion.mode) { CONTROL_POLL } else { STOP_POLL };
         context.set_timer(Timer::Task, poll);
     }
 
@@ -194,7 +205,8 @@ impl Member {
                 self.enter(demotion, Stage::Releasing);
                 self.store.release(context);
             }
-            DemoteMode::Graceful => {
+            DemoteMode::Final { leads: false } => Self::exit(context),
+            DemoteMode::Graceful | DemoteMode::Final { leads: true } => {
                 let clean = context.storage().control.state == ClusterState::ShutDown;
                 if clean {
                     self.enter(demotion, Stage::Grace);
@@ -227,7 +239,8 @@ impl Member {
         match self.task {
             Some(Task::Demote(demotion)) => {
                 self.enter(demotion, Stage::Resting);
-                context.set_timer(Timer::Task, AFTER_RELEASE);
+                let rest = if self.terminating { STOP_POLL } else { AFTER_RELEASE };
+                context.set_timer(Timer::Task, rest);
             }
             _ => self.wake(context),
         }
@@ -235,6 +248,9 @@ impl Member {
 
     /// The server is down: starts it again as a standby.
     fn rest_demoted(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
+        if self.terminating {
+            return Self::exit(context);
+        }
         let view = self.store.view(context.wall());
         let me = self.spec.member;
         let leader = view.leader().filter(|leader| *leader != me && demotion.mode != DemoteMode::Offline);
@@ -246,7 +262,7 @@ impl Member {
             DemoteMode::Offline | DemoteMode::Immediate | DemoteMode::ImmediateNoLock => {
                 self.finish_cycle(context);
             }
-            DemoteMode::Graceful => {}
+            DemoteMode::Graceful | DemoteMode::Final { .. } => {}
         }
     }
 }

@@ -57,6 +57,15 @@ impl Member {
             return self.finish_cycle(context);
         }
         if !self.is_primary(context) {
+            if self.paused() {
+                return self.give_lock_back(
+                    context,
+                    "removed leader lock because postgres is not running as primary",
+                );
+            }
+            if self.gives_lock_back_after_pre_promote(context) {
+                return;
+            }
             return self.promote(context);
         }
         self.start_failed = false;
@@ -144,6 +153,9 @@ impl Member {
     /// The candidates of a switchover, or of a failover from a dead server, answered.
     pub(super) fn on_candidates(&mut self, context: &mut impl Context<Self>, reports: &[Arc<MemberReport>]) {
         let possible = self.is_failover_possible(reports);
+        if matches!(self.task, Some(Task::CrashRecovery(_))) {
+            return self.on_long_recovery_candidates(context, possible);
+        }
         if !context.is_running(self.spec.postgres) {
             return self.on_crash_candidates(context, possible);
         }
@@ -164,6 +176,10 @@ impl Member {
     pub(super) fn follow(&mut self, context: &mut impl Context<Self>) {
         self.switchover_requested = false;
         if self.is_primary(context) && self.spec.lacks(Planted::StayWithoutLock) {
+            return self.finish_cycle(context);
+        }
+        if self.is_primary(context) && self.paused() {
+            context.note(|| "PAUSE: continue to run as primary without lock".to_owned());
             return self.finish_cycle(context);
         }
         if self.is_primary(context) {

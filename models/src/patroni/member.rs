@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sim_core::{
     ConnectionEvent, ConnectionId, Context, MarkKind, Origin, Process, ProcessId, SimDuration,
-    StorageFailure, WallTime,
+    StorageFailure, SyncId, WallTime,
 };
 
 use super::config::{Configuration, Tags};
@@ -150,6 +150,12 @@ pub struct Member {
     /// It is to be checked whether the server has forked from the leader (`REWIND_STATUS.CHECK`).
     pub(super) check_divergence: bool,
     pub(super) switchover_requested: bool,
+    /// The script of `pre_promote` has failed, and the lock is still held.
+    pub(super) pre_promote_failed: bool,
+    /// When the lock was given back because of that.
+    pub(super) released_lock_at: Option<WallTime>,
+    /// SIGTERM came.
+    pub(super) terminating: bool,
     pub(super) checkpoint_asked: bool,
     /// `checkpoint_after_promote`.
     pub(super) checkpoint_done: bool,
@@ -256,6 +262,9 @@ impl Process for Member {
             crash_recovered: false,
             check_divergence: true,
             switchover_requested: false,
+            pre_promote_failed: false,
+            released_lock_at: None,
+            terminating: false,
             checkpoint_asked: false,
             checkpoint_done: false,
             watchdog_armed: false,
@@ -280,6 +289,9 @@ impl Process for Member {
             }
             Packet::Postgres(packet) if self.is_local(connection) => self.on_local_packet(context, &packet),
             Packet::Postgres(_) => {}
+            Packet::Rest(Rest::Get(_) | Rest::Failsafe { .. }) if self.terminating => {
+                context.close(connection);
+            }
             Packet::Rest(Rest::Get(path)) => self.on_rest_request(context, connection, path),
             Packet::Rest(Rest::Response { status, report }) => {
                 self.on_rest_response(context, connection, status, report);
@@ -337,6 +349,10 @@ impl Process for Member {
         }
     }
 
+    fn on_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
+        self.on_recovery_synced(context, sync);
+    }
+
     /// Files of the data directory could not be written: an exception that ends the HA loop's cycle with a line in the log, or
     /// a tool that fails. What was to be written is looked at again in a later cycle. Simplified: the cycle goes on.
     fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
@@ -348,13 +364,26 @@ impl Process for Member {
         if let Some(name) = command.strip_prefix("switchover ") {
             return self.on_switchover_to(context, name);
         }
-        if command == "GET /cluster" {
-            // A thread of the REST API loads the cluster, and with it what the HA loop shares with it (#3718).
-            self.store.view(context.wall());
-            return true;
-        }
-        if command != "switchover" {
-            return false;
+        match command {
+            "switchover" => {}
+            "pause" | "resume" => {
+                self.on_pause(context, command == "pause");
+                return true;
+            }
+            "GET /cluster" => {
+                // A thread of the REST API loads the cluster, and with it what the HA loop shares with it (#3718).
+                self.store.view(context.wall());
+                return true;
+            }
+            "stop" if self.started => {
+                self.terminate(context);
+                return true;
+            }
+            "stop" => {
+                Self::exit(context);
+                return true;
+            }
+            _ => return false,
         }
         context.note(|| "received switchover request".to_owned());
         self.switchover_requested = true;

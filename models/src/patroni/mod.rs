@@ -30,6 +30,9 @@
 //! | promotion | `promotion.rs` | 2.6 c to j |
 //! | DCS errors, demotions, switchover | `demotion.rs` | 2.7 |
 //! | failsafe mode | `failsafe.rs` | 2.7 |
+//! | maintenance mode | `pause.rs` | 2.4 (3) |
+//! | SIGTERM | `termination.rs` | 2.11 |
+//! | `pre_promote` | `pre_promote.rs` | 2.6 d |
 //! | switchover to a chosen member | `switchover.rs` | 2.5 (5) |
 //! | synchronous standbys | `synchronous.rs` | 2.8 |
 //! | quorum commit | `quorum.rs`, `quorum_commit.rs` | 2.8, 2.5 (12) |
@@ -57,7 +60,8 @@
 //!
 //! Members play `patroni`, `patroni-leader` (holds the lock by its own view: after a partition there may be two),
 //! `patroni-replica`, and `sync-standby` (named in `/sync` by its own view). They understand the command `switchover`, sent
-//! to the leader: the new leader is whoever wins the race, or with `switchover patroni-2` that member.
+//! to the leader: the new leader is whoever wins the race, or with `switchover patroni-2` that member; `pause` and `resume`,
+//! sent to any member; and `stop`, which is SIGTERM.
 //!
 //! # Simplified, and what that changes
 //!
@@ -74,8 +78,7 @@
 //!
 //! # Left out
 //!
-//! Standby clusters, pause (maintenance mode), `pre_promote`, `primary_race_backoff`, manual failover
-//! without a leader, the release of a synchronous standby before its server is restarted.
+//! Standby clusters, `primary_race_backoff`, manual failover without a leader.
 
 mod cluster;
 mod config;
@@ -86,10 +89,13 @@ mod failsafe;
 mod healthy;
 mod inputs;
 pub mod invariants;
+mod load;
 mod local;
 mod lock;
 mod member;
 mod packet;
+mod pause;
+mod pre_promote;
 mod promotion;
 mod quorum;
 mod quorum_commit;
@@ -102,20 +108,22 @@ mod switchover;
 mod synchronous;
 mod system;
 mod task;
+mod termination;
 mod version;
 mod watchdog;
 
 pub use cluster::{
-    ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, ImpatientClient, Load, PatroniCluster,
-    PatroniHosts, Placement, Plan, Route,
+    ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, PatroniCluster, PatroniHosts, Placement, Plan,
 };
 pub use config::{
     Adjustment, Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts,
     Watchdog, WatchdogMode,
 };
 pub use inputs::{Inputs, LinkInputs};
+pub use load::{ClientSettings, ImpatientClient, Load, PoolerSettings, ProxySettings, Route};
 pub use member::Peer;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
+pub use pre_promote::PrePromote;
 pub use rest::RoundPurpose;
 pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};
-pub use version::Version;
+pub use version::{MODELLED, OLDEST, OLDEST_ON_KUBERNETES, Version};

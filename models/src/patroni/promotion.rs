@@ -5,8 +5,6 @@
 //! and `/primary` answering 200 (#2972).
 //!
 //! With quorum commit only `synchronous_standby_names` is set before, and `/sync` follows after.
-//!
-//! Left out: `pre_promote` and its consequences.
 
 use sim_core::{Context, SimDuration};
 
@@ -57,11 +55,16 @@ impl Member {
         self.set_synchronous_standbys(context, standbys);
         self.checkpoint_done = false;
         self.checkpoint_asked = false;
+        self.run_pre_promote(context);
+        self.finish_cycle(context);
+    }
+
+    /// `pg_ctl promote`.
+    pub(super) fn call_promote(&mut self, context: &mut impl Context<Self>) {
         self.was_primary = true;
         self.task = Some(Task::Promote { since: context.monotonic() });
         self.control(context, Control::Promote);
         context.set_timer(Timer::Task, POLL);
-        self.finish_cycle(context);
     }
 
     /// Looks whether the server has become a primary.

@@ -116,6 +116,14 @@ impl Member {
         if self.races_by_failover_key(context) {
             return;
         }
+        if self.paused() {
+            context.note(|| "PAUSE: no action".to_owned());
+            return self.finish_cycle(context);
+        }
+        if self.backs_off_after_pre_promote(context) {
+            context.note(|| "backoff: skip leader race after pre_promote script failure".to_owned());
+            return self.stand_back(context);
+        }
         if let Some(reason) = self.disqualification() {
             context.note(|| format!("following a different leader because {reason}"));
             return self.stand_back(context);
@@ -132,7 +140,7 @@ impl Member {
         let is_behind = timeline.is_some_and(|timeline| timeline < self.view.history.current);
         let compares =
             self.spec.has(Change::CompareTimelineBeforeLock) && !self.spec.lacks(Planted::TakeLockBack);
-        if is_behind && compares {
+        if is_behind && compares && !self.paused() {
             context.note(|| "my timeline is behind the cluster's; demoting self".to_owned());
             return self.demote(context, super::demotion::DemoteMode::ImmediateNoLock);
         }

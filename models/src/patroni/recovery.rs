@@ -1,6 +1,6 @@
 //! The postmaster is not there: starting it again (`ha.py:recover`; fidelity specification, 2.9).
 
-use sim_core::{Context, HostTime, SimDuration};
+use sim_core::{Context, HostTime, SimDuration, SyncId};
 
 use super::cycle::Cycle;
 use super::demotion::DemoteMode;
@@ -9,6 +9,7 @@ use super::lock::{After, Goal};
 use super::member::{Member, Timer};
 use super::rest::RoundPurpose;
 use super::task::Task;
+use super::version::Change;
 use crate::planted::Planted;
 use crate::postgres::{
     ClusterState, ControlFile, DataRecord, MemberId, Status, SynchronousStandbys, WalEntry, WalKind,
@@ -27,16 +28,27 @@ pub(crate) struct Start {
     limit: SimDuration,
 }
 
+/// A crash recovery in single-user mode.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct CrashRecovery {
+    since: HostTime,
+    /// The sync of what it wrote.
+    sync: Option<SyncId>,
+}
+
 impl Member {
     /// The server does not run, and nothing is being done about it.
     pub(super) fn on_stopped(&mut self, context: &mut impl Context<Self>) {
+        if self.paused() {
+            return self.on_stopped_while_paused(context);
+        }
         if self.holds_lock() {
             if self.start_failed {
-                context.note(|| "removed leader key after trying and failing to start postgres".to_owned());
                 self.start_failed = false;
-                self.leader_expiry = None;
-                self.store.release(context);
-                return self.finish_cycle(context);
+                return self.give_lock_back(
+                    context,
+                    "removed leader key after trying and failing to start postgres",
+                );
             }
             return self.lock(context, Goal::Renew(After::Recover));
         }
@@ -203,7 +215,7 @@ impl Member {
         let replay = SimDuration::from_secs(1).scale(redo, self.spec.inputs.redo_bytes_per_second.max(1));
         let start = self.spec.inputs.postmaster_start.draw(context.random());
         let sync = self.spec.inputs.data_directory_sync.draw(context.random());
-        self.task = Some(Task::CrashRecovery);
+        self.task = Some(Task::CrashRecovery(CrashRecovery { since: context.monotonic(), sync: None }));
         self.crash_recovered = true;
         context.set_timer(Timer::Task, start + sync + replay);
         self.finish_cycle(context);
@@ -232,7 +244,38 @@ impl Member {
             checkpoint: end,
             timeline,
         }));
-        context.sync();
-        self.end_task(context);
+        if let Some(Task::CrashRecovery(recovery)) = &mut self.task {
+            recovery.sync = Some(context.sync());
+        }
+    }
+
+    /// What the recovery wrote is durable: `postgres --single` ends.
+    pub(super) fn on_recovery_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
+        if matches!(&self.task, Some(Task::CrashRecovery(recovery)) if recovery.sync == Some(sync)) {
+            self.end_task(context);
+        }
+    }
+
+    /// The lock was kept while a crash recovery runs: has it taken too long?
+    pub(super) fn recovers_for_too_long(&self, now: HostTime) -> bool {
+        let limit = self.spec.configuration.primary_start_timeout;
+        match &self.task {
+            Some(Task::CrashRecovery(recovery)) => {
+                now.since(recovery.since) >= limit && self.spec.has(Change::LimitCrashRecovery)
+            }
+            _ => false,
+        }
+    }
+
+    /// Somebody, or nobody, could take over from a crash recovery that takes too long.
+    pub(super) fn on_long_recovery_candidates(&mut self, context: &mut impl Context<Self>, possible: bool) {
+        if possible {
+            context.note(|| "terminated crash recovery because of startup timeout".to_owned());
+            self.demote(context, DemoteMode::Immediate);
+            // There is no postmaster to wait for.
+            context.set_timer(Timer::Task, SimDuration::ZERO);
+        } else {
+            self.finish_cycle(context);
+        }
     }
 }

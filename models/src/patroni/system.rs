@@ -53,7 +53,7 @@ pub struct ClusterOptions {
     pub inputs: Inputs,
     /// Parameters of all servers.
     pub parameters: postgres::Parameters,
-    /// `--pre-vote` of etcd; absent: the default of etcd 3.5 and later, which is true.
+    /// `--pre-vote` of etcd; absent: the default of the release of etcd.
     pub etcd_pre_vote: Option<bool>,
     /// A rule that a test switches off.
     pub planted: Planted,
@@ -89,7 +89,7 @@ where
     let first = builder.next_process().index();
     let process = |offset: usize| ProcessId::from_index(first + offset);
     let etcd: Arc<[ProcessId]> = (0..etcd_hosts.len()).map(process).collect();
-    let mut etcd_spec = etcd::Spec::new(etcd.to_vec());
+    let mut etcd_spec = etcd::Spec::new(etcd.to_vec()).of_release(options.configuration.etcd_version);
     etcd_spec.pre_vote = options.etcd_pre_vote.unwrap_or(etcd_spec.pre_vote);
     etcd_spec.planted = options.planted;
     for (index, host) in etcd_hosts.iter().enumerate() {

@@ -5,7 +5,7 @@ use sim_core::{Context, HostTime};
 use super::cycle::Cycle;
 use super::demotion::Demotion;
 use super::member::{Member, Timer};
-use super::recovery::Start;
+use super::recovery::{CrashRecovery, Start};
 use super::rejoin::Repair;
 use crate::postgres::{Control, Status, StopMode};
 
@@ -17,12 +17,19 @@ pub(crate) enum Task {
         /// Since when.
         since: HostTime,
     },
+    /// The script of `pre_promote` runs.
+    PrePromote,
+    /// Patroni ends, and waits until commits do not wait for its server any more.
+    LeaveSync {
+        /// Since when.
+        since: HostTime,
+    },
     /// The server is being stopped and restarted as a standby.
     Demote(Demotion),
     /// The server is being started.
     Start(Start),
     /// `postgres --single` replays the log of a crashed primary.
-    CrashRecovery,
+    CrashRecovery(CrashRecovery),
     /// `pg_rewind` or `pg_basebackup`.
     Repair(Repair),
 }
@@ -40,7 +47,9 @@ impl Member {
                 let start = *start;
                 self.advance_start(context, start);
             }
-            Some(Task::CrashRecovery) => self.on_crash_recovered(context),
+            Some(Task::PrePromote) => self.on_pre_promoted(context),
+            Some(Task::LeaveSync { .. }) => self.advance_leaving_sync(context),
+            Some(Task::CrashRecovery(_)) => self.on_crash_recovered(context),
             Some(Task::Repair(_)) => self.advance_repair(context),
             None => {}
         }

@@ -5,81 +5,29 @@
 //! the like are the entries of the fidelity specification's section 7. Other differences between releases (settings that
 //! did not exist yet, say quorum commit before 4.0.0) are not checked.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Serialize, Serializer};
-
-/// The number of a release.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Version {
-    /// `4` of 4.1.5.
-    pub major: u16,
-    /// `1` of 4.1.5.
-    pub minor: u16,
-    /// `5` of 4.1.5.
-    pub patch: u16,
-}
+pub use crate::release::Release as Version;
 
 impl Version {
-    /// The release that the model follows.
-    pub const MODELLED: Self = Self::new(4, 1, 5);
-    /// The oldest release that can be chosen: 2.0.0, the first that speaks with etcd as the model does (API version 3).
-    pub const OLDEST: Self = Self::new(2, 0, 0);
-    /// The oldest with Kubernetes: the last one whose loops do not run in step.
-    pub const OLDEST_ON_KUBERNETES: Self = Self::new(1, 6, 5);
-
-    /// A release.
-    pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
-        Self { major, minor, patch }
-    }
-
-    /// True if this release has the change.
+    /// True if this release of Patroni has the change.
     pub(crate) fn has(self, change: Change) -> bool {
         self >= change.since()
     }
 }
 
-impl Default for Version {
-    fn default() -> Self {
-        Self::MODELLED
-    }
-}
+/// The release that the model follows.
+pub const MODELLED: Version = Version::new(4, 1, 5);
+/// The oldest release that can be chosen: 2.0.0, the first that speaks with etcd as the model does (API version 3).
+pub const OLDEST: Version = Version::new(2, 0, 0);
 
-impl fmt::Display for Version {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}.{}.{}", self.major, self.minor, self.patch)
-    }
-}
-
-impl Serialize for Version {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl FromStr for Version {
-    type Err = String;
-
-    /// `major.minor.patch`; a missing patch is 0.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a release of Patroni: expected major.minor.patch, as 3.0.2");
-        let mut numbers = [0_u16; 3];
-        let parts: Vec<&str> = text.trim().split('.').collect();
-        if !(2..=3).contains(&parts.len()) {
-            return Err(wrong());
-        }
-        for (number, part) in numbers.iter_mut().zip(parts) {
-            *number = part.parse().map_err(|_| wrong())?;
-        }
-        let [major, minor, patch] = numbers;
-        Ok(Self { major, minor, patch })
-    }
-}
+/// The oldest with Kubernetes: the last one whose loops do not run in step.
+pub const OLDEST_ON_KUBERNETES: Version = Version::new(1, 6, 5);
 
 /// A change between releases.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
+    /// Crash recovery by the holder of the lock has `primary_start_timeout`, if somebody else could lead. Before, it held the
+    /// lock for as long as it took (#1720; Z29).
+    LimitCrashRecovery,
     /// Kubernetes: every change of the leader object wakes the others, whose loops so run in step with the leader's. Before,
     /// the lock was found expired up to `loop_wait` later (#1515; Z17).
     WakeOnLeaderObject,
@@ -126,10 +74,10 @@ impl Change {
     /// The first release that has it.
     const fn since(self) -> Version {
         match self {
+            Self::LimitCrashRecovery => Version::new(2, 0, 1),
             Self::WakeOnLeaderObject => Version::new(2, 0, 0),
             Self::RestartWatchesAfterConflict => Version::new(2, 1, 4),
             Self::RecognizeOwnRenewal => Version::new(4, 0, 3),
-            Self::RereadAfterRefusedAcquisition => Version::new(4, 0, 6),
             Self::RetryForbiddenRenewal => Version::new(4, 1, 1),
             Self::RecheckLockBeforeAcquisition => Version::new(4, 1, 6),
             Self::RestartWatchAfterOutage => Version::new(2, 1, 3),
@@ -137,7 +85,9 @@ impl Change {
             Self::PutLeaderOnConditions => Version::new(3, 0, 3),
             Self::CompareTimelineBeforeLock => Version::new(3, 1, 0),
             Self::ForgetFailsafeLeaderAtPromotion => Version::new(3, 1, 1),
-            Self::RejectOlderRaftTerms | Self::RebuildOldCopy => Version::new(4, 0, 6),
+            Self::RejectOlderRaftTerms | Self::RebuildOldCopy | Self::RereadAfterRefusedAcquisition => {
+                Version::new(4, 0, 6)
+            }
             Self::DiscoveryFailureIsError => Version::new(4, 0, 7),
             Self::RetryNotPrimaryLessor => Version::new(4, 1, 3),
         }
@@ -149,21 +99,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn releases_are_read_and_ordered_by_number_and_not_by_text() {
-        let read = |text: &str| text.parse::<Version>();
-        assert_eq!(read("3.0.2"), Ok(Version::new(3, 0, 2)));
-        assert_eq!(read("4.1"), Ok(Version::new(4, 1, 0)));
-        assert!(read("4.10.0").unwrap() > read("4.9.9").unwrap());
-        for text in ["", "4", "4.1.5.1", "v4.1.5", "4.x"] {
-            assert!(read(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn a_release_has_what_came_before_it() {
         assert!(!Version::new(3, 0, 2).has(Change::PutLeaderOnConditions));
         assert!(Version::new(3, 0, 3).has(Change::PutLeaderOnConditions));
-        assert!(Version::MODELLED.has(Change::RetryNotPrimaryLessor));
-        assert!(!Version::OLDEST.has(Change::RestartWatchAfterOutage));
+        assert!(MODELLED.has(Change::RetryNotPrimaryLessor));
+        assert!(!OLDEST.has(Change::RestartWatchAfterOutage));
     }
 }

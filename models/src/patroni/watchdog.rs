@@ -36,7 +36,7 @@ impl Member {
 
     /// The lock was renewed: arms or feeds the device.
     pub(super) fn keep_watchdog(&mut self, context: &mut impl Context<Self>) {
-        if !self.watchdog_usable() {
+        if !self.watchdog_usable() || self.paused() {
             return;
         }
         if let Some(timeout) = timeout(&self.spec.configuration) {

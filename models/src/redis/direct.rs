@@ -1,10 +1,10 @@
 //! A client that knows one server and stays with it: "client B" of the calibration.
 //!
 //! It sits on the host of the old primary and is connected to that server only, without any time-out. What it gets
-//! acknowledged after a new primary exists is the damage of a split brain. An error answer leaves the connection as it
-//! is; a lost connection is asked for again after 100 ms.
+//! acknowledged after a new primary exists is the damage of a split brain. It rests between an answer and the next write. An
+//! error answer leaves the connection as it is; a lost connection is asked for again after 100 ms.
 
-use sim_core::{ConnectionEvent, ConnectionId, Context, HostTime, Origin, Process, ProcessId, SimDuration};
+use sim_core::{ConnectionEvent, ConnectionId, Context, Origin, Process, ProcessId, SimDuration};
 
 use super::packet::Packet;
 use super::session::{News, Session, WaitFor};
@@ -20,7 +20,7 @@ pub struct DirectClientSpec {
     pub server: ProcessId,
     /// Where its key lies, if the server is a node of a cluster.
     pub slot: Option<Slot>,
-    /// From one write to the next, or longer if the answer takes longer; 5 ms.
+    /// From the answer to a write to the next write; 5 ms.
     pub interval: SimDuration,
     /// From a lost connection to the next attempt; 100 ms.
     pub retry_interval: SimDuration,
@@ -48,7 +48,6 @@ pub struct DirectClient {
     spec: DirectClientSpec,
     progress: Progress,
     session: Session,
-    last_sent: HostTime,
 }
 
 /// What a [`DirectClient`] waits for.
@@ -63,7 +62,6 @@ pub enum DirectClientTimer {
 impl DirectClient {
     fn write(&mut self, context: &mut impl Context<Self>) {
         if !self.progress.has_ended(context) {
-            self.last_sent = context.monotonic();
             self.session.invoke(context, &mut self.progress);
             self.session.send_write(context);
         }
@@ -75,9 +73,7 @@ impl DirectClient {
             News::Opened => self.write(context),
             News::Done(_) | News::Redirected(_) => {
                 self.session.fail_operation(context);
-                let passed = context.monotonic().since(self.last_sent);
-                let rest = self.spec.interval.saturating_sub(passed);
-                context.set_timer(DirectClientTimer::Write, rest);
+                context.set_timer(DirectClientTimer::Write, self.spec.interval);
             }
             News::Lost => {
                 context.cancel_timer(&DirectClientTimer::Write);
@@ -98,7 +94,6 @@ impl Process for DirectClient {
         Self {
             progress: Progress::new(spec.workload, context),
             session: Session::with_key(spec.slot),
-            last_sent: context.monotonic(),
             spec: spec.clone(),
         }
     }

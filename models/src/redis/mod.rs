@@ -23,6 +23,7 @@
 //! | `session`, `direct` | a client's connection, and a client that stays with one server |
 //! | `parameters` | `redis.conf` |
 //! | `packet` | everything on the wire |
+//! | [`release`] | what changed between releases |
 //! | `streams` | a condition that always holds |
 //!
 //! # Sources
@@ -56,6 +57,7 @@ mod packet;
 mod parameters;
 mod persistence;
 mod primary;
+pub mod release;
 mod replica;
 mod saving;
 mod server;

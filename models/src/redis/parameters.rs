@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sim_core::SimDuration;
 
+use super::release::{MODELLED, Version};
 use crate::planted::Planted;
 
 /// When the append-only file is synced (`appendfsync`).
@@ -30,6 +31,8 @@ pub struct SavePoint {
 /// Directives of `redis.conf`, under their own names. The defaults are those of Redis 7.0.15.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Parameters {
+    /// Which release it is; no directive. 7.0.15.
+    pub version: Version,
     /// `replica-priority`: lower is preferred by Sentinel, 0 is never promoted. 100.
     pub replica_priority: u32,
     /// `min-replicas-to-write`: writes are refused with fewer replicas that acknowledged lately. 0: off.
@@ -65,6 +68,7 @@ impl Default for Parameters {
     fn default() -> Self {
         let point = |seconds, changes| SavePoint { after: SimDuration::from_secs(seconds), changes };
         Self {
+            version: MODELLED,
             replica_priority: 100,
             min_replicas_to_write: 0,
             min_replicas_max_lag: SimDuration::from_secs(10),

@@ -95,8 +95,9 @@ impl Downstream {
         context.cancel_timer(&ServerTimer::Dumped);
     }
 
-    fn acknowledged(&self, offset: u64) -> u32 {
-        let counts = |link: &&Link| link.state == LinkState::Online && link.acknowledged >= offset;
+    fn acknowledged(&self, offset: u64, planted: Planted) -> u32 {
+        let has = |link: &Link| if planted == Planted::CountSent { link.sent } else { link.acknowledged };
+        let counts = |link: &&Link| link.state == LinkState::Online && has(link) >= offset;
         self.links.iter().filter(counts).count() as u32
     }
 }
@@ -153,10 +154,13 @@ impl Server {
             self.downstream.links.push(link);
             context.send(connection, Packet::FullResync);
             if !self.log.has_backlog() {
+                let keeps = self.spec.planted == Planted::KeepNameWithoutBacklog;
                 // Writes without a backlog left no trace in the offset: what it meant before means nothing now.
-                self.history.id = self.history.id.renamed(context.random());
-                self.history.previous = None;
-                self.history.offset += 1;
+                if !keeps {
+                    self.history.id = self.history.id.renamed(context.random());
+                    self.history.previous = None;
+                    self.history.offset += 1;
+                }
                 self.log.create_backlog(self.history.offset);
             }
             let parameters = &self.spec.parameters;
@@ -237,8 +241,10 @@ impl Server {
     pub(super) fn refresh_good_replicas(&mut self, context: &mut impl Context<Self>) {
         let now = unix_time(context);
         let most = self.spec.parameters.min_replicas_max_lag.as_millis() / 1_000;
+        let planted = self.spec.planted;
         let good = |link: &&Link| {
-            link.state == LinkState::Online && now.saturating_sub(link.acknowledged_at) <= most
+            let lately = now.saturating_sub(link.acknowledged_at) <= most || planted == Planted::IgnoreLag;
+            link.state == LinkState::Online && lately
         };
         self.downstream.good = self.downstream.links.iter().filter(good).count() as u32;
         self.look_at_writability(context);
@@ -266,8 +272,10 @@ impl Server {
             let limit = parameters.repl_backlog_ttl;
             let is_over = limit > SimDuration::ZERO && now.since(since) > limit;
             if is_over && self.upstream.is_none() && self.log.has_backlog() {
-                self.history.id = self.history.id.renamed(context.random());
-                self.history.previous = None;
+                if self.spec.planted != Planted::KeepNameWithoutBacklog {
+                    self.history.id = self.history.id.renamed(context.random());
+                    self.history.previous = None;
+                }
                 self.log.free_backlog();
             }
         } else {
@@ -299,7 +307,7 @@ impl Server {
 
     /// `WAIT`: answers at once if enough replicas have acknowledged, asks all of them otherwise.
     pub(super) fn wait(&mut self, context: &mut impl Context<Self>, waiting: Waiting, timeout: SimDuration) {
-        let reached = self.downstream.acknowledged(waiting.offset);
+        let reached = self.downstream.acknowledged(waiting.offset, self.spec.planted);
         if self.upstream.is_some() || reached >= u32::from(waiting.replicas) {
             let reply =
                 if self.upstream.is_some() { Reply::ReadOnly } else { Reply::Count(u64::from(reached)) };
@@ -315,7 +323,7 @@ impl Server {
             return;
         };
         let waiting = self.waiting.remove(index);
-        let reply = Reply::Count(u64::from(self.downstream.acknowledged(waiting.offset)));
+        let reply = Reply::Count(u64::from(self.downstream.acknowledged(waiting.offset, self.spec.planted)));
         context.send(connection, Packet::Reply { id: waiting.id, reply });
     }
 
@@ -323,7 +331,7 @@ impl Server {
         let mut index = 0;
         while index < self.waiting.len() {
             let waiting = self.waiting[index];
-            let reached = self.downstream.acknowledged(waiting.offset);
+            let reached = self.downstream.acknowledged(waiting.offset, self.spec.planted);
             if reached >= u32::from(waiting.replicas) {
                 self.waiting.remove(index);
                 context.cancel_timer(&ServerTimer::Wait(waiting.connection));

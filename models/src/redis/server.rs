@@ -13,11 +13,15 @@ use super::packet::{Command, Hello, Packet, Reply, RunId};
 use super::parameters::ServerSpec;
 use super::persistence::DataDirectory;
 use super::primary::Downstream;
+use super::release;
 use super::replica::{LinkState, Upstream};
 use super::saving::Saving;
 
 /// How often the server looks after replication (`replicationCron`, a thousand milliseconds).
 const CRON: SimDuration = SimDuration::from_secs(1);
+
+/// What a replica that was never connected says before release 6.2.2: all seconds since 1970, by the clock of 2026.
+const SINCE_1970: SimDuration = SimDuration::from_secs(1_790_000_000);
 
 /// A Redis server.
 #[derive(Clone, Debug)]
@@ -288,7 +292,13 @@ impl Server {
             Some(upstream) => RoleInfo::Replica {
                 primary: upstream.primary,
                 link_up: upstream.state == LinkState::Connected,
-                link_down_for: upstream.down_since.map(|since| context.monotonic().since(since)),
+                link_down_for: match upstream.down_since {
+                    Some(since) => Some(context.monotonic().since(since)),
+                    None if release::Change::NeverConnectedIsMinusOne.is_in(self.spec.parameters.version) => {
+                        None
+                    }
+                    None => Some(SINCE_1970),
+                },
                 offset: self.history.offset,
                 priority: self.spec.parameters.replica_priority,
             },

@@ -7,14 +7,13 @@
 //! ```
 //!
 //! This is the procedure of the documentation for client authors, with a random Sentinel first as in the calibration. It
-//! asks anew after every error. It may listen for `+switch-master` besides, on a connection to each Sentinel (as Jedis
+//! asks anew after every error, or before each write. It may listen for `+switch-master` besides, on a connection to each Sentinel (as Jedis
 //! and go-redis do), and then leaves its server as soon as a Sentinel announces another one.
 
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, Origin, Outcome, Process, ProcessId,
-    SimDuration,
+    ConnectOptions, ConnectionEvent, ConnectionId, Context, Origin, Outcome, Process, ProcessId, SimDuration,
 };
 
 use crate::redis::{Command, GroupId, News, Packet, Reply, Session, WaitFor};
@@ -29,7 +28,7 @@ pub struct AwareClientSpec {
     pub sentinels: Arc<[ProcessId]>,
     /// The group.
     pub group: GroupId,
-    /// From one write to the next, or longer if the answer takes longer; 5 ms.
+    /// From the answer to a write to the next write; 5 ms.
     pub interval: SimDuration,
     /// How long it waits for a Sentinel; 0.5 s.
     pub sentinel_timeout: SimDuration,
@@ -41,6 +40,8 @@ pub struct AwareClientSpec {
     pub wait_for: Option<WaitFor>,
     /// It listens for `+switch-master`.
     pub subscribes: bool,
+    /// It asks before each write, on new connections, and does not look at roles. Without this, after errors only.
+    pub asks_each_time: bool,
 }
 
 impl AwareClientSpec {
@@ -56,6 +57,7 @@ impl AwareClientSpec {
             pause: SimDuration::from_millis(50),
             wait_for: None,
             subscribes: false,
+            asks_each_time: false,
         }
     }
 }
@@ -68,7 +70,6 @@ pub struct AwareClient {
     session: Session,
     step: Step,
     server: Option<ProcessId>,
-    last_sent: HostTime,
     /// Connections on which Sentinels announce switches.
     subscriptions: Vec<(ProcessId, Option<ConnectionId>)>,
 }
@@ -139,7 +140,6 @@ impl AwareClient {
     }
 
     fn send(&mut self, context: &mut impl Context<Self>) {
-        self.last_sent = context.monotonic();
         self.session.send_write(context);
         context.set_timer(AwareClientTimer::Timeout, self.spec.timeout);
     }
@@ -149,6 +149,10 @@ impl AwareClient {
             (News::Nothing, _) => {}
             (News::Opened, Step::Resolving) => {
                 self.session.ask(context, Command::GetPrimary(self.spec.group));
+            }
+            (News::Opened, _) if self.spec.asks_each_time => {
+                self.step = Step::Writing;
+                self.send(context);
             }
             (News::Opened, _) => {
                 self.session.ask(context, Command::Role);
@@ -166,8 +170,15 @@ impl AwareClient {
                 self.send(context);
             }
             (News::Done(Outcome::Ok | Outcome::OkWithWarning), _) => {
-                let passed = context.monotonic().since(self.last_sent);
-                context.set_timer(AwareClientTimer::Write, self.spec.interval.saturating_sub(passed));
+                if self.spec.asks_each_time {
+                    self.session.close(context);
+                    self.step = Step::Pausing;
+                    self.server = None;
+                    context.cancel_timer(&AwareClientTimer::Timeout);
+                    context.set_timer(AwareClientTimer::Resolve, self.spec.interval);
+                } else {
+                    context.set_timer(AwareClientTimer::Write, self.spec.interval);
+                }
             }
             (News::Answer(_) | News::Redirected(_) | News::Done(_) | News::Lost, _) => {
                 self.start_over(context)
@@ -211,7 +222,6 @@ impl Process for AwareClient {
             session: Session::default(),
             step: Step::Pausing,
             server: None,
-            last_sent: context.monotonic(),
             subscriptions: sentinels.map(|sentinel| (*sentinel, None)).collect(),
             spec: spec.clone(),
         };

@@ -59,6 +59,12 @@ pub struct RedisLoad {
     pub beside_servers: bool,
     /// They listen for `+switch-master`.
     pub subscribes: bool,
+    /// Client 1 knows the first Sentinel only, client 2 the second, and so on in turn.
+    pub own_sentinel: bool,
+    /// They ask before each write.
+    pub asks_each_time: bool,
+    /// When clients start.
+    pub start_at: SimDuration,
     /// `WAIT` after each write.
     pub wait_for: Option<WaitFor>,
     /// One more writer on each server's host, which knows that server only and has no time-out.
@@ -82,8 +88,10 @@ pub struct SentinelPlan {
     pub parameters: Parameters,
     /// Sizes and rates.
     pub machine: Machine,
-    /// How long a sync takes.
+    /// How long a sync of a server takes.
     pub disk_sync: Distribution,
+    /// How long each of the three syncs takes by which a Sentinel saves its file ([`Inputs::save_sync`](super::Inputs)).
+    pub save_sync: Distribution,
     /// The load.
     pub load: RedisLoad,
     /// A rule that a test switches off.
@@ -97,6 +105,8 @@ pub struct SentinelCluster {
     servers: Arc<[ProcessId]>,
     sentinels: Arc<[ProcessId]>,
     clients: Vec<ProcessId>,
+    /// Those that know one server only, in the order of the servers.
+    local_clients: Vec<ProcessId>,
     quorum: u32,
 }
 
@@ -133,12 +143,13 @@ impl SentinelCluster {
         let mut placing = Placing { builder, plan };
         let servers: Arc<[ProcessId]> = placing.servers(server_hosts).into();
         let sentinels: Arc<[ProcessId]> = placing.sentinels(sentinel_hosts, servers[0]).into();
-        let mut clients = Vec::new();
+        let (mut clients, mut local_clients) = (Vec::new(), Vec::new());
         if let Some(app) = app {
             clients = placing.clients(server_hosts, app, &sentinels);
-            placing.local_clients(server_hosts, &servers);
+            local_clients = placing.local_clients(server_hosts, &servers);
         }
-        Self { builder: placing.builder, servers, sentinels, clients, quorum: plan.group.quorum }
+        let quorum = plan.group.quorum;
+        Self { builder: placing.builder, servers, sentinels, clients, local_clients, quorum }
     }
 
     /// What it consists of, for a world of which it is a part.
@@ -176,6 +187,12 @@ impl SentinelCluster {
         &self.clients
     }
 
+    /// The client on the host of a server that knows this server only, if there is one.
+    pub fn client_beside(&self, server: ProcessId) -> Option<ProcessId> {
+        let index = self.servers.iter().position(|known| *known == server)?;
+        self.local_clients.get(index).copied()
+    }
+
     /// The primary of the newest configuration that a running Sentinel has.
     pub fn primary(&self, world: &World<SentinelProcess>) -> Option<ProcessId> {
         let configurations = self.sentinels.iter().filter_map(|process| match world.process(*process)? {
@@ -210,7 +227,9 @@ struct Placing<'a> {
 
 impl Placing<'_> {
     fn add(&mut self, name: String, host: HostId, disk: Disk, spec: SentinelProcessSpec) -> ProcessId {
-        let volume = self.builder.add_volume(host, disk, &self.plan.disk_sync);
+        let sync =
+            if matches!(disk, Disk::Sentinel(_)) { &self.plan.save_sync } else { &self.plan.disk_sync };
+        let volume = self.builder.add_volume(host, disk, sync);
         self.builder.add_process(ProcessOptions { name, host, volume, starts_with_host: true, spec })
     }
 
@@ -246,12 +265,18 @@ impl Placing<'_> {
         let place = |index: u16| {
             let host = if load.beside_servers { hosts[usize::from(index) % hosts.len()] } else { app };
             let number = u32::from(index) + 1;
+            let known: Arc<[ProcessId]> = if load.own_sentinel {
+                Arc::new([sentinels[usize::from(index) % sentinels.len()]])
+            } else {
+                Arc::clone(sentinels)
+            };
             let spec = AwareClientSpec {
+                asks_each_time: load.asks_each_time,
                 interval: load.write_interval,
                 timeout: load.timeout,
                 subscribes: load.subscribes,
                 wait_for: load.wait_for,
-                ..AwareClientSpec::new(workload(number, load.stop_at), Arc::clone(sentinels))
+                ..AwareClientSpec::new(workload(number, &load), known)
             };
             let spec = SentinelProcessSpec::AwareClient(spec);
             self.add(format!("client-{number}"), host, Disk::Nothing, spec)
@@ -259,23 +284,22 @@ impl Placing<'_> {
         (0..load.writers).map(place).collect()
     }
 
-    fn local_clients(&mut self, hosts: &[HostId], servers: &[ProcessId]) {
+    fn local_clients(&mut self, hosts: &[HostId], servers: &[ProcessId]) -> Vec<ProcessId> {
         let load = self.plan.load;
-        if !load.local_writers {
-            return;
-        }
-        for (index, (host, server)) in hosts.iter().zip(servers).enumerate() {
+        let servers = hosts.iter().zip(servers).enumerate().filter(|_| load.local_writers);
+        let place = |(index, (host, server)): (usize, (&HostId, &ProcessId))| {
             let number = u32::from(load.writers) + index as u32 + 1;
             let spec = DirectClientSpec {
                 interval: load.write_interval,
-                ..DirectClientSpec::new(workload(number, load.stop_at), *server)
+                ..DirectClientSpec::new(workload(number, &load), *server)
             };
             let spec = SentinelProcessSpec::DirectClient(spec);
-            self.add(format!("local-client-{}", index + 1), *host, Disk::Nothing, spec);
-        }
+            self.add(format!("local-client-{}", index + 1), *host, Disk::Nothing, spec)
+        };
+        servers.map(place).collect()
     }
 }
 
-fn workload(number: u32, stop_at: Option<SimDuration>) -> Workload {
-    Workload { stop_at, ..Workload::writes(number) }
+fn workload(number: u32, load: &RedisLoad) -> Workload {
+    Workload { start_at: load.start_at, stop_at: load.stop_at, ..Workload::writes(number) }
 }

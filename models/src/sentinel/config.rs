@@ -5,11 +5,14 @@ use std::sync::Arc;
 use sim_core::{Damage, ProcessId, SimDuration, Storage};
 
 use crate::planted::Planted;
+use crate::redis::release::{MODELLED, Version};
 use crate::redis::{Epoch, RunId};
 
 /// The directives for one group, under their own names. The defaults are those of Redis 7.0.15.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupConfig {
+    /// Which release the Sentinels are; no directive. 7.0.15.
+    pub version: Version,
     /// The name of the group.
     pub name: String,
     /// `monitor ... quorum`: opinions, the own one included, that make a primary objectively down; at least 1. An
@@ -29,6 +32,7 @@ pub struct GroupConfig {
 impl Default for GroupConfig {
     fn default() -> Self {
         Self {
+            version: MODELLED,
             name: "mymaster".to_owned(),
             quorum: 2,
             down_after: SimDuration::from_secs(30),

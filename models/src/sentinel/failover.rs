@@ -15,12 +15,17 @@ use super::group::{FailoverState, Group, Instance, Reconfiguration};
 use super::link::{Outbox, PING_PERIOD, Request};
 use super::process::Sentinel;
 use crate::planted::Planted;
+use crate::redis::release::Change;
 use crate::redis::{Command, GroupId};
 
 /// `SENTINEL_ELECTION_TIMEOUT`.
 const ELECTION_TIMEOUT: SimDuration = SimDuration::from_secs(10);
 /// `SENTINEL_SLAVE_RECONF_TIMEOUT`.
 const RECONFIGURATION_TIMEOUT: SimDuration = SimDuration::from_secs(10);
+/// `SENTINEL_FAILOVER_FIXED_DELAY`, before release 2.8.
+const FIXED_DELAY: SimDuration = SimDuration::from_secs(5);
+/// `SENTINEL_FAILOVER_MAX_RANDOM_DELAY`, before release 2.8.
+const MAX_RANDOM_DELAY_MILLIS: u64 = 10_000;
 
 impl Sentinel {
     /// Begins a failover if the primary is objectively down and none was begun lately. True if it did.
@@ -50,15 +55,15 @@ impl Sentinel {
         group.started_at = Some(now + desync);
         group.enter(FailoverState::WaitStart, now);
         let epoch = self.epoch.0;
+        // The file is saved with the vote for itself, in the same tick.
         context.note(|| format!("+try-failover master {} epoch {epoch}", group.config.name));
-        self.flush(context);
     }
 
     /// `SENTINEL FAILOVER`: needs no agreement. False if a failover is under way or there is nobody to promote.
     pub(super) fn force_failover(&mut self, context: &mut impl Context<Self>, id: GroupId) -> bool {
         let now = context.wall();
         let group = &self.groups[usize::from(id.0)];
-        if group.state != FailoverState::None || select_replica(group, now).is_none() {
+        if group.state != FailoverState::None || select_replica(group, self.spec.planted, now).is_none() {
             context.note(|| "-INPROG or -NOGOODSLAVE".to_owned());
             // The command exists; that it found nothing to do is no mistake of the scenario.
             return true;
@@ -75,7 +80,7 @@ impl Sentinel {
             FailoverState::None | FailoverState::UpdateConfig => {}
             FailoverState::WaitStart => self.wait_start(context, id, now),
             FailoverState::SelectReplica => {
-                if let Some(index) = select_replica(group, now) {
+                if let Some(index) = select_replica(group, self.spec.planted, now) {
                     let chosen = group.replicas[index].address;
                     context.note(|| format!("+selected-slave process {}", chosen.index()));
                     group.promoted = Some(chosen);
@@ -97,7 +102,13 @@ impl Sentinel {
     fn wait_start(&mut self, context: &mut impl Context<Self>, id: GroupId, now: WallTime) {
         let leader = self.leader(context, id);
         let group = &mut self.groups[usize::from(id.0)];
-        if leader == Some(self.id) || group.forced {
+        if group.begins_at.is_some() || leader == Some(self.id) || group.forced {
+            if !Change::SecondSentinel.is_in(group.config.version)
+                && !group.forced
+                && !is_time(context, group, now)
+            {
+                return;
+            }
             let epoch = group.failover_epoch.0;
             context.note(|| format!("+elected-leader master {} epoch {epoch}", group.config.name));
             context.mark(MarkKind::Elected, u64::from(epoch));
@@ -110,6 +121,22 @@ impl Sentinel {
             group.abort(now);
         }
     }
+}
+
+/// Before release 2.8, the winner of an election waits, and gives up if the primary is back meanwhile. True when it begins.
+fn is_time(context: &mut impl Context<Sentinel>, group: &mut Group, now: WallTime) -> bool {
+    let Some(begins_at) = group.begins_at else {
+        let wait = FIXED_DELAY + SimDuration::from_millis(context.random().below(MAX_RANDOM_DELAY_MILLIS));
+        context.note(|| format!("+failover-state-wait-start #starting in {} milliseconds", wait.as_millis()));
+        group.begins_at = Some(now + wait);
+        return false;
+    };
+    if !group.primary.down {
+        context.note(|| "-failover-abort-master-is-back".to_owned());
+        group.abort(now);
+        return false;
+    }
+    now >= begins_at
 }
 
 fn abort_if_late(context: &mut impl Context<Sentinel>, group: &mut Group, now: WallTime) {
@@ -197,7 +224,9 @@ fn detect_end(
         return;
     }
     for replica in &mut group.replicas {
-        let spared = Some(replica.address) == promoted && planted != Planted::ReconfigurePromoted;
+        let spares =
+            planted != Planted::ReconfigurePromoted && Change::SparePromoted.is_in(group.config.version);
+        let spared = Some(replica.address) == promoted && spares;
         let is_open =
             matches!(replica.reconfiguration, Reconfiguration::Pending | Reconfiguration::InProgress);
         if !spared && is_open && !replica.link.is_disconnected(true) {
@@ -210,7 +239,7 @@ fn detect_end(
 /// long; then the smallest priority, the largest offset, the smallest run id.
 ///
 /// Nobody compares the names of the streams that the offsets belong to (RZ-13 of the fidelity specification).
-fn select_replica(group: &Group, now: WallTime) -> Option<usize> {
+fn select_replica(group: &Group, planted: Planted, now: WallTime) -> Option<usize> {
     let down_for = match group.primary.down_since {
         Some(since) if group.primary.down => now.since(since),
         _ => SimDuration::ZERO,
@@ -229,7 +258,9 @@ fn select_replica(group: &Group, now: WallTime) -> Option<usize> {
     };
     let rank = |(_, replica): &(usize, &Instance)| {
         let report = &replica.replica;
-        (report.priority, std::cmp::Reverse(report.offset), replica.run_id.is_none(), replica.run_id)
+        let looks = planted != Planted::PromoteByRunId && Change::SecondSentinel.is_in(group.config.version);
+        let offset = if looks { report.offset } else { 0 };
+        (report.priority, std::cmp::Reverse(offset), replica.run_id.is_none(), replica.run_id)
     };
     let candidates = group.replicas.iter().enumerate();
     candidates.filter(|candidate| is_eligible(&candidate)).min_by_key(rank).map(|(index, _)| index)

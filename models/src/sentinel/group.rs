@@ -5,6 +5,7 @@ use sim_core::{Context, ProcessId, SimDuration, WallTime};
 use super::config::{GroupConfig, GroupState};
 use super::link::{Link, PUBLISH_PERIOD};
 use super::process::Sentinel;
+use crate::planted::Planted;
 use crate::redis::{Epoch, RunId};
 
 /// `SENTINEL_INFO_PERIOD`.
@@ -31,6 +32,8 @@ pub(super) struct Instance {
     /// What a replica says about its own primary.
     pub(super) replica: ReplicaReport,
     pub(super) reconfiguration: Reconfiguration,
+    /// A replica was the primary until the last switch.
+    pub(super) was_primary: bool,
 }
 
 /// What a replica says in INFO.
@@ -81,6 +84,7 @@ impl Instance {
                 priority: 100,
             },
             reconfiguration: Reconfiguration::Pending,
+            was_primary: false,
         }
     }
 
@@ -145,6 +149,8 @@ pub(super) struct Group {
     pub(super) failover_epoch: Epoch,
     /// When this Sentinel last began a failover or voted for another one's, shifted by up to a second.
     pub(super) started_at: Option<WallTime>,
+    /// When this Sentinel, elected, begins; before release 2.8 only.
+    pub(super) begins_at: Option<WallTime>,
     /// `SENTINEL FAILOVER`: needs no agreement and no election.
     pub(super) forced: bool,
     pub(super) promoted: Option<ProcessId>,
@@ -177,20 +183,21 @@ impl Group {
             state_since: now,
             failover_epoch: Epoch(0),
             started_at: None,
+            begins_at: None,
             forced: false,
             promoted: None,
         }
     }
 
     /// What is written to the file.
-    pub(super) fn state(&self) -> GroupState {
+    pub(super) fn state(&self, planted: Planted) -> GroupState {
         let current = self.current_primary();
         let old = Some(self.primary.address).filter(|address| *address != current);
         let replicas = self.replicas.iter().map(|replica| replica.address);
         GroupState {
             primary: current,
             config_epoch: self.config_epoch,
-            leader_epoch: self.leader_epoch,
+            leader_epoch: if planted == Planted::ForgetSentinelVote { Epoch(0) } else { self.leader_epoch },
             replicas: replicas.filter(|address| *address != current).chain(old).collect(),
             sentinels: self.peers.iter().map(|peer| (peer.address, peer.id)).collect(),
         }
@@ -219,6 +226,7 @@ impl Group {
     pub(super) fn abort(&mut self, now: WallTime) {
         self.enter(FailoverState::None, now);
         self.forced = false;
+        self.begins_at = None;
         self.promoted = None;
     }
 
@@ -247,6 +255,9 @@ impl Group {
             replica.link.close(context);
         }
         self.replicas = addresses.into_iter().map(|address| Instance::new(address, false, now)).collect();
+        for replica in &mut self.replicas {
+            replica.was_primary = replica.address == old;
+        }
         let mut instance = Instance::new(primary, true, now);
         // The link object lives on, and with it the memory of the last attempt to connect.
         std::mem::swap(&mut instance.link, &mut self.primary.link);
@@ -258,6 +269,7 @@ impl Group {
         self.agreed = false;
         self.agreed_since = None;
         self.started_at = None;
+        self.begins_at = None;
         self.forced = false;
         self.promoted = None;
         self.enter(FailoverState::None, now);

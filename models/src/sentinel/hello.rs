@@ -4,6 +4,7 @@ use sim_core::Context;
 
 use super::group::Peer;
 use super::process::Sentinel;
+use crate::planted::Planted;
 use crate::redis::{Epoch, Hello};
 
 impl Sentinel {
@@ -36,7 +37,9 @@ impl Sentinel {
             context.note(|| format!("+new-epoch {}", hello.epoch.0));
             changed = true;
         }
-        if hello.config_epoch > group.config_epoch {
+        let takes_older =
+            self.spec.planted == Planted::TakeOlderConfiguration && hello.config_epoch < group.config_epoch;
+        if hello.config_epoch > group.config_epoch || takes_older {
             group.config_epoch = hello.config_epoch;
             changed = true;
             if group.primary.address != hello.primary {

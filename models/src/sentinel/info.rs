@@ -6,6 +6,7 @@ use super::group::{CONVERT_WAIT, FailoverState, Group, Instance, Reconfiguration
 use super::link::{Outbox, Request};
 use super::process::Sentinel;
 use crate::planted::Planted;
+use crate::redis::release::Change;
 use crate::redis::{Command, GroupId, Info, RoleInfo};
 
 impl Sentinel {
@@ -76,10 +77,9 @@ impl Sentinel {
         }
         // Others are given time to announce a promotion that this one has not heard of.
         let replica = &group.replicas[index];
-        let is_stray = !is_promoted
-            && group.primary_looks_sane(now)
-            && replica.no_down_for(CONVERT_WAIT, now)
-            && now.since(replica.says_since) > CONVERT_WAIT;
+        let waited = replica.no_down_for(CONVERT_WAIT, now) && now.since(replica.says_since) > CONVERT_WAIT;
+        let demotes = replica.was_primary && !Change::SecondSentinel.is_in(group.config.version);
+        let is_stray = !is_promoted && group.primary_looks_sane(now) && (waited || demotes);
         if is_stray && planted != Planted::LeaveStrays {
             context.note(|| format!("+convert-to-slave process {}", address.index()));
             let command = Command::ReplicaOf(Some(group.primary.address));

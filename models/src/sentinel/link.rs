@@ -4,7 +4,7 @@
 //! living host with a closed port is reset after a round trip. So after the crash of a process the clock of its silence
 //! starts with the first attempt to reconnect, and after a silent failure with the first PING that is not answered.
 
-use sim_core::{ConnectOptions, ConnectionId, Context, ProcessId, SimDuration, SyncId, WallTime};
+use sim_core::{ConnectOptions, ConnectionId, Context, HostTime, ProcessId, SimDuration, SyncId, WallTime};
 
 use super::process::Sentinel;
 use crate::redis::{Command, GroupId, Packet, Reply};
@@ -55,10 +55,20 @@ impl Request {
     }
 }
 
+/// A Sentinel saves its file by a temporary file that it syncs, a rename, a sync of the folder, and a sync of the file under
+/// its name (`rewriteConfigOverwriteFile`, `sentinelFlushConfig`).
+const SYNCS: u32 = 3;
+/// What a Sentinel logs when its file is saved, before the time that this took.
+pub const SAVED: &str = "Sentinel new configuration saved on disk #took ";
+
 /// What is sent while the configuration file is being synced waits: a Sentinel has one thread.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outbox {
     pub(super) syncing: Option<SyncId>,
+    /// Syncs that follow this one.
+    syncs_left: u32,
+    /// When the file began to be saved.
+    since: HostTime,
     held: Vec<(ConnectionId, Packet)>,
 }
 
@@ -76,12 +86,32 @@ impl Outbox {
         }
     }
 
-    /// A sync completed. True if it was the one that everything waits for.
+    /// The file was written: nothing leaves before it is saved.
+    pub(super) fn save(&mut self, context: &mut impl Context<Sentinel>) {
+        self.syncs_left += SYNCS;
+        if self.syncing.is_none() {
+            self.since = context.monotonic();
+            self.sync(context);
+        }
+    }
+
+    fn sync(&mut self, context: &mut impl Context<Sentinel>) {
+        self.syncs_left -= 1;
+        self.syncing = Some(context.sync());
+    }
+
+    /// A sync completed. True if it was the last one that everything waits for.
     pub(super) fn on_synced(&mut self, context: &mut impl Context<Sentinel>, sync: SyncId) -> bool {
         if self.syncing != Some(sync) {
             return false;
         }
+        if self.syncs_left > 0 {
+            self.sync(context);
+            return false;
+        }
         self.syncing = None;
+        let took = context.monotonic().since(self.since);
+        context.note(|| format!("{SAVED}{}ns", took.as_nanos()));
         for (connection, packet) in self.held.drain(..) {
             context.send(connection, packet);
         }

@@ -21,6 +21,7 @@
 //! | `group` | what is known of a group |
 //! | [`invariants`] | what must always hold |
 //! | `config` | `sentinel.conf`, as written by the operator and by the Sentinel |
+//! | `inputs` | declared inputs |
 //! | `client` | a client that asks Sentinels where the primary is |
 //! | `cluster` | servers, Sentinels and clients on hosts |
 //!
@@ -37,7 +38,7 @@
 //!
 //! # What is simplified, and what that changes
 //!
-//! - A Sentinel that writes its file is blocked until that is synced. Here only its ticks and what it sends wait; what
+//! - A Sentinel that saves its file is blocked for three syncs. Here only its ticks and what it sends wait; what
 //!   arrives meanwhile is taken note of at once. That shortens nothing that is measured, because nothing leaves.
 //! - After a pause, the real event loop reads its sockets before it looks at its timers. Here the tick that was due comes
 //!   first. Pauses of more than two seconds end in TILT either way.
@@ -52,6 +53,7 @@ mod failover;
 mod group;
 mod hello;
 mod info;
+mod inputs;
 pub mod invariants;
 mod link;
 mod process;
@@ -63,4 +65,6 @@ pub use cluster::{
     SentinelProcessTimer,
 };
 pub use config::{GroupConfig, GroupState, SentinelDisk, SentinelSpec, SentinelState};
+pub use inputs::Inputs;
+pub use link::SAVED;
 pub use process::{Sentinel, SentinelTimer};

@@ -11,6 +11,7 @@ use super::config::{GroupState, SentinelDisk, SentinelSpec, SentinelState};
 use super::down::{self, Role};
 use super::group::{FailoverState, Group, INFO_PERIOD, is_due};
 use super::link::{Link, Outbox, PUBLISH_PERIOD, Request};
+use crate::planted::Planted;
 use crate::redis::{Command, Epoch, GroupId, Hello, Packet, Reply, RunId};
 
 /// `SENTINEL_TILT_TRIGGER`.
@@ -32,8 +33,10 @@ pub struct Sentinel {
     /// Clients that subscribed to `+switch-master`.
     subscribers: Vec<ConnectionId>,
     pub(super) outbox: Outbox,
-    /// A tick waits for the end of a sync.
+    /// A tick waits for the file to be saved.
     tick_waits: bool,
+    /// A tick is over when the file is saved.
+    tick_ends_late: bool,
 }
 
 /// What a Sentinel can be woken for.
@@ -112,6 +115,15 @@ impl Sentinel {
             let promoted = self.groups[index].current_primary();
             self.switch(context, GroupId(index as u8), promoted, now);
         }
+        self.arm_tick(context);
+    }
+
+    /// The next tick is counted from the end of this one, which the file that it saves belongs to.
+    fn arm_tick(&mut self, context: &mut impl Context<Self>) {
+        if self.outbox.syncing.is_some() {
+            self.tick_ends_late = true;
+            return;
+        }
         // The frequency is drawn anew, so that Sentinels fall out of step: 10 to 19 ticks a second.
         let frequency = 10 + context.random().below(10);
         // `aeApiPoll` waits in whole milliseconds, rounded up.
@@ -170,6 +182,9 @@ impl Sentinel {
         }
         if is_due(primary.info_at, INFO_PERIOD, now) {
             primary.link.ask(context, outbox, Request::Info, Command::Info);
+            if self.spec.planted == Planted::InfoBeforePing {
+                return;
+            }
         }
         primary.link.ping_if_due(context, outbox, group.config.down_after, now);
         if is_due(primary.published_at, PUBLISH_PERIOD, now) {
@@ -227,10 +242,10 @@ impl Sentinel {
         let state = SentinelState {
             id: self.id,
             epoch: self.epoch,
-            groups: self.groups.iter().map(Group::state).collect(),
+            groups: self.groups.iter().map(|group| group.state(self.spec.planted)).collect(),
         };
         context.write(Arc::new(state));
-        self.outbox.syncing = Some(context.sync());
+        self.outbox.save(context);
     }
 
     /// Takes another primary, and tells clients that listen.
@@ -415,6 +430,7 @@ impl Process for Sentinel {
             subscribers: Vec::new(),
             outbox: Outbox::default(),
             tick_waits: false,
+            tick_ends_late: false,
             spec: spec.clone(),
         };
         if stored.is_none() {
@@ -455,7 +471,12 @@ impl Process for Sentinel {
     }
 
     fn on_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
-        if self.outbox.on_synced(context, sync) && std::mem::take(&mut self.tick_waits) {
+        if !self.outbox.on_synced(context, sync) {
+            return;
+        }
+        if std::mem::take(&mut self.tick_ends_late) {
+            self.arm_tick(context);
+        } else if std::mem::take(&mut self.tick_waits) {
             self.tick(context);
         }
     }

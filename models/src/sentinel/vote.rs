@@ -31,11 +31,10 @@ impl Sentinel {
         epoch: Epoch,
         candidate: RunId,
     ) -> (Option<RunId>, Epoch) {
-        let mut changed = false;
         if epoch > self.epoch {
             self.epoch = epoch;
-            changed = true;
             context.note(|| format!("+new-epoch {}", epoch.0));
+            self.flush(context);
         }
         let planted = self.spec.planted;
         let group = &mut self.groups[usize::from(id.0)];
@@ -43,17 +42,14 @@ impl Sentinel {
         if !has_voted && self.epoch <= epoch {
             group.leader = Some(candidate);
             group.leader_epoch = self.epoch;
-            changed = true;
             context.note(|| format!("+vote-for-leader {:08x} {}", candidate.0, epoch.0));
             if candidate != self.id {
                 group.started_at = Some(context.wall() + Self::desync(context));
             }
-        }
-        let vote = (group.leader, group.leader_epoch);
-        if changed {
             self.flush(context);
         }
-        vote
+        let group = &self.groups[usize::from(id.0)];
+        (group.leader, group.leader_epoch)
     }
 
     /// The leader of this Sentinel's failover, if there is one.
@@ -83,7 +79,8 @@ impl Sentinel {
         if let Some(mine) = mine.filter(|_| my_epoch == epoch) {
             count(&mut votes, mine);
         }
-        let needed = (voters / 2 + 1).max(quorum);
+        let majority = if self.spec.planted == Planted::ElectByQuorum { 1 } else { voters / 2 + 1 };
+        let needed = majority.max(quorum);
         let (winner, most) = votes.into_iter().rev().max_by_key(|(_, count)| *count)?;
         (most >= needed).then_some(winner)
     }

@@ -6,8 +6,6 @@ use analysis::stats::{KolmogorovSmirnov, Quantile, QuantileLevel, Sample, kolmog
 use serde::Serialize;
 use sim_core::SimDuration;
 
-/// How far a median or a last decile may be off: a tenth of the measured one, or this if it is more.
-const LEAST_TOLERANCE: SimDuration = SimDuration::from_millis(500);
 /// The largest distance of the distributions.
 const LARGEST_DISTANCE: f64 = 0.2;
 
@@ -15,7 +13,7 @@ const LARGEST_DISTANCE: f64 = 0.2;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Agreement {
-    /// Median and last decile are within 10 % or 0.5 s, and so is the distance of the distributions: at most 0.2, or,
+    /// Median and last decile are within 10 % or the least tolerance of the system, and so is the distance of the distributions: at most 0.2, or,
     /// where the samples are so small that chance alone exceeds that once in a hundred times, at most that.
     Agrees,
     /// The median or the last decile is off by more, but within the 95 % interval of the measured one, and the distance is no
@@ -86,11 +84,18 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Compares two samples; none if one of them is empty.
-    pub(super) fn of(quantity: &'static str, measured: &Sample, simulated: &Sample) -> Option<Self> {
+    /// Compares two samples; none if one of them is empty. A median or a last decile may be off by a tenth of the measured one, or
+    /// by `least` if that is more.
+    pub(super) fn of(
+        quantity: &'static str,
+        measured: &Sample,
+        simulated: &Sample,
+        least: SimDuration,
+    ) -> Option<Self> {
         let distance = kolmogorov_smirnov(measured, simulated)?;
         let (measured, simulated) = (Side::from(measured), Side::from(simulated));
         let judged = [(&measured.p50, &simulated.p50), (&measured.p90, &simulated.p90)];
+        let close = |measured: &Quantile, simulated: &Quantile| is_close(measured, simulated, least);
         let agreement = if !judged.iter().all(|(measured, simulated)| close(measured, simulated)) {
             let possible = |(measured, simulated): &(&Quantile, &Quantile)| {
                 close(measured, simulated) || simulated.value.is_some_and(|value| is_inside(measured, value))
@@ -110,11 +115,11 @@ impl Comparison {
 }
 
 /// True if the simulated quantile is as near to the measured one as the rule wants it. Two that are never are equal.
-fn close(measured: &Quantile, simulated: &Quantile) -> bool {
+fn is_close(measured: &Quantile, simulated: &Quantile, least: SimDuration) -> bool {
     match (measured.value, simulated.value) {
         (Some(measured), Some(simulated)) => {
             let apart = measured.max(simulated) - measured.min(simulated);
-            apart <= (measured / 10).max(LEAST_TOLERANCE)
+            apart <= (measured / 10).max(least)
         }
         (measured, simulated) => measured == simulated,
     }
@@ -129,12 +134,14 @@ fn is_inside(quantile: &Quantile, value: SimDuration) -> bool {
 mod tests {
     use super::*;
 
+    const LEAST: SimDuration = SimDuration::from_millis(500);
+
     fn sample(from_millis: u64, count: u64) -> Sample {
         Sample::new((0..count).map(|index| Some(SimDuration::from_millis(from_millis + 10 * index))))
     }
 
     fn agreement(measured: &Sample, simulated: &Sample) -> Agreement {
-        Comparison::of("outage", measured, simulated).expect("neither is empty").agreement
+        Comparison::of("outage", measured, simulated, LEAST).expect("neither is empty").agreement
     }
 
     #[test]
@@ -162,6 +169,6 @@ mod tests {
         let never = Sample::from_parts(Vec::new(), 10);
         assert_eq!(agreement(&never, &never), Agreement::Agrees);
         assert_eq!(agreement(&never, &sample(1_000, 10)), Agreement::Apart);
-        assert!(Comparison::of("outage", &Sample::default(), &never).is_none());
+        assert!(Comparison::of("outage", &Sample::default(), &never, LEAST).is_none());
     }
 }

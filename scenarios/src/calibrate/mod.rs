@@ -8,8 +8,8 @@
 //!
 //! # The rule
 //!
-//! A quantity agrees if the simulated median and last decile are within 10 % of the measured ones or within 0.5 s, whichever is
-//! more, and the distance of Kolmogorov and Smirnov between the two samples is at most 0.2. A few dozen failovers can be further
+//! A quantity agrees if the simulated median and last decile are within 10 % of the measured ones or within 0.5 s (of Sentinel
+//! 0.25 s), whichever is more, and the distance of Kolmogorov and Smirnov between the two samples is at most 0.2. A few dozen failovers can be further
 //! apart than 0.2 by chance: the bound is then the distance that chance alone exceeds once in a hundred times (its
 //! 1 % critical value). A point agrees if all its quantities do.
 //!
@@ -27,6 +27,7 @@ pub mod etcd;
 pub mod patroni;
 pub mod redis_cluster;
 mod rows;
+mod sentinel;
 
 use std::path::Path;
 
@@ -67,6 +68,7 @@ pub struct Point {
 enum Setup {
     Patroni(Box<patroni::Setup>),
     Etcd(etcd::Setup),
+    Sentinel(Box<sentinel::Setup>),
     RedisCluster(redis_cluster::Setup),
 }
 
@@ -94,10 +96,14 @@ pub const OUTAGE: &str = "outage";
 type Reader = fn(&Path, &mut Measurements) -> Result<(), UserError>;
 
 /// The files that a folder may hold, one for each system.
-const FILES: [(&str, Reader); 3] =
-    [("patroni.csv", patroni::read), ("etcd.csv", etcd::read), ("redis-cluster.csv", redis_cluster::read)];
+const FILES: [(&str, Reader); 4] = [
+    ("patroni.csv", patroni::read),
+    ("etcd.csv", etcd::read),
+    ("sentinel.csv", sentinel::read),
+    ("redis-cluster.csv", redis_cluster::read),
+];
 
-/// Reads a folder with some of `patroni.csv`, `etcd.csv` and `redis-cluster.csv`.
+/// Reads a folder with some of `patroni.csv`, `etcd.csv`, `sentinel.csv` and `redis-cluster.csv`.
 ///
 /// # Errors
 /// None is there, or one says something that cannot be.
@@ -151,7 +157,9 @@ impl Point {
         let quantities: Vec<Comparison> = self
             .samples
             .iter()
-            .filter_map(|(name, measured)| Comparison::of(name, measured, &of(name)))
+            .filter_map(|(name, measured)| {
+                Comparison::of(name, measured, &of(name), self.setup.least_tolerance())
+            })
             .collect();
         Compared {
             system: self.system,
@@ -165,6 +173,14 @@ impl Point {
 }
 
 impl Setup {
+    /// How far a quantile may be off, if a tenth of it is less.
+    fn least_tolerance(&self) -> SimDuration {
+        match self {
+            Self::Patroni(_) | Self::Etcd(_) => SimDuration::from_millis(500),
+            Self::Sentinel(_) | Self::RedisCluster(_) => SimDuration::from_millis(250),
+        }
+    }
+
     /// Run number `run` of `runs`: seed and moment of the fault follow from it.
     fn run(&self, run: u64, runs: u64) -> Vec<(&'static str, Option<SimDuration>)> {
         match self {
@@ -173,6 +189,7 @@ impl Setup {
                 setup.quantities().iter().map(|one| (one.name, (one.simulated)(&measures))).collect()
             }
             Self::Etcd(setup) => setup.run(run),
+            Self::Sentinel(setup) => setup.values(run, runs),
             Self::RedisCluster(setup) => setup.run(run),
         }
     }

@@ -37,7 +37,7 @@ use sim_core::{
     Trigger, run_guarded,
 };
 
-use super::rows::{Row, Table};
+use super::rows::{Row, Table, is_busy};
 use super::{Measured, Measurements, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
@@ -47,8 +47,6 @@ const SETTLED: SimDuration = SimDuration::from_secs(45);
 const LASTS: SimDuration = SimDuration::from_secs(60);
 /// One way between two hosts: half of the 35 µs of a round trip.
 const ONE_WAY: SimDuration = SimDuration::from_nanos(17_500);
-/// The share of processor time from which on a machine is called busy.
-const BUSY: f64 = 0.9;
 /// More events than a run of a few minutes has.
 const EVENTS: u64 = 10_000_000;
 
@@ -272,15 +270,6 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
     Ok(())
 }
 
-/// True if in most rows at least nine tenths of the machine's processor time were used, by whomever.
-fn is_busy(rows: &[Row]) -> Result<bool, UserError> {
-    let mut busy = 0;
-    for row in rows {
-        busy += usize::from(row.share("cpu_busy")?.is_some_and(|share| share >= BUSY));
-    }
-    Ok(2 * busy > rows.len())
-}
-
 fn settings(row: &Row) -> Result<Settings, UserError> {
     let found = Trial::ALL.iter().find(|(name, _)| *name == row.text("fault"));
     let (_, trial) = found
@@ -326,7 +315,7 @@ impl Setup {
     pub fn new(settings: Settings, inputs: Inputs) -> Self {
         let mode = if settings.synchronous { SynchronousMode::On } else { SynchronousMode::Off };
         let cluster = PatroniCluster::new(&Plan {
-            etcd_pre_vote: false,
+            etcd_pre_vote: Some(false),
             placement: Placement::OneZone,
             configuration: Configuration {
                 ttl: settings.ttl,

@@ -11,13 +11,25 @@ use sim_core::SimDuration;
 use crate::cli::select::read_file;
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 
-/// A file of measurements. Rows whose `note` begins with `excluded` are left out.
+/// A file of measurements.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Its usable rows.
+    /// Its rows.
     pub rows: Vec<Row>,
     /// Columns that nobody knows.
     pub remarks: Vec<Remark>,
+}
+
+/// The share of processor time from which on a machine is called busy.
+const BUSY: f64 = 0.9;
+
+/// True if in most rows at least nine tenths of the machine's processor time were used, by whomever.
+pub(super) fn is_busy(rows: &[Row]) -> Result<bool, UserError> {
+    let mut busy = 0;
+    for row in rows {
+        busy += usize::from(row.share("cpu_busy")?.is_some_and(|share| share >= BUSY));
+    }
+    Ok(2 * busy > rows.len())
 }
 
 /// One row: one measured failover.
@@ -29,8 +41,15 @@ pub(super) struct Row {
 }
 
 impl Table {
-    /// Reads a file that has these columns; others of `known` may be there, too.
+    /// Reads the usable rows of a file that has these columns; others of `known` may be there, too.
     pub(super) fn read(path: &Path, needed: &[&str], known: &[&str]) -> Result<Self, UserError> {
+        let mut table = Self::read_all(path, needed, known)?;
+        table.rows.retain(|row| !row.is_excluded());
+        Ok(table)
+    }
+
+    /// The same with the rows that are not to be used.
+    pub(super) fn read_all(path: &Path, needed: &[&str], known: &[&str]) -> Result<Self, UserError> {
         let source = read_file(path).map_err(|error| {
             error
                 .help("a folder of measurements holds files such as `patroni.csv`: one row for each failover")
@@ -58,10 +77,7 @@ impl Table {
         let mut rows = Vec::new();
         for record in reader.records() {
             let record = record.map_err(|error| unreadable(&source, &error))?;
-            let row = Row { source: Arc::clone(&source), header: Arc::clone(&header), record };
-            if !row.text("note").starts_with("excluded") {
-                rows.push(row);
-            }
+            rows.push(Row { source: Arc::clone(&source), header: Arc::clone(&header), record });
         }
         Ok(Self { rows, remarks })
     }
@@ -92,6 +108,11 @@ impl Row {
         self.index(column).map_or("", |index| &self.record[index])
     }
 
+    /// True if the harness itself disturbed this trial: the `note` begins with `excluded`.
+    pub(super) fn is_excluded(&self) -> bool {
+        self.text("note").starts_with("excluded")
+    }
+
     fn index(&self, column: &str) -> Option<usize> {
         self.header.iter().position(|name| name == column)
     }
@@ -114,6 +135,31 @@ impl Row {
         }
         let written = format!("{text}s").parse();
         written.map(Some).map_err(|_| self.wrong(column, "a number of seconds, such as 17.884, not negative"))
+    }
+
+    /// A number of things; none if the field is empty.
+    pub(super) fn count(&self, column: &str) -> Result<Option<u64>, UserError> {
+        let text = self.text(column);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|_| self.wrong(column, "a whole number"))
+    }
+
+    /// The time of the day of an instant such as `2026-11-21T11:09:13.517Z`. Trials around midnight are told by their order.
+    pub(super) fn time_of_day(&self, column: &str) -> Result<SimDuration, UserError> {
+        let text = self.text(column);
+        let parts = text.strip_suffix('Z').and_then(|text| text.split_once('T'));
+        let parts = parts.map(|(_, time)| time.split(':').collect::<Vec<_>>());
+        let time = match parts.as_deref() {
+            Some([hours, minutes, seconds]) => format!("{hours}h {minutes}m")
+                .parse::<SimDuration>()
+                .ok()
+                .zip(format!("{seconds}s").parse().ok()),
+            _ => None,
+        };
+        let time = time.map(|(start, seconds): (SimDuration, SimDuration)| start + seconds);
+        time.ok_or_else(|| self.wrong(column, "an instant, such as 2026-11-21T11:09:13.517Z"))
     }
 
     /// Whole seconds.

@@ -16,7 +16,7 @@ use crate::{VERSION, atomic_file};
 /// Options of `calibrate`.
 #[derive(Args, Debug)]
 pub(super) struct Options {
-    /// A folder with some of `patroni.csv`, `etcd.csv`, `redis-cluster.csv`: one row for each failover that was measured.
+    /// A folder with some of `patroni.csv`, `etcd.csv`, `sentinel.csv`, `redis-cluster.csv`: one row for each failover that was measured.
     folder: PathBuf,
     /// How many runs stand for a point.
     #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u64).range(10..=1_000_000))]
@@ -78,7 +78,7 @@ pub(super) fn run(options: &Options, terminal: &mut Terminal<'_>) -> Result<Exit
     terminal.print(&format!(
         "{agree} of {} points agree in everything, {close} in p50 and p90 of everything, {outages} in the outage (or what was \
          measured in its place). hasim {VERSION}, {} runs for each point; seconds, [95 % confidence interval]. A \
-         quantity agrees if p50 and p90 are within 10 % or 0.5 s and KS, the distance of the distributions, is at most 0.2, or \
+         quantity agrees if p50 and p90 are within 10 % or 0.5 s (0.25 s of Sentinel) and KS, the distance of the distributions, is at most 0.2, or \
          at most what chance alone exceeds in 1 % of samples of this size, if that is more. Undecided: outside that, inside the \
          measured 95 % intervals.\n",
         compared.len(),

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::known_keys::{Below, DYNAMIC, below};
-use super::settings::{MODELLED, Settings, VERSION, canonical, modelled};
+use super::settings::{ETCD_VERSION, MODELLED, Settings, VERSION, canonical, modelled};
 use super::value::{Entry, Kind, Reading, Value, Yaml};
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 
@@ -154,7 +154,7 @@ impl Importer<'_> {
         for entry in section.entries().unwrap_or_default() {
             let path = format!("{prefix}{}", entry.key);
             let local = LOCAL.iter().any(|start| path.starts_with(start));
-            let Some(key) = modelled(&path).filter(|key| *key != VERSION) else {
+            let Some(key) = modelled(&path).filter(|key| ![VERSION, ETCD_VERSION].contains(key)) else {
                 if MODELLED.iter().any(|key| key.starts_with(&format!("{path}."))) {
                     self.collect(&entry.value, &format!("{path}."), dynamic);
                 }
@@ -292,7 +292,7 @@ mod tests {
         let (configuration, remarks, _) =
             read("version: 3.0.0\nbootstrap:\n  dcs:\n    synchronous_mode: Quorum\n");
         assert_eq!(configuration.synchronous_mode, SynchronousMode::Quorum);
-        assert_eq!(configuration.version, models::patroni::Version::MODELLED);
+        assert_eq!(configuration.version, models::patroni::MODELLED);
         assert!(remarks.contains("no key `version`"), "{remarks}");
     }
 
@@ -315,8 +315,26 @@ mod tests {
             assert_eq!(read(&text), Some(expected.clone()));
         }
         assert_eq!(read("etcd3:\n  hosts: [a:1]\n"), None);
-        check_remarks("kubernetes:\n  use_endpoint: true\n  namespace: db\n", &expect![[r#""#]]);
-        check_error("kubernetes:\n  retriable_http_codes: often\n", &expect![[r#""#]]);
+        check_remarks(
+            "kubernetes:\n  use_endpoint: true\n  namespace: db\n",
+            &expect![[r#"
+                patroni.yml:2:3: warning: Patroni knows no key `use_endpoint` below `kubernetes`: it has no effect; did you mean `use_endpoints`?
+                patroni.yml:3:3: note: not modelled, and left out: `kubernetes.namespace` (line 3)"#]],
+        );
+        check_error(
+            "kubernetes:\n  retriable_http_codes: often\n",
+            &expect![[r#"
+                error
+                  × patroni.yml:2:25: `kubernetes.retriable_http_codes` is `often`, not a list of HTTP statuses
+                   ╭─[patroni.yml:2:25]
+                 1 │ kubernetes:
+                 2 │   retriable_http_codes: often
+                   ·                         ──┬──
+                   ·                           ╰── expected numbers from 100 to 599
+                   ╰────
+                  help: Patroni warns and uses none of them; write them as `[429, 502]`
+            "#]],
+        );
         let mut settings = Settings::default();
         for flag in ["kubernetes.use_endpoints=true", "version=1.6.5"] {
             settings.overlay(&super::super::setting_from_flag(flag).unwrap());

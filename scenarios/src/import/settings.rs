@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use models::patroni::{
-    Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts, Version, Watchdog,
-    WatchdogMode,
+    Configuration, FailoverPriority, KubernetesSettings, PrePromote, SynchronousMode, Tags, Timeouts,
+    Watchdog, WatchdogMode,
 };
 use models::postgres::SynchronousCommit;
+use models::{Release, etcd, patroni};
 use sim_core::SimDuration;
 
 use super::value::{Entry, Kind, Reading, Value, Yaml};
@@ -34,6 +35,7 @@ pub(super) const MODELLED: &[&str] = &[
     "maximum_lag_on_syncnode",
     "failsafe_mode",
     "postgresql.use_pg_rewind",
+    "postgresql.pre_promote",
     "postgresql.remove_data_directory_on_diverged_timelines",
     "postgresql.parameters.synchronous_commit",
     "watchdog.mode",
@@ -46,13 +48,17 @@ pub(super) const MODELLED: &[&str] = &[
     "kubernetes.bypass_api_service",
     "kubernetes.retriable_http_codes",
     VERSION,
+    ETCD_VERSION,
 ];
 
 /// The release that runs. Patroni has no such key, so no `patroni.yml` sets it.
 pub(super) const VERSION: &str = "version";
 
+/// The release of etcd that runs: no key of Patroni either.
+pub(super) const ETCD_VERSION: &str = "etcd.version";
+
 /// The first release with quorum commit.
-const QUORUM_SINCE: Version = Version::new(4, 0, 0);
+const QUORUM_SINCE: Release = Release::new(4, 0, 0);
 
 /// The documented name of a key that may be written by an older one.
 pub(super) fn canonical(key: &str) -> &str {
@@ -202,7 +208,9 @@ impl Reader<'_> {
     fn configuration(&mut self) -> Result<Configuration, UserError> {
         let defaults = Configuration::default();
         let timeouts = self.timeouts()?;
-        let version = self.version()?;
+        let oldest = if self.on_kubernetes() { patroni::OLDEST_ON_KUBERNETES } else { patroni::OLDEST };
+        let version = self.release(VERSION, patroni::MODELLED, oldest, "Patroni")?;
+        let etcd_version = self.release(ETCD_VERSION, etcd::MODELLED, etcd::OLDEST, "etcd")?;
         let synchronous_mode = self.synchronous_mode(version)?;
         let synchronous_mode_strict = self.truth("synchronous_mode_strict", defaults.synchronous_mode_strict);
         Ok(Configuration {
@@ -221,6 +229,7 @@ impl Reader<'_> {
             maximum_lag_on_syncnode: self.number("maximum_lag_on_syncnode", -1).try_into().ok(),
             failsafe_mode: self.truth("failsafe_mode", defaults.failsafe_mode),
             use_pg_rewind: self.truth("postgresql.use_pg_rewind", defaults.use_pg_rewind),
+            pre_promote: self.pre_promote(),
             remove_data_directory_on_diverged_timelines: self.truth(
                 "postgresql.remove_data_directory_on_diverged_timelines",
                 defaults.remove_data_directory_on_diverged_timelines,
@@ -230,6 +239,7 @@ impl Reader<'_> {
             tags: self.tags(),
             member_tags: defaults.member_tags,
             version,
+            etcd_version,
             kubernetes: self.kubernetes()?,
         })
     }
@@ -284,7 +294,7 @@ impl Reader<'_> {
         )))
     }
 
-    fn synchronous_mode(&mut self, version: Version) -> Result<SynchronousMode, UserError> {
+    fn synchronous_mode(&mut self, version: Release) -> Result<SynchronousMode, UserError> {
         let quorum = |kind: &Kind| matches!(kind, Kind::Text(text) if text.eq_ignore_ascii_case("quorum"));
         if self.settings.get("synchronous_mode").is_some_and(|setting| quorum(&setting.value.kind)) {
             if version < QUORUM_SINCE {
@@ -302,22 +312,36 @@ impl Reader<'_> {
     }
 
     /// Which release runs: no key of Patroni, but of scenarios and flags.
-    fn version(&mut self) -> Result<Version, UserError> {
-        let Some(setting) = self.settings.get("version") else {
-            return Ok(Version::default());
+    fn release(
+        &mut self,
+        key: &str,
+        modelled: Release,
+        oldest: Release,
+        software: &str,
+    ) -> Result<Release, UserError> {
+        let Some(setting) = self.settings.get(key) else {
+            return Ok(modelled);
         };
-        let version: Version = setting.value.to_string().parse().map_err(|error: String| {
-            UserError::at(setting.spot.clone(), error, "expected a release, in quotes")
+        let release: Release = setting.value.to_string().parse().map_err(|error: String| {
+            UserError::at(setting.spot.clone(), error, format!("expected a release of {software}, in quotes"))
         })?;
-        let oldest = if self.on_kubernetes() { Version::OLDEST_ON_KUBERNETES } else { Version::OLDEST };
-        if version < oldest {
+        if release < oldest {
             return Err(UserError::at(
                 setting.spot.clone(),
-                format!("hasim does not know what Patroni {version} did"),
+                format!("hasim does not know what {software} {release} did"),
                 format!("expected {oldest} or later"),
             ));
         }
-        Ok(version)
+        Ok(release)
+    }
+
+    /// A command. What it does, only a scenario can say.
+    fn pre_promote(&mut self) -> Option<PrePromote> {
+        self.text("postgresql.pre_promote")?;
+        let message = "hasim does not run scripts: `pre_promote` is taken to succeed at once, unless the scenario says what \
+                       it does (`cluster.pre_promote`)";
+        self.remark("postgresql.pre_promote", message.to_owned());
+        Some(PrePromote::default())
     }
 
     /// Somebody wrote a setting of `kubernetes`: it is the store.

@@ -124,6 +124,10 @@ impl<'a> Checker<'a> {
             ("cluster.members", cluster.members.as_ref().map(Spanned::span)),
             ("cluster.patroni_yml", cluster.patroni_yml.as_ref().map(Spanned::span)),
             ("cluster.patroni", cluster.patroni.as_ref().map(Spanned::span)),
+            ("cluster.pre_promote", cluster.pre_promote.as_ref().map(Spanned::span)),
+            ("workload.haproxy", workload.haproxy.as_ref().map(Spanned::span)),
+            ("workload.pgbouncer", workload.pgbouncer.as_ref().map(Spanned::span)),
+            ("workload.libpq", workload.libpq.as_ref().map(Spanned::span)),
             ("workload.read_interval", workload.read_interval.as_ref().map(Spanned::span)),
             ("workload.local_writers", workload.local_writers.as_ref().map(Spanned::span)),
         ];

@@ -22,12 +22,15 @@ impl Checker<'_> {
             ("cluster.dataset_bytes", here(cluster.dataset_bytes.is_some())),
             ("workload.beside_members", here(workload.beside_members.is_some())),
         ];
-        let of_sentinel: [(&str, Option<Range<usize>>); 5] = [
+        let of_sentinel: [(&str, Option<Range<usize>>); 8] = [
             ("cluster.sentinels", span(cluster.sentinels.as_ref())),
             ("cluster.sentinel_conf", span(cluster.sentinel_conf.as_ref())),
             ("cluster.sentinel", span(cluster.sentinel.as_ref())),
             ("cluster.sentinel_hosts", here(cluster.sentinel_hosts.is_some())),
             ("workload.subscribe", here(workload.subscribe.is_some())),
+            ("workload.own_sentinel", here(workload.own_sentinel.is_some())),
+            ("workload.ask_each_time", here(workload.ask_each_time.is_some())),
+            ("workload.starts_after", span(workload.starts_after.as_ref())),
         ];
         let of_cluster: [(&str, Option<Range<usize>>); 5] = [
             ("cluster.shards", span(cluster.shards.as_ref())),
@@ -36,10 +39,14 @@ impl Checker<'_> {
             ("workload.other_write_interval", span(workload.other_write_interval.as_ref())),
             ("workload.refresh", here(workload.refresh.is_some())),
         ];
-        let patroni: [(&str, Option<Range<usize>>); 11] = [
+        let patroni: [(&str, Option<Range<usize>>); 15] = [
             ("cluster.etcd", span(cluster.etcd.as_ref())),
             ("cluster.patroni_yml", span(cluster.patroni_yml.as_ref())),
             ("cluster.patroni", span(cluster.patroni.as_ref())),
+            ("cluster.pre_promote", span(cluster.pre_promote.as_ref())),
+            ("workload.haproxy", span(workload.haproxy.as_ref())),
+            ("workload.pgbouncer", span(workload.pgbouncer.as_ref())),
+            ("workload.libpq", span(workload.libpq.as_ref())),
             ("workload.read_interval", span(workload.read_interval.as_ref())),
             ("cluster.etcd_hosts", here(cluster.etcd_hosts.is_some())),
             ("cluster.watchdog_device", here(cluster.watchdog_device.is_some())),

@@ -20,6 +20,7 @@
 //! | `cluster.round_trips` | recorded round trips: `same_zone`, `same_region`, `between_regions`, each a file | presets |
 //! | `cluster.patroni_yml` | a real `patroni.yml`, relative to the scenario file | none |
 //! | `cluster.patroni` | settings of Patroni by their real names, over those of the file; `version` for an older release | none |
+//! | `cluster.pre_promote` | what the script of `postgresql.pre_promote` does: `lasts`, and `fails_on`, the members on whose hosts it does not exit with 0 | none |
 //! | `cluster.member_tags` | tags of single members, as in `patroni-2 = { nofailover = true }`: `nofailover`, `nosync`, `noloadbalance`, `failover_priority`, `replicatefrom` | none |
 //! | `cluster.sentinels` | Sentinels, 1 to 15 | from `sentinel.conf`, else 3 |
 //! | `cluster.sentinel_hosts` | where they run: `own`, or `shared` with the servers | `own` |
@@ -35,10 +36,16 @@
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
 //! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `service` (of Kubernetes), `multi-host` | `haproxy` |
+//! | `workload.haproxy` | `inter`, `fastinter`, `downinter`, `fall`, `rise`, `timeout_connect`, `timeout_check`, `balance`, `shutdown_sessions` (`on-marked-down`) | Patroni's template |
+//! | `workload.pgbouncer` | `pool_mode`, `server_check_delay`, `server_connect_timeout`, `server_login_retry`, `query_wait_timeout`, `tcp_user_timeout` | `PgBouncer`'s |
+//! | `workload.libpq` | of clients: `connect_timeout`, `tcp_user_timeout`, `keepalives_idle`, `keepalives_interval`, `keepalives_count` | the client's; Linux |
 //! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"`; `"1s"` in the families `sentinel` and `cluster` |
 //! | `workload.on_timeout` | what a client behind a proxy does then: `drop` the connection, `cancel` the statement, `cancel-and-ignore-warnings` | `drop` |
 //! | `workload.beside_members` | whether clients run on the servers' hosts in turn, and not on a host of their own | false |
 //! | `workload.subscribe` | whether clients listen for `+switch-master` | false |
+//! | `workload.own_sentinel` | whether each client knows one Sentinel only, another one in turn | false |
+//! | `workload.ask_each_time` | whether clients ask for the primary before each write, and not after errors only | false |
+//! | `workload.starts_after` | when clients begin | zero |
 //! | `workload.wait` | `WAIT` after each write: `replicas` and `timeout` | none |
 //! | `lock.servers` | where the lock is: `sentinel` (the primary of a group), `single`, or `redlock` (`cluster.members` independent servers) | `sentinel` |
 //! | `lock.ttl`, `lock.renewal` | time to live of the key, and from one renewal to the next | `"30s"`, `"10s"` |
@@ -65,13 +72,14 @@ mod check_swarm;
 mod lock;
 mod parse;
 mod raw;
+mod routes;
 mod time_range;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use models::patroni::{FailoverPriority, LinkInputs, Tags};
+use models::patroni::{FailoverPriority, LinkInputs, PrePromote, Tags};
 use models::platform::RedisNeed;
 use models::postgres::MemberId;
 use serde::{Deserialize, Serialize};
@@ -82,6 +90,7 @@ use sim_core::{
 pub use backup::{Archive, Backup, Place, RecoverFrom};
 pub use lock::Lock;
 pub use parse::Companions;
+pub use routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 pub use time_range::TimeRange;
 
 use crate::campaign::PromisedCell;
@@ -184,6 +193,8 @@ pub struct Cluster {
     pub file: Option<PatroniFile>,
     /// The scenario's own settings, over those of the file.
     pub settings: Settings,
+    /// What the script of `pre_promote` does, if the scenario says so.
+    pub pre_promote: Option<PrePromote>,
     /// Tags of single members, by their position; what is absent is as in the settings.
     pub member_tags: BTreeMap<u8, MemberTags>,
     /// What a cluster of Redis has instead.
@@ -310,6 +321,12 @@ pub struct Workload {
     pub local_writers: bool,
     /// How they find the primary.
     pub routing: Routing,
+    /// `workload.haproxy`.
+    pub haproxy: HaproxyKeys,
+    /// `workload.pgbouncer`.
+    pub pgbouncer: PgbouncerKeys,
+    /// `workload.libpq`.
+    pub libpq: LibpqKeys,
     /// How long they wait for an answer.
     pub statement_timeout: SimDuration,
     /// What they do then.
@@ -318,6 +335,12 @@ pub struct Workload {
     pub beside_members: bool,
     /// Whether they listen for announcements of a new primary.
     pub subscribe: bool,
+    /// Whether each knows one Sentinel only, another one in turn.
+    pub own_sentinel: bool,
+    /// Whether they ask for the primary before each write.
+    pub ask_each_time: bool,
+    /// When they begin.
+    pub starts_after: SimDuration,
     /// `WAIT` after each write.
     pub wait: Option<Wait>,
     /// When clients of Redis Cluster ask for the slot map again.

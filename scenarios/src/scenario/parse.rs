@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use models::patroni::{LinkInputs, Load};
+use models::patroni::{LinkInputs, Load, PrePromote};
 use models::platform::RedisNeed;
+use models::postgres::MemberId;
 use sim_core::{Composition, SimDuration, SwarmConfig};
 use toml::Spanned;
 
 use super::check::Checker;
 use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTags, RawTrigger, RawWorkload};
+use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::{
     Cluster, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, RedisCluster, Scenario, Swarm,
     Workload,
@@ -91,6 +93,15 @@ fn cluster(
     let in_file = file.as_ref().and_then(|file| file.members);
     let members = inner_or(raw.members, in_file.unwrap_or(default_members));
     let member_tags = member_tags(raw.member_tags, members, source)?;
+    let pre_promote = raw
+        .pre_promote
+        .map(|script| {
+            let script = script.into_inner();
+            let members = script.fails_on.iter().map(|name| member_position(name, members, source));
+            let fails_on = members.map(|member| member.map(MemberId)).collect::<Result<_, _>>()?;
+            Ok::<_, UserError>(PrePromote { lasts: script.lasts, fails_on })
+        })
+        .transpose()?;
     let redis = redis_cluster(
         RawRedis {
             sentinels: raw.sentinels,
@@ -115,6 +126,7 @@ fn cluster(
         links,
         file,
         settings,
+        pre_promote,
         member_tags,
         redis,
         archive: raw.archive.map(Spanned::into_inner),
@@ -165,16 +177,7 @@ fn member_tags(
     members: u8,
     source: &Arc<Source>,
 ) -> Result<BTreeMap<u8, MemberTags>, UserError> {
-    let position = |name: &Spanned<String>| {
-        let number = name.get_ref().strip_prefix("patroni-").and_then(|number| number.parse::<u8>().ok());
-        number.filter(|number| (1..=members).contains(number)).map(|number| number - 1).ok_or_else(|| {
-            UserError::at(
-                Spot::new(source, name.span()),
-                format!("`{}` is not a member of the cluster", name.get_ref()),
-                format!("expected patroni-1 to patroni-{members}"),
-            )
-        })
-    };
+    let position = |name: &Spanned<String>| member_position(name, members, source);
     let mut tags = BTreeMap::new();
     for (name, raw) in raw {
         let RawTags { nofailover, nosync, noloadbalance, failover_priority, replicatefrom } = raw;
@@ -183,6 +186,18 @@ fn member_tags(
         tags.insert(position(&name)?, own);
     }
     Ok(tags)
+}
+
+/// The position of a member that is called by its name.
+fn member_position(name: &Spanned<String>, members: u8, source: &Arc<Source>) -> Result<u8, UserError> {
+    let number = name.get_ref().strip_prefix("patroni-").and_then(|number| number.parse::<u8>().ok());
+    number.filter(|number| (1..=members).contains(number)).map(|number| number - 1).ok_or_else(|| {
+        UserError::at(
+            Spot::new(source, name.span()),
+            format!("`{}` is not a member of the cluster", name.get_ref()),
+            format!("expected patroni-1 to patroni-{members}"),
+        )
+    })
 }
 
 /// Another file that the scenario names.
@@ -213,10 +228,16 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         read_interval: inner_or(raw.read_interval, default.read_interval),
         local_writers: inner_or(raw.local_writers, default.local_writers),
         routing: raw.routing.unwrap_or_default(),
+        haproxy: inner_or(raw.haproxy, HaproxyKeys::default()),
+        pgbouncer: inner_or(raw.pgbouncer, PgbouncerKeys::default()),
+        libpq: inner_or(raw.libpq, LibpqKeys::default()),
         statement_timeout: inner_or(raw.statement_timeout, timeout),
         on_timeout: raw.on_timeout.unwrap_or_default(),
         beside_members: raw.beside_members.unwrap_or_default(),
         subscribe: raw.subscribe.unwrap_or_default(),
+        own_sentinel: raw.own_sentinel.unwrap_or_default(),
+        ask_each_time: raw.ask_each_time.unwrap_or_default(),
+        starts_after: inner_or(raw.starts_after, SimDuration::ZERO),
         wait: raw.wait.map(Spanned::into_inner),
         refresh: raw.refresh.unwrap_or_default(),
         expire_interval: raw.expire_interval.map(Spanned::into_inner),

@@ -8,6 +8,7 @@ use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration}
 use toml::Spanned;
 
 use super::lock::RawLock;
+use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::time_range::TimeRange;
 use super::{Archive, Backup, EtcdHosts, OnTimeout, Promise, Refresh, Routing, TopologyPreset, Wait};
 use crate::campaign::PromisedCell;
@@ -53,6 +54,7 @@ pub(super) struct RawCluster {
     pub(super) round_trips: Option<RawRoundTrips>,
     pub(super) patroni_yml: Option<Spanned<String>>,
     pub(super) patroni: Option<Spanned<Reading<Toml>>>,
+    pub(super) pre_promote: Option<Spanned<RawPrePromote>>,
     #[serde(default)]
     pub(super) member_tags: BTreeMap<Spanned<String>, RawTags>,
     pub(super) sentinels: Option<Spanned<u8>>,
@@ -68,6 +70,15 @@ pub(super) struct RawCluster {
     pub(super) archive: Option<Spanned<Archive>>,
     pub(super) backup: Option<Spanned<Backup>>,
     pub(super) redis_required: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPrePromote {
+    #[serde(default)]
+    pub(super) lasts: SimDuration,
+    #[serde(default)]
+    pub(super) fails_on: Vec<Spanned<String>>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -97,10 +108,16 @@ pub(super) struct RawWorkload {
     pub(super) read_interval: Option<Spanned<SimDuration>>,
     pub(super) local_writers: Option<Spanned<bool>>,
     pub(super) routing: Option<Routing>,
+    pub(super) haproxy: Option<Spanned<HaproxyKeys>>,
+    pub(super) pgbouncer: Option<Spanned<PgbouncerKeys>>,
+    pub(super) libpq: Option<Spanned<LibpqKeys>>,
     pub(super) statement_timeout: Option<Spanned<SimDuration>>,
     pub(super) on_timeout: Option<OnTimeout>,
     pub(super) beside_members: Option<bool>,
     pub(super) subscribe: Option<bool>,
+    pub(super) own_sentinel: Option<bool>,
+    pub(super) ask_each_time: Option<bool>,
+    pub(super) starts_after: Option<Spanned<SimDuration>>,
     pub(super) wait: Option<Spanned<Wait>>,
     pub(super) refresh: Option<Refresh>,
     pub(super) other_write_interval: Option<Spanned<SimDuration>>,

@@ -1,18 +1,10 @@
 //! Backups and archives: what the scenarios of the catalogue promise, those about published documents among them.
 
-use std::sync::atomic::AtomicBool;
-
-use scenarios::campaign::{Report, Runs, ScenarioVerdict, SeedRange, run_seeds};
+use scenarios::campaign::ScenarioVerdict;
 use scenarios::catalogue;
 use sim_core::SimDuration;
-use tests::Subject;
 
-fn check(name: &str, seeds: u64) -> (Runs, Report) {
-    let Subject { case, system } = Subject::from_catalogue(name);
-    let runs = run_seeds(&case, &*system, SeedRange::first(seeds), &AtomicBool::new(false), &|_| ());
-    let report = Report::new(&case.scenario, &runs);
-    (runs, report)
-}
+use crate::promises::check;
 
 /// Claims that are kept are kept by every seed, and those that are not are found out.
 #[test]

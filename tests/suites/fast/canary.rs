@@ -83,6 +83,8 @@ fn planted_bugs_of_redis_and_sentinel_are_found() {
         (Planted::AgreeWithSilence, 50, Verdict::ConditionViolated),
         (Planted::LeaveStrays, 10, Verdict::AckedWriteLost),
         (Planted::MajorityOfResponders, 20, Verdict::ConditionViolated),
+        (Planted::KeepNameWithoutBacklog, 10, Verdict::ConditionViolated),
+        (Planted::IgnoreLag, 5, Verdict::AckedWriteLost),
     ] {
         assert_eq!(must_be_found(bug, runs).judgement.verdict, verdict, "{bug}");
     }

@@ -11,7 +11,7 @@ use models::Planted;
 use models::patroni::{Load, PatroniCluster, Placement, Plan};
 use models::platform::{PlatformCluster, PlatformPlan, RedisNeed};
 use models::redis::{Machine, Parameters};
-use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
+use models::sentinel::{GroupConfig, Inputs, RedisLoad, SentinelCluster, SentinelPlan};
 use rayon::prelude::*;
 use sim_core::{
     EndReason, Fault, Process, ProcessId, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target,
@@ -42,12 +42,16 @@ fn redis() -> SentinelPlan {
         parameters: Parameters::default(),
         machine: Machine::default(),
         disk_sync: Plan::default().inputs.disk_sync,
+        save_sync: Inputs::default().save_sync,
         load: RedisLoad {
             writers: 1,
             write_interval: SimDuration::from_millis(50),
             timeout: seconds(1),
             beside_servers: false,
             subscribes: false,
+            own_sentinel: false,
+            asks_each_time: false,
+            start_at: SimDuration::ZERO,
             wait_for: None,
             local_writers: false,
             stop_at: None,

@@ -15,5 +15,6 @@ mod exploring;
 mod locks;
 mod promises;
 mod published_raft;
+mod published_redis;
 mod synchronous_names;
 mod tidy;

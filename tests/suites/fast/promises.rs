@@ -9,7 +9,7 @@ use scenarios::family::{LogLevel, System};
 use sim_core::{Seed, SimDuration};
 use tests::Subject;
 
-fn check(name: &str, seeds: u64) -> (Runs, Report) {
+pub(crate) fn check(name: &str, seeds: u64) -> (Runs, Report) {
     let Subject { case, system } = Subject::from_catalogue(name);
     let runs = run_seeds(&case, &*system, SeedRange::first(seeds), &AtomicBool::new(false), &|_| ());
     let report = Report::new(&case.scenario, &runs);
@@ -91,8 +91,8 @@ fn a_watch_that_outlives_the_outage_of_etcd_loses_writes() {
 /// Asynchronous replication without fencing loses what the old primary acknowledges; `min-replicas-to-write` bounds it.
 #[test]
 fn replicas_that_must_be_there_bound_what_a_cut_off_redis_primary_loses() {
-    let (open, _) = check("sentinel/primary-isolated-with-clients/async", 8);
-    let (bounded, report) = check("sentinel/primary-isolated-with-clients/bounded", 8);
+    let (open, _) = check("sentinel/rz03-client-beside-old-primary/unbounded", 8);
+    let (bounded, report) = check("sentinel/rz03-client-beside-old-primary/bounded", 8);
     assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
     let most = |runs: &Runs| runs.outcomes.iter().map(|outcome| outcome.row.lost).max();
     assert!(
@@ -106,7 +106,7 @@ fn replicas_that_must_be_there_bound_what_a_cut_off_redis_primary_loses() {
 #[test]
 fn persistence_decides_what_a_quick_restart_of_redis_costs() {
     for (variant, loses) in [("empty", true), ("appendonly", false)] {
-        let (runs, report) = check(&format!("sentinel/primary-restarts/{variant}"), 8);
+        let (runs, report) = check(&format!("sentinel/rz05-quick-restart/{variant}"), 8);
         assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
         assert!(runs.outcomes.iter().all(|outcome| (outcome.row.lost > 0) == loses), "{variant}");
     }
@@ -118,4 +118,41 @@ fn sentinels_come_back_from_random_faults() {
     let (runs, report) = check("sentinel/swarm/async", 60);
     assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
     assert!(runs.outcomes.iter().filter(|outcome| outcome.row.lost > 0).count() > 10);
+}
+
+/// Patroni that is told to stop hands the lock over: the others need not wait until it expires.
+#[test]
+fn an_orderly_stop_hands_over_before_the_lock_expires() {
+    let (runs, report) = check("patroni/patroni-stopped/async", 8);
+    assert_eq!(report.verdict, ScenarioVerdict::Kept, "{report:?}");
+    let stopped =
+        |outage: Option<SimDuration>| outage.is_some_and(|outage| outage > SimDuration::from_secs(2));
+    assert!(runs.outcomes.iter().all(|outcome| stopped(outcome.row.outage)), "nobody was stopped");
+}
+
+/// In maintenance mode nobody takes over, and nobody steps down.
+#[test]
+fn a_paused_cluster_does_nothing_by_itself() {
+    for name in ["patroni/primary-host-crash/paused", "patroni/etcd-quorum-lost/paused"] {
+        let (_, report) = check(name, 8);
+        assert_eq!(report.verdict, ScenarioVerdict::Kept, "{name}: {report:?}");
+    }
+}
+
+/// A published failure shows in the release that had it, and not in the one that mended it.
+#[test]
+fn releases_of_etcd_and_patroni_differ_as_published() {
+    for (broken, mended) in [
+        ("patroni/z9-stuck-etcd-leader/etcd-3-5-12", "patroni/z9-stuck-etcd-leader/etcd-3-5-13"),
+        ("patroni/z10-left-behind-etcd/patroni-4-0-5", "patroni/z10-left-behind-etcd/patroni-4-0-6"),
+        (
+            "patroni/z29-endless-crash-recovery/patroni-2-0-0",
+            "patroni/z29-endless-crash-recovery/patroni-2-0-1",
+        ),
+    ] {
+        for name in [broken, mended] {
+            let (_, report) = check(name, 30);
+            assert_eq!(report.verdict, ScenarioVerdict::Kept, "{name}: {report:?}");
+        }
+    }
 }

@@ -111,6 +111,9 @@ impl SyncKey {
     }
 }
 
+/// What the config key says in maintenance mode. Other settings do not change while a cluster lives.
+pub(crate) const PAUSED: &str = "pause";
+
 /// In front of the quorum of the sync key.
 const QUORUM: &str = "quorum=";
 
@@ -141,6 +144,8 @@ pub(crate) struct View {
     pub(crate) initialized: bool,
     /// The members that the failsafe key names; none without the key.
     pub(crate) failsafe: Vec<MemberId>,
+    /// `pause` of the config key: maintenance mode.
+    pub(crate) paused: bool,
     /// A switchover to a chosen member is under way.
     pub(crate) failover: Option<FailoverKey>,
 }
@@ -224,9 +229,13 @@ mod tests {
         };
         assert_eq!(MemberKey::from_value(MemberId(2), &key.to_value()), Some(key));
         let names = ["a", "b", "c"].map(str::to_owned);
-        let plain = SyncKey::to_value(MemberId(1), &[MemberId(0)], 0, &names);
+        let stored = |standbys: &[MemberId], quorum| {
+            let leader = Some(MemberId(1));
+            SyncKey { leader, standbys: standbys.to_vec(), quorum, revision: 0 }.to_value(&names)
+        };
+        let plain = stored(&[MemberId(0)], 0);
         assert_eq!((&*plain, quorum_of(&plain)), ("b a", 0));
-        let value = SyncKey::to_value(MemberId(1), &[MemberId(0), MemberId(2)], 1, &names);
+        let value = stored(&[MemberId(0), MemberId(2)], 1);
         assert_eq!(quorum_of(&value), 1);
         let sync = SyncKey::from_value(&value, 9, &names);
         assert_eq!(sync.leader, Some(MemberId(1)));

@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Save,
     /// A release of Redis or Valkey.
     Release,
+    /// The number of a release.
+    Version,
 }
 
 const INT_MAX: u64 = i32::MAX as u64;
@@ -56,6 +58,8 @@ pub(super) const REDIS: &[(&str, Kind)] = &[
     ("cluster-replica-no-failover", Kind::YesNo),
 ];
 
+/// Which release servers and Sentinels are. No directive: it stands in scenarios and flags, and in no file of Redis.
+pub(super) const VERSION: (&str, Kind) = ("version", Kind::Version);
 /// No directive: whose rules the nodes of a cluster follow.
 pub(super) const RELEASE: (&str, Kind) = ("release", Kind::Release);
 
@@ -78,7 +82,7 @@ pub(super) fn canonical(name: &str) -> &str {
 /// A modelled directive with its kind.
 pub(super) fn modelled(name: &str) -> Option<(&'static str, Kind)> {
     let name = canonical(name);
-    SENTINEL.iter().chain(REDIS).chain([&RELEASE]).copied().find(|(known, _)| *known == name)
+    SENTINEL.iter().chain(REDIS).chain([&VERSION, &RELEASE]).copied().find(|(known, _)| *known == name)
 }
 
 /// Directives of a group in `sentinel.conf` that are known and have no effect here; the last seven are what a Sentinel

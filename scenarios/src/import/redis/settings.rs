@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use models::redis::release::{self, Version};
 use models::redis::{AppendFsync, Parameters, SavePoint};
 use models::redis_cluster::{ClusterConfig, Release};
 use models::sentinel::GroupConfig;
@@ -79,6 +80,10 @@ impl RedisSettings {
                 ("failover-timeout", Parsed::Time(time)) => group.failover_timeout = time,
                 ("parallel-syncs", Parsed::Number(number)) => group.parallel_syncs = number as u32,
                 ("master-reboot-down-after-period", Parsed::Time(time)) => group.reboot_down_after = time,
+                ("version", Parsed::Version(version)) => {
+                    group.version = version;
+                    parameters.version = version;
+                }
                 ("cluster-node-timeout", Parsed::Time(time)) => cluster.node_timeout = time,
                 ("cluster-replica-validity-factor", Parsed::Number(number)) => {
                     cluster.replica_validity_factor = number as u32;
@@ -129,6 +134,7 @@ enum Parsed {
     Flag(bool),
     AppendFsync(AppendFsync),
     Save(Vec<SavePoint>),
+    Version(Version),
     Release(Release),
 }
 
@@ -172,6 +178,7 @@ impl Setting {
                 "no" => Ok(Parsed::AppendFsync(AppendFsync::No)),
                 _ => Err(self.wrong(format!("`{name}` is `{word}`"), "expected always, everysec or no")),
             },
+            Kind::Version => self.version(word).map(Parsed::Version),
             Kind::Release => match Release::ALL.iter().find(|(name, _)| name == word) {
                 Some((_, release)) => Ok(Parsed::Release(*release)),
                 None => {
@@ -199,6 +206,18 @@ impl Setting {
                 format!("expected {what} from {low} to {high}"),
             )
         })
+    }
+
+    fn version(&self, word: &str) -> Result<Version, UserError> {
+        let version: Version =
+            word.parse().map_err(|error: String| self.wrong(error, "expected a release such as 6.0.20"))?;
+        if !(release::OLDEST..=release::MODELLED).contains(&version) {
+            return Err(self.wrong(
+                format!("hasim does not model Redis {version}"),
+                format!("expected {} to {}", release::OLDEST, release::MODELLED),
+            ));
+        }
+        Ok(version)
     }
 
     fn save_points(&self) -> Result<Vec<SavePoint>, UserError> {
@@ -249,11 +268,10 @@ pub fn redis_settings_from_table(
     let known = if sentinel { known::SENTINEL } else { known::REDIS };
     let mut settings = RedisSettings::default();
     for entry in table.entries().unwrap_or_default() {
-        let release = (!sentinel).then_some(&known::RELEASE);
-        let found =
-            known.iter().chain(release).find(|(name, _)| *name == known::canonical(&entry.key)).copied();
+        let ours: &[(&str, Kind)] = if sentinel { &[] } else { &[known::VERSION, known::RELEASE] };
+        let found = known.iter().chain(ours).find(|(name, _)| *name == known::canonical(&entry.key)).copied();
         let Some(found) = found else {
-            let names = known.iter().chain(release).map(|(name, _)| *name);
+            let names = known.iter().chain(ours).map(|(name, _)| *name);
             let spot = Spot::new(source, entry.key_span.clone());
             let message = format!("hasim models no directive `{}` here", entry.key);
             return Err(

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, ProcessId, SimDuration};
 
+use super::keys::Keys;
 use crate::etcd::{self, Answer, Event, Key, KeyValue, LeaseId, Mutation, Request, Response};
 use crate::patroni::config::Configuration;
 use crate::patroni::dcs::Timeouts;
@@ -46,6 +47,8 @@ pub(super) struct Seen {
     pub(super) leader: bool,
     /// The value of the status key changed.
     pub(super) status: bool,
+    /// The value of the config key changed.
+    pub(super) configuration: bool,
     /// The copy was just completed.
     pub(super) ready: bool,
 }
@@ -169,7 +172,7 @@ impl Cache {
     }
 
     /// Seen that the watch saw.
-    pub(crate) fn on_watched(&mut self, events: &[Event], leader: &Key, status: &Key) -> Seen {
+    pub(crate) fn on_watched(&mut self, events: &[Event], keys: &Keys) -> Seen {
         let mut seen = Seen::default();
         for event in events {
             let (key, revision) = match event {
@@ -185,8 +188,9 @@ impl Cache {
                 (None, Event::Delete { .. }) => false,
                 (None, Event::Put(_)) | (Some(_), Event::Delete { .. }) => true,
             };
-            seen.leader |= changed && key == leader;
-            seen.status |= changed && key == status && matches!(event, Event::Put(_));
+            seen.leader |= changed && *key == keys.leader;
+            seen.configuration |= changed && *key == keys.config;
+            seen.status |= changed && *key == keys.status && matches!(event, Event::Put(_));
             match event {
                 Event::Put(entry) => {
                     self.entries.insert(Arc::clone(key), entry.clone());

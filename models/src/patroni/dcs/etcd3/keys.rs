@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::cache::Cache;
 use crate::etcd::Key;
 use crate::patroni::dcs::view::{
-    MemberKey, SyncKey, View, failover_from_value, history_from_value, member_named, members_from_value,
+    MemberKey, PAUSED, SyncKey, View, failover_from_value, history_from_value, member_named,
+    members_from_value,
 };
 use crate::postgres::{Lsn, MemberId};
 
@@ -28,6 +29,8 @@ pub(crate) struct Keys {
     pub(crate) failsafe: Key,
     /// `failover`.
     pub(crate) failover: Key,
+    /// `config`.
+    pub(crate) config: Key,
     /// `members/<name>`, by member.
     pub(crate) members: Arc<[Key]>,
 }
@@ -45,6 +48,7 @@ impl Keys {
             initialize: key("initialize"),
             failsafe: key("failsafe"),
             failover: key("failover"),
+            config: key("config"),
             members: names.iter().map(|name| key(&format!("members/{name}"))).collect(),
         }
     }
@@ -68,6 +72,8 @@ pub(super) fn read(cache: &Cache, keys: &Keys, names: &[String]) -> View {
             view.initialized = true;
         } else if *key == keys.failsafe {
             view.failsafe = members_from_value(value, names);
+        } else if *key == keys.config {
+            view.paused = value == PAUSED;
         } else if *key == keys.failover {
             view.failover = failover_from_value(value, names);
         } else if let Some(index) = keys.members.iter().position(|member| member == key) {

@@ -17,7 +17,7 @@ use self::cache::{Cache, Seen};
 pub(crate) use self::keys::Keys;
 use self::lock::LockStep;
 pub(super) use self::protocol::Etcd3Protocol;
-use super::view::{history_to_value, members_to_value};
+use super::view::{PAUSED, history_to_value, members_to_value};
 use super::{Changes, Client, Effort, Event, Finished, MemberKey, Publication, SyncKey, View};
 use crate::etcd::{self, Answer, Compare, LeaseId, Mutation, Request};
 use crate::patroni::lock::Goal;
@@ -41,6 +41,8 @@ enum Purpose {
     Release,
     /// The key of a switchover to a chosen member.
     Failover,
+    /// The cluster-wide settings.
+    Configuration,
 }
 
 /// etcd, as one member uses it.
@@ -82,7 +84,7 @@ impl Etcd3 {
         self.spec.name(self.spec.member)
     }
 
-    pub(super) fn start(&mut self, context: &mut impl Context<Member>) {
+    pub(super) fn start(context: &mut impl Context<Member>) {
         context.set_timer(Timer::Cache, SimDuration::ZERO);
     }
 
@@ -151,6 +153,13 @@ impl Etcd3 {
         self.client.call(context, Purpose::Failover, request, Effort::Retried);
     }
 
+    pub(super) fn write_pause(&mut self, context: &mut impl Context<Member>, paused: bool) {
+        let value = if paused { PAUSED } else { "" }.into();
+        let put = Mutation::Put { key: Arc::clone(&self.keys.config), value, lease: None };
+        let request = Request::Txn { compare: Vec::new(), then: vec![put], otherwise: Vec::new() };
+        self.client.call(context, Purpose::Configuration, request, Effort::Retried);
+    }
+
     pub(super) fn remove_failover(&mut self, context: &mut impl Context<Member>) {
         self.put_plain(context, Mutation::Delete { key: Arc::clone(&self.keys.failover) });
     }
@@ -195,7 +204,7 @@ impl Etcd3 {
                 self.client.on_response(context, id, &response);
             }
             etcd::Packet::Watched { events, .. } if of_watch => {
-                let seen = self.cache.on_watched(&events, &self.keys.leader, &self.keys.status);
+                let seen = self.cache.on_watched(&events, &self.keys);
                 self.note_changes(seen);
             }
             _ => {}
@@ -207,7 +216,7 @@ impl Etcd3 {
         let leader = self.cache.get(&self.keys.leader);
         let own = leader.is_some_and(|entry| *entry.value == *self.name());
         self.changes = Some(Changes {
-            wakes: seen.leader || (seen.status && !own),
+            wakes: seen.leader || seen.configuration || (seen.status && !own),
             ready: seen.ready,
             lock_exists: Some(leader.is_some()),
         });
@@ -274,7 +283,7 @@ impl Etcd3 {
             written = Some(response.revision);
         }
         match finished.purpose {
-            Purpose::Plain => None,
+            Purpose::Plain | Purpose::Configuration => None,
             Purpose::Failover => Some(Event::Failover),
             Purpose::Release => Some(Event::Released),
             Purpose::Sync => {

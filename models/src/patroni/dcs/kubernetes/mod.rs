@@ -39,10 +39,10 @@ use self::leader::Operation;
 use self::protocol::{CONFLICT, Call, object_of, status_of};
 use self::record::{LEADER, Observed};
 use super::view::{
-    failover_from_value, history_from_value, history_to_value, member_named, members_from_value,
+    PAUSED, failover_from_value, history_from_value, history_to_value, member_named, members_from_value,
     members_to_value,
 };
-use super::{Changes, Client, Effort, Endpoint, Event, Finished, MemberKey, Publication, SyncKey, View};
+use super::{Changes, Client, Effort, Endpoint, Event, Finished, MemberKey, SyncKey, View};
 use crate::kubernetes::{self, Answer, Name, Object, Patch, Request, Resource, Response};
 use crate::patroni::config::KubernetesSettings;
 use crate::patroni::member::{Member, Spec, Timer};
@@ -63,6 +63,7 @@ const ROLE: &str = "role";
 /// The model keeps what these objects say in one annotation.
 const SYNC: &str = "sync";
 const FAILOVER: &str = "failover";
+const CONFIG: &str = "config";
 
 /// What a call is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -147,7 +148,7 @@ impl Kubernetes {
         &self.settings
     }
 
-    pub(super) fn start(&self, context: &mut impl Context<Member>) {
+    pub(super) fn start(context: &mut impl Context<Member>) {
         context.set_timer(Timer::Cache, SimDuration::ZERO);
         context.set_timer(Timer::PodCache, SimDuration::ZERO);
     }
@@ -180,6 +181,8 @@ impl Kubernetes {
             let text = object.annotation(SYNC).unwrap_or_default();
             view.sync = SyncKey::from_value(text, object.resource_version, &names);
         }
+        let config = self.kinds.get(&self.names.config).and_then(|object| object.annotation(CONFIG));
+        view.paused = config.is_some_and(|text| text == PAUSED);
         let failover = self.kinds.get(&self.names.failover).and_then(|object| object.annotation(FAILOVER));
         view.failover = failover.and_then(|text| failover_from_value(text, &names));
         let member = |pod: &Arc<Object>| {
@@ -189,9 +192,6 @@ impl Kubernetes {
         view.members.sort_unstable_by_key(|member| member.member);
         view
     }
-
-    /// With this store, a renewal has said it all.
-    pub(super) fn publish(&self, _context: &mut impl Context<Member>, _publication: &Publication) {}
 
     pub(super) fn touch_member(&mut self, context: &mut impl Context<Member>, member: MemberKey) {
         let role = self.role_label();
@@ -230,6 +230,12 @@ impl Kubernetes {
         let value = members_to_value(&[key.leader, key.candidate], &self.spec.names);
         let request = self.merge_request(Arc::clone(&self.names.failover), annotation(FAILOVER, Some(value)));
         self.call(context, Purpose::Failover, request, Effort::Single);
+    }
+
+    pub(super) fn write_pause(&mut self, context: &mut impl Context<Member>, paused: bool) {
+        let value = if paused { PAUSED } else { "" }.into();
+        let request = self.merge_request(Arc::clone(&self.names.config), annotation(CONFIG, Some(value)));
+        self.call(context, Purpose::Plain, request, Effort::Retried);
     }
 
     pub(super) fn remove_failover(&mut self, context: &mut impl Context<Member>) {

@@ -1,0 +1,156 @@
+//! The load on a cluster, and the way that it takes: proxies, poolers, and how clients connect.
+
+use sim_core::{ConnectOptions, ProcessId, SimDuration};
+
+use super::RestPath;
+use crate::routing::{Balance, HaProxySpec, HealthCheck, PgBouncerSpec, PoolMode};
+
+/// How clients find the primary.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Route {
+    /// Through `haproxy-1`, which asks the REST API of each member.
+    #[default]
+    HaProxy,
+    /// Through `pgbouncer-1`, which goes through `haproxy-1`.
+    PgBouncer,
+    /// Through the Service of Kubernetes, `kube-proxy-1`; readers, too.
+    Service,
+    /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.
+    MultiHost,
+}
+
+/// What a client does when a statement takes too long.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ImpatientClient {
+    /// Drops the connection.
+    #[default]
+    Drop,
+    /// Cancels the statement. A commit that waits for a synchronous standby is answered with a warning then, which the
+    /// client heeds: it does not count the write as done.
+    Cancel,
+    /// Cancels the statement, and its driver drops warnings, as most do: the client takes the answer for a success.
+    CancelAndIgnoreWarnings,
+}
+
+/// How the proxy is configured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ProxySettings {
+    /// Checks.
+    pub health: HealthCheck,
+    /// `balance`.
+    pub balance: Balance,
+    /// `on-marked-down shutdown-sessions`.
+    pub shutdown_sessions: bool,
+}
+
+impl Default for ProxySettings {
+    /// Patroni's template.
+    fn default() -> Self {
+        let HaProxySpec { health, balance, shutdown_sessions, .. } =
+            HaProxySpec::template(RestPath::Primary, Vec::new());
+        Self { health, balance, shutdown_sessions }
+    }
+}
+
+/// How the pooler is configured: names, units and defaults are `PgBouncer`'s.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PoolerSettings {
+    /// `pool_mode`.
+    pub pool_mode: PoolMode,
+    /// `server_check_delay`.
+    pub server_check_delay: SimDuration,
+    /// `server_connect_timeout`.
+    pub server_connect_timeout: SimDuration,
+    /// `server_login_retry`.
+    pub server_login_retry: SimDuration,
+    /// `query_wait_timeout`.
+    pub query_wait_timeout: SimDuration,
+    /// `tcp_user_timeout` of server connections; none by default.
+    pub tcp_user_timeout: Option<SimDuration>,
+}
+
+impl Default for PoolerSettings {
+    fn default() -> Self {
+        let spec = PgBouncerSpec::new(ProcessId::from_index(0));
+        Self {
+            pool_mode: spec.pool_mode,
+            server_check_delay: spec.server_check_delay,
+            server_connect_timeout: spec.server_connect_timeout,
+            server_login_retry: spec.server_login_retry,
+            query_wait_timeout: spec.query_wait_timeout,
+            tcp_user_timeout: spec.options.user_timeout,
+        }
+    }
+}
+
+impl PoolerSettings {
+    pub(super) fn in_front_of(self, upstream: ProcessId) -> PgBouncerSpec {
+        let mut spec = PgBouncerSpec::new(upstream);
+        spec.pool_mode = self.pool_mode;
+        spec.server_check_delay = self.server_check_delay;
+        spec.server_connect_timeout = self.server_connect_timeout;
+        spec.server_login_retry = self.server_login_retry;
+        spec.query_wait_timeout = self.query_wait_timeout;
+        spec.options.user_timeout = self.tcp_user_timeout;
+        spec
+    }
+}
+
+/// How the connections of clients are configured; what is absent is as the kind of client has it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ClientSettings {
+    /// `connect_timeout`.
+    pub connect_timeout: Option<SimDuration>,
+    /// `tcp_user_timeout`, `keepalives_idle`, `keepalives_interval`, `keepalives_count`.
+    pub tcp: Option<ConnectOptions>,
+}
+
+/// The load on a cluster.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Load {
+    /// Clients that write.
+    pub writers: u16,
+    /// Between two writes of one client.
+    pub write_interval: SimDuration,
+    /// Clients that count all rows now and then.
+    pub readers: u16,
+    /// Between two reads of one client.
+    pub read_interval: SimDuration,
+    /// How they find the primary; readers through `HAProxy` read from replicas.
+    pub route: Route,
+    /// The proxy.
+    pub proxy: ProxySettings,
+    /// The pooler.
+    pub pooler: PoolerSettings,
+    /// Their connections.
+    pub client: ClientSettings,
+    /// How long they wait for an answer.
+    pub statement_timeout: SimDuration,
+    /// What they do then, if they go through a proxy; others drop the connection.
+    pub on_timeout: ImpatientClient,
+    /// One more writer on each member's host, which knows that member's server only, as old connection strings and cron
+    /// jobs do. What a cut-off primary acknowledges, it acknowledges to them.
+    pub local_writers: bool,
+    /// When clients start no more operations, so that a run ends in quiet.
+    pub stop_at: Option<SimDuration>,
+}
+
+impl Default for Load {
+    /// Two writers through `HAProxy`, five times a second each, who wait for an answer for five seconds and never stop.
+    fn default() -> Self {
+        Self {
+            writers: 2,
+            write_interval: SimDuration::from_millis(200),
+            readers: 0,
+            read_interval: SimDuration::from_secs(1),
+            route: Route::default(),
+            proxy: ProxySettings::default(),
+            pooler: PoolerSettings::default(),
+            client: ClientSettings::default(),
+            statement_timeout: SimDuration::from_secs(5),
+            on_timeout: ImpatientClient::default(),
+            local_writers: false,
+            stop_at: None,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Releases of Redis: what changed in which, as far as a run shows it.
+//!
+//! The model is Redis 7.0.15. An older release is chosen by its number, for servers and Sentinels alike, and behaves as the newer
+//! one except for the changes on this list. Other differences between releases (directives that did not exist yet, other
+//! defaults) are not checked.
+
+pub use crate::release::Release as Version;
+
+/// The release that the models follow.
+pub const MODELLED: Version = Version::new(7, 0, 15);
+/// The oldest release that can be chosen: the first whose Sentinels make a primary that comes back a replica.
+pub const OLDEST: Version = Version::new(2, 6, 13);
+
+/// A change between releases.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Change {
+    /// "Sentinel 2": a winner begins at once. Before, it waited for 5 s and up to 10 s more (`SENTINEL_FAILOVER_FIXED_DELAY`,
+    /// `SENTINEL_FAILOVER_MAX_RANDOM_DELAY`), looked at neither offsets nor roles for long, and made a former primary a replica
+    /// with its first INFO (`+demote-old-slave`). Elections by epochs and configurations in hellos are as today here, which saves
+    /// the other Sentinels up to a second until they answer with the new address.
+    SecondSentinel,
+    /// The end of a failover that timed out leaves the promoted replica out when it re-points everybody (pull request 6743;
+    /// RZ-17).
+    SparePromoted,
+    /// A replica that was never connected since its start says -1 for how long its link has been down (pull request 8785).
+    /// Before, the seconds since 1970, with which Sentinel promotes nobody (RZ-14).
+    NeverConnectedIsMinusOne,
+}
+
+impl Change {
+    /// The first release that has it.
+    const fn since(self) -> Version {
+        match self {
+            Self::SecondSentinel => Version::new(2, 8, 0),
+            Self::SparePromoted => Version::new(5, 0, 8),
+            Self::NeverConnectedIsMinusOne => Version::new(6, 2, 2),
+        }
+    }
+
+    /// True if a release has it.
+    pub(crate) fn is_in(self, version: Version) -> bool {
+        version >= self.since()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_has_what_came_before_it() {
+        assert!(Change::SparePromoted.is_in(Version::new(5, 0, 8)));
+        assert!(!Change::SparePromoted.is_in(Version::new(5, 0, 7)));
+        assert!(!Change::SecondSentinel.is_in(OLDEST));
+        assert!(Change::NeverConnectedIsMinusOne.is_in(MODELLED));
+    }
+}

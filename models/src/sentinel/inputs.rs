@@ -1,0 +1,49 @@
+//! Declared inputs: durations that the models do not derive but take from measurements of the real software, or of what it asks
+//! of its machine. None of them comes from the failovers that the models are held to.
+
+use sim_core::{Distribution, SimDuration};
+
+/// How long what is not looked into takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inputs {
+    /// Each of the three syncs by which a Sentinel saves its file. One `fdatasync` of 2 kB: median 0.25 ms (README of the calibration
+    /// measurements); the spread is an assumption.
+    pub save_sync: Distribution,
+    /// One way between two processes, what it takes the other one to notice included, on one host or two; none: that of the link.
+    pub one_way: Option<Distribution>,
+}
+
+impl Default for Inputs {
+    fn default() -> Self {
+        Self {
+            save_sync: Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 },
+            one_way: None,
+        }
+    }
+}
+
+impl Inputs {
+    /// The inputs of a machine whose two processors and whose disk are kept busy by other jobs, as that of the calibration
+    /// measurements was.
+    ///
+    /// - `save_sync`: 900 syncs of 300 files of 1.8 kB that were saved as a Sentinel saves its own (a new file, its folder, the file
+    ///   again; ext4, load 8 to 11), at the same priority as the measured programs: `tests/data/inputs/save.csv`. A new file has to
+    ///   wait for the journal, which is why a sync takes so much longer than the `fdatasync` of a file that exists.
+    /// - `one_way`: half of a round trip with a `SET`, 2,000 on the measured machine without any fault: 20 quantiles.
+    pub fn on_busy_machine() -> Self {
+        let micros = SimDuration::from_micros;
+        let syncs = SAVE_SYNCS_MICROS.map(micros);
+        let round_trips =
+            [33, 42, 47, 55, 60, 65, 68, 71, 73, 75, 79, 92, 109, 129, 158, 219, 307, 520, 944, 2_407];
+        Self {
+            save_sync: Distribution::Empirical(syncs.to_vec()),
+            one_way: Some(Distribution::Empirical(round_trips.map(|length| micros(length) / 2).to_vec())),
+        }
+    }
+}
+
+/// The middles of twenty equal parts of the measured syncs.
+const SAVE_SYNCS_MICROS: [u64; 20] = [
+    391, 1327, 2605, 3798, 3991, 4027, 4280, 5377, 6612, 7914, 7993, 8016, 8527, 9655, 11_902, 12_033,
+    12_682, 15_237, 16_116, 18_367,
+];

@@ -1,0 +1,560 @@
+//! Redis with Sentinel: what its measurements mean, and the groups that are simulated for them.
+//!
+//! | column of `sentinel.csv` | quantity | in hasim |
+//! |---|---|---|
+//! | `sdown_first` | `suspect` | the first `+sdown` of the primary |
+//! | `odown_first` | `detect` | the first `+odown` |
+//! | `odown_first` to `elected` | `elect` | to `+elected-leader` |
+//! | `elected` to `noone_sent` | `command` | to `+failover-state-wait-promotion`: `REPLICAOF NO ONE` is on its way |
+//! | `role_master`: the promoted server says so, asked each 10 ms | `writable` | mark `Writable` |
+//! | `promoted` | `seen` | `+promoted-slave`: the leader has read it in `INFO` |
+//! | `switch_first` | `announced` | the first `+switch-master` |
+//! | `failover_end` | `end` | `+failover-end` |
+//! | `client_first_ack` | `client` | the first acknowledgement after the fault |
+//! | `unavail` | `outage` | between the last acknowledgement before and the first one after |
+//! | `resume` to `old_demoted`: the old primary says that it is a replica, asked now and then | `demoted after` | mark `ReadOnly` |
+//! | `resume` to `b_last_ack` | `served until` | the last write that the old primary acknowledged to the client on its host |
+//! | `b_lost` | `doomed` | writes that the old primary acknowledged to the client on its host and that are gone |
+//! | `b_refused_first` | `refused` | the first write that the old primary refused to that client |
+//!
+//! All but the lengths `elect`, `command`, `demoted after` and `served until` count from the fault. Numbers of writes are shown as the time that
+//! they take at one each `write_interval`.
+//!
+//! # The harness
+//!
+//! The clients are those of the measurements: [`AwareClient`](models::sentinel::AwareClient) on a host of its own, and for faults
+//! that leave the old primary alive a [`DirectClient`](models::redis::DirectClient) beside it. Hosts are network namespaces
+//! (35 µs for a round trip), a sync takes 0.25 ms. Where `cpu_busy` says that other jobs used up the processors, the declared inputs are
+//! those of a busy machine ([`Inputs::on_busy_machine`]), which come from other measurements than these rows. What a Sentinel
+//! announces was heard through its Pub/Sub channel, and leaves it when it has saved its file. `hostkill` is SIGKILL of the server and of the Sentinel on its host; the kernel
+//! lives.
+//!
+//! Trials were made one after the other on the same group, some twenty seconds after the one before, and a Sentinel remembers
+//! those twenty seconds: its PINGs, its `INFO` each ten seconds are in step with the moment of its last switch, so three Sentinels
+//! that have switched together also look for the primary together. A simulated trial therefore follows another one, with the time
+//! between their faults, and the lengths of both faults, as the rows have them. These instants are what was done to the group,
+//! not what it did.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use analysis::measure::SurvivingValues;
+use analysis::{MeasureOptions, measure};
+use models::Planted;
+use models::redis::{Machine, Parameters};
+use models::sentinel::{GroupConfig, Inputs, RedisLoad, SAVED, SentinelCluster, SentinelPlan};
+use sim_core::{
+    Direction, Distribution, EndReason, Fault, LinkQuality, MarkKind, Outcome, ProcessId, Record, Schedule,
+    ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, TraceEntry, Trigger, advance_guarded,
+};
+
+use super::rows::{Row, Table, is_busy};
+use super::{Measured, Measurements, OUTAGE, Point, samples};
+use crate::diagnostic::UserError;
+
+/// When a group has settled. The first faults are spread over the ten seconds after it, the longest period of a Sentinel.
+const SETTLED: SimDuration = SimDuration::from_secs(25);
+const SPREAD: SimDuration = SimDuration::from_secs(10);
+/// What is simulated after the end of the fault: old primaries are put right within 10.3 s of it.
+const TAIL: SimDuration = SimDuration::from_secs(14);
+/// One way between two hosts: half of the 35 µs of a round trip.
+const ONE_WAY: SimDuration = SimDuration::from_nanos(17_500);
+/// One `fdatasync`.
+const DISK_SYNC: SimDuration = SimDuration::from_micros(250);
+/// More events than two trials have.
+const EVENTS: u64 = 20_000_000;
+
+const NEEDED: [&str; 20] = [
+    "utc",
+    "cluster",
+    "n_sentinels",
+    "quorum",
+    "colocated",
+    "down_after_ms",
+    "failover_timeout_ms",
+    "min_replicas",
+    "fault",
+    "client_timeout",
+    "write_interval",
+    "sdown_first",
+    "odown_first",
+    "elected",
+    "noone_sent",
+    "role_master",
+    "client_first_ack",
+    "unavail",
+    "resume",
+    "note",
+];
+const KNOWN: [&str; 39] = [
+    "trial",
+    "redis",
+    "new_primary",
+    "sdown1",
+    "sdown2",
+    "sdown3",
+    "odown1",
+    "odown2",
+    "odown3",
+    "try_first",
+    "n_try",
+    "n_abort",
+    "vote_first",
+    "elected_s",
+    "selected",
+    "promoted",
+    "reconf_sent",
+    "switch1",
+    "switch2",
+    "switch3",
+    "switch_first",
+    "failover_end",
+    "client_last_ack",
+    "client_detect",
+    "n_acked",
+    "n_lost",
+    "lost_span",
+    "n_refused",
+    "b_last_ack",
+    "b_acked_after",
+    "b_acked_after_resume",
+    "b_lost",
+    "b_refused_first",
+    "old_demoted",
+    "old_linkup",
+    "epoch_delta",
+    "cpu_busy",
+    "load1",
+    "try_last",
+];
+
+/// What was done to the group.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Kind {
+    /// SIGKILL of the primary; its kernel resets the connections.
+    Kill,
+    /// SIGSTOP of the primary; its kernel goes on accepting connections.
+    Stop,
+    /// Everything from and to the primary's host is dropped.
+    Partition,
+    /// SIGKILL of all that runs on the primary's host.
+    HostKill,
+}
+
+impl Kind {
+    const ALL: [(&str, Self); 4] = [
+        ("kill", Self::Kill),
+        ("stop", Self::Stop),
+        ("partition", Self::Partition),
+        ("hostkill", Self::HostKill),
+    ];
+
+    fn fault(self) -> Fault {
+        let role = "primary".to_owned();
+        match self {
+            Self::Kill => Fault::Kill { target: Target::Role(role) },
+            Self::HostKill => Fault::Kill { target: Target::HostOf(role) },
+            Self::Stop => Fault::Pause { target: Target::Role(role) },
+            Self::Partition => Fault::Partition {
+                from: vec![Target::HostOf(role)],
+                to: vec![Target::Others],
+                direction: Direction::Both,
+            },
+        }
+    }
+
+    /// True if the old primary goes on serving a client beside it, at once or after the fault.
+    fn spares_primary(self) -> bool {
+        matches!(self, Self::Stop | Self::Partition)
+    }
+}
+
+/// The settings that a row names, and how it was made.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Settings {
+    kind: Kind,
+    down_after: SimDuration,
+    failover_timeout: SimDuration,
+    sentinels: u8,
+    quorum: u8,
+    colocated: bool,
+    min_replicas: u8,
+    client_timeout: SimDuration,
+    write_interval: SimDuration,
+}
+
+/// When the faults of a trial struck, and how long they lasted.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// The trial before on the same group, if it was of the same point: how long before this one it was, and how long its
+    /// fault lasted.
+    before: Option<(SimDuration, SimDuration)>,
+    /// How long the fault lasted.
+    lasted: SimDuration,
+}
+
+/// What is run for a point.
+#[derive(Debug)]
+pub(super) struct Setup {
+    settings: Settings,
+    cluster: SentinelCluster,
+    trials: Vec<Trial>,
+}
+
+/// What can be read from a row and from a run.
+struct Quantity {
+    name: &'static str,
+    measured: fn(&Row) -> Result<Option<SimDuration>, UserError>,
+    simulated: fn(&Run) -> Option<SimDuration>,
+}
+
+/// The time from one column to another; polls can change places within milliseconds.
+fn between(row: &Row, from: &str, to: &str) -> Result<Option<SimDuration>, UserError> {
+    let (from, to) = (row.time(from)?, row.time(to)?);
+    Ok(from.zip(to).map(|(from, to)| to.saturating_sub(from)))
+}
+
+fn difference(from: Option<SimDuration>, to: Option<SimDuration>) -> Option<SimDuration> {
+    Some(to?.saturating_sub(from?))
+}
+
+const QUANTITIES: [Quantity; 14] = [
+    Quantity {
+        name: "suspect",
+        measured: |row| row.time("sdown_first"),
+        simulated: |run| run.event("+sdown master"),
+    },
+    Quantity {
+        name: "detect",
+        measured: |row| row.time("odown_first"),
+        simulated: |run| run.event("+odown"),
+    },
+    Quantity {
+        name: "elect",
+        measured: |row| between(row, "odown_first", "elected"),
+        simulated: |run| difference(run.event("+odown"), run.event("+elected-leader")),
+    },
+    Quantity {
+        name: "command",
+        measured: |row| between(row, "elected", "noone_sent"),
+        simulated: |run| {
+            difference(run.event("+elected-leader"), run.event("+failover-state-wait-promotion"))
+        },
+    },
+    Quantity {
+        name: "writable",
+        measured: |row| row.time("role_master"),
+        simulated: |run| run.after_fault(run.writable),
+    },
+    Quantity {
+        name: "seen",
+        measured: |row| row.time("promoted"),
+        simulated: |run| run.event("+promoted-slave"),
+    },
+    Quantity {
+        name: "announced",
+        measured: |row| row.time("switch_first"),
+        simulated: |run| run.event("+switch-master"),
+    },
+    Quantity {
+        name: "end",
+        measured: |row| row.time("failover_end"),
+        simulated: |run| run.event("+failover-end"),
+    },
+    Quantity {
+        name: "client",
+        measured: |row| row.time("client_first_ack"),
+        simulated: |run| run.first_acknowledgement,
+    },
+    Quantity { name: OUTAGE, measured: |row| row.time("unavail"), simulated: |run| run.outage },
+    Quantity {
+        name: "demoted after",
+        measured: |row| between(row, "resume", "old_demoted"),
+        simulated: |run| run.demoted_after,
+    },
+    Quantity {
+        name: "served until",
+        measured: |row| match row.count("b_acked_after_resume")? {
+            None | Some(0) => Ok(None),
+            Some(_) => between(row, "resume", "b_last_ack"),
+        },
+        simulated: |run| run.served_until,
+    },
+    Quantity { name: "doomed", measured: |row| writes(row, "b_lost"), simulated: |run| run.doomed },
+    Quantity {
+        name: "refused",
+        measured: |row| row.time("b_refused_first"),
+        simulated: |run| run.after_fault(run.refused),
+    },
+];
+
+/// A number of writes as the time that they take.
+fn writes(row: &Row, column: &str) -> Result<Option<SimDuration>, UserError> {
+    let (count, interval) = (row.count(column)?, row.time("write_interval")?.unwrap_or_default());
+    Ok(count.map(|count| interval * count))
+}
+
+pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError> {
+    let table = Table::read_all(path, &NEEDED, &KNOWN)?;
+    into.remarks.extend(table.remarks);
+    let mut rows = table.rows;
+    // They are in the order in which trials ended.
+    rows.sort_by(|a, b| a.text("utc").cmp(b.text("utc")));
+    let mut points: BTreeMap<Settings, (Vec<Row>, Vec<Trial>)> = BTreeMap::new();
+    // The newest trial of each group: its settings, its instant and the length of its fault.
+    let mut newest: BTreeMap<String, (Settings, SimDuration, Option<SimDuration>)> = BTreeMap::new();
+    for row in rows {
+        let settings = settings(&row)?;
+        let (at, lasted) = (row.time_of_day("utc")?, row.time("resume")?);
+        let before = newest.insert(row.text("cluster").to_owned(), (settings, at, lasted));
+        if row.is_excluded() {
+            continue;
+        }
+        let (rows, trials) = points.entry(settings).or_default();
+        let before = before.filter(|(before, earlier, _)| *before == settings && *earlier < at);
+        trials.push(Trial {
+            before: before.and_then(|(_, earlier, lasted)| Some((at - earlier, lasted?))),
+            lasted: lasted.unwrap_or(SPREAD),
+        });
+        rows.push(row);
+    }
+    for (settings, (rows, mut trials)) in points {
+        // The first of a series followed something else.
+        if trials.iter().any(|trial| trial.before.is_some()) {
+            trials.retain(|trial| trial.before.is_some());
+        }
+        let busy = is_busy(&rows)?;
+        let inputs = if busy { Inputs::on_busy_machine() } else { Inputs::default() };
+        let measured = QUANTITIES.iter().map(|one| Measured { name: one.name, value: one.measured });
+        into.points.push(Point {
+            system: "sentinel",
+            title: format!("{}{}", settings.title(), if busy { ", busy machine" } else { "" }),
+            measured_count: rows.len(),
+            samples: samples(measured, &rows)?,
+            setup: super::Setup::Sentinel(Box::new(Setup {
+                settings,
+                cluster: settings.cluster(&inputs),
+                trials,
+            })),
+        });
+    }
+    Ok(())
+}
+
+fn settings(row: &Row) -> Result<Settings, UserError> {
+    let found = Kind::ALL.iter().find(|(name, _)| *name == row.text("fault"));
+    let (_, kind) = found.ok_or_else(|| row.wrong("fault", "kill, stop, partition or hostkill"))?;
+    let number = |column: &str, least: u8, most: u8| {
+        let value = row.text(column).parse::<u8>().ok().filter(|value| (least..=most).contains(value));
+        value.ok_or_else(|| row.wrong(column, format_args!("a whole number from {least} to {most}")))
+    };
+    let millis = |column: &str| {
+        let value = row.text(column).parse::<u64>().ok().filter(|value| *value > 0);
+        value.map(SimDuration::from_millis).ok_or_else(|| row.wrong(column, "a whole number of milliseconds"))
+    };
+    let length = |column: &str| {
+        let value = row.time(column)?.filter(|value| *value > SimDuration::ZERO);
+        value.ok_or_else(|| row.wrong(column, "a number of seconds above 0"))
+    };
+    let settings = Settings {
+        kind: *kind,
+        down_after: millis("down_after_ms")?,
+        failover_timeout: millis("failover_timeout_ms")?,
+        sentinels: number("n_sentinels", 1, 15)?,
+        quorum: number("quorum", 1, 15)?,
+        colocated: number("colocated", 0, 1)? == 1,
+        min_replicas: number("min_replicas", 0, 2)?,
+        client_timeout: length("client_timeout")?,
+        write_interval: length("write_interval")?,
+    };
+    if settings.quorum > settings.sentinels {
+        return Err(row.wrong("quorum", "at most `n_sentinels`"));
+    }
+    Ok(settings)
+}
+
+impl Settings {
+    fn title(&self) -> String {
+        let (fault, _) = Kind::ALL.iter().find(|(_, kind)| *kind == self.kind).expect("all are listed");
+        format!(
+            "{fault} down-after-milliseconds {} failover-timeout {} quorum {} of {}{} min-replicas-to-write {}",
+            self.down_after.as_millis(),
+            self.failover_timeout.as_millis(),
+            self.quorum,
+            self.sentinels,
+            if self.colocated { " on the servers' hosts" } else { "" },
+            self.min_replicas
+        )
+    }
+
+    fn cluster(&self, inputs: &Inputs) -> SentinelCluster {
+        let (mut topology, zones) = Topology::one_zone();
+        let one_way = inputs.one_way.clone().unwrap_or(Distribution::Constant(ONE_WAY));
+        topology.set_same_zone(LinkQuality::reliable(one_way.clone()));
+        // What takes time is to be noticed, not the way.
+        topology.set_loopback(LinkQuality::reliable(one_way));
+        let plan = SentinelPlan {
+            servers: 3,
+            sentinels: self.sentinels,
+            shared_hosts: self.colocated,
+            group: GroupConfig {
+                quorum: u32::from(self.quorum),
+                down_after: self.down_after,
+                failover_timeout: self.failover_timeout,
+                ..GroupConfig::default()
+            },
+            parameters: Parameters {
+                min_replicas_to_write: u32::from(self.min_replicas),
+                repl_diskless_sync_delay: SimDuration::ZERO,
+                save: Vec::new(),
+                ..Parameters::default()
+            },
+            machine: Machine::default(),
+            disk_sync: Distribution::Constant(DISK_SYNC),
+            save_sync: inputs.save_sync.clone(),
+            load: RedisLoad {
+                writers: 1,
+                write_interval: self.write_interval,
+                timeout: self.client_timeout,
+                beside_servers: false,
+                subscribes: false,
+                own_sentinel: false,
+                asks_each_time: false,
+                start_at: SimDuration::ZERO,
+                wait_for: None,
+                local_writers: self.kind.spares_primary(),
+                stop_at: None,
+            },
+            planted: Planted::Nothing,
+        };
+        SentinelCluster::new(&plan, (topology, zones.to_vec()))
+    }
+}
+
+/// What is read from a simulated trial.
+struct Run {
+    fault: SimTime,
+    log: Vec<TraceEntry>,
+    writable: Option<SimTime>,
+    refused: Option<SimTime>,
+    demoted_after: Option<SimDuration>,
+    first_acknowledgement: Option<SimDuration>,
+    outage: Option<SimDuration>,
+    served_until: Option<SimDuration>,
+    doomed: Option<SimDuration>,
+}
+
+impl Run {
+    /// When the first such event after the fault was heard.
+    fn event(&self, text: &str) -> Option<SimDuration> {
+        let events = self.log.iter().filter(|entry| entry.at > self.fault && entry.text.starts_with(text));
+        self.after_fault(events.map(|entry| self.heard(entry)).min())
+    }
+
+    /// What a Sentinel says leaves it when it has saved its file, if it is at that.
+    fn heard(&self, event: &TraceEntry) -> SimTime {
+        let mut later = self.log.iter().filter(|entry| entry.at > event.at && entry.process == event.process);
+        let saved = later.find_map(|entry| {
+            let took: SimDuration = entry.text.strip_prefix(SAVED)?.parse().ok()?;
+            Some((entry.at, took))
+        });
+        match saved {
+            Some((end, took)) if end.since(event.at) <= took => end,
+            _ => event.at,
+        }
+    }
+
+    fn after_fault(&self, at: Option<SimTime>) -> Option<SimDuration> {
+        Some(at?.since(self.fault))
+    }
+}
+
+impl Setup {
+    /// Run number `run`, which is its seed as well: the trials of the measurements in turn.
+    pub(super) fn values(&self, run: u64, runs: u64) -> Vec<(&'static str, Option<SimDuration>)> {
+        let run = self.run(run, runs);
+        QUANTITIES.iter().map(|quantity| (quantity.name, (quantity.simulated)(&run))).collect()
+    }
+
+    fn run(&self, run: u64, runs: u64) -> Run {
+        let trial = self.trials[run as usize % self.trials.len()];
+        let kind = self.settings.kind;
+        let first = SETTLED + SPREAD.scale(run, runs);
+        let fault =
+            |at, lasts| ScheduledFault { trigger: Trigger::At(at), fault: kind.fault(), lasts: Some(lasts) };
+        let (at, faults) = match trial.before {
+            Some((gap, lasted)) => {
+                (first + gap, vec![fault(first, lasted), fault(first + gap, trial.lasted)])
+            }
+            None => (first, vec![fault(first, trial.lasted)]),
+        };
+        let mut world = self.cluster.world(Seed(run));
+        world.log(false);
+        world.schedule(&Schedule(faults)).expect("the targets exist in every group");
+        let fault = SimTime::ZERO + at;
+        let ended = fault + trial.lasted;
+        let before = advance_guarded(&mut world, fault, EVENTS);
+        let old_primary = self.cluster.primary(&world);
+        let end = advance_guarded(&mut world, ended + TAIL, EVENTS);
+        assert_eq!((before, &end), (EndReason::Horizon, &EndReason::Horizon), "run {run}");
+        let log = world.log_entries().to_vec();
+        let surviving = self.cluster.surviving::<SurvivingValues>(&world);
+        let record = world.record(end);
+        let options = MeasureOptions {
+            fault: Some(fault),
+            members: Some(self.cluster.members()),
+            clients: Some(self.cluster.clients().to_vec()),
+            // A failover with `down-after-milliseconds` below a second is an outage as well.
+            outage_threshold: SimDuration::from_millis(500),
+            ..MeasureOptions::default()
+        };
+        let measures = measure(&record, &surviving, &options);
+        let find = |kind, after| record.marks.iter().find(|mark| mark.kind == kind && mark.at > after);
+        let writable = find(MarkKind::Writable, fault).map(|mark| mark.at);
+        let demoted = record
+            .marks
+            .iter()
+            .find(|mark| mark.kind == MarkKind::ReadOnly && mark.at > ended && mark.process == old_primary);
+        let beside = old_primary.filter(|_| kind.spares_primary());
+        Run {
+            fault,
+            log,
+            writable,
+            refused: beside.and_then(|old| self.refused(&record, old, fault)),
+            demoted_after: demoted.map(|mark| mark.at.since(ended)),
+            first_acknowledgement: measures.phases.and_then(|phases| phases.whole),
+            outage: measures.availability.failover_gap,
+            served_until: beside
+                .and_then(|old| self.last_acknowledged(&record, old))
+                .and_then(|last| (last > ended).then(|| last.since(ended))),
+            doomed: beside.map(|old| self.doomed(&record, &surviving, old)),
+        }
+    }
+
+    /// When the old primary first refused a write of the client beside it.
+    fn refused(&self, record: &Record, old_primary: ProcessId, fault: SimTime) -> Option<SimTime> {
+        let mine = record.operations.iter().filter(|one| self.is_beside(one.client, old_primary));
+        let refused = mine.filter(|one| {
+            one.invoked > fault && one.outcome == Outcome::Failed && one.served_by == Some(old_primary)
+        });
+        refused.filter_map(|one| one.completed).min()
+    }
+
+    /// When the old primary last acknowledged a write of the client beside it.
+    fn last_acknowledged(&self, record: &Record, old_primary: ProcessId) -> Option<SimTime> {
+        let mine = record.operations.iter().filter(|one| self.is_beside(one.client, old_primary));
+        mine.filter(|one| one.is_acknowledged()).filter_map(|one| one.completed).max()
+    }
+
+    /// The acknowledged writes of the client beside the old primary that are gone.
+    fn doomed(&self, record: &Record, surviving: &SurvivingValues, old_primary: ProcessId) -> SimDuration {
+        let mine = record.operations.iter().filter(|one| self.is_beside(one.client, old_primary));
+        let lost = mine.filter(|one| one.is_acknowledged() && !surviving.contains(one.value)).count();
+        self.settings.write_interval * lost as u64
+    }
+
+    /// True if this client knows that server only.
+    fn is_beside(&self, client: ProcessId, server: ProcessId) -> bool {
+        self.cluster.client_beside(server) == Some(client)
+    }
+}

@@ -1,0 +1,25 @@
+//! Published figures of Redis and Sentinel that a model has to give by itself.
+
+use rayon::prelude::*;
+use scenarios::campaign::run_seed;
+use sim_core::Seed;
+use tests::Subject;
+
+/// Jepsen's partition of 2013 (aphyr.com/posts/283-jepsen-redis): 1998 of 2000 writes acknowledged, 1126 of them lost, 56.4 %.
+///
+/// How much is lost depends on how long Sentinel 2.6 waits before it begins, up to 10 s at random: one run is between 49 and 67 %.
+#[test]
+fn a_partition_costs_as_many_writes_as_jepsen_counted() {
+    const RUNS: u64 = 40;
+    let Subject { case, system } = Subject::from_catalogue("sentinel/rz01-minority-partition/redis-2-6-13");
+    let counts: Vec<(u64, u64)> = (0..RUNS)
+        .into_par_iter()
+        .map(|seed| run_seed(&case, &*system, Seed(seed)).row)
+        .map(|row| (row.acknowledged, row.lost))
+        .collect();
+    let acknowledged = counts.iter().map(|(acknowledged, _)| acknowledged).sum::<u64>() / RUNS;
+    let lost = counts.iter().map(|(_, lost)| lost).sum::<u64>() / RUNS;
+    assert!((1_900..=2_000).contains(&acknowledged), "{acknowledged} writes were acknowledged");
+    let share = lost as f64 / acknowledged as f64;
+    assert!((share - 0.564).abs() <= 0.05, "{lost} of {acknowledged} acknowledged writes were lost");
+}
