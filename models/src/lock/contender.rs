@@ -238,12 +238,12 @@ impl Contender {
         context.note(|| format!("holds the lock as {:016x}", holder.0));
         context.mark(MarkKind::Elected, token.map_or(0, Token::number));
         self.lease = Some(Lease { holder, deadline, token, version: None });
-        self.guard(context, deadline);
+        Self::guard(context, deadline);
         context.set_timer(ContenderTimer::Renew, self.spec.parameters.renewal);
         self.open_store(context);
     }
 
-    fn guard(&self, context: &mut impl Context<Self>, deadline: HostTime) {
+    fn guard(context: &mut impl Context<Self>, deadline: HostTime) {
         if deadline != HostTime::NEVER {
             let rest = deadline.since(context.monotonic());
             context.set_timer(ContenderTimer::Deadline, rest);
@@ -295,7 +295,7 @@ impl Contender {
             if context.monotonic() >= deadline {
                 return self.step_down(context, "its renewal took too long");
             }
-            self.guard(context, deadline);
+            Self::guard(context, deadline);
             let passed = context.monotonic().since(round.sent_at);
             context.set_timer(ContenderTimer::Renew, parameters.renewal.saturating_sub(passed));
         } else if round.count(Answer::Refused) * 2 >= servers {
