@@ -20,16 +20,21 @@ pub struct Client {
     heard: Vec<(usize, Heard)>,
 }
 
+/// What a client does.
 #[derive(Clone, Debug)]
 pub struct Script {
     server: ProcessId,
     requests: Vec<(SimDuration, Request)>,
 }
 
+/// What a client heard.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
+    /// An answer.
     Response(Response),
+    /// A change.
     Event(WatchEvent),
+    /// The API server closed the connection.
     Closed,
 }
 
@@ -80,9 +85,11 @@ impl Process for Client {
     }
 }
 
+/// Of etcd, or of nobody.
 #[derive(Clone, Debug, Default)]
 pub struct Volume(etcd::Disk);
 
+/// A change of a volume.
 #[derive(Clone, Debug)]
 pub struct Record(Option<etcd::DiskRecord>);
 

@@ -78,7 +78,6 @@ impl Change {
             Self::WakeOnLeaderObject => Version::new(2, 0, 0),
             Self::RestartWatchesAfterConflict => Version::new(2, 1, 4),
             Self::RecognizeOwnRenewal => Version::new(4, 0, 3),
-            Self::RereadAfterRefusedAcquisition => Version::new(4, 0, 6),
             Self::RetryForbiddenRenewal => Version::new(4, 1, 1),
             Self::RecheckLockBeforeAcquisition => Version::new(4, 1, 6),
             Self::RestartWatchAfterOutage => Version::new(2, 1, 3),
@@ -86,7 +85,9 @@ impl Change {
             Self::PutLeaderOnConditions => Version::new(3, 0, 3),
             Self::CompareTimelineBeforeLock => Version::new(3, 1, 0),
             Self::ForgetFailsafeLeaderAtPromotion => Version::new(3, 1, 1),
-            Self::RejectOlderRaftTerms | Self::RebuildOldCopy => Version::new(4, 0, 6),
+            Self::RejectOlderRaftTerms | Self::RebuildOldCopy | Self::RereadAfterRefusedAcquisition => {
+                Version::new(4, 0, 6)
+            }
             Self::DiscoveryFailureIsError => Version::new(4, 0, 7),
             Self::RetryNotPrimaryLessor => Version::new(4, 1, 3),
         }

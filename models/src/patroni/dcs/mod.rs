@@ -35,6 +35,7 @@ use crate::postgres::{Lsn, MemberId, TimelineHistory};
 
 /// The store of one member.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a box would be one more way to go at every event of a member")]
 pub(crate) enum Store {
     /// etcd, API version 3.
     Etcd3(Etcd3),
@@ -114,7 +115,10 @@ impl Store {
 
     /// The interpreter has started: begins to copy the cluster's keys.
     pub(crate) fn start(&mut self, context: &mut impl Context<Member>) {
-        store!(self, store => store.start(context));
+        match self {
+            Self::Etcd3(_) => Etcd3::start(context),
+            Self::Kubernetes(_) => Kubernetes::start(context),
+        }
     }
 
     /// A cycle begins. True if the copy is complete.
@@ -142,7 +146,11 @@ impl Store {
 
     /// The lock was kept: writes what the leader says besides. The cycle does not wait for it.
     pub(crate) fn publish(&mut self, context: &mut impl Context<Member>, publication: &Publication) {
-        store!(self, store => store.publish(context, publication));
+        match self {
+            Self::Etcd3(store) => store.publish(context, publication),
+            // A renewal has said it all.
+            Self::Kubernetes(_) => {}
+        }
     }
 
     /// Gives the lock back, if it is still this member's; an [`Event::Released`] follows.

@@ -123,7 +123,7 @@ impl Conditions {
             }
             if self.watched.sync_holds
                 && let Some(value) = self.sync_value(event)
-                && let Some(violation) = self.standby.on_sync_key(at, value.as_deref(), &self.names)
+                && let Some(violation) = self.standby.on_sync_key(at, &value, &self.names)
             {
                 return Some(violation);
             }
@@ -131,15 +131,15 @@ impl Conditions {
         None
     }
 
-    /// What a change says about `/sync`, if it is one of it: its value, or that there is none any more. With Kubernetes as the
+    /// What a change says about `/sync`, if it is one of it: its value, empty if there is none any more. With Kubernetes as the
     /// store it is an object of the API server.
-    fn sync_value(&self, event: &etcd::Event) -> Option<Option<etcd::Value>> {
+    fn sync_value(&self, event: &etcd::Event) -> Option<etcd::Value> {
         match event {
-            etcd::Event::Put(entry) if entry.key == self.keys.sync => Some(Some(Arc::clone(&entry.value))),
-            etcd::Event::Delete { key, .. } if *key == self.keys.sync => Some(None),
+            etcd::Event::Put(entry) if entry.key == self.keys.sync => Some(Arc::clone(&entry.value)),
+            etcd::Event::Delete { key, .. } if *key == self.keys.sync => Some("".into()),
             etcd::Event::Put(entry) => {
                 let object = kubernetes::Object::from_entry(entry)?;
-                sync_of(&object, &self.watched.scope).map(Some)
+                sync_of(&object, &self.watched.scope)
             }
             etcd::Event::Delete { .. } => None,
         }

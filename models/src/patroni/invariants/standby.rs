@@ -41,16 +41,7 @@ impl Standbys {
     }
 
     /// `/sync` was written, or deleted.
-    pub(super) fn on_sync_key(
-        &mut self,
-        at: SimTime,
-        value: Option<&str>,
-        names: &[String],
-    ) -> Option<Violation> {
-        let Some(value) = value else {
-            self.named.clear();
-            return None;
-        };
+    pub(super) fn on_sync_key(&mut self, at: SimTime, value: &str, names: &[String]) -> Option<Violation> {
         let member = |name: &str| {
             let position = names.iter().position(|other| other == name)?;
             Some(MemberId(position as u8))

@@ -84,7 +84,7 @@ impl Etcd3 {
         self.spec.name(self.spec.member)
     }
 
-    pub(super) fn start(&mut self, context: &mut impl Context<Member>) {
+    pub(super) fn start(context: &mut impl Context<Member>) {
         context.set_timer(Timer::Cache, SimDuration::ZERO);
     }
 

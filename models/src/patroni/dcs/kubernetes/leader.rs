@@ -171,17 +171,18 @@ impl Kubernetes {
         let Some(operation) = &self.operation else { return };
         let renews = matches!(operation.goal, Goal::Renew(_)) && operation.step == LockStep::Writing;
         let retries_forbidden = renews && self.spec.has(Change::RetryForbiddenRenewal);
-        let patch = Patch { annotations: operation.annotations.clone(), address: self.own_address() };
+        let patch =
+            Patch { annotations: operation.annotations.clone(), address: self.own_address().map(Some) };
         let request = self.write_request(Arc::clone(&self.names.leader), operation.resource_version, patch);
         let call = Call { request: Arc::new(request), retries_forbidden };
         self.client.call(context, Purpose::Lock, call, Effort::Retried);
     }
 
     /// The address of the leader, if it is not there yet (`_map_subsets`).
-    fn own_address(&self) -> Option<Option<Name>> {
+    fn own_address(&self) -> Option<Name> {
         let object = self.kinds.get(&self.names.leader);
         let there = object.and_then(|object| object.address.as_deref()) == Some(self.name());
-        (self.settings().use_endpoints && !there).then(|| Some(self.name().into()))
+        (self.settings().use_endpoints && !there).then(|| self.name().into())
     }
 
     /// A request of the operation came to its end. What came of the operation, if this was its last one.

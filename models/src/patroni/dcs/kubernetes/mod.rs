@@ -42,7 +42,7 @@ use super::view::{
     PAUSED, failover_from_value, history_from_value, history_to_value, member_named, members_from_value,
     members_to_value,
 };
-use super::{Changes, Client, Effort, Endpoint, Event, Finished, MemberKey, Publication, SyncKey, View};
+use super::{Changes, Client, Effort, Endpoint, Event, Finished, MemberKey, SyncKey, View};
 use crate::kubernetes::{self, Answer, Name, Object, Patch, Request, Resource, Response};
 use crate::patroni::config::KubernetesSettings;
 use crate::patroni::member::{Member, Spec, Timer};
@@ -148,7 +148,7 @@ impl Kubernetes {
         &self.settings
     }
 
-    pub(super) fn start(&self, context: &mut impl Context<Member>) {
+    pub(super) fn start(context: &mut impl Context<Member>) {
         context.set_timer(Timer::Cache, SimDuration::ZERO);
         context.set_timer(Timer::PodCache, SimDuration::ZERO);
     }
@@ -192,9 +192,6 @@ impl Kubernetes {
         view.members.sort_unstable_by_key(|member| member.member);
         view
     }
-
-    /// With this store, a renewal has said it all.
-    pub(super) fn publish(&self, _context: &mut impl Context<Member>, _publication: &Publication) {}
 
     pub(super) fn touch_member(&mut self, context: &mut impl Context<Member>, member: MemberKey) {
         let role = self.role_label();
