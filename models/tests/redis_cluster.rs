@@ -51,7 +51,7 @@ fn run(
     cluster.add_conditions(&mut world);
     let lasts = lasts.map(SimDuration::from_secs);
     let fault = ScheduledFault { trigger: Trigger::At(FAULT_AT), fault, lasts };
-    world.schedule(&Schedule(vec![fault])).unwrap();
+    world.schedule(&Schedule(vec![fault])).expect("the targets exist");
     let end = advance_guarded(&mut world, SimTime::ZERO + SimDuration::from_secs(until), 20_000_000);
     assert_eq!(end, EndReason::Horizon, "seed {seed}");
     (cluster, world)
@@ -71,13 +71,13 @@ fn a_killed_primary_is_replaced_and_follows_its_successor() {
     for seed in 0..10 {
         let fault = Fault::Kill { target: Target::Process("redis-1".to_owned()) };
         let (cluster, mut world) = run(&plan(), fault, Some(10), seed, 45);
-        let owner = cluster.owner(&world, Slot(0)).unwrap();
+        let owner = cluster.owner(&world, Slot(0)).expect("the targets exist");
         assert_eq!(world.name(owner), "redis-4", "seed {seed}");
         let Some(ClusterProcess::Node(old)) = world.process(cluster.nodes()[0]) else { panic!("it runs") };
         assert_eq!(old.server().follows(), Some(owner));
         assert!(old.server().link_is_up() && old.slots().is_empty());
         let record = world.record(EndReason::Horizon);
-        let elected = first_after_fault(&record, MarkKind::Elected).unwrap();
+        let elected = first_after_fault(&record, MarkKind::Elected).expect("the targets exist");
         // One and a half node timeouts, gossip, and a second for the election at most.
         assert!(
             elected > SimDuration::from_secs(3) && elected < SimDuration::from_millis(8_500),
@@ -95,7 +95,8 @@ fn an_isolated_primary_stops_after_a_node_timeout_and_a_half() {
             direction: Direction::Both,
         };
         let (_, mut world) = run(&plan(), fault, None, seed, 35);
-        let stops = first_after_fault(&world.record(EndReason::Horizon), MarkKind::ReadOnly).unwrap();
+        let stops = first_after_fault(&world.record(EndReason::Horizon), MarkKind::ReadOnly)
+            .expect("the targets exist");
         assert!(stops >= SimDuration::from_secs(3) && stops <= SimDuration::from_millis(4_800), "{stops}");
     }
 }
@@ -124,7 +125,8 @@ fn a_primary_that_starts_again_before_it_is_missed_stays_primary_after_two_secon
     };
     let (cluster, mut world) = run(&plan(), fault, None, 1, 30);
     assert_eq!(world.name(cluster.owner(&world, Slot(0)).unwrap()), "redis-1");
-    let serves = first_after_fault(&world.record(EndReason::Horizon), MarkKind::Writable).unwrap();
+    let serves =
+        first_after_fault(&world.record(EndReason::Horizon), MarkKind::Writable).expect("the targets exist");
     assert!(serves >= SimDuration::from_secs(2) && serves < SimDuration::from_millis(2_400), "{serves}");
 }
 

@@ -56,14 +56,13 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         | P::KeepOldLease
         | P::WatchFromNow => "etcd/swarm",
         P::AnswerBeforeAppendSync => "sentinel/all-restart/synced",
-        P::LeaveStrays => "sentinel/primary-paused/async",
+        P::LeaveStrays | P::InfoBeforePing => "sentinel/primary-paused/async",
         P::MajorityOfResponders | P::ElectByQuorum => "sentinel/split-sentinels/async",
         P::ReconfigurePromoted => "sentinel/rz17-promoted-follows-itself/redis-5-0-8",
         P::KeepNameWithoutBacklog => "sentinel/replicas-away/backlog-freed",
         P::IgnoreLag => "sentinel/rz03-client-beside-old-primary/bounded",
         P::CountSent => "sentinel/primary-host-crash/wait",
         P::ForgetSentinelVote => "sentinel/voter-restarts/async",
-        P::InfoBeforePing => "sentinel/primary-paused/async",
         P::PromoteByRunId => "sentinel/lagging-replica/async",
         P::KeepStreamName
         | P::ContinueAnyStream

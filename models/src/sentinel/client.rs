@@ -181,7 +181,7 @@ impl AwareClient {
                 }
             }
             (News::Answer(_) | News::Redirected(_) | News::Done(_) | News::Lost, _) => {
-                self.start_over(context)
+                self.start_over(context);
             }
         }
     }

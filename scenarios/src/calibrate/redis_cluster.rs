@@ -260,7 +260,7 @@ impl Run<'_> {
         };
         let voters = &self.cluster.nodes()[1..3];
         let since = |at: SimTime| at.since(self.fault);
-        let of_voters = marks(MarkKind::Suspected)
+        let mut of_voters = marks(MarkKind::Suspected)
             .filter(|mark| mark.process.is_some_and(|process| voters.contains(&process)));
         let delay = self.said("start of election delayed").next().and_then(|entry| {
             let text = entry.text.strip_prefix("start of election delayed for ")?;
@@ -273,14 +273,14 @@ impl Run<'_> {
         let demoted = self.said("configuration change detected").find(|entry| entry.process == Some(old));
         vec![
             ("pfail first", marks(MarkKind::Suspected).next().map(|mark| since(mark.at))),
-            ("pfail last", of_voters.last().map(|mark| since(mark.at))),
+            ("pfail last", of_voters.next_back().map(|mark| since(mark.at))),
             ("fail first", marks(MarkKind::Agreed).next().map(|mark| since(mark.at))),
-            ("fail last", marks(MarkKind::Agreed).last().map(|mark| since(mark.at))),
+            ("fail last", marks(MarkKind::Agreed).next_back().map(|mark| since(mark.at))),
             ("election delay", delay),
             ("election start", first("starting a failover election")),
             ("election won", first("failover election won")),
             ("promoted", marks(MarkKind::Writable).next().map(|mark| since(mark.at))),
-            ("known", marks(MarkKind::Rerouted).last().map(|mark| since(mark.at))),
+            ("known", marks(MarkKind::Rerouted).next_back().map(|mark| since(mark.at))),
             ("state fail", first("cluster state changed: fail")),
             ("state ok", last("cluster state changed: ok")),
             ("first write", first_ack.map(since)),

@@ -259,11 +259,11 @@ mod tests {
     fn values_without_effect_are_reported_with_their_places() {
         check_remarks(
             "redis:\n  enabled: true\npostgresql:\n  auth:\n    database: app\n  replication:\n    enabled: true\n    numSyncReplicas: 1\n  readReplica: 2\n",
-            &expect![[r#"
+            &expect![[r"
                 values.yaml:1:1: note: not modelled, and left out: `redis` (line 1), `auth` (line 4)
                 values.yaml:3:1: note: these are Helm values: Patroni runs with its defaults and with Kubernetes as its store, whose Endpoints hold the lock
                 values.yaml:8:5: warning: the chart of PostgreSQL knows no value `replication.numSyncReplicas`: it has no effect; did you mean `numSynchronousReplicas`?
-                values.yaml:9:3: warning: the chart of PostgreSQL knows no value `readReplica`: it has no effect; did you mean `readReplicas`?"#]],
+                values.yaml:9:3: warning: the chart of PostgreSQL knows no value `readReplica`: it has no effect; did you mean `readReplicas`?"]],
         );
     }
 
@@ -271,7 +271,7 @@ mod tests {
     fn a_number_of_replicas_is_a_number() {
         let source = Source::new("values.yaml", "postgresql:\n  readReplicas:\n    replicaCount: many\n");
         let error = read_patroni_yml(&source).unwrap_err();
-        expect![[r#"
+        expect![[r"
             error
               × values.yaml:3:19: `replicaCount` is `many`, which is not a number of replicas
                ╭─[values.yaml:3:19]
@@ -280,7 +280,7 @@ mod tests {
                ·                   ──┬─
                ·                     ╰── expected a whole number from 0 to 14
                ╰────
-        "#]]
+        "]]
         .assert_eq(&format!("error\n{}", error.report(false)));
     }
 }

@@ -179,15 +179,15 @@ impl Setting {
                 _ => Err(self.wrong(format!("`{name}` is `{word}`"), "expected always, everysec or no")),
             },
             Kind::Version => self.version(word).map(Parsed::Version),
-            Kind::Release => match Release::ALL.iter().find(|(name, _)| name == word) {
-                Some((_, release)) => Ok(Parsed::Release(*release)),
-                None => {
-                    let names = Release::ALL.map(|(name, _)| name);
-                    let help = did_you_mean(word, names);
-                    let expected = format!("expected one of: {}", names.join(", "));
-                    Err(self.wrong(format!("hasim models no release `{word}`"), expected).maybe_help(help))
+            Kind::Release => {
+                if let Some((_, release)) = Release::ALL.iter().find(|(name, _)| name == word) {
+                    return Ok(Parsed::Release(*release));
                 }
-            },
+                let names = Release::ALL.map(|(name, _)| name);
+                let help = did_you_mean(word, names);
+                let expected = format!("expected one of: {}", names.join(", "));
+                Err(self.wrong(format!("hasim models no release `{word}`"), expected).maybe_help(help))
+            }
             Kind::Save => unreachable!("handled above"),
         }
     }
