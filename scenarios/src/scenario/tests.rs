@@ -107,7 +107,7 @@ fn misspelt_keys_get_a_suggestion() {
         &expect![[r#"
             error
               × scenario.toml:5:1: unknown field `horizn`, expected one of `name`, `summary`, `family`, `promises`,
-              │ `horizon`, `warmup`, `event_budget`, `cluster`, `workload`, `fault`, `swarm`, `coverage`
+              │ `horizon`, `warmup`, `event_budget`, `cluster`, `workload`, `lock`, `fault`, `swarm`, `coverage`
                ╭─[scenario.toml:5:1]
              4 │ promises = ["loss-is-found", { recovers-within = "60s" }]
              5 │ horizn = "3m"
@@ -183,7 +183,7 @@ fn misspelt_keys_get_a_suggestion() {
              17 │ trigger = { at = "30s..40s" }
              18 │ fault = { power-off = { target = { host-of = "primry" } } }
                 ·         ─────────────────────────┬─────────────────────────
-                ·                                  ╰── expected one of: primary, standby, postgres, patroni-leader, patroni-replica, patroni, sync-standby, etcd-leader, etcd-follower, etcd, client, haproxy, pgbouncer
+                ·                                  ╰── expected one of: primary, standby, streaming-standby, postgres, patroni-leader, patroni-replica, patroni, sync-standby, etcd-leader, etcd-follower, etcd, api-server, client, haproxy, pgbouncer, kube-proxy, repository, operator
              19 │ lasts = "1m"
                 ╰────
               help: did you mean `primary`?
@@ -196,7 +196,7 @@ fn misspelt_keys_get_a_suggestion() {
             error
               × scenario.toml:4:13: unknown variant `loss-found`, expected one of `no-acknowledged-write-lost`, `at-
               │ most-one-writable-primary`, `loses-at-most`, `recovers-within`, `converges-within`, `loss-is-found`,
-              │ `overlap-is-found`, `outage-is-found`
+              │ `loss-span-is-found`, `overlap-is-found`, `outage-is-found`
                ╭─[scenario.toml:4:13]
              3 │ family = "patroni"
              4 │ promises = ["loss-found", { recovers-within = "60s" }]

@@ -61,7 +61,7 @@ fn planted_bugs_of_locks_are_found() {
         (Planted::ReleaseWithoutCompare, 200, Verdict::TwoWritablePrimaries),
         (Planted::RenewWithSet, 50, Verdict::ConditionViolated),
         (Planted::CountFromAnswer, 150, Verdict::TwoWritablePrimaries),
-        (Planted::SkipElapsedCheck, 50, Verdict::TwoWritablePrimaries),
+        (Planted::SkipElapsedCheck, 50, Verdict::AckedWriteLost),
         (Planted::AcceptAnyToken, 10, Verdict::ConditionViolated),
         (Planted::AcceptEqualToken, 20, Verdict::ConditionViolated),
     ] {
