@@ -75,8 +75,8 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
         combined.to_string()
     });
     expect![[r#"
-        481c8b54c0f49500
-        ad07c1a48cbac81c"#]]
+        c6c5650ae0c46deb
+        2d95c18d18699391"#]]
     .assert_eq(&combined.join("\n"));
 }
 
