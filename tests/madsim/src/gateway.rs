@@ -4,7 +4,7 @@
 //!
 //! | request | answers |
 //! |---|---|
-//! | `INSERT <value>` | `OK` (committed); `WARNING` (committed locally, the wait for a standby was cancelled); `ERROR read-only`, `ERROR starting-up`: not done |
+//! | `INSERT <value>` | `OK` (committed); `WARNING` (committed locally, the wait for a standby was cancelled); `ERROR read-only`, `ERROR starting-up`, `ERROR undefined-table`: not done |
 //! | `COUNT` | `OK <rows>`; `ERROR ...` |
 //!
 //! Each TCP connection has one modelled connection behind it, through whatever stands in front of the servers (a modelled
@@ -85,6 +85,7 @@ impl Gateway {
                 Answer::Count(rows) => format!("OK {rows}\n"),
                 Answer::ReadOnly => "ERROR read-only\n".to_owned(),
                 Answer::StartingUp => "ERROR starting-up\n".to_owned(),
+                Answer::UndefinedTable => "ERROR undefined-table\n".to_owned(),
                 // Done or not, as with a lost connection.
                 Answer::ShuttingDown | Answer::InRecovery(_) => return Ok(()),
             };
