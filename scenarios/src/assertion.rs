@@ -170,7 +170,7 @@ mod tests {
         let unknown = check("patroni/switchovr/async", 0..1, nowhere).unwrap_err();
         assert!(unknown.contains("there is no scenario"), "{unknown}");
         let many = check("patroni/switchover", 0..1, nowhere).unwrap_err();
-        assert!(many.contains("means 2 scenarios"), "{many}");
+        assert!(many.contains("`patroni/switchover` means 3 scenarios"), "{many}");
         let none = check("patroni/switchover/async", 3..3, nowhere).unwrap_err();
         assert!(none.contains("holds no seed"), "{none}");
         let not_found = check("patroni/swarm/async", 0..1, nowhere).unwrap_err();
