@@ -28,7 +28,7 @@ use crate::{VERSION, atomic_file};
 /// Options of `check`.
 #[derive(Args, Debug)]
 pub(super) struct Options {
-    /// Names, beginnings of names up to a slash, or files of your own; the whole catalogue without.
+    /// Names, beginnings of names up to a slash, files of your own, or `all`; the core of the catalogue without.
     scenarios: Vec<String>,
     #[command(flatten)]
     seeds: SeedOptions,
@@ -89,7 +89,7 @@ pub(super) fn run(
     families: &[&dyn Family],
     terminal: &mut Terminal<'_>,
 ) -> Result<Exit, Failure> {
-    let scenarios = select::scenarios(&options.scenarios)?;
+    let scenarios = select::scenarios_or_core(&options.scenarios, terminal)?;
     let cases = select::cases(&scenarios, &options.settings.read()?, terminal)?;
     // Everything is built and tried before the first run: a mistake in the last scenario should not cost a night.
     let systems: Vec<Box<dyn Forkable>> =

@@ -24,12 +24,15 @@ pub(super) fn run(options: &Options, terminal: &mut Terminal<'_>) -> Result<Exit
         return Ok(Exit::Kept);
     }
     let mut text = String::new();
-    for scenario in select::scenarios(&options.scenarios)? {
+    let all = [select::ALL.to_owned()];
+    let words = if options.scenarios.is_empty() { &all[..] } else { &options.scenarios };
+    for scenario in select::scenarios(words)? {
         let promises: Vec<String> = scenario.promises.iter().map(ToString::to_string).collect();
         let _ = writeln!(
             text,
-            "{}\n    {}\n    promises: {}",
+            "{}{}\n    {}\n    promises: {}",
             scenario.name,
+            if scenario.core { "  (core)" } else { "" },
             scenario.summary,
             promises.join(", ")
         );

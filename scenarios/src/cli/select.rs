@@ -70,17 +70,36 @@ impl Companions for Beside {
     }
 }
 
-/// The scenarios that these words mean: names of the catalogue, the beginnings of names up to a slash, and files.
-/// Without a word, the whole catalogue.
+/// The word that means the whole catalogue.
+pub(super) const ALL: &str = "all";
+
+/// The scenarios that these words mean, or the core of the catalogue without a word, and says how much that leaves out.
+pub(super) fn scenarios_or_core(
+    words: &[String],
+    terminal: &mut Terminal<'_>,
+) -> Result<Vec<Arc<Scenario>>, UserError> {
+    if !words.is_empty() {
+        return scenarios(words);
+    }
+    let mut catalogue = catalogue::scenarios()?;
+    let whole = catalogue.len();
+    catalogue.retain(|scenario| scenario.core);
+    let core = catalogue.len();
+    terminal.say(&format!("the core of the catalogue: {core} of {whole} scenarios; `{ALL}` means all of them"));
+    Ok(catalogue)
+}
+
+/// The scenarios that these words mean: names of the catalogue, the beginnings of names up to a slash, files, and `all`.
 pub(crate) fn scenarios(words: &[String]) -> Result<Vec<Arc<Scenario>>, UserError> {
     let catalogue = catalogue::scenarios()?;
-    if words.is_empty() {
-        return Ok(catalogue);
-    }
     let mut chosen: Vec<Arc<Scenario>> = Vec::new();
     for word in words {
         if Path::new(word).extension().is_some_and(|extension| extension == "toml") {
             chosen.push(from_file(Path::new(word))?);
+            continue;
+        }
+        if word == ALL {
+            chosen.extend(catalogue.iter().cloned());
             continue;
         }
         let before = chosen.len();
@@ -112,7 +131,7 @@ fn unknown(word: &str, catalogue: &[Arc<Scenario>]) -> UserError {
         known.extend(name.match_indices('/').map(|(slash, _)| &name[..slash]));
     }
     UserError::new(format!("there is no scenario `{word}`"))
-        .help("`hasim list` shows them all; a file of your own ends in .toml")
+        .help("`hasim list` shows them all, and `all` means all of them; a file of your own ends in .toml")
         .maybe_help(did_you_mean(word, known))
 }
 

@@ -14,7 +14,7 @@ use crate::family::{Family, Forkable, LogLevel, System, build};
 /// Options of `selfcheck`.
 #[derive(Args, Debug)]
 pub(super) struct Options {
-    /// Names, beginnings of names up to a slash, or files of your own; the whole catalogue without.
+    /// Names, beginnings of names up to a slash, files of your own, or `all`; the core of the catalogue without.
     scenarios: Vec<String>,
     #[command(flatten)]
     seeds: SeedOptions,
@@ -33,7 +33,7 @@ pub(super) fn run(
     families: &[&dyn Family],
     terminal: &mut Terminal<'_>,
 ) -> Result<Exit, Failure> {
-    let scenarios = select::scenarios(&options.scenarios)?;
+    let scenarios = select::scenarios_or_core(&options.scenarios, terminal)?;
     let cases = select::cases(&scenarios, &options.settings.read()?, terminal)?;
     // Two systems of each, so that nothing one of them keeps reaches the second run.
     let systems: Vec<[Box<dyn Forkable>; 2]> = cases

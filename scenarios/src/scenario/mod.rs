@@ -8,6 +8,7 @@
 //! | `name` | `family/situation` or `family/situation/variant`, in kebab case | required |
 //! | `summary` | one sentence | required |
 //! | `family` | which models: `patroni`, `etcd`, `sentinel`, `cluster`, `lock`, `platform`, `backup` | required |
+//! | `core` | in the catalogue: whether `check` without names runs it | false |
 //! | `promises` | what must hold, see [`Promise`] | required |
 //! | `horizon` | when a run ends | required |
 //! | `warmup` | how long the cluster has to form; no fault fires before. Sixteen neighbouring seeds share it | `"20s"` |
@@ -104,6 +105,8 @@ pub struct Scenario {
     pub name: String,
     /// One sentence.
     pub summary: String,
+    /// Whether it belongs to the part of the catalogue that is checked when no scenario is named.
+    pub core: bool,
     /// What must hold.
     pub promises: Vec<Promise>,
     /// When a run ends.

@@ -52,6 +52,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
     Ok(Scenario {
         name: raw.name.into_inner(),
         summary: raw.summary.into_inner(),
+        core: raw.core,
         promises: raw.promises.into_inner().into_iter().map(Spanned::into_inner).collect(),
         horizon: raw.horizon.into_inner(),
         warmup: inner_or(raw.warmup, super::check::DEFAULT_WARMUP),

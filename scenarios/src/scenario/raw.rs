@@ -20,6 +20,8 @@ pub(super) struct RawScenario {
     pub(super) name: Spanned<String>,
     pub(super) summary: Spanned<String>,
     pub(super) family: Spanned<String>,
+    #[serde(default)]
+    pub(super) core: bool,
     pub(super) promises: Spanned<Vec<Spanned<Promise>>>,
     pub(super) horizon: Spanned<SimDuration>,
     pub(super) warmup: Option<Spanned<SimDuration>>,
