@@ -60,6 +60,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "cluster/swarm-async.toml",
     "cluster/two-shards-at-once-async.toml",
     "cluster/zone-lost-async.toml",
+    "etcd/leader-unheard-slow-disks.toml",
+    "etcd/stalled-leader-loses-power.toml",
     "etcd/swarm.toml",
     "etcd/swarm-regions.toml",
     "lock/clock-step-fenced.toml",

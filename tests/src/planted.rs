@@ -80,7 +80,9 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         P::SkipElapsedCheck => "lock/pause-before-check/redlock",
         P::AcceptAnyToken => "lock/leader-frozen/deadline-fenced",
         P::AcceptEqualToken => "lock/token-from-redis/lost-with-the-lock",
-        P::CountUnsyncedEntries | P::ReadBeforeFirstCommit | P::ReadWithoutQuorum => "etcd/swarm/regions",
+        P::CountUnsyncedEntries => "etcd/stalled-leader-loses-power",
+        P::ReadBeforeFirstCommit => "etcd/leader-unheard/slow-disks",
+        P::ReadWithoutQuorum => "etcd/swarm/regions",
     }
 }
 
