@@ -99,7 +99,7 @@ pub enum Request {
 
 impl Request {
     /// True if it changes something.
-    pub(super) fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         matches!(self, Self::Create { .. } | Self::Patch { .. })
     }
 }

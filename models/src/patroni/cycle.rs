@@ -7,7 +7,7 @@
 //!                  │                          ├─ server starts ──► renew the lock, if held
 //!                  │                          ├─ no data ────────► give the lock back; clone the leader
 //!                  ▼                          ├─ server dead ────► recover
-//!              DCS error                      ├─ no leader ──────► Polling ─► Claiming ─► Locking(Acquire) ─┐
+//!              DCS error                      ├─ no leader ──────► Polling ─► Locking(Acquire) ──────────────┐
 //!            (Demoting if primary)            └─ leader ─┬─ me ──► Locking(Renew) ─► lead ◄─────────────────┘
 //!                                                        └─ other ► follow
 //!                              then Locking(Member), and the nap
@@ -42,8 +42,6 @@ pub(crate) enum Cycle {
     Locking(Goal),
     /// Waits for the reports of other members.
     Polling(RoundPurpose),
-    /// Is about to ask for the lock.
-    Claiming,
     /// Manages synchronous standbys.
     Synchronizing(SyncStep),
     /// The loop itself stops the server.

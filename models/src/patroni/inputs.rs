@@ -8,8 +8,8 @@ use sim_core::{Distribution, Sampler, SimDuration};
 /// How long the real software takes for what the models do not look into.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs {
-    /// From `pg_ctl promote` until the server accepts writes, without WAL left to replay and without
-    /// `restore_command`: 70 to 210 ms, mean 120 ms over 12 promotions (Patroni 4.1.5, `PostgreSQL` 15.18, idle machine;
+    /// From the lock until the server accepts writes, without WAL left to replay and without
+    /// `restore_command`, the end of the cycle included, for which `pg_ctl promote` waits (`async_executor.py:run`): 70 to 210 ms, mean 120 ms over 12 promotions (Patroni 4.1.5, `PostgreSQL` 15.18, idle machine;
     /// fidelity specification of Patroni, section 8.2, first row).
     pub promotion: Distribution,
     /// From Patroni's decision to start `PostgreSQL` until the postmaster runs: a fresh Python interpreter forks it,
@@ -47,11 +47,6 @@ pub struct Inputs {
     /// assumption. It matters to a race while WAL still flows: a member samples its own position before, those of the
     /// others after it.
     pub rest_poll: Distribution,
-    /// From the last answer to the polls of a race until the lock is asked for (Python, threads, HTTP): 60 to 90 ms. In 12
-    /// crashes of a silent host on an idle machine 2.09 to 2.11 s passed between the deletion of the leader key and the new
-    /// one (fidelity specification, section 8.2, first row): 2 s are the time-out of a poll, 10 to 30 ms
-    /// [`Self::rest_poll`], some milliseconds etcd, and this is the rest.
-    pub lock_request: Distribution,
     /// One-way latencies between hosts that were recorded; without, those of [`sim_core::LinkQuality`].
     pub links: LinkInputs,
 }
@@ -82,7 +77,6 @@ impl Default for Inputs {
             rewind: Distribution::Uniform(millis(2_000), millis(10_000)),
             base_backup: Distribution::Uniform(millis(20_000), millis(40_000)),
             rest_poll: Distribution::Uniform(millis(10), millis(30)),
-            lock_request: Distribution::Uniform(millis(60), millis(90)),
             links: LinkInputs::default(),
         }
     }
@@ -131,8 +125,6 @@ pub struct InputSamplers {
     pub base_backup: Sampler,
     /// [`Inputs::rest_poll`].
     pub rest_poll: Sampler,
-    /// [`Inputs::lock_request`].
-    pub lock_request: Sampler,
 }
 
 impl From<&Inputs> for InputSamplers {
@@ -147,7 +139,6 @@ impl From<&Inputs> for InputSamplers {
             rewind: inputs.rewind.sampler(),
             base_backup: inputs.base_backup.sampler(),
             rest_poll: inputs.rest_poll.sampler(),
-            lock_request: inputs.lock_request.sampler(),
         }
     }
 }

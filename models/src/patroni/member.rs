@@ -98,14 +98,14 @@ pub enum Timer {
     Query,
     /// An attempt of this call to etcd, or the pause before its next round, is over.
     Call(u64),
+    /// The header of this call's request was acknowledged.
+    Body(u64),
     /// An attempt to build the copy of the keys, or the pause before the next, is over.
     Cache,
     /// The requests of a round of polls are ready to be sent.
     Round(RoundPurpose),
     /// A poll of this member took too long.
     Poll(RoundPurpose, MemberId),
-    /// The lock can be asked for.
-    Claim,
     /// The next step of the asynchronous task.
     Task,
     /// The pause in which a new synchronous standby catches up is over.
@@ -315,6 +315,7 @@ impl Process for Member {
                 self.store.on_call_timer(context, id);
                 self.on_store(context);
             }
+            Timer::Body(id) => self.store.on_acknowledged(context, id),
             Timer::Cache | Timer::PodCache => {
                 self.store.on_cache_timer(context, &timer);
                 self.on_store(context);
@@ -322,7 +323,6 @@ impl Process for Member {
             Timer::StoreEvent => self.on_store(context),
             Timer::Round(purpose) => self.advance_round(context, purpose),
             Timer::Poll(purpose, member) => self.on_poll_timeout(context, purpose, member),
-            Timer::Claim => self.claim_lock(context),
             Timer::Task => self.on_task_timer(context),
             Timer::SyncSettled => self.on_sync_settled(context),
         }

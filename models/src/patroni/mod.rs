@@ -65,9 +65,10 @@
 //!
 //! # Simplified, and what that changes
 //!
-//! - Handlers take no time. What Python needs between the deletion of the key and the new lock (0.1 s) is declared inputs;
+//! - Handlers take no time. What Python needs between the deletion of the key and the first poll is a declared input
 //!   and so is the time that a former primary takes to stop after it learns that its lock is lost (0.4 to 1.0 s); what it
-//!   needs elsewhere is missing. Phases of seconds are not affected.
+//!   needs elsewhere is missing. Phases of seconds are not affected. That each request to the store waits for an acknowledgement is
+//!   modelled (`dcs/client.rs`).
 //! - The requests of one operation on the lock have a budget each instead of one together (`lock.rs`).
 //! - Writes whose failure is ignored (`/status`, `/history`, the member's key) do not hold up the cycle. When etcd dies
 //!   between the keep-alive and them, the real loop is late by one time-out.

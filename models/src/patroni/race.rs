@@ -7,13 +7,13 @@
 
 use std::sync::Arc;
 
-use sim_core::{Context, SimDuration};
+use sim_core::Context;
 
 use super::config::FailoverPriority;
 use super::cycle::Cycle;
 use super::local::position_of;
 use super::lock::Goal;
-use super::member::{Member, Timer};
+use super::member::Member;
 use super::packet::{MemberReport, MemberRole};
 use super::quorum::MemberSet;
 use super::rest::RoundPurpose;
@@ -198,11 +198,8 @@ impl Member {
     pub(super) fn on_race_polled(&mut self, context: &mut impl Context<Self>, reports: &[Arc<MemberReport>]) {
         let verdict = judge(&self.candidate(), reports);
         match verdict {
-            _ if self.spec.lacks(Planted::PromoteLagging) => {
-                context.set_timer(Timer::Claim, SimDuration::ZERO);
-                self.cycle = Cycle::Claiming;
-            }
-            Verdict::Healthiest => self.claim_at_once(context),
+            _ if self.spec.lacks(Planted::PromoteLagging) => self.lock(context, Goal::Acquire),
+            Verdict::Healthiest => self.lock(context, Goal::Acquire),
             Verdict::Preferred(member) => {
                 let name = self.spec.name(member).to_owned();
                 context.note(|| format!("{name} has equally tolerable WAL position and a higher priority"));
@@ -246,20 +243,6 @@ impl Member {
             former_leader: if quorum { self.view.sync.leader } else { self.old_view.leader() },
             synchronous: self.synchronous(),
             ballot,
-        }
-    }
-
-    /// Nobody is in the way: asks for the lock, as soon as Python gets to it.
-    pub(super) fn claim_at_once(&mut self, context: &mut impl Context<Self>) {
-        self.cycle = Cycle::Claiming;
-        let delay = self.spec.inputs.lock_request.draw(context.random());
-        context.set_timer(Timer::Claim, delay);
-    }
-
-    /// The race is won in the eyes of this member: it asks for the lock.
-    pub(super) fn claim_lock(&mut self, context: &mut impl Context<Self>) {
-        if self.cycle == Cycle::Claiming {
-            self.lock(context, Goal::Acquire);
         }
     }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use sim_core::Context;
 
 use super::cycle::Cycle;
+use super::lock::Goal;
 use super::member::Member;
 use super::packet::MemberReport;
 use super::rest::RoundPurpose;
@@ -74,7 +75,7 @@ impl Member {
         if self.tags().nofailover || (restricts && !self.view.sync.allows(me)) {
             self.stand_back(context);
         } else if key.candidate == me {
-            self.claim_at_once(context);
+            self.lock(context, Goal::Acquire);
         } else {
             self.cycle = Cycle::Polling(RoundPurpose::Chosen);
             self.poll(context, RoundPurpose::Chosen, [key.candidate]);

@@ -59,7 +59,7 @@ impl Member {
     fn stop_loop(&mut self, context: &mut impl Context<Self>) {
         self.cycle = Cycle::Demoting;
         self.task = None;
-        for timer in [Timer::Nap, Timer::View, Timer::Query, Timer::Claim, Timer::SyncSettled, Timer::Task] {
+        for timer in [Timer::Nap, Timer::View, Timer::Query, Timer::SyncSettled, Timer::Task] {
             context.cancel_timer(&timer);
         }
         for purpose in [

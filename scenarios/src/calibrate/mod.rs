@@ -184,10 +184,7 @@ impl Setup {
     /// Run number `run` of `runs`: seed and moment of the fault follow from it.
     fn run(&self, run: u64, runs: u64) -> Vec<(&'static str, Option<SimDuration>)> {
         match self {
-            Self::Patroni(setup) => {
-                let measures = setup.run(run, runs);
-                setup.quantities().iter().map(|one| (one.name, (one.simulated)(&measures))).collect()
-            }
+            Self::Patroni(setup) => setup.values(run, runs),
             Self::Etcd(setup) => setup.run(run),
             Self::Sentinel(setup) => setup.values(run, runs),
             Self::RedisCluster(setup) => setup.run(run),

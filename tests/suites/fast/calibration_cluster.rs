@@ -80,8 +80,9 @@ fn a_killed_primary_is_replaced_as_fast_as_measured() {
 
 #[test]
 fn a_stopped_primary_is_replaced_as_fast_as_measured() {
-    // With half of this node timeout being the second in which gossip counts, PINGs fall into step with the wall clock, and
-    // these fifteen faults did not strike anywhere within its second as the simulated ones do.
+    // With half of this node timeout being the second in which gossip counts, PINGs fall into step with the wall clock. The first
+    // suspicion was measured earlier than that allows (median 2.23 s, not 2.5 s), and simulated faults in the same part of a second
+    // as the measured ones (`utc`) do not come nearer: 0.41 in place of 0.44. Fifteen rows do not tell why.
     let known = [
         "pfail first p50",
         "pfail last p50",

@@ -75,8 +75,8 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
         combined.to_string()
     });
     expect![[r#"
-        c6c5650ae0c46deb
-        2d95c18d18699391"#]]
+        3d62cca506fe984f
+        2b8f16ba4c8e0bab"#]]
     .assert_eq(&combined.join("\n"));
 }
 

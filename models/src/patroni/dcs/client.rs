@@ -9,6 +9,13 @@
 //! An endpoint may have several processes behind it, as the Service in front of API servers has: each connection reaches
 //! one of them at random.
 //!
+//! A request with a body leaves in two segments, header and body, because `http.client` sends them apart. `urllib3` would switch Nagle's
+//! algorithm off (`TCP_NODELAY`), but Patroni sets options of its own instead (`etcd3.py:set_socket_options`,
+//! `kubernetes.py:set_ttl` with `keepalive_socket_options`), and that one is not among them. So the body waits until the header is acknowledged,
+//! and Linux acknowledges it at once only on a connection that has not answered anything yet: see [`DELAYED_ACK`]. That is 40 ms of each
+//! request; a loop of a leader has three, a race two. Seen with Patroni 4.1.5 and etcd 3.4.23: a `put` takes 2 to 3 ms on a new connection and
+//! 44 to 49 ms on one that was used before.
+//!
 //! Simplified: the list that a discovery returns is not used, because modelled clusters do not change their
 //! members; only the time that it takes counts. Calls of different threads share the pooled connection of an endpoint.
 
@@ -29,6 +36,11 @@ const DELAY_FIRST: SimDuration = SimDuration::from_millis(100);
 const DELAY_MAX: SimDuration = SimDuration::from_secs(1);
 /// Added to each pause: uniform from 0 to this.
 const JITTER: SimDuration = SimDuration::from_millis(800);
+
+/// For how long Linux does not acknowledge what it may acknowledge with an answer (`TCP_DELACK_MIN`, `include/net/tcp.h`), ...
+const DELAYED_ACK: SimDuration = SimDuration::from_millis(40);
+/// ... until the next tick of its clock: `CONFIG_HZ=250`, as Debian and the kernels of clouds have it.
+const TICK: SimDuration = SimDuration::from_millis(4);
 
 /// How hard a call tries.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,6 +76,9 @@ pub(crate) trait Protocol: Clone + std::fmt::Debug {
 
     /// The most attempts at each of so many endpoints.
     fn tries_max(endpoints: usize) -> u64;
+
+    /// True if the request has a body, which travels in a segment of its own.
+    fn has_body(request: &Self::Request) -> bool;
 
     /// A request as it travels.
     fn packet(id: u64, request: Arc<Self::Request>) -> Packet;
@@ -134,10 +149,24 @@ fn resolve(endpoint: &Endpoint, context: &mut impl Context<Member>) -> ProcessId
     }
 }
 
+/// From now until a host acknowledges a segment that it need not acknowledge at once: after a delay, at a tick of its clock.
+fn acknowledged_in(now: HostTime) -> SimDuration {
+    let due = now.as_nanos() + DELAYED_ACK.as_nanos();
+    SimDuration::from_nanos(due.next_multiple_of(TICK.as_nanos()) - now.as_nanos())
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Pooled {
     connection: ConnectionId,
-    open: bool,
+    asked_for: HostTime,
+    /// How long the handshake took; none: it goes on.
+    round_trip: Option<SimDuration>,
+}
+
+impl Pooled {
+    fn is_open(&self) -> bool {
+        self.round_trip.is_some()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -157,6 +186,8 @@ struct Call<T, P: Protocol> {
     tries_left: u32,
     attempt: u64,
     attempt_started: HostTime,
+    /// The body of the attempt waits for the acknowledgement of its header.
+    held: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -234,6 +265,7 @@ impl<T: Clone, P: Protocol> Client<T, P> {
             tries_left: timeouts.tries,
             attempt: 0,
             attempt_started: context.monotonic(),
+            held: false,
         });
         let index = self.calls.len() - 1;
         self.attempt(context, index);
@@ -244,17 +276,42 @@ impl<T: Clone, P: Protocol> Client<T, P> {
         self.next_request += 1;
         let call = &mut self.calls[index];
         let endpoint = (call.first + call.step) % self.endpoints.len();
+        let now = context.monotonic();
         let pooled = *self.pool[endpoint].get_or_insert_with(|| {
             let process = resolve(&self.endpoints[endpoint], context);
-            Pooled { connection: context.connect(process, ConnectOptions::default()), open: false }
+            let connection = context.connect(process, ConnectOptions::default());
+            Pooled { connection, asked_for: now, round_trip: None }
         });
         call.attempt = attempt;
-        call.attempt_started = context.monotonic();
-        let discovery = (call.phase != Phase::Trying).then(|| self.protocol.discovery()).flatten();
-        let request = discovery.map_or_else(|| Arc::clone(&call.request), Arc::new);
-        context.send(pooled.connection, P::packet(attempt, request));
-        let timeout = if pooled.open { call.timeouts.total } else { call.timeouts.connect };
+        call.attempt_started = now;
+        let timeout = if pooled.is_open() { call.timeouts.total } else { call.timeouts.connect };
         context.set_timer(Timer::Call(call.id), timeout);
+        let request = Self::asked(&self.protocol, call);
+        let held = pooled.round_trip.filter(|_| P::has_body(&request));
+        call.held = held.is_some();
+        match held {
+            Some(round_trip) => context.set_timer(Timer::Body(call.id), round_trip + acknowledged_in(now)),
+            None => context.send(pooled.connection, P::packet(attempt, request)),
+        }
+    }
+
+    /// What an attempt of this call asks an endpoint.
+    fn asked(protocol: &P, call: &Call<T, P>) -> Arc<P::Request> {
+        let discovery = (call.phase != Phase::Trying).then(|| protocol.discovery()).flatten();
+        discovery.map_or_else(|| Arc::clone(&call.request), Arc::new)
+    }
+
+    /// The header of an attempt was acknowledged: its body follows.
+    pub(crate) fn on_acknowledged(&mut self, context: &mut impl Context<Member>, id: u64) {
+        let Some(call) = self.calls.iter_mut().find(|call| call.id == id && call.held) else {
+            return;
+        };
+        call.held = false;
+        let endpoint = (call.first + call.step) % self.endpoints.len();
+        if let Some(pooled) = self.pool[endpoint] {
+            let request = Self::asked(&self.protocol, call);
+            context.send(pooled.connection, P::packet(call.attempt, request));
+        }
     }
 
     /// True if this is a connection of the pool.
@@ -277,14 +334,16 @@ impl<T: Clone, P: Protocol> Client<T, P> {
             return;
         };
         if event == ConnectionEvent::Opened {
-            self.pool[endpoint] = Some(Pooled { connection, open: true });
             let now = context.monotonic();
+            if let Some(pooled) = &mut self.pool[endpoint] {
+                pooled.round_trip = Some(now.since(pooled.asked_for));
+            }
             for call in self.calls.iter().filter(|call| self.uses(call, endpoint)) {
                 let left = call.timeouts.total.saturating_sub(now.since(call.attempt_started));
                 context.set_timer(Timer::Call(call.id), left);
             }
         } else {
-            let was_open = self.pool[endpoint].take().is_some_and(|pooled| pooled.open);
+            let was_open = self.pool[endpoint].take().is_some_and(|pooled| pooled.is_open());
             self.fail_users(context, endpoint, was_open);
         }
     }
@@ -327,13 +386,14 @@ impl<T: Clone, P: Protocol> Client<T, P> {
         if let Some(pooled) = pooled {
             context.close(pooled.connection);
         }
-        self.fail_users(context, endpoint, pooled.is_some_and(|pooled| pooled.open));
+        self.fail_users(context, endpoint, pooled.is_some_and(|pooled| pooled.is_open()));
     }
 
     /// An attempt failed: goes on with the next, with a discovery, or gives up.
     fn fail(&mut self, context: &mut impl Context<Member>, index: usize) {
         let endpoints = self.endpoints.len();
         let call = &mut self.calls[index];
+        call.held = false;
         match call.phase {
             Phase::Trying if call.effort == Effort::Single => {
                 if call.first == self.current {
@@ -474,6 +534,9 @@ impl<T: Clone, P: Protocol> Client<T, P> {
     ) {
         let call = self.calls.remove(index);
         context.cancel_timer(&Timer::Call(call.id));
+        if call.held {
+            context.cancel_timer(&Timer::Body(call.id));
+        }
         self.finished.push_back(Finished {
             purpose: call.purpose,
             request: call.request,

@@ -218,6 +218,11 @@ impl Store {
         store!(self, store => store.on_call_timer(context, call));
     }
 
+    /// The header of a call's request was acknowledged.
+    pub(crate) fn on_acknowledged(&mut self, context: &mut impl Context<Member>, call: u64) {
+        store!(self, store => store.on_acknowledged(context, call));
+    }
+
     /// An attempt to copy the keys, or the pause before the next, is over.
     pub(crate) fn on_cache_timer(&mut self, context: &mut impl Context<Member>, timer: &Timer) {
         match self {

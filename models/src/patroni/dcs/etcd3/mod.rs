@@ -245,6 +245,10 @@ impl Etcd3 {
         self.client.on_timer(context, call);
     }
 
+    pub(super) fn on_acknowledged(&mut self, context: &mut impl Context<Member>, call: u64) {
+        self.client.on_acknowledged(context, call);
+    }
+
     pub(super) fn on_cache_timer(&mut self, context: &mut impl Context<Member>) {
         if self.cache.is_loading() {
             self.cache.give_up(context);

@@ -34,6 +34,11 @@ impl Protocol for Etcd3Protocol {
         4 - endpoints.min(3) as u64
     }
 
+    /// Every request to the gateway is a `POST` with a body.
+    fn has_body(_request: &Request) -> bool {
+        true
+    }
+
     fn packet(id: u64, request: Arc<Request>) -> Packet {
         Packet::Etcd(etcd::Packet::Request { id, request })
     }

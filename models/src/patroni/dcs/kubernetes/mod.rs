@@ -371,6 +371,10 @@ impl Kubernetes {
         self.client.on_timer(context, call);
     }
 
+    pub(super) fn on_acknowledged(&mut self, context: &mut impl Context<Member>, call: u64) {
+        self.client.on_acknowledged(context, call);
+    }
+
     pub(super) fn on_cache_timer(&mut self, context: &mut impl Context<Member>, timer: &Timer) {
         let cache = if *timer == Timer::Cache { &mut self.kinds } else { &mut self.pods };
         let resource = cache.resource;

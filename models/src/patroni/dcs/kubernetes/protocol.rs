@@ -52,6 +52,11 @@ impl Protocol for KubernetesProtocol {
         3 - endpoints.min(2) as u64
     }
 
+    /// What reads is a `GET`.
+    fn has_body(call: &Call) -> bool {
+        call.request.writes()
+    }
+
     fn packet(id: u64, call: Arc<Call>) -> Packet {
         Packet::Kubernetes(kubernetes::Packet::Request { id, request: Arc::clone(&call.request) })
     }
