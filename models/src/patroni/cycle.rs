@@ -226,8 +226,9 @@ impl Member {
         }
     }
 
-    /// The last step of a cycle: the member's own key.
+    /// The last steps of a cycle: replication slots, and the member's own key.
     pub(super) fn finish_cycle(&mut self, context: &mut impl Context<Self>) {
+        self.synchronize_slots(context);
         self.lock(context, Goal::Member);
     }
 

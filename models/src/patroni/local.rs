@@ -164,7 +164,8 @@ impl Member {
         let cascade = self.tags().replicatefrom;
         let source = cascade.filter(|source| *source != me && self.view.member(*source).is_some());
         let leader = source.or(leader).filter(|leader| *leader != me)?;
-        Some(Upstream { server: self.spec.peer(leader).postgres, member: leader })
+        let slot = self.spec.configuration.use_slots;
+        Some(Upstream { server: self.spec.peer(leader).postgres, member: leader, slot })
     }
 
     /// What the server is doing, by this status.

@@ -16,6 +16,7 @@ use super::local::Local;
 use super::packet::{Packet, Rest};
 use super::rest::{Round, RoundPurpose};
 use super::schedule::Schedule;
+use super::slots::Retention;
 use super::synchronous::Bookkeeping;
 use super::task::Task;
 use super::version::Change;
@@ -162,6 +163,7 @@ pub struct Member {
     pub(super) watchdog_armed: bool,
     pub(super) sync: Bookkeeping,
     pub(super) failsafe: Failsafe,
+    pub(super) retention: Retention,
     pub(super) written_key: Option<MemberKey>,
     /// The leader key was seen by the watch: its loss is worth a mark.
     leader_seen: bool,
@@ -270,6 +272,7 @@ impl Process for Member {
             watchdog_armed: false,
             sync: Bookkeeping::default(),
             failsafe: Failsafe::default(),
+            retention: Retention::default(),
             written_key: None,
             leader_seen: false,
             spec: spec.clone(),
