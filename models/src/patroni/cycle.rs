@@ -96,6 +96,9 @@ impl Member {
         if self.cycle != Cycle::AwaitingStatus {
             return;
         }
+        let answered = self.status.as_ref().is_some_and(|status| status.accepts_connections);
+        self.server_is_slow =
+            status.is_none() && (answered || self.server_is_slow) && context.is_running(self.spec.postgres);
         self.status = status;
         let state = self.server_state(context);
         let starting = state == ServerState::Starting;

@@ -6,6 +6,7 @@ use sim_core::{ConnectOptions, ConnectionId, Context};
 
 use super::member::{Member, Timer};
 use super::packet::Packet;
+use super::version::Change;
 use crate::postgres::{
     self, ClusterState, Control, DataRecord, Lsn, MemberId, Settings, Status, SynchronousStandbys, Upstream,
 };
@@ -177,10 +178,12 @@ impl Member {
         }
     }
 
-    /// True if the server is a primary: by its own word, or, while it does not answer, by its files.
+    /// True if the server is a primary: by its own word, or, while it does not answer, by its files. Before 2.1.2 the question ended
+    /// in an exception while a server that runs was too slow to answer, and what depended on it was not done.
     pub(super) fn is_primary(&self, context: &impl Context<Self>) -> bool {
         match &self.status {
             _ if !context.is_running(self.spec.postgres) => false,
+            None if self.server_is_slow && !self.spec.has(Change::CachedRoleOfSlowServer) => false,
             Some(status) if status.accepts_connections => !status.in_recovery,
             _ => !context.storage().settings.standby,
         }

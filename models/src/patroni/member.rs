@@ -135,6 +135,8 @@ pub struct Member {
     pub(super) local: Local,
     /// What the server said in this cycle.
     pub(super) status: Option<Arc<Status>>,
+    /// The server runs, answered before, and did not answer in this cycle.
+    pub(super) server_is_slow: bool,
     /// Since when the server has been starting.
     pub(super) starting_since: Option<WallTime>,
     /// The asynchronous executor: at most one task.
@@ -255,6 +257,7 @@ impl Process for Member {
             old_view: View::default(),
             local: Local::default(),
             status: None,
+            server_is_slow: false,
             starting_since: None,
             task: None,
             rounds: Vec::new(),

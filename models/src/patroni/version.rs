@@ -60,6 +60,9 @@ pub(crate) enum Change {
     /// A renewed lock clears who called itself the leader in failsafe mode. Before, a primary's own failsafe mode revived the name
     /// (#2803; Z15).
     ForgetFailsafeLeader,
+    /// A server that does not answer in time counts as what it was. Before, the exception left the branch of the loop that would have
+    /// demoted it (#2073, #2082; Z33).
+    CachedRoleOfSlowServer,
     /// All members keep slots for all members, and retain them for `member_slots_ttl` after a member has gone. Before, the slot of
     /// a member was dropped when its key expired, and only the leader had any, and who is streamed from (#3108).
     RetainMemberSlots,
@@ -92,6 +95,7 @@ impl Change {
             Self::PutLeaderOnConditions => Version::new(3, 0, 3),
             Self::CompareTimelineBeforeLock => Version::new(3, 1, 0),
             Self::ForgetFailsafeLeader => Version::new(3, 1, 1),
+            Self::CachedRoleOfSlowServer => Version::new(2, 1, 2),
             Self::RetainMemberSlots => Version::new(4, 0, 0),
             Self::RetainSlotOfFormerLeader => Version::new(4, 0, 5),
             Self::RejectOlderRaftTerms | Self::RebuildOldCopy | Self::RereadAfterRefusedAcquisition => {

@@ -268,6 +268,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_status_leaves_out_what_is_usual() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let optime = Lsn(5 * crate::postgres::SEGMENT_BYTES + 7);
+        let usual = StatusKey { optime, ..StatusKey::default() };
+        assert_eq!(&*usual.to_value(&names), optime.0.to_string());
+        assert_eq!(usual.segment_of(MemberId(1)), 5);
+        let status =
+            StatusKey { optime, behind: vec![(MemberId(1), 3)], dropped: vec![MemberId(0), MemberId(2)] };
+        assert_eq!(StatusKey::from_value(&status.to_value(&names), &names), status);
+        assert_eq!((status.segment_of(MemberId(1)), status.segment_of(MemberId(2))), (3, 0));
+        assert_eq!(StatusKey::from_value("", &names), StatusKey::default());
+    }
+
+    #[test]
     fn values_read_back_as_they_were_written() {
         let history = TimelineHistory {
             switches: vec![(Timeline(1), Lsn(500)), (Timeline(2), Lsn(700))],
