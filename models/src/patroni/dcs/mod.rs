@@ -35,7 +35,6 @@ use crate::postgres::{MemberId, TimelineHistory};
 
 /// The store of one member.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a box would be one more way to go at every event of a member")]
 pub(crate) enum Store {
     /// etcd, API version 3.
     Etcd3(Etcd3),
