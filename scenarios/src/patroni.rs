@@ -107,6 +107,7 @@ pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
         load: Load {
             writers: workload.writers,
             write_interval: workload.write_interval,
+            wal_per_write: workload.wal_per_write,
             readers: workload.readers,
             read_interval: workload.read_interval,
             route: match workload.routing {

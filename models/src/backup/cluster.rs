@@ -217,7 +217,8 @@ impl Placing<'_> {
         });
         let durations = Arc::new(postgres::Durations::from(&plan.machine));
         let primary = DataDirectory::new_primary();
-        let standby = primary.base_backup(Some(Upstream { server: servers[0], member: MemberId(0) }));
+        let standby =
+            primary.base_backup(Some(Upstream { server: servers[0], member: MemberId(0), slot: false }));
         let primary = DataDirectory {
             settings: Settings { slots: vec![MemberId(1)], ..Settings::default() },
             ..primary

@@ -26,7 +26,8 @@ use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode
 use crate::backup::{Operator, OperatorSpec, Recovery};
 use crate::planted::Planted;
 use crate::postgres::{
-    self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, RepositorySpec,
+    self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, Recycling,
+    RepositorySpec,
 };
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
@@ -250,6 +251,11 @@ impl PatroniCluster {
                 restores: true,
                 restore_timeout: archive.restore_timeout,
             }),
+            recycling: Some(Recycling {
+                wal_keep_size: plan.configuration.wal_keep_size,
+                ..Recycling::default()
+            }),
+            insert_bytes: plan.load.wal_per_write,
             ..postgres::Parameters::default()
         };
         let options = ClusterOptions {

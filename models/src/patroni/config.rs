@@ -40,6 +40,13 @@ pub struct Configuration {
     pub maximum_lag_on_syncnode: Option<u64>,
     /// `failsafe_mode`; default false.
     pub failsafe_mode: bool,
+    /// `postgresql.use_slots`: members stream through replication slots; default true.
+    pub use_slots: bool,
+    /// `member_slots_ttl`: how long the slot of a member without a key is retained; default 30 min. 0: not at all, as before
+    /// 4.0.0.
+    pub member_slots_ttl: SimDuration,
+    /// `postgresql.parameters.wal_keep_size` in bytes; default 128 MB. At least 16 MB.
+    pub wal_keep_size: u64,
     /// `postgresql.use_pg_rewind`; default false.
     pub use_pg_rewind: bool,
     /// `postgresql.pre_promote`: a script, and what it does; none by default.
@@ -90,6 +97,9 @@ impl Default for Configuration {
             synchronous_node_count: 1,
             maximum_lag_on_syncnode: None,
             failsafe_mode: false,
+            use_slots: true,
+            member_slots_ttl: SimDuration::from_secs(1_800),
+            wal_keep_size: 128 << 20,
             use_pg_rewind: false,
             pre_promote: None,
             remove_data_directory_on_diverged_timelines: false,

@@ -94,6 +94,9 @@ impl Member {
         if self.cycle != Cycle::AwaitingStatus {
             return;
         }
+        let answered = self.status.as_ref().is_some_and(|status| status.accepts_connections);
+        self.server_is_slow =
+            status.is_none() && (answered || self.server_is_slow) && context.is_running(self.spec.postgres);
         self.status = status;
         let state = self.server_state(context);
         let starting = state == ServerState::Starting;
@@ -224,8 +227,9 @@ impl Member {
         }
     }
 
-    /// The last step of a cycle: the member's own key.
+    /// The last steps of a cycle: replication slots, and the member's own key.
     pub(super) fn finish_cycle(&mut self, context: &mut impl Context<Self>) {
+        self.synchronize_slots(context);
         self.lock(context, Goal::Member);
     }
 

@@ -10,7 +10,11 @@
 //! A member that accepted remembers the primary for `ttl`. If it still sees etcd, and no leader key there, it takes that
 //! primary for the leader.
 //!
-//! Left out: the positions of replication slots that travel in both directions, because WAL is never recycled here.
+//! A primary that was allowed to go on notes in the same place that failsafe mode is active. Before 3.1.1 the name that was there
+//! stayed, so that whoever had accepted another primary earlier, however long ago, took that one for the leader as soon as it found no
+//! leader key, and demoted itself (#2803; Z15). Since then a renewed lock clears it.
+//!
+//! Left out: the positions of replication slots that travel in both directions.
 
 use sim_core::{ConnectionId, Context, WallTime};
 
@@ -27,8 +31,10 @@ use crate::postgres::MemberId;
 pub(crate) struct Failsafe {
     /// `/failsafe` as it was last read or written.
     pub(crate) topology: Vec<MemberId>,
-    /// Who called itself the leader last, and until when that holds.
-    leader: Option<(MemberId, WallTime)>,
+    /// Who called itself the leader last.
+    leader: Option<MemberId>,
+    /// Until when failsafe mode counts as active (`_last_update`, and `ttl`).
+    active_until: Option<WallTime>,
 }
 
 impl Member {
@@ -45,11 +51,8 @@ impl Member {
         if !self.view.failsafe.is_empty() {
             self.failsafe.topology.clone_from(&self.view.failsafe);
         }
-        let known = self.failsafe.leader.filter(|(_, until)| now < *until);
-        if let Some((member, _)) = known
-            && self.view.leader.is_none()
-        {
-            self.view.leader = Some(member);
+        if self.view.leader.is_none() && self.failsafe.active_until.is_some_and(|until| now < until) {
+            self.view.leader = self.failsafe.leader;
         }
     }
 
@@ -92,7 +95,9 @@ impl Member {
             "continue to run as a leader because failsafe mode is enabled and all members are accessible"
                 .to_owned()
         });
-        self.leader_expiry = Some(context.wall() + self.spec.configuration.ttl);
+        let until = context.wall() + self.spec.configuration.ttl;
+        self.leader_expiry = Some(until);
+        self.failsafe.active_until = Some(until);
         self.keep_watchdog(context);
         self.end_cycle(context);
     }
@@ -106,15 +111,17 @@ impl Member {
     ) {
         let accepts = self.failsafe_mode() && !self.is_primary(context);
         if accepts {
-            self.failsafe.leader = Some((leader, context.wall() + self.spec.configuration.ttl));
+            self.failsafe.leader = Some(leader);
+            self.failsafe.active_until = Some(context.wall() + self.spec.configuration.ttl);
         }
         let status = if accepts { OK } else { UNAVAILABLE };
         context.send(connection, Packet::Rest(Rest::Response { status, report: None }));
     }
 
-    /// This member is promoted: who led before does not lead any more.
-    pub(super) fn forget_failsafe_leader(&mut self) {
-        if self.spec.has(Change::ForgetFailsafeLeaderAtPromotion) {
+    /// The lock was renewed: failsafe mode is over (`Failsafe.set_is_active(0)`).
+    pub(super) fn end_failsafe_mode(&mut self) {
+        self.failsafe.active_until = None;
+        if self.spec.has(Change::ForgetFailsafeLeader) {
             self.failsafe.leader = None;
         }
     }

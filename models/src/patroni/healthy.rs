@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sim_core::Context;
+use sim_core::{Context, WallTime};
 
 use super::cycle::Cycle;
 use super::dcs::Publication;
@@ -14,14 +14,15 @@ use super::packet::MemberReport;
 use super::rest::RoundPurpose;
 use super::task::Task;
 use crate::planted::Planted;
-use crate::postgres::{Control, MemberId};
+use crate::postgres::{Control, MemberId, Status};
 
 impl Member {
     /// The lock was renewed or acquired: what `update_lock` does besides. The cycle does not wait for the writes.
     pub(super) fn after_renewal(&mut self, context: &mut impl Context<Self>, goal: Goal) {
         self.leader_expiry = Some(context.wall() + self.spec.configuration.ttl);
+        self.end_failsafe_mode();
         self.keep_watchdog(context);
-        let publication = self.publication(goal);
+        let publication = self.publication(context.wall(), goal);
         self.store.publish(context, &publication);
         if let Some(members) = publication.failsafe {
             self.failsafe.topology = members;
@@ -33,16 +34,16 @@ impl Member {
     }
 
     /// What the leader says besides keeping its lock.
-    pub(super) fn publication(&self, goal: Goal) -> Publication {
+    pub(super) fn publication(&mut self, now: WallTime, goal: Goal) -> Publication {
         if goal == Goal::Member {
             return Publication::default();
         }
-        let flushed = self
-            .status
-            .as_ref()
-            .filter(|status| status.accepts_connections && !status.in_recovery)
-            .map(|status| status.flushed);
-        Publication { optime: flushed, failsafe: self.changed_failsafe() }
+        let leads = |status: &Arc<Status>| status.accepts_connections && !status.in_recovery;
+        let status = self.status.clone().filter(leads);
+        Publication {
+            status: status.map(|status| self.status_key(now, status.flushed, &status.slots)),
+            failsafe: self.changed_failsafe(),
+        }
     }
 
     /// This member holds the lock, and its server answers.
@@ -138,7 +139,7 @@ impl Member {
             report.running
                 && !report.nofailover
                 && !report.watchdog_failed
-                && self.view.optime.0.saturating_sub(report.position.0)
+                && self.view.status.optime.0.saturating_sub(report.position.0)
                     <= configuration.maximum_lag_on_failover
         };
         // A chosen candidate needs no votes.
@@ -210,10 +211,6 @@ impl Member {
         leader: Option<MemberId>,
     ) -> bool {
         let upstream = self.upstream_of(leader);
-        let slots = self.others();
-        self.configure(context, |settings| {
-            settings.upstream = upstream;
-            settings.slots = slots;
-        })
+        self.configure(context, |settings| settings.upstream = upstream)
     }
 }

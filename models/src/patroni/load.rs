@@ -3,6 +3,7 @@
 use sim_core::{ConnectOptions, ProcessId, SimDuration};
 
 use super::RestPath;
+use crate::postgres::INSERT_BYTES;
 use crate::routing::{Balance, HaProxySpec, HealthCheck, PgBouncerSpec, PoolMode};
 
 /// How clients find the primary.
@@ -112,6 +113,8 @@ pub struct Load {
     pub writers: u16,
     /// Between two writes of one client.
     pub write_interval: SimDuration,
+    /// WAL of one write in bytes. With more than a row takes, it stands for all that a busy database writes until the next.
+    pub wal_per_write: u64,
     /// Clients that count all rows now and then.
     pub readers: u16,
     /// Between two reads of one client.
@@ -141,6 +144,7 @@ impl Default for Load {
         Self {
             writers: 2,
             write_interval: SimDuration::from_millis(200),
+            wal_per_write: INSERT_BYTES,
             readers: 0,
             read_interval: SimDuration::from_secs(1),
             route: Route::default(),

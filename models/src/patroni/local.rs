@@ -6,6 +6,7 @@ use sim_core::{ConnectOptions, ConnectionId, Context};
 
 use super::member::{Member, Timer};
 use super::packet::Packet;
+use super::version::Change;
 use crate::postgres::{
     self, ClusterState, Control, DataRecord, Lsn, MemberId, Settings, Status, SynchronousStandbys, Upstream,
 };
@@ -164,7 +165,8 @@ impl Member {
         let cascade = self.tags().replicatefrom;
         let source = cascade.filter(|source| *source != me && self.view.member(*source).is_some());
         let leader = source.or(leader).filter(|leader| *leader != me)?;
-        Some(Upstream { server: self.spec.peer(leader).postgres, member: leader })
+        let slot = self.spec.configuration.use_slots;
+        Some(Upstream { server: self.spec.peer(leader).postgres, member: leader, slot })
     }
 
     /// What the server is doing, by this status.
@@ -176,10 +178,12 @@ impl Member {
         }
     }
 
-    /// True if the server is a primary: by its own word, or, while it does not answer, by its files.
+    /// True if the server is a primary: by its own word, or, while it does not answer, by its files. Before 2.1.2 the question ended
+    /// in an exception while a server that runs was too slow to answer, and what depended on it was not done.
     pub(super) fn is_primary(&self, context: &impl Context<Self>) -> bool {
         match &self.status {
             _ if !context.is_running(self.spec.postgres) => false,
+            None if self.server_is_slow && !self.spec.has(Change::CachedRoleOfSlowServer) => false,
             Some(status) if status.accepts_connections => !status.in_recovery,
             _ => !context.storage().settings.standby,
         }

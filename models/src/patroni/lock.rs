@@ -35,7 +35,7 @@ impl Member {
     /// Begins an operation on the lock.
     pub(super) fn lock(&mut self, context: &mut impl Context<Self>, goal: Goal) {
         self.cycle = Cycle::Locking(goal);
-        let publication = self.publication(goal);
+        let publication = self.publication(context.wall(), goal);
         if let Some(outcome) = self.store.lock(context, goal, &publication) {
             self.on_lock(context, goal, outcome);
         }

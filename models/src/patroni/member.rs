@@ -16,6 +16,7 @@ use super::local::Local;
 use super::packet::{Packet, Rest};
 use super::rest::{Round, RoundPurpose};
 use super::schedule::Schedule;
+use super::slots::Retention;
 use super::synchronous::Bookkeeping;
 use super::task::Task;
 use super::version::Change;
@@ -134,6 +135,8 @@ pub struct Member {
     pub(super) local: Local,
     /// What the server said in this cycle.
     pub(super) status: Option<Arc<Status>>,
+    /// The server runs, answered before, and did not answer in this cycle.
+    pub(super) server_is_slow: bool,
     /// Since when the server has been starting.
     pub(super) starting_since: Option<WallTime>,
     /// The asynchronous executor: at most one task.
@@ -162,6 +165,7 @@ pub struct Member {
     pub(super) watchdog_armed: bool,
     pub(super) sync: Bookkeeping,
     pub(super) failsafe: Failsafe,
+    pub(super) retention: Retention,
     pub(super) written_key: Option<MemberKey>,
     /// The leader key was seen by the watch: its loss is worth a mark.
     leader_seen: bool,
@@ -253,6 +257,7 @@ impl Process for Member {
             old_view: View::default(),
             local: Local::default(),
             status: None,
+            server_is_slow: false,
             starting_since: None,
             task: None,
             rounds: Vec::new(),
@@ -270,6 +275,7 @@ impl Process for Member {
             watchdog_armed: false,
             sync: Bookkeeping::default(),
             failsafe: Failsafe::default(),
+            retention: Retention::default(),
             written_key: None,
             leader_seen: false,
             spec: spec.clone(),

@@ -38,6 +38,7 @@
 //! | quorum commit | `quorum.rs`, `quorum_commit.rs` | 2.8, 2.5 (12) |
 //! | starting a dead server | `recovery.rs` | 2.9 |
 //! | divergence, `pg_rewind`, rebuild | `rejoin.rs` | 2.10 |
+//! | replication slots | `slots.rs` | 1.1, 2.4 (11) |
 //! | lock and lease | `lock.rs`, `dcs/etcd3/lock.rs` | 3.3 |
 //! | time-outs and endpoint failover | `dcs/timeouts.rs`, `dcs/client.rs` | 3.4 |
 //! | the copy of the keys | `dcs/etcd3/cache.rs` | 3.5 |
@@ -73,7 +74,6 @@
 //! - Writes whose failure is ignored (`/status`, `/history`, the member's key) do not hold up the cycle. When etcd dies
 //!   between the keep-alive and them, the real loop is late by one time-out.
 //! - `/primary` and `/replica` are answered without asking the server (`rest.rs`).
-//! - Replication slots are kept for all members for ever: runs are shorter than `member_slots_ttl` (30 min).
 //! - A new cluster starts from prepared data directories as standbys of nobody; its first leader is promoted to timeline 2.
 //! - `pg_rewind` and rebuilds: see `rejoin.rs`.
 //!
@@ -105,6 +105,7 @@ mod recovery;
 mod rejoin;
 mod rest;
 mod schedule;
+mod slots;
 mod switchover;
 mod synchronous;
 mod system;

@@ -51,7 +51,6 @@ impl Member {
 
     fn promote_server(&mut self, context: &mut impl Context<Self>, standbys: SynchronousStandbys) {
         context.note(|| "promoted self to leader by acquiring session lock".to_owned());
-        self.forget_failsafe_leader();
         self.set_synchronous_standbys(context, standbys);
         self.checkpoint_done = false;
         self.checkpoint_asked = false;

@@ -168,7 +168,7 @@ impl Member {
         if restricts && !self.view.sync.allows(self.spec.member) {
             return Some("I am not a synchronous standby");
         }
-        let lag = self.view.optime.0.saturating_sub(position_of(status).0);
+        let lag = self.view.status.optime.0.saturating_sub(position_of(status).0);
         if lag > configuration.maximum_lag_on_failover {
             return Some("I lag too far behind the last known position of the leader");
         }
@@ -257,6 +257,7 @@ impl Member {
     /// The lock is this member's.
     pub(super) fn on_acquired(&mut self, context: &mut impl Context<Self>) {
         self.remove_failover_key(context);
+        self.retain_slots_of_former_leader(context.wall());
         self.after_renewal(context, Goal::Acquire);
         self.lead(context);
     }

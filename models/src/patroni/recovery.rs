@@ -123,7 +123,8 @@ impl Member {
     /// Writes the configuration of a standby and starts the server.
     pub(super) fn start_standby(&mut self, context: &mut impl Context<Self>, leader: Option<MemberId>) {
         let upstream = self.upstream_of(leader);
-        let slots = self.others();
+        let mut slots = context.storage().settings.slots.clone();
+        self.first_slots(&mut slots);
         self.configure(context, |settings| {
             settings.standby = true;
             settings.upstream = upstream;

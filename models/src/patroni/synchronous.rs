@@ -361,6 +361,7 @@ mod tests {
             replayed: Lsn(1_000),
             streaming: false,
             replication,
+            slots: crate::postgres::Slots::default(),
         }
     }
 

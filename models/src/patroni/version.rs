@@ -57,8 +57,18 @@ pub(crate) enum Change {
     /// A former leader that still runs as a primary compares its timeline with `/history` before it takes the lock (#2779,
     /// #2787; Z7).
     CompareTimelineBeforeLock,
-    /// A promotion forgets who called itself the leader in failsafe mode (#2803; Z15).
-    ForgetFailsafeLeaderAtPromotion,
+    /// A renewed lock clears who called itself the leader in failsafe mode. Before, a primary's own failsafe mode revived the name
+    /// (#2803; Z15).
+    ForgetFailsafeLeader,
+    /// A server that does not answer in time counts as what it was. Before, the exception left the branch of the loop that would have
+    /// demoted it (#2073, #2082; Z33).
+    CachedRoleOfSlowServer,
+    /// All members keep slots for all members, and retain them for `member_slots_ttl` after a member has gone. Before, the slot of
+    /// a member was dropped when its key expired, and only the leader had any, and who is streamed from (#3108).
+    RetainMemberSlots,
+    /// A new leader retains what the one before it retained. Before, the slot of a former leader that had died was dropped at once
+    /// (#3261; Z30).
+    RetainSlotOfFormerLeader,
     /// Answers of an older Raft term than one seen before are rejected (#3314, #3318; Z10).
     RejectOlderRaftTerms,
     /// The copy of the keys is built again when it is of an older Raft term (#3359, #3373; Z11).
@@ -84,7 +94,10 @@ impl Change {
             Self::WaitUntilCaughtUp => Version::new(3, 0, 0),
             Self::PutLeaderOnConditions => Version::new(3, 0, 3),
             Self::CompareTimelineBeforeLock => Version::new(3, 1, 0),
-            Self::ForgetFailsafeLeaderAtPromotion => Version::new(3, 1, 1),
+            Self::ForgetFailsafeLeader => Version::new(3, 1, 1),
+            Self::CachedRoleOfSlowServer => Version::new(2, 1, 2),
+            Self::RetainMemberSlots => Version::new(4, 0, 0),
+            Self::RetainSlotOfFormerLeader => Version::new(4, 0, 5),
             Self::RejectOlderRaftTerms | Self::RebuildOldCopy | Self::RereadAfterRefusedAcquisition => {
                 Version::new(4, 0, 6)
             }

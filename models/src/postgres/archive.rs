@@ -51,7 +51,7 @@ impl Archiving {
 
 impl Server {
     /// True if this server archives while it is a primary.
-    fn archives(&self) -> bool {
+    pub(super) fn archives(&self) -> bool {
         self.spec.parameters.archive.is_some_and(|archive| archive.archive_mode)
     }
 

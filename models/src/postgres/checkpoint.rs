@@ -104,6 +104,7 @@ impl Server {
 
     pub(super) fn on_control_file_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
         if self.checkpoint.control.take_if(|awaited| *awaited == sync).is_some() {
+            self.recycle_wal(context);
             self.checkpoint.tell_requesters(context);
         }
         self.shutdown_may_be_synced(context, sync);

@@ -138,13 +138,17 @@ impl Server {
         let Some((_, entries)) = self.commits.flush.take_if(|(awaited, _)| *awaited == sync) else {
             return false;
         };
-        self.sending.flushed = entries.last().map_or(self.sending.flushed, |entry| entry.end);
+        let before = self.sending.flushed;
+        self.sending.flushed = entries.last().map_or(before, |entry| entry.end);
         self.sending.flushed_count += entries.len();
         self.ship(context, Some(entries));
         self.flush(context);
         self.pass_on_flushed(context);
         self.segment_may_be_complete(context);
         self.checkpoint_record_may_be_flushed(context);
+        if self.wal_calls_for_checkpoint(context, before) {
+            self.request_checkpoint(context, None);
+        }
         true
     }
 

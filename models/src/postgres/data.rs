@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sim_core::{Damage, ProcessId, Storage, WallTime};
 
+use super::slots::Slot;
 use super::wal::{
     CHECKPOINT_BYTES, FIRST_POSITION, FIRST_SEGMENT, Lsn, Timeline, TimelineHistory, Wal, WalEntry, WalKind,
 };
@@ -50,7 +51,7 @@ pub struct Settings {
     pub upstream: Option<Upstream>,
     /// `synchronous_standby_names`.
     pub synchronous_standbys: SynchronousStandbys,
-    /// Members for which a physical replication slot retains WAL.
+    /// Members for which there is a physical replication slot.
     pub slots: Vec<MemberId>,
     /// `recovery.signal` exists: recover from the archive up to there, then open for writes
     /// (`recovery_target_action = promote`).
@@ -75,6 +76,8 @@ pub struct Upstream {
     pub server: ProcessId,
     /// The member that it is.
     pub member: MemberId,
+    /// Whether `primary_slot_name` names the slot of this standby.
+    pub slot: bool,
 }
 
 /// `synchronous_standby_names`.
@@ -117,6 +120,10 @@ pub struct DataDirectory {
     pub incomplete: bool,
     /// `pg_wal/archive_status`: the next segment that `archive_command` has to copy.
     pub archive_next: u64,
+    /// `pg_wal`: the first segment that was not removed.
+    pub first_segment: u64,
+    /// `pg_replslot`: the slots that hold back WAL before the last checkpoint, as saved with it. All others are at it.
+    pub slots: Vec<Slot>,
 }
 
 impl DataDirectory {
@@ -140,6 +147,8 @@ impl DataDirectory {
             wal: Wal { entries: vec![checkpoint], damaged: Vec::new() },
             incomplete: false,
             archive_next: FIRST_SEGMENT,
+            first_segment: FIRST_SEGMENT,
+            slots: Vec::new(),
         }
     }
 
@@ -150,6 +159,7 @@ impl DataDirectory {
             control: ControlFile { state: ClusterState::InArchiveRecovery, ..self.control },
             settings: Settings { standby: true, upstream, ..Settings::default() },
             wal: Wal { entries: self.wal.entries.clone(), damaged: Vec::new() },
+            slots: Vec::new(),
             ..self.clone()
         }
     }
@@ -171,7 +181,7 @@ impl DataDirectory {
 
     /// What `pg_rewind` changes to make this data directory, up to a fork point, part of a leader's history again: the
     /// WAL behind it goes, the histories are the leader's, and recovery starts from the last checkpoint before it.
-    pub fn rewind_records(&self, fork_point: Lsn, leader: &TimelineHistory) -> [DataRecord; 3] {
+    pub fn rewind_records(&self, fork_point: Lsn, leader: &TimelineHistory) -> Vec<DataRecord> {
         let kept = &self.wal.entries[..self.wal.count_until(fork_point)];
         let last = kept.iter().rfind(|entry| matches!(entry.kind, WalKind::Checkpoint { .. }));
         let control = ControlFile {
@@ -179,11 +189,15 @@ impl DataDirectory {
             checkpoint: last.map_or(Lsn(0), |entry| entry.end),
             timeline: last.map_or(Timeline::default(), |entry| entry.timeline),
         };
-        [
+        let mut records = vec![
             DataRecord::RewindTo(fork_point),
             DataRecord::History(Arc::new(leader.until(fork_point))),
             DataRecord::Control(control),
-        ]
+        ];
+        if !self.slots.is_empty() {
+            records.push(DataRecord::Slots(Arc::new([])));
+        }
+        records
     }
 
     /// The values of the rows that a recovery from here would find.
@@ -237,6 +251,10 @@ pub enum DataRecord {
     Replace(Arc<DataDirectory>),
     /// `pg_wal/archive_status`: every segment before this one is archived.
     ArchiveNext(u64),
+    /// `pg_wal`: every segment before this one is removed.
+    Recycled(u64),
+    /// `pg_replslot`: the slots that hold back WAL before the last checkpoint.
+    Slots(Arc<[Slot]>),
 }
 
 impl Storage for DataDirectory {
@@ -256,6 +274,8 @@ impl Storage for DataDirectory {
             }
             DataRecord::Replace(contents) => *self = (**contents).clone(),
             DataRecord::ArchiveNext(segment) => self.archive_next = *segment,
+            DataRecord::Recycled(segment) => self.first_segment = *segment,
+            DataRecord::Slots(slots) => self.slots = slots.to_vec(),
         }
     }
 
@@ -280,7 +300,9 @@ impl Storage for DataDirectory {
                 DataRecord::Control(_)
                 | DataRecord::Settings(_)
                 | DataRecord::History(_)
-                | DataRecord::ArchiveNext(_),
+                | DataRecord::ArchiveNext(_)
+                | DataRecord::Recycled(_)
+                | DataRecord::Slots(_),
             )
             | None => return,
         };
@@ -292,8 +314,15 @@ impl Storage for DataDirectory {
     }
 
     fn needs_space(record: &DataRecord) -> bool {
-        // `pg_control` is overwritten in place.
-        !matches!(record, DataRecord::Control(_) | DataRecord::RewindTo(_) | DataRecord::ArchiveNext(_))
+        // `pg_control` is overwritten in place, and the state of a slot takes a block that is always there.
+        !matches!(
+            record,
+            DataRecord::Control(_)
+                | DataRecord::RewindTo(_)
+                | DataRecord::ArchiveNext(_)
+                | DataRecord::Recycled(_)
+                | DataRecord::Slots(_)
+        )
     }
 }
 

@@ -25,6 +25,8 @@
 //!   and with it all flushed commits, acknowledged or not. A promotion replays all that was received and begins timeline + 1.
 //! - **Stop**: fast terminates sessions, writes a shutdown checkpoint and waits until each connected standby has flushed it;
 //!   immediate leaves a crash recovery to the next start.
+//! - **Slots and recycled WAL** (`slots.rs`): a checkpoint removes segments that no slot and no `wal_keep_size` holds back; who
+//!   needs one of them cannot stream any more.
 //! - **Archive** (`archive.rs`, `restore.rs`): `archive_command` copies complete segments to a repository, `restore_command`
 //!   fetches them back, for a recovery to a point in time, for a standby, and in the middle of each promotion.
 //!
@@ -76,8 +78,8 @@
 //!   here than it could; a fast stop does not wait for dirty buffers.
 //! - The WAL writer flushes commits of the level `off` one `wal_writer_delay` after the first of them, where `PostgreSQL` takes up
 //!   to three: less is lost here at the worst.
-//! - WAL is never recycled, so nobody is refused because WAL is gone; a slot matters in one way: while an earlier connection
-//!   holds it, its standby is refused. At [`INSERT_BYTES`] a write, `wal_keep_size` (128 MB) is 670,000 writes.
+//! - WAL is recycled only where [`Parameters::recycling`] is set, as in clusters of Patroni. At [`INSERT_BYTES`] a write, its 128 MB
+//!   are 670,000 writes.
 //! - A standby that fell behind gets all it lacks in one packet: links have no bandwidth.
 //! - Data pages hold nothing that the log does not: a rotten log takes rows away that real pages could still hold (and that
 //!   would then disagree with the log). A walsender reads from memory and ships good records where a real one would ship the
@@ -102,6 +104,7 @@ mod repository;
 mod restore;
 mod server;
 mod shutdown;
+mod slots;
 mod synchronous;
 mod wal;
 mod walreceiver;
@@ -115,9 +118,10 @@ pub use packet::{
     Answer, ArchiveFile, Backup, BackupKind, Control, FileName, Packet, Replication, ReplicationStatus,
     Repository, Statement, Status, StopMode, SyncState, SynchronousCommit,
 };
-pub use parameters::{ArchiveSettings, Durations, Parameters, Spec};
+pub use parameters::{ArchiveSettings, Durations, Parameters, Recycling, Spec};
 pub use repository::{Archive, ArchiveRecord, ArchiveRepository, RepositorySpec, RepositoryTimer};
 pub use server::{Server, Timer};
+pub use slots::{Slot, Slots, UsesSlot};
 pub use wal::{
     CHECKPOINT_BYTES, END_OF_RECOVERY_BYTES, INSERT_BYTES, Lsn, SEGMENT_BYTES, Timeline, TimelineHistory,
     Wal, WalEntry, WalKind,

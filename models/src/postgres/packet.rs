@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use sim_core::{ProcessId, WallTime};
 
-use super::{DataDirectory, Lsn, MemberId, Timeline, TimelineHistory, WalEntry};
+use super::{DataDirectory, Lsn, MemberId, Slots, Timeline, TimelineHistory, UsesSlot, WalEntry};
 
 /// A packet on a connection with a `PostgreSQL` server.
 #[derive(Clone, Debug, Hash)]
@@ -114,6 +114,13 @@ pub enum Control {
     Checkpoint,
     /// SIGINT or SIGQUIT to the postmaster.
     Stop(StopMode),
+    /// `pg_replication_slot_advance`.
+    AdvanceSlot {
+        /// Whose slot.
+        member: MemberId,
+        /// Up to which segment.
+        segment: u64,
+    },
 }
 
 /// How to stop a server.
@@ -144,6 +151,8 @@ pub struct Status {
     pub streaming: bool,
     /// Primary: `pg_stat_replication`, in order of members.
     pub replication: Vec<ReplicationStatus>,
+    /// `pg_replication_slots`.
+    pub slots: Slots,
 }
 
 /// A row of `pg_stat_replication`.
@@ -187,6 +196,8 @@ pub enum Replication {
         timeline: Timeline,
         /// From where.
         from: Lsn,
+        /// `SLOT`.
+        slot: UsesSlot,
     },
     /// The history of the server's timeline, sent first. A standby whose own history forked before its position cannot
     /// stream.

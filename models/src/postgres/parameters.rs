@@ -42,6 +42,8 @@ pub struct Parameters {
     pub wal_writer_delay: SimDuration,
     /// `checkpoint_timeout`. Default 5 min.
     pub checkpoint_timeout: SimDuration,
+    /// How WAL is recycled. Absent, the default here: not at all, and checkpoints come by time alone.
+    pub recycling: Option<Recycling>,
     /// Whether standbys report what they have written before it is flushed, as `PostgreSQL` does. It matters to sessions
     /// with `synchronous_commit = remote_write` alone: without it (the default) they are answered when the standby has
     /// flushed, and each write of a cluster costs the simulator one event less for each standby.
@@ -51,6 +53,21 @@ pub struct Parameters {
     pub insert_bytes: u64,
     /// The archive, if there is one.
     pub archive: Option<ArchiveSettings>,
+}
+
+/// What decides when WAL is removed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Recycling {
+    /// `max_wal_size` in bytes: a checkpoint is due before so much WAL has gathered. Default 1 GB.
+    pub max_wal_size: u64,
+    /// `wal_keep_size` in bytes: so much WAL is kept for standbys without a slot. Default 0; Patroni sets 128 MB.
+    pub wal_keep_size: u64,
+}
+
+impl Default for Recycling {
+    fn default() -> Self {
+        Self { max_wal_size: 1 << 30, wal_keep_size: 0 }
+    }
 }
 
 /// `archive_mode`, `archive_timeout`, and commands that copy files to and from a repository.
@@ -78,6 +95,7 @@ impl Default for Parameters {
             wal_retrieve_retry_interval: SimDuration::from_secs(5),
             wal_writer_delay: SimDuration::from_millis(200),
             checkpoint_timeout: SimDuration::from_secs(300),
+            recycling: None,
             reports_written: false,
             insert_bytes: super::INSERT_BYTES,
             archive: None,

@@ -106,6 +106,8 @@ impl Server {
         self.receiving.replayed = self.sending.flushed;
         self.receiving.replayed_count = self.sending.flushed_count;
         let recovery = data.settings.recovery;
+        self.load_slots(context);
+        let data = context.storage();
         if data.settings.standby || recovery.is_some() {
             context.note(|| "consistent recovery state reached: accepts read-only connections".to_owned());
             self.phase = Phase::Standby;

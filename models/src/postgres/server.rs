@@ -9,7 +9,7 @@ use sim_core::{
 use super::commit::CommitPath;
 use super::parameters::Spec;
 use super::walreceiver::WalReceiving;
-use super::walsender::WalSending;
+use super::walsender::{Request, WalSending};
 use super::{
     Answer, Control, DataDirectory, Lsn, Packet, Replication, ReplicationStatus, Repository, Statement,
     Status, StopMode, SynchronousCommit, WalKind, synchronous,
@@ -270,6 +270,7 @@ impl Server {
             Control::Checkpoint => self.request_checkpoint(context, Some(connection)),
             Control::Stop(StopMode::Fast) => self.stop_fast(context),
             Control::Stop(StopMode::Immediate) => self.exit(context),
+            Control::AdvanceSlot { member, segment } => self.advance_slot(member, segment),
         }
     }
 
@@ -280,8 +281,9 @@ impl Server {
         message: Replication,
     ) {
         match message {
-            Replication::Start { member, timeline, from } => {
-                self.on_start_replication(context, connection, member, timeline, from);
+            Replication::Start { member, timeline, from, slot } => {
+                let standby = Request { member, timeline, from, uses_slot: slot.0 };
+                self.on_start_replication(context, connection, standby);
             }
             Replication::Reply { written, flushed, replayed } => {
                 let written_is_enough = self.spec.lacks(Planted::AcknowledgeWritten);
@@ -321,6 +323,7 @@ impl Server {
 
     fn reload(&mut self, context: &mut impl Context<Self>) {
         self.apply_synchronous_standbys(context);
+        self.load_slots(context);
         if self.phase == Phase::Standby {
             self.upstream_may_have_changed(context);
         }
@@ -376,6 +379,7 @@ impl Server {
             replayed: self.receiving.replayed,
             streaming: self.receiving.is_streaming(),
             replication,
+            slots: self.sending.slots.clone(),
         }
     }
 

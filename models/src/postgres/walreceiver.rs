@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sim_core::{ConnectOptions, ConnectionId, Context, HostTime, SimDuration, SyncId};
 
 use super::server::{Phase, Server, Timer};
-use super::{DataRecord, Lsn, Packet, Replication, TimelineHistory, Upstream, WalEntry, WalKind};
+use super::{DataRecord, Lsn, Packet, Replication, TimelineHistory, Upstream, UsesSlot, WalEntry, WalKind};
 use crate::planted::Planted;
 
 /// A replay that takes less is part of the same instant as the flush: a row takes some 2 µs, and an event of its own for
@@ -82,6 +82,7 @@ impl Server {
             member: self.spec.member,
             timeline: data.history.current,
             from: data.wal.end(),
+            slot: UsesSlot(upstream.slot),
         };
         // Neither `tcp_user_timeout` nor keep-alives are set in `primary_conninfo`; the status messages every 10 s make up
         // for that.
@@ -243,12 +244,15 @@ impl Server {
         if !matches!(self.phase, Phase::Standby | Phase::Stopping(_)) {
             return true;
         }
-        let bytes = end.0 - self.sending.flushed.0;
+        let before = self.sending.flushed;
         self.sending.flushed = end;
         self.sending.flushed_count = count;
-        self.replay(context, bytes);
+        self.replay(context, end.0 - before.0);
         self.reply(context);
         self.ship(context, None);
+        if self.wal_calls_for_checkpoint(context, before) {
+            self.request_checkpoint(context, None);
+        }
         self.flush_received(context);
         true
     }

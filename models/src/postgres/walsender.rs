@@ -6,7 +6,7 @@ use sim_core::{ConnectionId, Context, HostTime};
 
 use super::server::{Phase, Server, Timer};
 use super::synchronous::{Positions, Standby};
-use super::{DataDirectory, Lsn, MemberId, Packet, Replication, Timeline, WalEntry};
+use super::{DataDirectory, Lsn, MemberId, Packet, Replication, Slots, Timeline, WalEntry};
 
 /// The sending side of this server.
 #[derive(Clone, Debug, Default)]
@@ -17,8 +17,23 @@ pub(super) struct WalSending {
     pub(super) flushed: Lsn,
     /// The same as a number of records.
     pub(super) flushed_count: usize,
+    /// Replication slots, with their positions.
+    pub(super) slots: Slots,
     /// When the timer of the senders is due.
     deadline: HostTime,
+}
+
+/// `START_REPLICATION`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    /// Who asks.
+    pub(super) member: MemberId,
+    /// The timeline that it follows.
+    pub(super) timeline: Timeline,
+    /// From where.
+    pub(super) from: Lsn,
+    /// Through its replication slot.
+    pub(super) uses_slot: bool,
 }
 
 /// A walsender.
@@ -26,6 +41,8 @@ pub(super) struct WalSending {
 pub(super) struct WalSender {
     pub(super) connection: ConnectionId,
     pub(super) standby: Standby,
+    /// Its replication slot moves with it.
+    uses_slot: bool,
     /// How many records of this server's WAL it has been sent, or had before.
     sent_count: usize,
     /// When the standby was last heard, and whether it was asked for a sign of life since.
@@ -45,9 +62,7 @@ impl Server {
         &mut self,
         context: &mut impl Context<Self>,
         connection: ConnectionId,
-        member: MemberId,
-        timeline: Timeline,
-        from: Lsn,
+        standby: Request,
     ) {
         self.sessions.retain(|session| *session != connection);
         let accepts = self.phase.serves_reads();
@@ -55,7 +70,8 @@ impl Server {
             context.close(connection);
             return;
         }
-        if let Some(reason) = self.refusal(context.storage(), member, timeline, from) {
+        let Request { member, from, uses_slot, .. } = standby;
+        if let Some(reason) = self.refusal(context.storage(), standby) {
             context.note(|| format!("refuses to stream to member {}: {reason}", member.0));
             context.send(connection, Packet::Replication(Replication::Refused));
             context.close(connection);
@@ -72,6 +88,7 @@ impl Server {
         self.sending.senders.push(WalSender {
             connection,
             standby: Standby { member, streaming: false, positions: None },
+            uses_slot,
             sent_count: context.storage().wal.count_until(from),
             last_heard: now,
             asked: false,
@@ -80,17 +97,18 @@ impl Server {
     }
 
     /// Why this server cannot stream to a standby from there.
-    fn refusal(
-        &self,
-        data: &DataDirectory,
-        member: MemberId,
-        timeline: Timeline,
-        from: Lsn,
-    ) -> Option<&'static str> {
-        let slot_is_active = data.settings.slots.contains(&member)
-            && self.sending.senders.iter().any(|sender| sender.standby.member == member);
-        if slot_is_active {
+    fn refusal(&self, data: &DataDirectory, standby: Request) -> Option<&'static str> {
+        let Request { member, timeline, from, uses_slot } = standby;
+        if uses_slot && !data.settings.slots.contains(&member) {
+            return Some("its replication slot does not exist");
+        }
+        let is_active = self.sending.senders.iter().any(|sender| sender.standby.member == member);
+        if uses_slot && is_active {
             return Some("its replication slot is still used by an earlier connection");
+        }
+        // An empty log is that of a base backup, which brings what was removed along.
+        if from > Lsn(0) && from.segment() < data.first_segment {
+            return Some("the requested WAL segment has already been removed");
         }
         if !data.history.contains(timeline) {
             return Some("its timeline is not in this server's history");
@@ -154,6 +172,10 @@ impl Server {
         sender.last_heard = now;
         sender.asked = false;
         sender.standby.positions = Some(positions);
+        if sender.uses_slot {
+            let member = sender.standby.member;
+            self.confirm_received(member, positions.flushed);
+        }
         match self.phase {
             Phase::Primary => self.release_waiting(context),
             Phase::Stopping(_) => self.stopping_may_be_done(context),

@@ -116,8 +116,9 @@ pub fn server(name: &str) -> ProcessId {
     ProcessId::from_index(number - 1)
 }
 
-fn upstream(name: &str) -> Option<Upstream> {
-    (name != "-").then(|| Upstream { server: server(name), member: MemberId(name[1..].parse().unwrap()) })
+fn upstream(name: &str, slot: bool) -> Option<Upstream> {
+    let member = |name: &str| MemberId(name[1..].parse().unwrap());
+    (name != "-").then(|| Upstream { server: server(name), member: member(name), slot })
 }
 
 /// `-`, `*`, `first 1 n2 n3` or `any 1 n2 n3`.
@@ -222,10 +223,10 @@ impl Process for Driver {
             ["checkpoint"] => self.control(context, Control::Checkpoint),
             ["stop"] => self.control(context, Control::Stop(StopMode::Fast)),
             ["stop", "immediate"] => self.control(context, Control::Stop(StopMode::Immediate)),
-            ["follow", name] => {
+            ["follow", name, ref slot @ ..] => {
                 Self::change_settings(context, |settings| {
                     settings.standby = true;
-                    settings.upstream = upstream(name);
+                    settings.upstream = upstream(name, slot == ["slot"]);
                 });
                 if context.is_running(self.spec.local.unwrap()) {
                     self.control(context, Control::Reload);
@@ -239,6 +240,7 @@ impl Process for Driver {
             ["slots", ..] => {
                 let slots = words[1..].iter().map(|name| MemberId(name[1..].parse().unwrap()));
                 Self::change_settings(context, |settings| settings.slots = slots.collect());
+                self.control(context, Control::Reload);
             }
             ["rewind", to, history] => {
                 // The leader's history as `timeline@end,...`; its current timeline is the next.
@@ -285,7 +287,7 @@ impl Cluster {
         let mut builder: WorldBuilder<Node> = WorldBuilder::new(topology);
         let sync = Distribution::Constant(MS);
         let primary = DataDirectory::new_primary();
-        let standby = primary.base_backup(upstream("n1"));
+        let standby = primary.base_backup(upstream("n1", false));
         let contents = [&primary, &standby, &standby, &DataDirectory::default()];
         let volumes: Vec<_> = hosts
             .iter()

@@ -6,6 +6,7 @@ mod disks;
 mod hostile;
 mod promotion;
 mod replication;
+mod slots;
 mod stops;
 
 use models::postgres::Packet;

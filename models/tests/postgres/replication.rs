@@ -104,6 +104,8 @@ fn a_quiet_cluster_stays_connected() {
 fn a_slot_that_an_earlier_connection_still_holds_refuses_its_standby() {
     let mut cluster = Cluster::new();
     cluster.tell("d1", "slots n2 n3");
+    cluster.tell("d2", "follow n1 slot");
+    cluster.run(SECOND);
     cluster.power_off("h2", SECOND * 5);
     // The host answers nothing while it is down, and after it is back nothing is sent to it before 30 s of silence.
     cluster.run(SECOND * 12);

@@ -297,6 +297,27 @@ mod tests {
     }
 
     #[test]
+    fn slots_are_read_with_units_and_within_their_ranges() {
+        let read = |dcs: &str| {
+            let (configuration, remarks, _) = read(&format!("bootstrap:\n  dcs:\n{dcs}"));
+            (configuration.member_slots_ttl.as_secs_f64(), configuration.wal_keep_size >> 20, remarks)
+        };
+        let keep =
+            |size: &str| format!("    postgresql:\n      parameters:\n        wal_keep_size: {size}\n");
+        assert_eq!(read(""), (1_800.0, 128, String::new()));
+        assert_eq!(read("    member_slots_ttl: 1h\n"), (3_600.0, 128, String::new()));
+        assert_eq!(read("    member_slots_ttl: 0\n"), (0.0, 128, String::new()));
+        assert_eq!(read(&keep("1GB")), (1_800.0, 1_024, String::new()));
+        assert_eq!(read(&keep("2048")), (1_800.0, 2_048, String::new()));
+        let (ttl, _, remarks) = read("    member_slots_ttl: soon\n");
+        assert!(ttl > 1_799.0 && remarks.contains("Patroni uses its default, 1800"), "{remarks}");
+        let (_, size, remarks) = read(&keep("8MB"));
+        assert!(size == 128 && remarks.contains("at least 16 MB"), "{remarks}");
+        let off = "bootstrap:\n  dcs:\n    postgresql:\n      use_slots: off\n";
+        assert!(!self::read(off).0.use_slots);
+    }
+
+    #[test]
     fn a_section_kubernetes_chooses_the_store_and_its_own_oldest_release() {
         let read = |text: &str| read(text).0.kubernetes;
         assert_eq!(

@@ -34,10 +34,13 @@ pub(super) const MODELLED: &[&str] = &[
     "synchronous_node_count",
     "maximum_lag_on_syncnode",
     "failsafe_mode",
+    "member_slots_ttl",
+    "postgresql.use_slots",
     "postgresql.use_pg_rewind",
     "postgresql.pre_promote",
     "postgresql.remove_data_directory_on_diverged_timelines",
     "postgresql.parameters.synchronous_commit",
+    "postgresql.parameters.wal_keep_size",
     "watchdog.mode",
     "watchdog.safety_margin",
     "tags.nofailover",
@@ -198,6 +201,20 @@ fn known_key(
     })
 }
 
+/// Units of time of `PostgreSQL`, in microseconds (`convert_to_base_unit` in `patroni/utils.py`).
+const TIME_UNITS: [(&str, i64); 6] = [
+    ("us", 1),
+    ("ms", 1_000),
+    ("s", 1_000_000),
+    ("min", 60_000_000),
+    ("h", 3_600_000_000),
+    ("d", 86_400_000_000),
+];
+
+/// Units of memory of `PostgreSQL`, in bytes.
+const MEMORY_UNITS: [(&str, i64); 5] =
+    [("B", 1), ("kB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("TB", 1 << 40)];
+
 /// Reads the collected settings one by one, with Patroni's rule for each.
 struct Reader<'a> {
     settings: &'a BTreeMap<&'static str, Setting>,
@@ -228,6 +245,9 @@ impl Reader<'_> {
             synchronous_node_count: self.synchronous_node_count(synchronous_mode_strict),
             maximum_lag_on_syncnode: self.number("maximum_lag_on_syncnode", -1).try_into().ok(),
             failsafe_mode: self.truth("failsafe_mode", defaults.failsafe_mode),
+            use_slots: self.truth("postgresql.use_slots", defaults.use_slots),
+            member_slots_ttl: self.member_slots_ttl(),
+            wal_keep_size: self.wal_keep_size(),
             use_pg_rewind: self.truth("postgresql.use_pg_rewind", defaults.use_pg_rewind),
             pre_promote: self.pre_promote(),
             remove_data_directory_on_diverged_timelines: self.truth(
@@ -379,6 +399,27 @@ impl Reader<'_> {
         })
     }
 
+    /// `get_int` with the base unit of a second; the least value of Patroni's validator is 0.
+    fn member_slots_ttl(&mut self) -> SimDuration {
+        let seconds = self.measure("member_slots_ttl", 1_800, &TIME_UNITS, 1_000_000);
+        SimDuration::from_secs(self.not_negative("member_slots_ttl", seconds))
+    }
+
+    /// Patroni sets `wal_keep_size` itself if the file has none or less than 16 MB (`CMDLINE_OPTIONS`).
+    fn wal_keep_size(&mut self) -> u64 {
+        const KEY: &str = "postgresql.parameters.wal_keep_size";
+        let written = self.measure(KEY, 128, &MEMORY_UNITS, 1 << 20);
+        let megabytes =
+            u64::try_from(written).ok().filter(|megabytes| *megabytes >= 16).unwrap_or_else(|| {
+                self.remark(
+                    KEY,
+                    format!("`{KEY}` is {written} MB; Patroni wants at least 16 MB, and sets 128 MB"),
+                );
+                128
+            });
+        megabytes << 20
+    }
+
     fn synchronous_node_count(&mut self, strict: bool) -> u8 {
         let written = self.number("synchronous_node_count", 1);
         let least = i64::from(strict);
@@ -526,8 +567,31 @@ impl Reader<'_> {
         default
     }
 
+    /// `parse_int` with a base unit: a whole number, or one with a unit of `PostgreSQL`. `units` lists them with what they are in the
+    /// smallest, and `base` is the base unit in the smallest.
+    fn measure(&mut self, key: &'static str, default: i64, units: &[(&str, i64)], base: i64) -> i64 {
+        let written = match self.settings.get(key).map(|setting| &setting.value.kind) {
+            Some(Kind::Text(text)) => text.trim(),
+            _ => return self.number(key, default),
+        };
+        let end = written.find(|character: char| !character.is_ascii_digit()).unwrap_or(written.len());
+        let (digits, unit) = written.split_at(end);
+        let unit = units.iter().find(|(name, _)| *name == unit.trim());
+        match (digits.parse::<i64>(), unit) {
+            (Ok(number), Some((_, size))) => {
+                let exact = number.saturating_mul(*size);
+                exact / base + i64::from(exact % base * 2 >= base)
+            }
+            _ => self.number(key, default),
+        }
+    }
+
     fn at_least_zero(&mut self, key: &'static str, default: u64) -> u64 {
         let written = self.number(key, i64::try_from(default).expect("defaults are small"));
+        self.not_negative(key, written)
+    }
+
+    fn not_negative(&mut self, key: &'static str, written: i64) -> u64 {
         u64::try_from(written).unwrap_or_else(|_| {
             self.remark(key, format!("`{key}` is {written}; hasim takes it as 0"));
             0

@@ -130,6 +130,7 @@ impl<'a> Checker<'a> {
             ("workload.libpq", workload.libpq.as_ref().map(Spanned::span)),
             ("workload.read_interval", workload.read_interval.as_ref().map(Spanned::span)),
             ("workload.local_writers", workload.local_writers.as_ref().map(Spanned::span)),
+            ("workload.wal_per_write", workload.wal_per_write.as_ref().map(Spanned::span)),
         ];
         let flags = [
             ("cluster.watchdog_device", cluster.watchdog_device.is_some()),
@@ -262,6 +263,7 @@ impl<'a> Checker<'a> {
             ));
         }
         self.positive(workload.write_interval.as_ref(), &SimDuration::ZERO, "write_interval")?;
+        self.positive(workload.wal_per_write.as_ref(), &0, "wal_per_write")?;
         let others = workload.other_write_interval.as_ref();
         self.positive(others, &SimDuration::ZERO, "other_write_interval")?;
         self.positive(workload.expire_interval.as_ref(), &SimDuration::ZERO, "expire_interval")?;

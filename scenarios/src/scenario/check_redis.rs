@@ -39,7 +39,7 @@ impl Checker<'_> {
             ("workload.other_write_interval", span(workload.other_write_interval.as_ref())),
             ("workload.refresh", here(workload.refresh.is_some())),
         ];
-        let patroni: [(&str, Option<Range<usize>>); 15] = [
+        let patroni: [(&str, Option<Range<usize>>); 16] = [
             ("cluster.etcd", span(cluster.etcd.as_ref())),
             ("cluster.patroni_yml", span(cluster.patroni_yml.as_ref())),
             ("cluster.patroni", span(cluster.patroni.as_ref())),
@@ -47,6 +47,7 @@ impl Checker<'_> {
             ("workload.haproxy", span(workload.haproxy.as_ref())),
             ("workload.pgbouncer", span(workload.pgbouncer.as_ref())),
             ("workload.libpq", span(workload.libpq.as_ref())),
+            ("workload.wal_per_write", span(workload.wal_per_write.as_ref())),
             ("workload.read_interval", span(workload.read_interval.as_ref())),
             ("cluster.etcd_hosts", here(cluster.etcd_hosts.is_some())),
             ("cluster.watchdog_device", here(cluster.watchdog_device.is_some())),

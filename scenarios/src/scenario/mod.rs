@@ -33,6 +33,7 @@
 //! | `cluster.redis_required` | whether requests of a service fail without Redis, in the family `platform` | true |
 //! | `workload.writers` | clients that write | 2 |
 //! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
+//! | `workload.wal_per_write` | bytes of WAL of a write; with more than the 200 of a row, it stands for all that a busy database writes until the next | 200 |
 //! | `workload.readers` | clients that read everything back now and then | 0 |
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
@@ -316,6 +317,8 @@ pub struct Workload {
     pub writers: u16,
     /// From the end of a write to the next of the same client.
     pub write_interval: SimDuration,
+    /// Bytes of WAL of a write.
+    pub wal_per_write: u64,
     /// Clients that read.
     pub readers: u16,
     /// From the end of a read to the next of the same client.

@@ -225,6 +225,7 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
     Workload {
         writers: inner_or(raw.writers, default.writers),
         write_interval: inner_or(raw.write_interval, default.write_interval),
+        wal_per_write: inner_or(raw.wal_per_write, default.wal_per_write),
         readers: raw.readers.unwrap_or(default.readers),
         read_interval: inner_or(raw.read_interval, default.read_interval),
         local_writers: inner_or(raw.local_writers, default.local_writers),

@@ -106,6 +106,7 @@ pub(super) struct RawRoundTrips {
 pub(super) struct RawWorkload {
     pub(super) writers: Option<Spanned<u16>>,
     pub(super) write_interval: Option<Spanned<SimDuration>>,
+    pub(super) wal_per_write: Option<Spanned<u64>>,
     pub(super) readers: Option<u16>,
     pub(super) read_interval: Option<Spanned<SimDuration>>,
     pub(super) local_writers: Option<Spanned<bool>>,

@@ -149,6 +149,12 @@ fn releases_of_etcd_and_patroni_differ_as_published() {
             "patroni/z29-endless-crash-recovery/patroni-2-0-0",
             "patroni/z29-endless-crash-recovery/patroni-2-0-1",
         ),
+        (
+            "patroni/z15-stale-failsafe-memory/patroni-3-1-0",
+            "patroni/z15-stale-failsafe-memory/patroni-3-1-1",
+        ),
+        ("patroni/z30-slot-not-retained/patroni-4-0-4", "patroni/z30-slot-not-retained/patroni-4-0-5"),
+        ("patroni/z33-slow-server/patroni-2-1-1", "patroni/z33-slow-server/patroni-2-1-2"),
     ] {
         for name in [broken, mended] {
             let (_, report) = check(name, 30);

@@ -24,18 +24,17 @@ pub(crate) use client::{Client, Effort, Endpoint, Finished, Judgement, Protocol}
 use etcd3::Etcd3;
 use kubernetes::Kubernetes;
 pub(crate) use timeouts::Timeouts;
-pub(crate) use view::{MemberKey, SyncKey, View};
+pub(crate) use view::{MemberKey, StatusKey, SyncKey, View};
 
 use super::config::Configuration;
 use super::lock::Goal;
 use super::member::{Member, Spec, Timer};
 use super::packet::Packet;
 use super::switchover::FailoverKey;
-use crate::postgres::{Lsn, MemberId, TimelineHistory};
+use crate::postgres::{MemberId, TimelineHistory};
 
 /// The store of one member.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a box would be one more way to go at every event of a member")]
 pub(crate) enum Store {
     /// etcd, API version 3.
     Etcd3(Etcd3),
@@ -88,8 +87,8 @@ pub(crate) struct Changes {
 /// What a leader says besides keeping its lock (`update_leader`).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Publication {
-    /// `optime`: the flushed position of a primary.
-    pub(crate) optime: Option<Lsn>,
+    /// `/status`, if this member's server is a primary.
+    pub(crate) status: Option<StatusKey>,
     /// `failsafe`, if it is to be written.
     pub(crate) failsafe: Option<Vec<MemberId>>,
 }

@@ -111,6 +111,63 @@ impl SyncKey {
     }
 }
 
+/// The `/status` key, or what Kubernetes has in place of it.
+///
+/// What is usual is left out: slots whose standby is in the segment of `optime`, and slots that are retained.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct StatusKey {
+    /// `optime`: the flushed position of the leader.
+    pub(crate) optime: Lsn,
+    /// `slots`: whose slot is in an earlier segment than `optime`, and in which.
+    pub(crate) behind: Vec<(MemberId, u64)>,
+    /// The members that `retain_slots` does not name.
+    pub(crate) dropped: Vec<MemberId>,
+}
+
+/// In front of a slot that is behind, and of a member whose slot is not retained.
+const BEHIND: &str = "behind=";
+const DROPPED: &str = "dropped=";
+
+impl StatusKey {
+    /// The segment up to which a member has received everything; 0 if nobody knows.
+    pub(crate) fn segment_of(&self, member: MemberId) -> u64 {
+        if self.dropped.contains(&member) {
+            return 0;
+        }
+        let behind = self.behind.iter().find(|(other, _)| *other == member);
+        behind.map_or_else(|| self.optime.segment(), |(_, segment)| *segment)
+    }
+
+    /// As it is stored.
+    pub(super) fn to_value(&self, names: &[String]) -> Value {
+        let name = |member: &MemberId| names[usize::from(member.0)].as_str();
+        let mut text = self.optime.0.to_string();
+        for (member, segment) in &self.behind {
+            write!(text, " {BEHIND}{}:{segment}", name(member)).expect("writing to a text does not fail");
+        }
+        for member in &self.dropped {
+            write!(text, " {DROPPED}{}", name(member)).expect("writing to a text does not fail");
+        }
+        text.into()
+    }
+
+    pub(super) fn from_value(value: &str, names: &[String]) -> Self {
+        let mut fields = value.split(' ');
+        let optime = Lsn(fields.next().and_then(|field| field.parse().ok()).unwrap_or(0));
+        let mut key = Self { optime, ..Self::default() };
+        for field in fields {
+            if let Some(name) = field.strip_prefix(DROPPED) {
+                key.dropped.extend(member_named(name, names));
+            } else if let Some((name, segment)) =
+                field.strip_prefix(BEHIND).and_then(|slot| slot.split_once(':'))
+            {
+                key.behind.extend(member_named(name, names).zip(segment.parse().ok()));
+            }
+        }
+        key
+    }
+}
+
 /// What the config key says in maintenance mode. Other settings do not change while a cluster lives.
 pub(crate) const PAUSED: &str = "pause";
 
@@ -130,8 +187,8 @@ pub(crate) struct View {
     pub(crate) leader: Option<MemberId>,
     /// The reader has judged by its own clock whether the lock is still held. Otherwise the store does, and its keys vanish.
     pub(crate) judges_lock: bool,
-    /// `optime` of the status key.
-    pub(crate) optime: Lsn,
+    /// The status key.
+    pub(crate) status: StatusKey,
     /// The members that have a key, in order of identity.
     pub(crate) members: Vec<MemberKey>,
     /// The synchronous standbys.
@@ -209,6 +266,20 @@ pub(super) fn history_from_value(value: &str) -> TimelineHistory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_status_leaves_out_what_is_usual() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let optime = Lsn(5 * crate::postgres::SEGMENT_BYTES + 7);
+        let usual = StatusKey { optime, ..StatusKey::default() };
+        assert_eq!(&*usual.to_value(&names), optime.0.to_string());
+        assert_eq!(usual.segment_of(MemberId(1)), 5);
+        let status =
+            StatusKey { optime, behind: vec![(MemberId(1), 3)], dropped: vec![MemberId(0), MemberId(2)] };
+        assert_eq!(StatusKey::from_value(&status.to_value(&names), &names), status);
+        assert_eq!((status.segment_of(MemberId(1)), status.segment_of(MemberId(2))), (3, 0));
+        assert_eq!(StatusKey::from_value("", &names), StatusKey::default());
+    }
 
     #[test]
     fn values_read_back_as_they_were_written() {

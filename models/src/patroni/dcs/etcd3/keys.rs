@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::cache::Cache;
 use crate::etcd::Key;
 use crate::patroni::dcs::view::{
-    MemberKey, PAUSED, SyncKey, View, failover_from_value, history_from_value, member_named,
+    MemberKey, PAUSED, StatusKey, SyncKey, View, failover_from_value, history_from_value, member_named,
     members_from_value,
 };
-use crate::postgres::{Lsn, MemberId};
+use crate::postgres::MemberId;
 
 /// The keys of one cluster.
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub(super) fn read(cache: &Cache, keys: &Keys, names: &[String]) -> View {
         if *key == keys.leader {
             view.leader = member_named(value, names);
         } else if *key == keys.status {
-            view.optime = Lsn(value.parse().unwrap_or(0));
+            view.status = StatusKey::from_value(value, names);
         } else if *key == keys.sync {
             view.sync = SyncKey::from_value(value, entry.mod_revision, names);
         } else if *key == keys.history {

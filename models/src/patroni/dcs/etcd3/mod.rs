@@ -18,7 +18,7 @@ pub(crate) use self::keys::Keys;
 use self::lock::LockStep;
 pub(super) use self::protocol::Etcd3Protocol;
 use super::view::{PAUSED, history_to_value, members_to_value};
-use super::{Changes, Client, Effort, Event, Finished, MemberKey, Publication, SyncKey, View};
+use super::{Changes, Client, Effort, Event, Finished, MemberKey, Publication, StatusKey, SyncKey, View};
 use crate::etcd::{self, Answer, Compare, LeaseId, Mutation, Request};
 use crate::patroni::lock::Goal;
 use crate::patroni::member::{Member, Spec, Timer};
@@ -26,7 +26,7 @@ use crate::patroni::packet::Packet;
 use crate::patroni::switchover::FailoverKey;
 use crate::patroni::version::Change;
 use crate::planted::Planted;
-use crate::postgres::{Lsn, TimelineHistory};
+use crate::postgres::TimelineHistory;
 
 /// What a call to etcd is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,7 +55,7 @@ pub(crate) struct Etcd3 {
     lease: Option<LeaseId>,
     /// The lease was kept alive in this cycle.
     lease_fresh: bool,
-    written_optime: Lsn,
+    written_status: StatusKey,
     /// The operation on the lock that waits for an answer.
     operation: Option<(Goal, LockStep)>,
     /// What the watch has seen and the member has not heard of.
@@ -73,7 +73,7 @@ impl Etcd3 {
             keys,
             lease: None,
             lease_fresh: false,
-            written_optime: Lsn(0),
+            written_status: StatusKey::default(),
             operation: None,
             changes: None,
             spec: spec.clone(),
@@ -103,11 +103,11 @@ impl Etcd3 {
     }
 
     pub(super) fn publish(&mut self, context: &mut impl Context<Member>, publication: &Publication) {
-        let written = self.written_optime;
-        if let Some(optime) = publication.optime.filter(|optime| *optime != written) {
-            self.written_optime = optime;
+        if let Some(status) = publication.status.as_ref().filter(|status| **status != self.written_status) {
+            self.written_status = status.clone();
             let key = Arc::clone(&self.keys.status);
-            self.put_plain(context, Mutation::Put { key, value: optime.0.to_string().into(), lease: None });
+            let value = status.to_value(&self.spec.names);
+            self.put_plain(context, Mutation::Put { key, value, lease: None });
         }
         if let Some(members) = &publication.failsafe {
             let value = members_to_value(members, &self.spec.names);

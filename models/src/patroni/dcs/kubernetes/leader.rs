@@ -138,8 +138,8 @@ impl Kubernetes {
             (Name::from(RENEW_TIME), Some(time)),
             (Name::from(TRANSITIONS), Some(kept(TRANSITIONS).unwrap_or_else(|| "0".into()))),
         ];
-        if let Some(optime) = publication.optime.filter(|_| after == After::Lead) {
-            annotations.push((Name::from(OPTIME), Some(optime.0.to_string().into())));
+        if let Some(status) = publication.status.as_ref().filter(|_| after == After::Lead) {
+            annotations.push((Name::from(OPTIME), Some(status.to_value(&self.spec.names))));
         }
         if let Some(members) = &publication.failsafe {
             annotations.push((Name::from(FAILSAFE), Some(members_to_value(members, &self.spec.names))));

@@ -42,14 +42,14 @@ use super::view::{
     PAUSED, failover_from_value, history_from_value, history_to_value, member_named, members_from_value,
     members_to_value,
 };
-use super::{Changes, Client, Effort, Endpoint, Event, Finished, MemberKey, SyncKey, View};
+use super::{Changes, Client, Effort, Endpoint, Event, Finished, MemberKey, StatusKey, SyncKey, View};
 use crate::kubernetes::{self, Answer, Name, Object, Patch, Request, Resource, Response};
 use crate::patroni::config::KubernetesSettings;
 use crate::patroni::member::{Member, Spec, Timer};
 use crate::patroni::packet::Packet;
 use crate::patroni::switchover::FailoverKey;
 use crate::patroni::version;
-use crate::postgres::{Lsn, TimelineHistory};
+use crate::postgres::TimelineHistory;
 
 pub(super) use self::protocol::KubernetesProtocol;
 
@@ -166,7 +166,7 @@ impl Kubernetes {
         let holder = self.observed.holder(now, self.spec.configuration.ttl);
         view.leader = holder.and_then(|holder| member_named(holder, &names));
         if let Some(object) = leader {
-            view.optime = Lsn(object.annotation(OPTIME).and_then(|text| text.parse().ok()).unwrap_or(0));
+            view.status = StatusKey::from_value(object.annotation(OPTIME).unwrap_or_default(), &names);
             let failsafe = object.annotation(FAILSAFE);
             view.failsafe = failsafe.map_or_else(Vec::new, |text| members_from_value(text, &names));
         }
