@@ -177,7 +177,9 @@ impl Server {
     #[inline]
     pub(super) fn hears_upstream(&mut self, context: &impl Context<Self>, from: ConnectionId) -> bool {
         let now = context.monotonic();
-        self.upstream_on(from).map(|upstream| upstream.heard_at = now).is_some()
+        let Some(upstream) = self.upstream_on(from) else { return false };
+        upstream.heard_at = now;
+        true
     }
 
     /// The next entry of the stream.

@@ -141,9 +141,8 @@ impl Task {
                 Step::Importing
             }
             (Step::Importing, Reply::Done) => Step::Migrating,
-            (Step::Migrating, Reply::Done) => Step::Moving,
             (Step::Moving, Reply::Count(0)) => Step::Telling(0),
-            (Step::Moving, Reply::Count(_)) => Step::Moving,
+            (Step::Migrating, Reply::Done) | (Step::Moving, Reply::Count(_)) => Step::Moving,
             (Step::Telling(place), reply) => {
                 // A source without slots may have become a replica by the word of the target.
                 let is_source = self.told.get(place) == Some(&self.from);
@@ -166,12 +165,11 @@ impl Task {
 impl ClusterOperator {
     fn go_on(&mut self, context: &mut impl Context<Self>) {
         let Some(task) = &self.task else { return };
-        match task.request(&self.spec) {
-            Some((node, command)) => self.links[node.index()].request(context, command),
-            None => {
-                context.note(|| "all slots are moved".to_owned());
-                self.task = None;
-            }
+        if let Some((node, command)) = task.request(&self.spec) {
+            self.links[node.index()].request(context, command);
+        } else {
+            context.note(|| "all slots are moved".to_owned());
+            self.task = None;
         }
     }
 
@@ -182,15 +180,12 @@ impl ClusterOperator {
             LinkNews::Failed => None,
             LinkNews::Answer(reply) => task.next(&self.spec, reply),
         };
-        match next {
-            Some(step) => {
-                task.step = step;
-                self.go_on(context);
-            }
-            None => {
-                context.note(|| format!("gives up: {:?} was answered with {news:?}", task.step));
-                self.task = None;
-            }
+        if let Some(step) = next {
+            task.step = step;
+            self.go_on(context);
+        } else {
+            context.note(|| format!("gives up: {:?} was answered with {news:?}", task.step));
+            self.task = None;
         }
     }
 }
