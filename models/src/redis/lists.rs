@@ -63,7 +63,7 @@ impl Server {
         let end = self.history.offset;
         let entry = |value: &u64| Entry { end, change: Change::Write(*value) };
         let entries: Arc<[Entry]> = values.iter().map(entry).collect();
-        self.take_together(context, entries, values);
+        self.take_together(context, &entries, values);
         self.answer(context, connection, id, None);
     }
 
@@ -71,7 +71,7 @@ impl Server {
     fn take_together(
         &mut self,
         context: &mut impl Context<Self>,
-        entries: Arc<[Entry]>,
+        entries: &Arc<[Entry]>,
         values: &Arc<[u64]>,
     ) {
         for entry in entries.iter() {
@@ -94,6 +94,6 @@ impl Server {
             Change::Write(value) => Some(value),
             _ => None,
         });
-        self.take_together(context, entries.into(), &values.collect());
+        self.take_together(context, &entries.into(), &values.collect());
     }
 }
