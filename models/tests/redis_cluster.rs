@@ -24,6 +24,7 @@ fn plan() -> ClusterPlan {
         load: ClusterLoad {
             writers: 1,
             write_interval: SimDuration::from_millis(20),
+            two_keys: false,
             timeout: SimDuration::from_secs(1),
             beside_nodes: false,
             refresh: Refresh::OnError,
@@ -33,6 +34,7 @@ fn plan() -> ClusterPlan {
             expires_every: None,
             stop_at: None,
         },
+        operator: None,
         planted: Planted::Nothing,
     }
 }
@@ -114,6 +116,56 @@ fn a_commanded_failover_pauses_clients_and_loses_nothing() {
         assert_eq!(lost, None, "seed {seed}");
         assert!(first_after_fault(&record, MarkKind::Elected).unwrap() < SimDuration::from_millis(300));
     }
+}
+
+/// What was acknowledged and is not there any more.
+fn lost(cluster: &RedisCluster, world: &mut World<ClusterProcess>) -> usize {
+    let values: std::collections::BTreeSet<u64> = cluster.surviving(world);
+    let record = world.record(EndReason::Horizon);
+    record.operations.iter().filter(|one| one.outcome == Outcome::Ok && !values.contains(&one.value)).count()
+}
+
+#[test]
+fn slots_move_while_clients_write_and_all_nodes_agree_afterwards() {
+    for (two_keys, pipeline, seed) in [(false, 10, 1), (false, 1, 2), (true, 10, 3), (true, 1, 4)] {
+        let mut plan = plan();
+        plan.operator = Some(pipeline);
+        plan.load = ClusterLoad { writers: 12, two_keys, ..plan.load };
+        let fault = Fault::Command { target: role("operator"), command: "reshard 3 from 1 to 2".to_owned() };
+        let (cluster, mut world) = run(&plan, fault, None, seed, 40);
+        for slot in 0..5 {
+            let owners: Vec<&str> = cluster
+                .nodes()
+                .iter()
+                .map(|node| match world.process(*node) {
+                    Some(ClusterProcess::Node(node)) => {
+                        world.name(node.owner_of(Slot(slot)).expect("every slot has one"))
+                    }
+                    _ => panic!("it runs"),
+                })
+                .collect();
+            let expected = if slot < 3 { "redis-2" } else { "redis-1" };
+            assert!(owners.iter().all(|owner| *owner == expected), "seed {seed}, slot {slot}: {owners:?}");
+        }
+        assert_eq!(lost(&cluster, &mut world), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_node_that_moves_keys_to_a_dead_one_is_blocked_and_replaced() {
+    let mut plan = ClusterPlan { nodes: 10, shards: 5, hosts: 10, operator: Some(1), ..plan() };
+    plan.load = ClusterLoad { writers: 40, ..plan.load };
+    let (topology, zones) = Topology::three_zones();
+    let cluster = RedisCluster::new(&plan, (topology, zones.to_vec()));
+    let mut world = cluster.world(Seed(1));
+    let command = Fault::Command { target: role("operator"), command: "reshard 1 from 1 to 2".to_owned() };
+    let pause = Fault::Pause { target: Target::Process("redis-2".to_owned()) };
+    let faults = [(FAULT_AT, command), (FAULT_AT + SimDuration::from_millis(10), pause)];
+    let faults = faults.map(|(at, fault)| ScheduledFault { trigger: Trigger::At(at), fault, lasts: None });
+    world.schedule(&Schedule(faults.to_vec())).expect("the targets exist");
+    let end = advance_guarded(&mut world, SimTime::ZERO + SimDuration::from_secs(50), 20_000_000);
+    assert_eq!(end, EndReason::Horizon);
+    assert_eq!(world.name(cluster.owner(&world, Slot(0)).unwrap()), "redis-6", "its replica");
 }
 
 #[test]

@@ -23,9 +23,9 @@ const QUIET_TAIL: SimDuration = SimDuration::from_secs(5);
 /// The words of scenario files about Redis Cluster.
 pub const WORDS: FamilyWords = FamilyWords {
     name: "cluster",
-    roles: &["primary", "replica", "other-primary", "other-replica", "redis", "client"],
-    played: &["primary", "replica", "other-primary", "other-replica", "redis", "client", "none"],
-    processes: &["redis", "client", "other-client", "local-client"],
+    roles: &["primary", "replica", "other-primary", "other-replica", "redis", "client", "operator"],
+    played: &["primary", "replica", "other-primary", "other-replica", "redis", "client", "operator", "none"],
+    processes: &["redis", "client", "other-client", "local-client", "operator"],
 };
 
 /// Redis Cluster.
@@ -58,6 +58,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
         load: ClusterLoad {
             writers: workload.writers,
             write_interval: workload.write_interval,
+            two_keys: workload.two_keys,
             timeout: workload.statement_timeout,
             beside_nodes: workload.beside_members,
             refresh: match workload.refresh {
@@ -71,6 +72,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
             expires_every: workload.expire_interval,
             stop_at: Some(stop_at),
         },
+        operator: cluster.redis.operator.map(|operator| operator.pipeline),
         planted,
     };
     let cluster = RedisCluster::new(&plan, Placement::from(cluster.topology).topology());

@@ -2,11 +2,17 @@
 //!
 //! Clients write values that no other write of the run has, so a data set is the list of its values. An entry remembers
 //! where in the stream it ended; the backlog is then a suffix of the same list, and nothing is stored twice.
+//!
+//! Each client adds to a list of its own, and a value tells which ([`ListKey`]). That matters only where slots of a cluster
+//! move: there whole lists come and go. What one command or one transaction adds has one end, and stays together: nobody has
+//! a part of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::history::ReplicationId;
 use super::keys::{Key, KeyChange, Keys};
+use crate::routing::{as_of_client, client_of};
 
 /// Bytes of `RPUSH` with a key of one letter and a value of 13 digits, in the protocol of Redis.
 const WRITE_BYTES: u64 = 48;
@@ -14,6 +20,55 @@ const WRITE_BYTES: u64 = 48;
 const PING_BYTES: u64 = 14;
 /// Bytes of `REPLCONF GETACK *`.
 const GET_ACK_BYTES: u64 = 37;
+
+/// Bytes of `DEL` with a key of one letter.
+const REMOVE_BYTES: u64 = 20;
+/// Bytes of `RESTORE` without its payload.
+const RESTORE_BYTES: u64 = 60;
+/// Bytes of one value in a dumped list.
+const DUMPED_BYTES: u64 = 10;
+/// Bytes of `MULTI` and `EXEC`.
+const TRANSACTION_BYTES: u64 = 29;
+
+/// The name of a list, of the many that clients write to.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ListKey(pub u32);
+
+/// Set in the name of the second of a client's two lists.
+const SECOND: u32 = 1 << 23;
+
+impl ListKey {
+    /// The list to which a value belongs.
+    pub fn of(value: u64) -> Self {
+        Self(client_of(value))
+    }
+
+    /// The list that is written together with this one, if a client writes two.
+    #[must_use]
+    pub fn second(self) -> Self {
+        Self(self.0 | SECOND)
+    }
+
+    /// The number of the client whose list it is.
+    pub fn client(self) -> u32 {
+        self.0 & !SECOND
+    }
+}
+
+/// A value as the second list of its client has it.
+pub(super) fn in_second_list(value: u64) -> u64 {
+    as_of_client(value, ListKey::of(value).second().0)
+}
+
+/// Bytes of a transaction that adds one value to each of so many lists.
+pub(super) const fn transaction_bytes(lists: u64) -> u64 {
+    TRANSACTION_BYTES + lists * WRITE_BYTES
+}
+
+/// Bytes of `RESTORE` for so many lists with so many values together.
+pub(super) const fn restore_bytes(lists: u64, values: u64) -> u64 {
+    lists * RESTORE_BYTES + values * DUMPED_BYTES
+}
 
 /// What travels in the replication stream.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -26,6 +81,8 @@ pub enum Change {
     GetAck,
     /// A string key changes.
     Key(Key, KeyChange),
+    /// `DEL`: a list is gone.
+    Remove(ListKey),
 }
 
 impl Change {
@@ -36,6 +93,7 @@ impl Change {
             Self::Ping => PING_BYTES,
             Self::GetAck => GET_ACK_BYTES,
             Self::Key(_, change) => change.bytes(),
+            Self::Remove(_) => REMOVE_BYTES,
         }
     }
 }
@@ -72,6 +130,8 @@ pub struct Log {
     keys: Keys,
     /// The offset from which entries can be sent again; none while there is no backlog.
     backlog_from: Option<u64>,
+    /// Lists that were removed, and how many entries there were then.
+    removed: Vec<(ListKey, usize)>,
 }
 
 impl Log {
@@ -91,10 +151,14 @@ impl Log {
         match entry.change {
             Change::Write(value) => {
                 self.writes += 1;
-                // Order matters: a multiplication by an odd constant between two values.
-                self.digest = (self.digest ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                self.digest = fold(self.digest, value);
             }
             Change::Key(key, change) => self.keys.apply(key, change),
+            Change::Remove(list) => {
+                self.removed.push((list, self.entries.len()));
+                (self.writes, self.digest) =
+                    self.values().fold((0, 0), |(count, digest), value| (count + 1, fold(digest, value)));
+            }
             Change::Ping | Change::GetAck => {}
         }
         self.entries.push(entry);
@@ -122,10 +186,34 @@ impl Log {
 
     /// The values.
     pub fn values(&self) -> impl Iterator<Item = u64> + '_ {
-        self.entries.iter().filter_map(|entry| match entry.change {
-            Change::Write(value) => Some(value),
-            Change::Ping | Change::GetAck | Change::Key(..) => None,
+        self.entries.iter().enumerate().filter_map(|(index, entry)| match entry.change {
+            Change::Write(value) if !self.was_removed(index, value) => Some(value),
+            _ => None,
         })
+    }
+
+    fn was_removed(&self, index: usize, value: u64) -> bool {
+        self.removed.iter().any(|(list, at)| index < *at && *list == ListKey::of(value))
+    }
+
+    /// True if there is a list of this name. An empty list does not exist.
+    pub fn has_list(&self, list: ListKey) -> bool {
+        let last = self.entries.iter().rev().find_map(|entry| match entry.change {
+            Change::Write(value) if ListKey::of(value) == list => Some(true),
+            Change::Remove(removed) if removed == list => Some(false),
+            _ => None,
+        });
+        last.unwrap_or(false)
+    }
+
+    /// The lists, by name.
+    pub fn lists(&self) -> BTreeSet<ListKey> {
+        self.values().map(ListKey::of).collect()
+    }
+
+    /// The values of some lists, in the order in which they were added.
+    pub fn dump(&self, lists: &[ListKey]) -> Arc<[u64]> {
+        self.values().filter(|value| lists.contains(&ListKey::of(*value))).collect()
     }
 
     /// The data set as it is now.
@@ -164,9 +252,40 @@ impl Log {
     }
 }
 
+/// Goes on with a digest of values. Order matters: a multiplication by an odd constant between two values.
+fn fold(digest: u64, value: u64) -> u64 {
+    (digest ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_that_was_removed_leaves_the_data_of_the_others() {
+        let [first, second] = [1_u32, 2].map(|client| move |value: u64| as_of_client(value, client));
+        let mut log = Log::default();
+        for (index, value) in [first(1), second(1), first(2)].into_iter().enumerate() {
+            log.push(Entry { end: index as u64, change: Change::Write(value) });
+        }
+        log.push(Entry { end: 3, change: Change::Remove(ListKey(1)) });
+        assert!(!log.has_list(ListKey(1)) && log.has_list(ListKey(2)));
+        assert_eq!(log.values().collect::<Vec<_>>(), [second(1)]);
+        let loaded = Log::loaded(&[second(1)], &Keys::default(), 3);
+        assert_eq!((log.len(), log.digest()), (loaded.len(), loaded.digest()), "as who got a snapshot");
+        log.push(Entry { end: 4, change: Change::Write(first(3)) });
+        assert_eq!(log.dump(&[ListKey(1)])[..], [first(3)]);
+        assert_eq!(log.lists().into_iter().collect::<Vec<_>>(), [ListKey(1), ListKey(2)]);
+    }
+
+    #[test]
+    fn the_second_list_of_a_client_is_another_one() {
+        let value = as_of_client(7, 3);
+        let twin = in_second_list(value);
+        assert_ne!(ListKey::of(value), ListKey::of(twin));
+        assert_eq!(ListKey::of(twin), ListKey::of(value).second());
+        assert_eq!(ListKey::of(twin).client(), 3);
+    }
 
     #[test]
     fn the_backlog_is_limited_by_its_start_and_its_size() {

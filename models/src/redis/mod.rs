@@ -14,6 +14,7 @@
 //! | `history` | the name of a stream, and who may go on with whose |
 //! | `log` | the data set and the backlog |
 //! | `keys` | string keys with a time to live: locks, counters |
+//! | `lists` | several lists at once: transactions, lists that move to another server |
 //! | `primary` | `PSYNC`, feeding, acknowledgements, `WAIT`, `min-replicas-to-write` |
 //! | `replica` | the link to the primary, promotion, demotion |
 //! | `saving`, `persistence` | append-only file, RDB file, what a restart finds |
@@ -34,8 +35,8 @@
 //! # What is simplified, and what that changes
 //!
 //! - An address is a process. Nobody takes over another's address.
-//! - The data set is a list of values that clients write once each, and a few string keys. An entry of the stream has the
-//!   length of its command. `SELECT` is left out, so offsets are some bytes smaller than real ones.
+//! - The data set is values that clients write once each, in a list for each client, and a few string keys. An entry of the
+//!   stream has the length of its command. `SELECT` is left out, so offsets are some bytes smaller than real ones.
 //! - The time of an operation is not modelled: a server is never busy. A script that blocks it, or a swap storm, is a
 //!   pause of the process.
 //! - Output buffers have no limit, so a slow replica is never cut off for that reason.
@@ -52,6 +53,7 @@ mod history;
 mod info;
 mod keys;
 mod link;
+mod lists;
 mod log;
 mod packet;
 mod parameters;
@@ -70,8 +72,8 @@ pub use info::{Info, RoleInfo};
 pub use keys::{Key, KeyChange, KeyCommand, Keys, WallMillis};
 pub use link::PrimarySource;
 pub(crate) use link::{Link, LinkNews};
-pub use log::{Change, Entry, Log, Snapshot};
-pub use packet::{Command, Epoch, Greeting, GroupId, Hello, Packet, Reply, RunId};
+pub use log::{Change, Entry, ListKey, Log, Snapshot};
+pub use packet::{Command, Epoch, Greeting, GroupId, Hello, Packet, Reply, Restore, RunId};
 pub use parameters::{AppendFsync, Machine, Parameters, SavePoint, ServerSpec};
 pub use persistence::{DataDirectory, DataRecord};
 pub use server::{Server, ServerTimer};

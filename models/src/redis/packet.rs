@@ -8,8 +8,8 @@ use sim_core::{ProcessId, SimDuration};
 use super::history::ReplicationId;
 use super::info::Info;
 use super::keys::{Key, KeyCommand};
-use super::log::{Entry, Snapshot};
-use crate::redis_cluster::{Message, Slot};
+use super::log::{Entry, ListKey, Snapshot};
+use crate::redis_cluster::{Message, SetSlot, Slot};
 
 /// A random name of one life of a server, or of a Sentinel for as long as its configuration file lives.
 ///
@@ -97,6 +97,23 @@ pub enum Command {
     },
     /// A command on a string key.
     Key(Key, KeyCommand),
+    /// `MULTI`, `RPUSH` to each of a client's two lists, whose names have this slot, `EXEC`.
+    WritePairTo(Slot, u64),
+    /// `ASKING`: the next command on this connection may be about a slot that is being imported.
+    Asking,
+    /// `CLUSTER SETSLOT`.
+    SetSlot(Slot, SetSlot),
+    /// `CLUSTER GETKEYSINSLOT` for so many names, and `MIGRATE` of these: answered with how many lists have moved.
+    Migrate {
+        /// Of which slot.
+        slot: Slot,
+        /// How many lists, at most.
+        lists: u8,
+        /// Where to.
+        to: ProcessId,
+        /// How long, at most, the server waits for the other one.
+        timeout: SimDuration,
+    },
 }
 
 /// A reply to a [`Command`].
@@ -151,6 +168,12 @@ pub enum Reply {
     },
     /// Nil, or zero: the condition of the command did not hold.
     Nil,
+    /// `-ASK`: what is asked for is with another node already, or will be; the slot is on its way.
+    Ask(Slot, ProcessId),
+    /// `-TRYAGAIN`: some of the keys of the command have moved and others have not.
+    TryAgain,
+    /// `-ERR` or `-IOERR`: not now, or not here.
+    Error,
 }
 
 /// What travels.
@@ -198,6 +221,24 @@ pub enum Packet {
     Acknowledge(u64),
     /// A message of the cluster bus.
     Bus(Arc<Message>),
+    /// `RESTORE-ASKING` of some lists, from a node that moves them.
+    Restore(Arc<Restore>),
+}
+
+/// Lists on their way from one node to another.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Restore {
+    /// The slot of their names.
+    pub slot: Slot,
+    /// Their names.
+    pub lists: Vec<ListKey>,
+    /// Their values, in the order in which they were added.
+    pub values: Arc<[u64]>,
+}
+
+impl Restore {
+    /// The number of the reply: there is one such request on a connection.
+    pub const ID: u32 = 0;
 }
 
 /// The steps of a replica's handshake before `PSYNC`.

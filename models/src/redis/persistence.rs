@@ -13,14 +13,15 @@
 //!
 //! Both files are written in ways that bear a torn end: the RDB file replaces the old one when it is complete, and a torn
 //! end of the append-only file is cut off (`aof-load-truncated yes`). A record that rotted before the end is fatal. Records
-//! of string keys do not rot: there are too few to be worth aiming at.
+//! of string keys do not rot: there are too few to be worth aiming at. A list that was removed takes its records along, so
+//! positions count what is left.
 
 use std::sync::Arc;
 
 use sim_core::{Damage, ProcessId, Storage};
 
 use super::keys::{Key, KeyChange, Keys};
-use super::log::Snapshot;
+use super::log::{ListKey, Snapshot};
 
 /// The contents of a data directory.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +56,10 @@ pub enum DataRecord {
     Append(u64),
     /// One more command on a string key in the append-only file.
     AppendKey(Key, KeyChange),
+    /// One more command in the append-only file that adds several values.
+    AppendAll(Arc<[u64]>),
+    /// One more command in the append-only file that removes a list.
+    AppendRemove(ListKey),
     /// A new append-only file that begins with this.
     Rewrite(Arc<Snapshot>),
 }
@@ -72,6 +77,10 @@ impl Storage for DataDirectory {
             DataRecord::ReplicaOf(primary) => self.replica_of = *primary,
             DataRecord::Rdb(snapshot) => self.rdb = Some(Arc::clone(snapshot)),
             DataRecord::Append(value) => self.append_only.push(*value),
+            DataRecord::AppendAll(values) => self.append_only.extend_from_slice(values),
+            DataRecord::AppendRemove(list) => {
+                self.append_only.retain(|value| ListKey::of(*value) != *list);
+            }
             DataRecord::AppendKey(key, change) => self.append_only_keys.apply(*key, *change),
             DataRecord::Rewrite(snapshot) => {
                 self.append_only.clone_from(&snapshot.values);

@@ -79,6 +79,15 @@ impl Downstream {
         }
     }
 
+    /// Sends entries with one end to every replica that is online.
+    pub(super) fn feed_all(&mut self, context: &mut impl Context<Server>, entries: &Arc<[Entry]>) {
+        let Some(last) = entries.last().filter(|_| !self.corked) else { return };
+        for link in self.links.iter_mut().filter(|link| link.state == LinkState::Online) {
+            link.sent = last.end;
+            context.send(link.connection, Packet::Batch(Arc::clone(entries)));
+        }
+    }
+
     /// Forgets a replica. True if it was one.
     pub(super) fn forget(&mut self, connection: ConnectionId) -> bool {
         let before = self.links.len();

@@ -162,26 +162,38 @@ impl Server {
             Packet::Snapshot(snapshot) => self.on_snapshot(context, snapshot),
             Packet::Continue(id) => self.on_continue(context, id),
             Packet::Batch(entries) => {
-                for entry in entries.iter() {
-                    self.on_stream(context, connection, *entry);
+                for together in entries.chunk_by(|one, next| one.end == next.end) {
+                    match together {
+                        [entry] => self.on_stream(context, connection, *entry),
+                        entries => self.on_stream_together(context, connection, entries),
+                    }
                 }
             }
             _ => {}
         }
     }
 
+    /// Something of the stream came on this connection. False: it is not that to the primary.
+    #[inline]
+    pub(super) fn hears_upstream(&mut self, context: &impl Context<Self>, from: ConnectionId) -> bool {
+        let now = context.monotonic();
+        let Some(upstream) = self.upstream_on(from) else { return false };
+        upstream.heard_at = now;
+        true
+    }
+
     /// The next entry of the stream.
     #[inline]
     pub(super) fn on_stream(&mut self, context: &mut impl Context<Self>, from: ConnectionId, entry: Entry) {
-        let now = context.monotonic();
-        let Some(upstream) = self.upstream_on(from) else { return };
-        upstream.heard_at = now;
+        if !self.hears_upstream(context, from) {
+            return;
+        }
         debug_assert!(entry.end > self.history.offset, "the stream goes on where it was");
         self.history.offset = entry.end;
         self.log.push(entry);
         self.downstream.feed(context, entry);
         match entry.change {
-            Change::Write(_) | Change::Key(..) => self.append(context, entry.change),
+            Change::Write(_) | Change::Key(..) | Change::Remove(_) => self.append(context, entry.change),
             Change::GetAck => self.acknowledge(context),
             Change::Ping => {}
         }

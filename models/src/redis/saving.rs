@@ -110,14 +110,29 @@ impl Server {
         change: Change,
         number: Option<u64>,
     ) {
+        self.cork();
+        self.change(context, change);
+        self.answer(context, connection, id, number);
+    }
+
+    /// A write begins: with `appendfsync always`, replicas get nothing before the sync.
+    pub(super) fn cork(&mut self) {
         let parameters = &self.spec.parameters;
-        let always = parameters.appendonly
+        self.downstream.corked = parameters.appendonly
             && parameters.appendfsync == AppendFsync::Always
             && self.spec.planted != Planted::AnswerBeforeAppendSync;
-        self.downstream.corked = always;
-        self.change(context, change);
+    }
+
+    /// The write is executed: answers it, now or after the sync.
+    pub(super) fn answer(
+        &mut self,
+        context: &mut impl Context<Self>,
+        connection: ConnectionId,
+        id: u32,
+        number: Option<u64>,
+    ) {
         let reply = number.map_or(Answer::Offset(self.history.offset), Answer::Number);
-        if always {
+        if self.downstream.corked {
             let sync = context.sync();
             self.saving.unsynced.push_back(Unsynced { sync, connection, id, reply });
         } else {
@@ -138,12 +153,22 @@ impl Server {
         let record = match change {
             Change::Write(value) => DataRecord::Append(value),
             Change::Key(key, change) => DataRecord::AppendKey(key, change),
+            Change::Remove(list) => DataRecord::AppendRemove(list),
             Change::Ping | Change::GetAck => return,
         };
         self.saving.dirty += 1;
         if self.spec.parameters.appendonly {
             self.saving.appended = true;
             context.write(record);
+        }
+    }
+
+    /// Adds one command that adds several values to the append-only file.
+    pub(super) fn append_all(&mut self, context: &mut impl Context<Self>, values: &Arc<[u64]>) {
+        self.saving.dirty += values.len() as u64;
+        if self.spec.parameters.appendonly {
+            self.saving.appended = true;
+            context.write(DataRecord::AppendAll(Arc::clone(values)));
         }
     }
 

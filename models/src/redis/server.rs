@@ -220,6 +220,10 @@ impl Server {
                 Some(reply) => reply,
                 None => return self.on_key_command(context, from, id, key, command),
             },
+            Command::WritePairTo(_, value) => match self.refusal() {
+                Some(reply) => reply,
+                None => return self.write_pair(context, from, id, value),
+            },
             Command::Info => Reply::Info(self.info(context).into()),
             Command::Role => Reply::Role { primary: self.is_primary() },
             Command::Subscribe => {
@@ -245,14 +249,17 @@ impl Server {
             Command::GetPrimary(_)
             | Command::IsPrimaryDown { .. }
             | Command::WriteTo(..)
-            | Command::ClusterSlots => Reply::Done,
+            | Command::ClusterSlots
+            | Command::Asking
+            | Command::SetSlot(..)
+            | Command::Migrate { .. } => Reply::Done,
         };
         context.send(from, Packet::Reply { id, reply });
     }
 
     /// Why a write is refused now (`processCommand`, in its order).
     #[inline]
-    fn refusal(&self) -> Option<Reply> {
+    pub(super) fn refusal(&self) -> Option<Reply> {
         if self.writable {
             return None;
         }

@@ -5,7 +5,7 @@
 //! | the server answers that it is done | ok |
 //! | the same, and a `WAIT` that follows counts too few replicas, or is `-UNBLOCKED` | ok with warning |
 //! | `-READONLY`, `-NOREPLICAS`, `-LOADING`, `-MISCONF`, `-MASTERDOWN` | failed: nothing was done |
-//! | `-MOVED`, `-CLUSTERDOWN` | none yet: the client sends it again |
+//! | `-MOVED`, `-ASK`, `-TRYAGAIN`, `-CLUSTERDOWN` | none yet: the client sends it again |
 //! | the connection is lost, or the client gives up, before the write was sent | failed |
 //! | the same, after it was sent | unknown |
 
@@ -32,6 +32,8 @@ pub struct WaitFor {
 pub(crate) struct Session {
     /// Where its key lies in a cluster.
     slot: Option<Slot>,
+    /// It writes to two keys at once, in a transaction.
+    pair: bool,
     connection: Option<(ConnectionId, ProcessId)>,
     request: u32,
     operation: Option<Running>,
@@ -55,7 +57,7 @@ pub(crate) enum News {
     Opened,
     /// The operation is complete.
     Done(Outcome),
-    /// `-MOVED` or `-CLUSTERDOWN`: nothing was done, and the operation waits to be sent elsewhere or again.
+    /// `-MOVED`, `-ASK`, `-TRYAGAIN` or `-CLUSTERDOWN`: nothing was done, and the operation waits to be sent elsewhere or again.
     Redirected(Reply),
     /// An answer to something else than an operation.
     Answer(Reply),
@@ -67,6 +69,11 @@ impl Session {
     /// A session whose key lies in this slot of a cluster; none: there is no cluster.
     pub(crate) fn with_key(slot: Option<Slot>) -> Self {
         Self { slot, ..Self::default() }
+    }
+
+    /// A session whose two keys lie in this slot of a cluster, and are written to together.
+    pub(crate) fn with_two_keys(slot: Slot) -> Self {
+        Self { slot: Some(slot), pair: true, ..Self::default() }
     }
 
     /// Starts to connect.
@@ -110,9 +117,19 @@ impl Session {
         if let Some(operation) = &mut self.operation {
             operation.sent = true;
             let value = operation.value;
-            let command = self.slot.map_or(Command::Write(value), |slot| Command::WriteTo(slot, value));
+            let command = match self.slot {
+                None => Command::Write(value),
+                Some(slot) if self.pair => Command::WritePairTo(slot, value),
+                Some(slot) => Command::WriteTo(slot, value),
+            };
             self.ask(context, command);
         }
+    }
+
+    /// Sends the write that was invoked to a node that imports its slot.
+    pub(crate) fn send_asking<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
+        self.ask(context, Command::Asking);
+        self.send_write(context);
     }
 
     /// Closes the connection. An operation that was not sent goes on waiting.
@@ -183,7 +200,7 @@ impl Session {
         let Some(operation) = self.operation.filter(|operation| operation.sent) else {
             return News::Answer(reply);
         };
-        if matches!(reply, Reply::Moved(..) | Reply::ClusterDown) {
+        if matches!(reply, Reply::Moved(..) | Reply::Ask(..) | Reply::TryAgain | Reply::ClusterDown) {
             self.operation = Some(Running { sent: false, ..operation });
             return News::Redirected(reply);
         }

@@ -6,8 +6,9 @@
 //!        +--- 50 ms pause, unless it was served there <--- any error, no answer in time, and what MOVED does
 //! ```
 //!
-//! What clients do about `-MOVED` and lost connections differs from library to library ([`Refresh`]). `-ASK` and `-TRYAGAIN`
-//! do not occur: they belong to slots that are being moved key by key, which is not modelled.
+//! What clients do about `-MOVED` and lost connections differs from library to library ([`Refresh`]). All of them follow `-ASK`
+//! for that one write, with `ASKING` before it, and keep the owner in mind; and all try again after `-TRYAGAIN`. A library keeps
+//! the connections to both nodes, while this client opens one for each redirection, which costs a round trip more.
 
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub struct ClusterClientSpec {
     pub nodes: Arc<[ProcessId]>,
     /// Where its key lies.
     pub slot: Slot,
+    /// It writes to two keys of that slot at once, in a transaction. No.
+    pub two_keys: bool,
     /// From one write to the next, or longer if the answer takes longer; 5 ms.
     pub interval: SimDuration,
     /// How long it waits for the map; 0.3 s.
@@ -62,6 +65,7 @@ impl ClusterClientSpec {
             workload,
             nodes,
             slot,
+            two_keys: false,
             interval: SimDuration::from_millis(5),
             map_timeout: SimDuration::from_millis(300),
             timeout: SimDuration::from_secs(1),
@@ -94,6 +98,8 @@ enum Step {
     Resolving,
     /// The owner is written to.
     Writing,
+    /// A node that imports the slot is written to, once.
+    Asking,
 }
 
 /// What a [`ClusterClient`] waits for.
@@ -127,11 +133,15 @@ impl ClusterClient {
     }
 
     fn connect(&mut self, context: &mut impl Context<Self>, owner: ProcessId) {
-        self.session.close(context);
-        self.step = Step::Writing;
-        self.was_served = false;
         self.owner = Some(owner);
-        self.session.open(context, owner);
+        self.connect_for(context, Step::Writing, owner);
+    }
+
+    fn connect_for(&mut self, context: &mut impl Context<Self>, step: Step, node: ProcessId) {
+        self.session.close(context);
+        self.step = step;
+        self.was_served = false;
+        self.session.open(context, node);
         context.set_timer(ClusterClientTimer::Timeout, self.spec.timeout);
     }
 
@@ -160,13 +170,21 @@ impl ClusterClient {
             context.cancel_timer(&ClusterClientTimer::Timeout);
             return;
         }
+        // The last write was one by redirection.
+        if self.step == Step::Pausing {
+            return self.resolve(context);
+        }
         self.session.invoke(context, &mut self.progress);
         self.send(context);
     }
 
     fn send(&mut self, context: &mut impl Context<Self>) {
         self.last_sent = context.monotonic();
-        self.session.send_write(context);
+        if self.step == Step::Asking {
+            self.session.send_asking(context);
+        } else {
+            self.session.send_write(context);
+        }
         context.set_timer(ClusterClientTimer::Timeout, self.spec.timeout);
     }
 
@@ -183,12 +201,17 @@ impl ClusterClient {
             }
             (News::Done(Outcome::Ok | Outcome::OkWithWarning), _) => {
                 self.was_served = true;
+                if self.step == Step::Asking {
+                    self.session.close(context);
+                    self.step = Step::Pausing;
+                }
                 let passed = context.monotonic().since(self.last_sent);
                 context.set_timer(ClusterClientTimer::Write, self.spec.interval.saturating_sub(passed));
             }
             (News::Redirected(Reply::Moved(_, owner)), _) if self.spec.refresh != Refresh::OnError => {
                 self.connect(context, owner);
             }
+            (News::Redirected(Reply::Ask(_, node)), _) => self.connect_for(context, Step::Asking, node),
             (News::Redirected(_), _) => self.start_over(context, self.spec.refresh == Refresh::OnError),
             (News::Lost, _) => self.lose(context),
             (News::Answer(_) | News::Done(_), _) => {
@@ -208,7 +231,11 @@ impl Process for ClusterClient {
         context.set_timer(ClusterClientTimer::Resolve, spec.workload.start_at);
         Self {
             progress: Progress::new(spec.workload, context),
-            session: Session::with_key(Some(spec.slot)),
+            session: if spec.two_keys {
+                Session::with_two_keys(spec.slot)
+            } else {
+                Session::with_key(Some(spec.slot))
+            },
             step: Step::Pausing,
             owner: None,
             was_served: false,

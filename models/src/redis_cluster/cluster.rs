@@ -3,7 +3,7 @@
 //! | what | names |
 //! |---|---|
 //! | hosts | `db-1`... for nodes, one each unless there are fewer; `app-1` for clients |
-//! | processes | `redis-1`..., `client-1`..., `other-client-2`... for the other shards, `local-client-1`... on the nodes' hosts |
+//! | processes | `redis-1`..., `client-1`..., `other-client-2`... for the other shards, `local-client-1`... on the nodes' hosts; `operator-1` on `app-1`, if there is one |
 //! | zones | hosts are spread over them in turn, so that a replica and its primary are in different ones |
 //!
 //! The first nodes are primaries, one for each shard; the others follow them in turn, as `redis-cli --cluster create`
@@ -21,10 +21,13 @@ use super::config::{ClusterConfig, NodeSpec, Release};
 use super::message::NodeId;
 use super::node::ClusterNode;
 use super::nodes_conf::{NodeDirectory, NodeRecord, NodesConf};
+use super::operator::{ClusterOperator, ClusterOperatorSpec};
 use super::slots::{Slot, Slots};
 use crate::planted::Planted;
-use crate::redis::{DirectClient, DirectClientSpec, Machine, Packet, Parameters, ServerSpec, WaitFor};
-use crate::routing::Workload;
+use crate::redis::{
+    DirectClient, DirectClientSpec, ListKey, Machine, Packet, Parameters, ServerSpec, WaitFor,
+};
+use crate::routing::{Workload, client_of};
 
 sim_core::system! {
     /// Nodes and clients.
@@ -32,6 +35,7 @@ sim_core::system! {
         Node(ClusterNode),
         Client(ClusterClient),
         DirectClient(DirectClient),
+        Operator(ClusterOperator),
     }
     spec: ClusterProcessSpec,
     timer: ClusterProcessTimer,
@@ -129,6 +133,8 @@ pub struct ClusterLoad {
     pub writers: u16,
     /// Between two writes of one client.
     pub write_interval: SimDuration,
+    /// They write to two keys at once, in a transaction.
+    pub two_keys: bool,
     /// How long they wait for a node.
     pub timeout: SimDuration,
     /// They run on the nodes' hosts in turn, and not on `app-1`.
@@ -166,6 +172,8 @@ pub struct ClusterPlan {
     pub disk_sync: Distribution,
     /// The load.
     pub load: ClusterLoad,
+    /// An operator who moves slots; how many keys one `MIGRATE` moves at most.
+    pub operator: Option<u8>,
     /// A rule that a test switches off.
     pub planted: Planted,
 }
@@ -179,11 +187,8 @@ pub struct RedisCluster {
     other_clients: Vec<ProcessId>,
     local_clients: Vec<ProcessId>,
     /// The slots of clients, by their number from 1.
-    keys: Vec<Slot>,
+    keys: Arc<[Slot]>,
 }
-
-/// Bits of a value below the number of the client that wrote it.
-const CLIENT_SHIFT: u32 = 40;
 
 impl RedisCluster {
     /// Places a cluster on these zones.
@@ -203,11 +208,13 @@ impl RedisCluster {
             hosts[index]
         };
         let node_hosts: Vec<HostId> = (0..plan.nodes).map(of_node).collect();
-        let mut placing = Placing { builder: WorldBuilder::new(topology), plan, keys: Vec::new() };
+        let mut placing =
+            Placing { builder: WorldBuilder::new(topology), plan, keys: plan.keys(), placed: 0 };
         let nodes = placing.nodes(&node_hosts);
         let clients = placing.clients(&node_hosts, app, &nodes);
         let other_clients = placing.other_clients(app, &nodes);
         let local_clients = placing.local_clients(&node_hosts, &nodes);
+        placing.operator(app, &nodes);
         Self { builder: placing.builder, nodes, clients, other_clients, local_clients, keys: placing.keys }
     }
 
@@ -258,20 +265,28 @@ impl RedisCluster {
         running.max().or_else(|| stored.max()).map(|(_, process)| process)
     }
 
-    /// The values that the cluster holds now: of each slot, those of its owner; if it does not run, those in its files.
+    /// The values that the cluster holds now: of each list, those that its slot's owner has; if the owner does not run, those in
+    /// its files. A list that was moved already while its slot still belongs to the old owner is where `-ASK` leads.
     pub fn surviving<C: FromIterator<u64>>(&self, world: &World<ClusterProcess>) -> C {
-        let mut slots = self.keys.clone();
+        let mut slots = self.keys.to_vec();
         slots.sort_unstable();
         slots.dedup();
         let held = slots.into_iter().flat_map(|slot| {
             let owner = self.owner(world, slot);
-            let values = owner.map(|owner| held_by(world, owner)).unwrap_or_default();
-            let is_here = move |value: &u64| {
-                let client =
-                    usize::try_from(*value >> CLIENT_SHIFT).ok().and_then(|number| number.checked_sub(1));
-                client.and_then(|client| self.keys.get(client)) == Some(&slot)
+            let target = owner.and_then(|owner| match world.process(owner) {
+                Some(ClusterProcess::Node(node)) => Some(self.nodes[node.migrates(slot)?.index()]),
+                _ => None,
+            });
+            let of = |node: Option<ProcessId>| node.map(|node| held_by(world, node)).unwrap_or_default();
+            let (here, there) = (of(owner), of(target));
+            let is_here = |value: &u64| here.iter().any(|held| ListKey::of(*held) == ListKey::of(*value));
+            let moved: Vec<u64> = there.into_iter().filter(|value| !is_here(value)).collect();
+            let keys = &self.keys;
+            let is_of_slot = move |value: &u64| {
+                let client = (client_of(*value) as usize).checked_sub(1);
+                client.and_then(|client| keys.get(client)) == Some(&slot)
             };
-            values.into_iter().filter(is_here)
+            here.into_iter().chain(moved).filter(is_of_slot)
         });
         held.collect()
     }
@@ -296,18 +311,16 @@ fn held_by(world: &World<ClusterProcess>, node: ProcessId) -> Vec<u64> {
 struct Placing<'a> {
     builder: WorldBuilder<ClusterProcess>,
     plan: &'a ClusterPlan,
-    keys: Vec<Slot>,
+    /// The slots of clients, by their number from 1.
+    keys: Arc<[Slot]>,
+    /// How many clients are placed.
+    placed: u32,
 }
 
 impl Placing<'_> {
     fn add(&mut self, name: String, host: HostId, disk: ClusterDisk, spec: ClusterProcessSpec) -> ProcessId {
         let volume = self.builder.add_volume(host, disk, &self.plan.disk_sync);
         self.builder.add_process(ProcessOptions { name, host, volume, starts_with_host: true, spec })
-    }
-
-    /// The slot of a shard to which its clients write.
-    fn slot_of(&self, shard: u8) -> Slot {
-        Slots::part(shard, self.plan.shards).iter().next().unwrap_or_default()
     }
 
     fn nodes(&mut self, hosts: &[HostId]) -> Arc<[ProcessId]> {
@@ -330,7 +343,8 @@ impl Placing<'_> {
                 config: Arc::clone(&config),
                 nodes: Arc::clone(&nodes),
                 id,
-                watched: self.slot_of(0),
+                watched: plan.slot_of(0),
+                keys: Arc::clone(&self.keys),
             };
             let conf = NodesConf::created(&nodes, plan.shards, id);
             let disk = ClusterDisk::Node(NodeDirectory::new(conf));
@@ -339,16 +353,18 @@ impl Placing<'_> {
         nodes
     }
 
-    /// The number of the next client, whose key lies in this slot.
-    fn next_client(&mut self, slot: Slot) -> u32 {
-        self.keys.push(slot);
-        self.keys.len() as u32
+    /// The number of the next client, and the slot of its key.
+    fn next_client(&mut self) -> (u32, Slot) {
+        let slot = self.keys[self.placed as usize];
+        self.placed += 1;
+        (self.placed, slot)
     }
 
     fn client_spec(&self, number: u32, nodes: &Arc<[ProcessId]>, slot: Slot) -> ClusterClientSpec {
         let load = self.plan.load;
         ClusterClientSpec {
             interval: load.write_interval,
+            two_keys: load.two_keys,
             timeout: load.timeout,
             refresh: load.refresh,
             wait_for: load.wait_for,
@@ -360,8 +376,7 @@ impl Placing<'_> {
         let load = self.plan.load;
         let place = |index: u16| {
             let host = if load.beside_nodes { hosts[usize::from(index) % hosts.len()] } else { app };
-            let slot = self.slot_of(0);
-            let number = self.next_client(slot);
+            let (number, slot) = self.next_client();
             let spec = ClusterProcessSpec::Client(self.client_spec(number, nodes, slot));
             self.add(format!("client-{}", index + 1), host, ClusterDisk::Nothing, spec)
         };
@@ -372,8 +387,7 @@ impl Placing<'_> {
         let Some(interval) = self.plan.load.other_writers else { return Vec::new() };
         let shards = self.plan.shards;
         let place = |shard: u8| {
-            let slot = self.slot_of(shard);
-            let number = self.next_client(slot);
+            let (number, slot) = self.next_client();
             let spec = ClusterClientSpec { interval, ..self.client_spec(number, nodes, slot) };
             let name = format!("other-client-{}", shard + 1);
             self.add(name, app, ClusterDisk::Nothing, ClusterProcessSpec::Client(spec))
@@ -388,8 +402,7 @@ impl Placing<'_> {
         }
         let first_shard = hosts.iter().zip(nodes).step_by(usize::from(self.plan.shards)).enumerate();
         let place = |(index, (host, node)): (usize, (&HostId, &ProcessId))| {
-            let slot = self.slot_of(0);
-            let number = self.next_client(slot);
+            let (number, slot) = self.next_client();
             let spec = DirectClientSpec {
                 interval: load.write_interval,
                 slot: Some(slot),
@@ -400,6 +413,34 @@ impl Placing<'_> {
             self.add(format!("local-client-{}", index + 1), *host, ClusterDisk::Nothing, spec)
         };
         first_shard.map(place).collect()
+    }
+
+    fn operator(&mut self, app: HostId, nodes: &Arc<[ProcessId]>) {
+        if let Some(pipeline) = self.plan.operator {
+            let spec = ClusterOperatorSpec {
+                pipeline,
+                ..ClusterOperatorSpec::new(Arc::clone(nodes), self.plan.config.release)
+            };
+            let spec = ClusterProcessSpec::Operator(spec);
+            self.add("operator-1".to_owned(), app, ClusterDisk::Nothing, spec);
+        }
+    }
+}
+
+impl ClusterPlan {
+    /// The slot of a shard to which its clients write.
+    fn slot_of(&self, shard: u8) -> Slot {
+        Slots::part(shard, self.shards).iter().next().unwrap_or_default()
+    }
+
+    /// The slots of all clients in the order in which they are placed.
+    fn keys(&self) -> Arc<[Slot]> {
+        let others = if self.load.other_writers.is_some() { 1..self.shards } else { 0..0 };
+        let writers = std::iter::repeat_n(self.slot_of(0), usize::from(self.load.writers));
+        let others = others.map(|shard| self.slot_of(shard));
+        let nodes_of_first_shard = self.nodes.div_ceil(self.shards);
+        let local = if self.load.local_writers { nodes_of_first_shard } else { 0 };
+        writers.chain(others).chain(std::iter::repeat_n(self.slot_of(0), usize::from(local))).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use sim_core::{ProcessId, SimDuration};
 
 use super::message::NodeId;
 use super::slots::Slot;
-use crate::redis::ServerSpec;
+use crate::redis::{ListKey, ServerSpec};
 
 /// Whose rules a node follows, where releases differ.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -81,4 +81,13 @@ pub struct NodeSpec {
     pub id: NodeId,
     /// The slot whose owner is the primary that marks and roles are about.
     pub watched: Slot,
+    /// The slots of clients' lists, by the number of the client from 1: what a hash of the name would give.
+    pub keys: Arc<[Slot]>,
+}
+
+impl NodeSpec {
+    /// The slot of a list.
+    pub(super) fn slot_of(&self, list: ListKey) -> Option<Slot> {
+        self.keys.get((list.client() as usize).checked_sub(1)?).copied()
+    }
 }

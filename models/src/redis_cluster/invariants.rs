@@ -11,7 +11,7 @@
 //! | servers at one offset of one stream hold the same data | `stream-diverged` |
 //!
 //! `CLUSTER FAILOVER TAKEOVER` is no election, and may take an epoch that somebody else has: the collision is resolved
-//! later. From Redis 7.2 on, a slot that its owner does not claim any more goes to whoever does.
+//! later. An operator who moves a slot rebinds it as he likes. From Redis 7.2 on, a slot that its owner does not claim any more goes to whoever does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -111,12 +111,14 @@ impl Conditions {
             return None;
         }
         let is_first = seen.rebindings.replace(rebindings).is_none();
+        let was_commanded = node.rebound_by_command(rebindings);
         let mut wrong = None;
         for (slot, owner, epoch) in bindings {
             let before = seen.owners.insert(slot, (owner, epoch));
             if let Some((before, older)) = before.filter(|(before, _)| *before != owner && !is_first)
                 && epoch <= older
                 && !node.frees_unclaimed()
+                && !was_commanded
             {
                 let (from, to) = (before.0 + 1, owner.0 + 1);
                 wrong = Some(format!("slot {} from node {from} ({}) to {to} ({})", slot.0, older.0, epoch.0));

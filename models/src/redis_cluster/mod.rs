@@ -17,6 +17,8 @@
 //! | `receive` | roles, slots, epochs from others; UPDATE; collisions of epochs |
 //! | `state` | whether the cluster is up: minority, coverage, delays |
 //! | `serve` | what clients are answered |
+//! | `resharding` | slots that move: `CLUSTER SETSLOT`, `MIGRATE` |
+//! | `operator` | who commands that |
 //! | `manual` | `CLUSTER FAILOVER`, plain, `FORCE` and `TAKEOVER` |
 //! | `migration` | replicas that go to orphaned primaries |
 //! | `table`, `slots`, `nodes_conf` | what a node knows, and keeps on disk |
@@ -42,8 +44,9 @@
 //!
 //! - 60 slots stand for 16,384, and a node is called by its place and not by a random name. Nobody meets or is forgotten:
 //!   a cluster begins as `redis-cli --cluster create` leaves it.
-//! - Slots are not moved between living shards, so `-ASK` and `-TRYAGAIN` do not occur. Epochs that are raised without a
-//!   vote, which is what the end of a move does to the rest of the cluster, come from `CLUSTER BUMPEPOCH`.
+//! - A slot that is moved is one of those 60 and costs what one of the 16,384 would. A primary that restarts does not compare its
+//!   keys with its slots (`verifyClusterConfigWithData`), `redis-cli --cluster fix` does not exist, and string keys do not move:
+//!   nobody moves the slot of a lock.
 //! - A sync of `nodes.conf` holds the messages of the bus, and not replies to clients, though the real server has one thread.
 //! - While a node loads a snapshot it answers PINGs and does nothing else, as its thread does between two chunks.
 //! - `cluster-allow-reads-when-down`, limits of link buffers, host names and sharded Pub/Sub are left out. Nobody reads.
@@ -60,7 +63,9 @@ mod message;
 mod migration;
 mod node;
 mod nodes_conf;
+mod operator;
 mod receive;
+mod resharding;
 mod serve;
 mod slots;
 mod state;
@@ -75,4 +80,6 @@ pub use config::{ClusterConfig, NodeSpec, Release};
 pub use message::{Body, Gossip, Message, NodeId};
 pub use node::{ClusterNode, NodeTimer};
 pub use nodes_conf::{KnownHealth, KnownNode, NodeDirectory, NodeRecord, NodesConf};
+pub use operator::{ClusterOperator, ClusterOperatorSpec};
+pub use resharding::{OpenSlots, SetSlot};
 pub use slots::{SLOT_COUNT, Slot, Slots};

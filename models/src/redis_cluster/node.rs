@@ -13,6 +13,7 @@ use super::election::Election;
 use super::manual::Manual;
 use super::message::NodeId;
 use super::nodes_conf::{NodeDirectory, NodeRecord};
+use super::resharding::{Held, Moving, OpenSlots};
 use super::serve::Postponed;
 use super::slots::{Slot, Slots};
 use super::state::ClusterState;
@@ -41,6 +42,12 @@ pub struct ClusterNode {
     /// Nodes that were possibly failed when the last cron began.
     pub(super) possibly_failed: usize,
     pub(super) postponed: Vec<Postponed>,
+    /// Connections on which `ASKING` came last.
+    pub(super) asking: Vec<ConnectionId>,
+    /// The watched slot is being moved away, and all its lists have gone.
+    pub(super) has_moved: bool,
+    /// The server waits for a `MIGRATE`.
+    pub(super) moving: Option<Moving>,
     /// For those who watch: the last vote that was given, the last election that was won, and the votes that it took.
     pub(super) gave_vote: Option<(Epoch, NodeId)>,
     pub(super) won: Option<Epoch>,
@@ -79,6 +86,8 @@ pub enum NodeTimer {
     Cron,
     /// Something of the server.
     Server(ServerTimer),
+    /// A `MIGRATE` takes too long.
+    Migrate,
 }
 
 impl Embeds<Server> for ClusterNode {
@@ -139,6 +148,21 @@ impl ClusterNode {
         (self.table.rebindings, self.table.ids().flat_map(of))
     }
 
+    /// True if the rebinding with this number was one that an operator commanded.
+    pub(super) fn rebound_by_command(&self, number: u64) -> bool {
+        number > 0 && self.table.commanded == number
+    }
+
+    /// Who owns a slot, in its own view.
+    pub fn owner_of(&self, slot: Slot) -> Option<ProcessId> {
+        self.table.owner(slot).map(|owner| self.table.peer(owner).process)
+    }
+
+    /// Where a slot of this node is being moved to, as a number of a node.
+    pub fn migrates(&self, slot: Slot) -> Option<NodeId> {
+        self.table.open.target(slot)
+    }
+
     /// True if the node owns the slot that marks are about.
     pub(super) fn is_watched(&self, id: NodeId) -> bool {
         self.table.peer(id).slots.contains(self.spec.watched)
@@ -168,6 +192,10 @@ impl ClusterNode {
     /// `clusterSetMaster`.
     pub(super) fn set_primary(&mut self, context: &mut impl Context<Self>, primary: NodeId) {
         let me = self.table.me;
+        if self.is_primary() {
+            self.table.open = OpenSlots::default();
+            self.has_moved = false;
+        }
         self.table.set_follows(me, Some(primary));
         self.manual.reset();
         if self.spec.config.release >= Release::Valkey8 {
@@ -209,7 +237,7 @@ impl ClusterNode {
 
     /// The end of a turn of the event loop (`clusterBeforeSleep`): what has piled up is done, `nodes.conf` is written, and
     /// messages leave.
-    fn before_sleep(&mut self, context: &mut impl Context<Self>) {
+    pub(super) fn before_sleep(&mut self, context: &mut impl Context<Self>) {
         if self.server.is_loading() {
             return self.outbox.flush(context);
         }
@@ -243,7 +271,8 @@ impl ClusterNode {
         let now = self.server.accepts_writes()
             && self.state.is_ok()
             && !self.manual.pauses_clients()
-            && self.is_watched(self.table.me);
+            && self.is_watched(self.table.me)
+            && !self.has_moved;
         if now != self.serves {
             self.serves = now;
             let kind = if now { MarkKind::Writable } else { MarkKind::ReadOnly };
@@ -278,6 +307,9 @@ impl Process for ClusterNode {
             size: 1,
             possibly_failed: 0,
             postponed: Vec::new(),
+            asking: Vec::new(),
+            has_moved: false,
+            moving: None,
             gave_vote: None,
             won: None,
             votes_needed: None,
@@ -295,6 +327,9 @@ impl Process for ClusterNode {
 
     #[inline]
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
+        if self.moving.is_some() {
+            return self.on_packet_while_moving(context, from, packet);
+        }
         match packet {
             Packet::Bus(message) => {
                 // Before its files are read, a server does not listen.
@@ -304,14 +339,29 @@ impl Process for ClusterNode {
                     self.on_message(context, connection, &message);
                 }
             }
-            Packet::Request { id, command } => self.on_request(context, from, id, command),
+            Packet::Request { id, command } => {
+                let asks = matches!(from, Origin::Connection(connection, _) if self.took_asking(connection));
+                self.on_request(context, from, (id, command), asks);
+            }
+            Packet::Restore(restore) => {
+                if let Origin::Connection(connection, _) = from {
+                    self.on_restore(context, connection, &restore);
+                }
+            }
             packet => self.server.on_packet(&mut Embedded::<_, Self>::new(context), from, packet),
         }
         self.before_sleep(context);
     }
 
     fn on_timer(&mut self, context: &mut impl Context<Self>, timer: NodeTimer) {
+        if timer == NodeTimer::Migrate {
+            return self.end_moving(context, false);
+        }
+        if self.hold(|| Held::Timer(timer)) {
+            return;
+        }
         match timer {
+            NodeTimer::Migrate => {}
             NodeTimer::Server(timer) => self.server.on_timer(&mut Embedded::<_, Self>::new(context), timer),
             NodeTimer::Cron if context.monotonic().since(self.cron_at) > ROUNDING => {
                 // It stood still. An event loop reads its sockets before it looks at its timers.
@@ -336,6 +386,12 @@ impl Process for ClusterNode {
         peer: ProcessId,
         event: ConnectionEvent,
     ) {
+        if self.moves_on(connection) {
+            return self.on_moving_link(context, event);
+        }
+        if self.hold(|| Held::Connection(connection, peer, event)) {
+            return;
+        }
         match event {
             ConnectionEvent::Opened if self.linked_to(connection).is_some() => {
                 if let Some(id) = self.linked_to(connection) {
@@ -350,6 +406,7 @@ impl Process for ClusterNode {
             | ConnectionEvent::Reset
             | ConnectionEvent::TimedOut => {
                 self.postponed.retain(|postponed| postponed.connection != connection);
+                self.asking.retain(|asking| *asking != connection);
                 if self.on_link_lost(connection) {
                     if event != ConnectionEvent::Refused {
                         context.close(connection);
@@ -368,6 +425,9 @@ impl Process for ClusterNode {
     }
 
     fn on_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
+        if self.hold(|| Held::Synced(sync)) {
+            return;
+        }
         if self.outbox.syncing == Some(sync) {
             self.outbox.syncing = None;
         }
@@ -377,6 +437,9 @@ impl Process for ClusterNode {
 
     /// A node that cannot write `nodes.conf` ends (`clusterSaveConfigOrDie`).
     fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
+        if self.hold(|| Held::StorageFailed(failure)) {
+            return;
+        }
         if let StorageFailure::Sync(sync, _) = failure
             && self.outbox.syncing == Some(sync)
         {
@@ -389,6 +452,10 @@ impl Process for ClusterNode {
     }
 
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
+        // A server that is blocked obeys nobody.
+        if self.moving.is_some() {
+            return false;
+        }
         let done = match command {
             "cluster-failover" => self.command_failover(context, ""),
             "cluster-failover force" => self.command_failover(context, "force"),

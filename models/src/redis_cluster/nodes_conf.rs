@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sim_core::{Damage, ProcessId, Storage};
 
 use super::message::NodeId;
+use super::resharding::OpenSlots;
 use super::slots::Slots;
 use crate::redis::{DataDirectory, DataRecord, Epoch};
 
@@ -20,6 +21,8 @@ pub struct NodesConf {
     pub last_vote_epoch: Epoch,
     /// One line for each node.
     pub nodes: Vec<KnownNode>,
+    /// Slots that this node was told to move: the end of its own line.
+    pub open: OpenSlots,
     /// The process that this node follows.
     pub primary: Option<ProcessId>,
 }
@@ -66,6 +69,7 @@ impl NodesConf {
         Self {
             current_epoch: Epoch(nodes.len() as u32),
             last_vote_epoch: Epoch(0),
+            open: OpenSlots::default(),
             primary: nodes[id.index()].follows.map(|primary| processes[primary.index()]),
             nodes,
         }

@@ -103,6 +103,10 @@ impl ClusterNode {
         let frees_unclaimed = self.frees_unclaimed();
         let mut won = Slots::NONE;
         for slot in claimed.iter() {
+            // A slot that an operator moves here is not given away by a claim.
+            if self.table.owner(slot) != Some(claimer) && self.table.open.imports(slot) {
+                continue;
+            }
             let owner = self.table.owner(slot);
             if owner == Some(claimer) {
                 let peer = self.table.peer_mut(claimer);
@@ -115,6 +119,7 @@ impl ClusterNode {
             }
         }
         let ours = won.common(self.table.peer(shard).slots);
+        let mine = won.common(self.slots());
         if !won.is_empty() {
             self.table.give(won, claimer);
             self.todo.save_and_sync();
@@ -141,6 +146,8 @@ impl ClusterNode {
         {
             context.note(|| format!("a replica of a replica: now a replica of node {}", above.0 + 1));
             self.set_primary(context, above);
+        } else {
+            self.delete_lists_of(context, mine);
         }
     }
 

@@ -1,16 +1,17 @@
 //! What a node answers to clients: it serves the keys of its own slots, and names the owner of all others.
 //!
-//! The order is that of `getNodeByQuery`: a slot that nobody owns, a cluster that is down, a slot of another node. A primary
-//! that is paused for a manual failover keeps writes until that is over, and looks at them again then.
+//! The order is that of `getNodeByQuery`: a slot that nobody owns, a cluster that is down, a slot that is being moved, a slot of
+//! another node. A primary that is paused for a manual failover keeps writes until that is over, and looks at them again then.
 
 use std::sync::Arc;
 
 use sim_core::{ConnectionId, Context, Embedded, Origin, Process, ProcessId};
 
+use super::config::Release;
 use super::message::NodeId;
 use super::node::ClusterNode;
 use super::slots::{SLOT_COUNT, Slot};
-use crate::redis::{Command, Packet, Reply};
+use crate::redis::{Command, ListKey, Packet, Reply};
 
 /// A write that waits for the end of a pause.
 #[derive(Clone, Copy, Debug)]
@@ -19,30 +20,66 @@ pub(super) struct Postponed {
     client: ProcessId,
     id: u32,
     command: Command,
+    asks: bool,
 }
 
 impl ClusterNode {
+    /// A request, after `ASKING` or not.
     pub(super) fn on_request(
         &mut self,
         context: &mut impl Context<Self>,
         from: Origin,
-        id: u32,
-        command: Command,
+        (id, command): (u32, Command),
+        asks: bool,
     ) {
         let Origin::Connection(connection, client) = from else { return };
+        let (redirection, write) = match command {
+            Command::WriteTo(slot, value) => {
+                (self.redirection(slot, &[ListKey::of(value)], asks), Command::Write(value))
+            }
+            Command::WritePairTo(slot, value) => {
+                let list = ListKey::of(value);
+                (self.redirection(slot, &[list, list.second()], asks), command)
+            }
+            _ => return self.on_other_request(context, from, connection, (id, command)),
+        };
+        match redirection {
+            Some(reply) => context.send(connection, Packet::Reply { id, reply }),
+            None if self.manual.pauses_clients() => {
+                self.postponed.push(Postponed { connection, client, id, command, asks });
+            }
+            None => self.hand_on(context, from, id, write),
+        }
+    }
+
+    /// A request that is no write.
+    fn on_other_request(
+        &mut self,
+        context: &mut impl Context<Self>,
+        from: Origin,
+        connection: ConnectionId,
+        (id, command): (u32, Command),
+    ) {
         let reply = match command {
             Command::ClusterSlots => Reply::Slots(self.slot_map()),
-            Command::WriteTo(slot, value) => match self.redirection(slot) {
-                Some(reply) => reply,
-                None if self.manual.pauses_clients() => {
-                    self.postponed.push(Postponed { connection, client, id, command });
-                    return;
-                }
-                None => return self.hand_on(context, from, id, Command::Write(value)),
-            },
+            Command::Asking => {
+                self.asking.push(connection);
+                Reply::Done
+            }
+            Command::SetSlot(slot, to) => self.set_slot(context, slot, to),
+            Command::Migrate { slot, lists, to, timeout } => {
+                return self.migrate_lists(context, (connection, id), (slot, lists), (to, timeout));
+            }
             command => return self.hand_on(context, from, id, command),
         };
         context.send(connection, Packet::Reply { id, reply });
+    }
+
+    /// True if `ASKING` came on this connection last. It counts once.
+    pub(super) fn took_asking(&mut self, connection: ConnectionId) -> bool {
+        let before = self.asking.len();
+        self.asking.retain(|asking| *asking != connection);
+        self.asking.len() < before
     }
 
     fn hand_on(&mut self, context: &mut impl Context<Self>, from: Origin, id: u32, command: Command) {
@@ -50,13 +87,27 @@ impl ClusterNode {
         self.server.on_packet(&mut Embedded::<_, Self>::new(context), from, packet);
     }
 
-    fn redirection(&self, slot: Slot) -> Option<Reply> {
-        let owner = self.table.owner(slot).filter(|_| self.state.is_ok());
-        match owner {
-            None => Some(Reply::ClusterDown),
-            Some(owner) if owner == self.table.me => None,
-            Some(owner) => Some(Reply::Moved(slot, self.table.peer(owner).process)),
+    /// Why a command on these lists of a slot is not carried out here; none: it is (`getNodeByQuery`).
+    pub(super) fn redirection(&self, slot: Slot, lists: &[ListKey], asks: bool) -> Option<Reply> {
+        let Some(owner) = self.table.owner(slot).filter(|_| self.state.is_ok()) else {
+            return Some(Reply::ClusterDown);
+        };
+        let is_missing = |list: &&ListKey| !self.server.log().has_list(**list);
+        if owner == self.table.me {
+            let target = self.table.open.target(slot)?;
+            let missing = lists.iter().filter(is_missing).count();
+            let knows_better = self.spec.config.release >= Release::Redis70;
+            return match missing {
+                0 => None,
+                _ if missing < lists.len() && knows_better => Some(Reply::TryAgain),
+                _ => Some(Reply::Ask(slot, self.table.peer(target).process)),
+            };
         }
+        if asks && self.table.open.imports(slot) {
+            let is_split = lists.len() > 1 && lists.iter().any(|list| is_missing(&list));
+            return is_split.then_some(Reply::TryAgain);
+        }
+        Some(Reply::Moved(slot, self.table.peer(owner).process))
     }
 
     /// `CLUSTER SLOTS`: the owner of each slot.
@@ -67,8 +118,8 @@ impl ClusterNode {
 
     /// The pause is over: writes that waited are looked at again.
     pub(super) fn release_postponed(&mut self, context: &mut impl Context<Self>) {
-        for Postponed { connection, client, id, command } in std::mem::take(&mut self.postponed) {
-            self.on_request(context, Origin::Connection(connection, client), id, command);
+        for Postponed { connection, client, id, command, asks } in std::mem::take(&mut self.postponed) {
+            self.on_request(context, Origin::Connection(connection, client), (id, command), asks);
         }
     }
 

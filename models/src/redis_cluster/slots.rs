@@ -27,6 +27,11 @@ impl Slots {
         (bound(number)..bound(number + 1)).fold(Self::NONE, |slots, slot| slots.with(Slot(slot as u8)))
     }
 
+    /// Those of which this is true.
+    pub fn of(is_in: impl Fn(Slot) -> bool) -> Self {
+        (0..SLOT_COUNT).map(Slot).filter(|slot| is_in(*slot)).fold(Self::NONE, Self::with)
+    }
+
     /// This and one more.
     #[must_use]
     pub fn with(self, slot: Slot) -> Self {

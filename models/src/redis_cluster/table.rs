@@ -4,6 +4,7 @@ use sim_core::{ConnectionId, ProcessId, WallTime};
 
 use super::message::NodeId;
 use super::nodes_conf::{KnownHealth, KnownNode, NodesConf};
+use super::resharding::OpenSlots;
 use super::slots::{Slot, Slots};
 use crate::redis::Epoch;
 
@@ -77,6 +78,10 @@ pub(super) struct Table {
     pub(super) last_vote_epoch: Epoch,
     /// How often slots have changed hands, for those who watch.
     pub(super) rebindings: u64,
+    /// The last time at which an operator said so.
+    pub(super) commanded: u64,
+    /// Slots that this node was told to move.
+    pub(super) open: OpenSlots,
 }
 
 impl Table {
@@ -109,6 +114,8 @@ impl Table {
             current_epoch: conf.current_epoch,
             last_vote_epoch: conf.last_vote_epoch,
             rebindings: 0,
+            commanded: 0,
+            open: conf.open.clone(),
         };
         for primary in table.peers.iter().filter_map(|peer| peer.follows).collect::<Vec<_>>() {
             table.peer_mut(primary).had_replicas = true;
@@ -132,6 +139,7 @@ impl Table {
             current_epoch: self.current_epoch,
             last_vote_epoch: self.last_vote_epoch,
             nodes: self.peers.iter().map(line).collect(),
+            open: self.open.clone(),
             primary: self.my_primary().map(|primary| self.peer(primary).process),
         }
     }

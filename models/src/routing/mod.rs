@@ -51,5 +51,5 @@ pub use pgbouncer::{PgBouncer, PgBouncerSpec, PgBouncerTimer, PoolMode};
 pub use service::{Service, ServiceSpec, ServiceTimer};
 pub(crate) use session::{News, Session};
 pub use sticky::{StickyClient, StickyClientSpec, StickyClientTimer};
-pub(crate) use workload::Progress;
+pub(crate) use workload::{Progress, as_of_client, client_of};
 pub use workload::{Work, Workload};

@@ -58,6 +58,17 @@ const COUNTER_BITS: u32 = 24;
 /// Bits of a value that tell the lives of a client apart.
 const LIFE_BITS: u32 = 16;
 
+/// The number of the client that wrote a value.
+pub(crate) fn client_of(value: u64) -> u32 {
+    (value >> (COUNTER_BITS + LIFE_BITS)) as u32
+}
+
+/// The value that another client would have written in this one's place.
+pub(crate) fn as_of_client(value: u64, client: u32) -> u64 {
+    let own = (1 << (COUNTER_BITS + LIFE_BITS)) - 1;
+    value & own | u64::from(client) << (COUNTER_BITS + LIFE_BITS)
+}
+
 /// The progress of a workload.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {

@@ -196,6 +196,7 @@ impl Settings {
             load: ClusterLoad {
                 writers: 1,
                 write_interval: self.write_interval,
+                two_keys: false,
                 timeout: SimDuration::from_secs(1),
                 beside_nodes: false,
                 refresh: Refresh::OnError,
@@ -205,6 +206,7 @@ impl Settings {
                 expires_every: None,
                 stop_at: None,
             },
+            operator: None,
             planted: Planted::Nothing,
         };
         let link = LinkQuality::reliable(Distribution::Constant(ONE_WAY));

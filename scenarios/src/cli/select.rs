@@ -85,7 +85,8 @@ pub(super) fn scenarios_or_core(
     let whole = catalogue.len();
     catalogue.retain(|scenario| scenario.core);
     let core = catalogue.len();
-    terminal.say(&format!("the core of the catalogue: {core} of {whole} scenarios; `{ALL}` means all of them"));
+    terminal
+        .say(&format!("the core of the catalogue: {core} of {whole} scenarios; `{ALL}` means all of them"));
     Ok(catalogue)
 }
 

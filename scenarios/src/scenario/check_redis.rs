@@ -32,7 +32,9 @@ impl Checker<'_> {
             ("workload.ask_each_time", here(workload.ask_each_time.is_some())),
             ("workload.starts_after", span(workload.starts_after.as_ref())),
         ];
-        let of_cluster: [(&str, Option<Range<usize>>); 5] = [
+        let of_cluster: [(&str, Option<Range<usize>>); 7] = [
+            ("cluster.operator", span(cluster.operator.as_ref())),
+            ("workload.two_keys", span(workload.two_keys.as_ref())),
             ("cluster.shards", span(cluster.shards.as_ref())),
             ("cluster.hosts", span(cluster.hosts.as_ref())),
             ("workload.expire_interval", span(workload.expire_interval.as_ref())),

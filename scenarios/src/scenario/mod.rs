@@ -31,6 +31,7 @@
 //! | `cluster.archive` | an archive of WAL: `archive_timeout`, `restore_timeout`, see [`Archive`] | none |
 //! | `cluster.backup` | backups and how the server is recovered from them, see [`Backup`] | required in the family `backup` |
 //! | `cluster.redis_required` | whether requests of a service fail without Redis, in the family `platform` | true |
+//! | `cluster.operator` | an operator of Redis Cluster, who moves slots, see [`ClusterOperator`] | none |
 //! | `workload.writers` | clients that write | 2 |
 //! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
 //! | `workload.wal_per_write` | bytes of WAL of a write; with more than the 200 of a row, it stands for all that a busy database writes until the next | 200 |
@@ -62,6 +63,7 @@
 //! | `workload.refresh` | when clients of Redis Cluster ask for the slot map again, see [`Refresh`] | `on-error` |
 //! | `workload.other_write_interval` | between two writes of one client in each other shard of Redis Cluster | none |
 //! | `workload.expire_interval` | between two keys that expire on each primary of Redis Cluster | none |
+//! | `workload.two_keys` | whether each write to Redis Cluster is one to two keys of a slot, in a transaction | false |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
@@ -257,6 +259,21 @@ pub struct RedisCluster {
     pub shards: u8,
     /// Hosts of its nodes, if there are fewer than nodes.
     pub node_hosts: Option<u8>,
+    /// Who moves its slots.
+    pub operator: Option<ClusterOperator>,
+}
+
+/// An operator of Redis Cluster, who moves slots by `redis-cli` ([`models::redis_cluster::ClusterOperator`]).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterOperator {
+    /// `--cluster-pipeline`: keys that one `MIGRATE` moves, at most.
+    #[serde(default = "ten")]
+    pub pipeline: u8,
+}
+
+const fn ten() -> u8 {
+    10
 }
 
 /// `WAIT` after a write.
@@ -355,6 +372,8 @@ pub struct Workload {
     pub other_write_interval: Option<SimDuration>,
     /// Between two keys that expire on each primary of Redis Cluster; none: no key does.
     pub expire_interval: Option<SimDuration>,
+    /// Whether each write of a client of Redis Cluster is one to two keys, in a transaction.
+    pub two_keys: bool,
 }
 
 /// When clients of Redis Cluster ask for the slot map again ([`models::redis_cluster::Refresh`]).

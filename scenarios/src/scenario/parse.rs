@@ -13,8 +13,8 @@ use super::check::Checker;
 use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTags, RawTrigger, RawWorkload};
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::{
-    Cluster, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, RedisCluster, Scenario, Swarm,
-    Workload,
+    Cluster, ClusterOperator, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, RedisCluster,
+    Scenario, Swarm, Workload,
 };
 use crate::case::is_of_redis;
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
@@ -113,6 +113,7 @@ fn cluster(
             required: raw.redis_required.unwrap_or(true),
             shards: raw.shards,
             node_hosts: raw.hosts,
+            operator: raw.operator,
         },
         source,
         &mut open,
@@ -145,6 +146,7 @@ struct RawRedis {
     required: bool,
     shards: Option<Spanned<u8>>,
     node_hosts: Option<Spanned<u8>>,
+    operator: Option<Spanned<ClusterOperator>>,
 }
 
 fn redis_cluster(
@@ -170,6 +172,7 @@ fn redis_cluster(
         need: if raw.required { RedisNeed::Required } else { RedisNeed::Bypassed },
         shards: inner_or(raw.shards, super::check::DEFAULT_SHARDS),
         node_hosts: raw.node_hosts.map(Spanned::into_inner),
+        operator: raw.operator.map(Spanned::into_inner),
     })
 }
 
@@ -243,6 +246,7 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         wait: raw.wait.map(Spanned::into_inner),
         refresh: raw.refresh.unwrap_or_default(),
         expire_interval: raw.expire_interval.map(Spanned::into_inner),
+        two_keys: inner_or(raw.two_keys, false),
         other_write_interval: raw.other_write_interval.map(Spanned::into_inner),
     }
 }

@@ -10,7 +10,9 @@ use toml::Spanned;
 use super::lock::RawLock;
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::time_range::TimeRange;
-use super::{Archive, Backup, EtcdHosts, OnTimeout, Promise, Refresh, Routing, TopologyPreset, Wait};
+use super::{
+    Archive, Backup, ClusterOperator, EtcdHosts, OnTimeout, Promise, Refresh, Routing, TopologyPreset, Wait,
+};
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
 
@@ -72,6 +74,7 @@ pub(super) struct RawCluster {
     pub(super) archive: Option<Spanned<Archive>>,
     pub(super) backup: Option<Spanned<Backup>>,
     pub(super) redis_required: Option<bool>,
+    pub(super) operator: Option<Spanned<ClusterOperator>>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +128,7 @@ pub(super) struct RawWorkload {
     pub(super) refresh: Option<Refresh>,
     pub(super) other_write_interval: Option<Spanned<SimDuration>>,
     pub(super) expire_interval: Option<Spanned<SimDuration>>,
+    pub(super) two_keys: Option<Spanned<bool>>,
 }
 
 #[derive(Clone, Deserialize)]

@@ -134,6 +134,7 @@ fn election(node_timeout: u64, is_silent: bool, seed: u64) -> Option<SimDuration
         load: ClusterLoad {
             writers: 0,
             write_interval: SimDuration::from_millis(100),
+            two_keys: false,
             timeout: SimDuration::from_secs(1),
             beside_nodes: false,
             refresh: Refresh::OnError,
@@ -143,6 +144,7 @@ fn election(node_timeout: u64, is_silent: bool, seed: u64) -> Option<SimDuration
             expires_every: None,
             stop_at: None,
         },
+        operator: None,
         planted: Planted::Nothing,
     };
     let (topology, zones) = Topology::one_zone();
