@@ -205,7 +205,7 @@ fn the_catalogue_is_listed() {
         patroni/switchover/fastinter
             An operator switches over. HAProxy checks every 3 s, and every 0.5 s while it counts. Replication is asynchronous.
             promises: no-acknowledged-write-lost, recovers-within 8s
-        patroni/switchover/sync
+        patroni/switchover/sync  (core)
             An operator asks for a switchover. Replication is synchronous.
             promises: no-acknowledged-write-lost, at-most-one-writable-primary, recovers-within 20s
     "#]]

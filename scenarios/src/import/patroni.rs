@@ -236,6 +236,7 @@ mod tests {
             Configuration {
                 scope: "agentic-platform".to_owned(),
                 synchronous_mode: SynchronousMode::On,
+                wal_keep_size: 1 << 30,
                 ..Configuration::default()
             }
         );

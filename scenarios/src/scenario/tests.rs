@@ -107,7 +107,8 @@ fn misspelt_keys_get_a_suggestion() {
         &expect![[r#"
             error
               × scenario.toml:5:1: unknown field `horizn`, expected one of `name`, `summary`, `family`, `core`,
-              │ `promises`, `horizon`, `warmup`, `event_budget`, `cluster`, `workload`, `lock`, `fault`, `swarm`, `coverage`
+              │ `promises`, `horizon`, `warmup`, `event_budget`, `cluster`, `workload`, `lock`, `fault`, `swarm`,
+              │ `coverage`
                ╭─[scenario.toml:5:1]
              4 │ promises = ["loss-is-found", { recovers-within = "60s" }]
              5 │ horizn = "3m"
