@@ -128,6 +128,23 @@ struct Measured {
     value: fn(&Row) -> Result<Option<SimDuration>, UserError>,
 }
 
+/// A quantity that a file of measurements has, and a simulated trial as well.
+struct Quantity<R> {
+    name: &'static str,
+    measured: fn(&Row) -> Result<Option<SimDuration>, UserError>,
+    simulated: fn(&R) -> Option<SimDuration>,
+}
+
+impl<R> Quantity<R> {
+    fn measured(&self) -> Measured {
+        Measured { name: self.name, value: self.measured }
+    }
+
+    fn of(&self, run: &R) -> (&'static str, Option<SimDuration>) {
+        (self.name, (self.simulated)(run))
+    }
+}
+
 /// The samples of the rows of one point; those without any value are left out.
 fn samples(
     quantities: impl IntoIterator<Item = Measured>,

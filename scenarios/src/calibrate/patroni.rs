@@ -41,7 +41,7 @@ use sim_core::{
 };
 
 use super::rows::{Row, Table, is_busy};
-use super::{Measured, Measurements, OUTAGE, Point, samples};
+use super::{Measurements, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
 /// When a cluster has settled: members take up to 7.3 s to start, and a synchronous standby some cycles to be confirmed.
@@ -195,34 +195,23 @@ pub struct Setup {
 }
 
 /// A quantity of a run.
-#[derive(Debug)]
-pub(super) struct Quantity {
-    pub name: &'static str,
-    measured: fn(&Row) -> Result<Option<SimDuration>, UserError>,
-    pub simulated: fn(&Measures) -> Option<SimDuration>,
-}
-
-/// The time from one column to another; log lines and polls can change places within milliseconds.
-fn between(row: &Row, from: &str, to: &str) -> Result<Option<SimDuration>, UserError> {
-    let (from, to) = (row.time(from)?, row.time(to)?);
-    Ok(from.zip(to).map(|(from, to)| to.saturating_sub(from)))
-}
+type Quantity = super::Quantity<Measures>;
 
 const DETECT: Quantity =
     Quantity { name: "detect", measured: |row| row.time("leader_del"), simulated: |run| run.phases?.detect };
 const ELECT: Quantity = Quantity {
     name: "elect",
-    measured: |row| between(row, "leader_del", "leader_new"),
+    measured: |row| row.between("leader_del", "leader_new"),
     simulated: |run| run.phases?.elect,
 };
 const PROMOTE: Quantity = Quantity {
     name: "promote",
-    measured: |row| between(row, "leader_new", "rw_poll"),
+    measured: |row| row.between("leader_new", "rw_poll"),
     simulated: |run| run.phases?.promote,
 };
 const REROUTE: Quantity = Quantity {
     name: "reroute",
-    measured: |row| between(row, "rw_poll", "client_first_ack"),
+    measured: |row| row.between("rw_poll", "client_first_ack"),
     simulated: |run| run.phases?.reroute,
 };
 const WHOLE: Quantity = Quantity {
@@ -245,7 +234,7 @@ const RESTART: Quantity = Quantity {
 };
 const REROUTE_IN_PLACE: Quantity = Quantity {
     name: "reroute",
-    measured: |row| between(row, "pg_restart_ready", "client_first_ack"),
+    measured: |row| row.between("pg_restart_ready", "client_first_ack"),
     simulated: |run| run.phases?.reroute,
 };
 
@@ -263,7 +252,7 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
     for (settings, rows) in points {
         let busy = is_busy(&rows)?;
         let setup = Setup::new(settings, if busy { Inputs::on_busy_machine() } else { Inputs::default() });
-        let measured = setup.quantities().iter().map(|one| Measured { name: one.name, value: one.measured });
+        let measured = setup.quantities().iter().map(Quantity::measured);
         into.points.push(Point {
             system: "patroni",
             title: format!("{}{}", settings.title(), if busy { ", busy machine" } else { "" }),
@@ -354,7 +343,7 @@ impl Setup {
         Self { settings, cluster, options }
     }
 
-    pub(super) fn quantities(&self) -> &'static [Quantity] {
+    fn quantities(&self) -> &'static [Quantity] {
         match self.settings.trial {
             Trial::PostmasterKill => IN_PLACE,
             Trial::Switchover => SWITCHOVER,
@@ -370,7 +359,7 @@ impl Setup {
             phases.promote = phases.promote.map(|promote| promote + late);
             phases.reroute = phases.reroute.map(|reroute| reroute.saturating_sub(late));
         }
-        self.quantities().iter().map(|one| (one.name, (one.simulated)(&measures))).collect()
+        self.quantities().iter().map(|quantity| quantity.of(&measures)).collect()
     }
 
     /// Run number `run` of `runs`, which is its seed as well. The moments of the fault are spread evenly over one

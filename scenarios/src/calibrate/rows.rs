@@ -137,6 +137,12 @@ impl Row {
         written.map(Some).map_err(|_| self.wrong(column, "a number of seconds, such as 17.884, not negative"))
     }
 
+    /// The time from one column to another; log lines and polls can change places within milliseconds.
+    pub(super) fn between(&self, from: &str, to: &str) -> Result<Option<SimDuration>, UserError> {
+        let (from, to) = (self.time(from)?, self.time(to)?);
+        Ok(from.zip(to).map(|(from, to)| to.saturating_sub(from)))
+    }
+
     /// A number of things; none if the field is empty.
     pub(super) fn count(&self, column: &str) -> Result<Option<u64>, UserError> {
         let text = self.text(column);

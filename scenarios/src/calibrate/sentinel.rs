@@ -49,7 +49,7 @@ use sim_core::{
 };
 
 use super::rows::{Row, Table, is_busy};
-use super::{Measured, Measurements, OUTAGE, Point, samples};
+use super::{Measurements, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
 /// When a group has settled. The first faults are spread over the ten seconds after it, the longest period of a Sentinel.
@@ -202,17 +202,7 @@ pub(super) struct Setup {
 }
 
 /// What can be read from a row and from a run.
-struct Quantity {
-    name: &'static str,
-    measured: fn(&Row) -> Result<Option<SimDuration>, UserError>,
-    simulated: fn(&Run) -> Option<SimDuration>,
-}
-
-/// The time from one column to another; polls can change places within milliseconds.
-fn between(row: &Row, from: &str, to: &str) -> Result<Option<SimDuration>, UserError> {
-    let (from, to) = (row.time(from)?, row.time(to)?);
-    Ok(from.zip(to).map(|(from, to)| to.saturating_sub(from)))
-}
+type Quantity = super::Quantity<Run>;
 
 fn difference(from: Option<SimDuration>, to: Option<SimDuration>) -> Option<SimDuration> {
     Some(to?.saturating_sub(from?))
@@ -231,12 +221,12 @@ const QUANTITIES: [Quantity; 14] = [
     },
     Quantity {
         name: "elect",
-        measured: |row| between(row, "odown_first", "elected"),
+        measured: |row| row.between("odown_first", "elected"),
         simulated: |run| difference(run.event("+odown"), run.event("+elected-leader")),
     },
     Quantity {
         name: "command",
-        measured: |row| between(row, "elected", "noone_sent"),
+        measured: |row| row.between("elected", "noone_sent"),
         simulated: |run| {
             difference(run.event("+elected-leader"), run.event("+failover-state-wait-promotion"))
         },
@@ -269,14 +259,14 @@ const QUANTITIES: [Quantity; 14] = [
     Quantity { name: OUTAGE, measured: |row| row.time("unavail"), simulated: |run| run.outage },
     Quantity {
         name: "demoted after",
-        measured: |row| between(row, "resume", "old_demoted"),
+        measured: |row| row.between("resume", "old_demoted"),
         simulated: |run| run.demoted_after,
     },
     Quantity {
         name: "served until",
         measured: |row| match row.count("b_acked_after_resume")? {
             None | Some(0) => Ok(None),
-            Some(_) => between(row, "resume", "b_last_ack"),
+            Some(_) => row.between("resume", "b_last_ack"),
         },
         simulated: |run| run.served_until,
     },
@@ -325,7 +315,7 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
         }
         let busy = is_busy(&rows)?;
         let inputs = if busy { Inputs::on_busy_machine() } else { Inputs::default() };
-        let measured = QUANTITIES.iter().map(|one| Measured { name: one.name, value: one.measured });
+        let measured = QUANTITIES.iter().map(Quantity::measured);
         into.points.push(Point {
             system: "sentinel",
             title: format!("{}{}", settings.title(), if busy { ", busy machine" } else { "" }),
@@ -473,7 +463,7 @@ impl Setup {
     /// Run number `run`, which is its seed as well: the trials of the measurements in turn.
     pub(super) fn values(&self, run: u64, runs: u64) -> Vec<(&'static str, Option<SimDuration>)> {
         let run = self.run(run, runs);
-        QUANTITIES.iter().map(|quantity| (quantity.name, (quantity.simulated)(&run))).collect()
+        QUANTITIES.iter().map(|quantity| quantity.of(&run)).collect()
     }
 
     fn run(&self, run: u64, runs: u64) -> Run {
