@@ -354,14 +354,12 @@ impl Process for ClusterNode {
     }
 
     fn on_timer(&mut self, context: &mut impl Context<Self>, timer: NodeTimer) {
-        if timer == NodeTimer::Migrate {
-            return self.end_moving(context, false);
-        }
-        if self.hold(|| Held::Timer(timer)) {
+        // Only the end of its time interrupts a `MIGRATE`.
+        if timer != NodeTimer::Migrate && self.hold(|| Held::Timer(timer)) {
             return;
         }
         match timer {
-            NodeTimer::Migrate => {}
+            NodeTimer::Migrate => return self.end_moving(context, false),
             NodeTimer::Server(timer) => self.server.on_timer(&mut Embedded::<_, Self>::new(context), timer),
             NodeTimer::Cron if context.monotonic().since(self.cron_at) > ROUNDING => {
                 // It stood still. An event loop reads its sockets before it looks at its timers.

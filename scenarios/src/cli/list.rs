@@ -24,9 +24,9 @@ pub(super) fn run(options: &Options, terminal: &mut Terminal<'_>) -> Result<Exit
         return Ok(Exit::Kept);
     }
     let mut text = String::new();
-    let all = [select::ALL.to_owned()];
-    let words = if options.scenarios.is_empty() { &all[..] } else { &options.scenarios };
-    for scenario in select::scenarios(words)? {
+    let whole = options.scenarios.is_empty();
+    let chosen = if whole { catalogue::scenarios()? } else { select::scenarios(&options.scenarios)? };
+    for scenario in chosen {
         let promises: Vec<String> = scenario.promises.iter().map(ToString::to_string).collect();
         let _ = writeln!(
             text,

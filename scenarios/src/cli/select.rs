@@ -71,7 +71,7 @@ impl Companions for Beside {
 }
 
 /// The word that means the whole catalogue.
-pub(super) const ALL: &str = "all";
+const ALL: &str = "all";
 
 /// The scenarios that these words mean, or the core of the catalogue without a word, and says how much that leaves out.
 pub(super) fn scenarios_or_core(
