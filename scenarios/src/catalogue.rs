@@ -244,6 +244,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z5-same-timeline-check-timeline-on.toml",
     "published/patroni/z7-frozen-patroni-patroni-3-0-4.toml",
     "published/patroni/z7-frozen-patroni-patroni-3-1-0.toml",
+    "published/patroni/z7-history-window.toml",
     "published/patroni/z8-blind-lock-put-patroni-3-0-2.toml",
     "published/patroni/z8-blind-lock-put-patroni-3-0-3.toml",
     "published/patroni/z9-stuck-etcd-leader-etcd-3-5-12.toml",

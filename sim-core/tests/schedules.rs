@@ -75,7 +75,7 @@ fn at(seconds: u64, fault: Fault, lasts: u64) -> ScheduledFault {
 
 fn budget(kinds: &[&str], lasting: bool) -> FaultBudget {
     let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
-    FaultBudget { of: "etcd".to_owned(), kinds, at_most: 1, lasting }
+    FaultBudget { of: "etcd".to_owned(), kinds, together_with: Vec::new(), at_most: 1, lasting }
 }
 
 /// Which faults of the schedule fired, under these budgets.
@@ -105,6 +105,23 @@ fn a_second_fault_waits_for_no_one_but_is_withheld_while_the_first_lasts() {
     assert_eq!(fired(vec![budget(&[], false)], faults()), [0, 2, 3, 4]);
     assert_eq!(fired(vec![budget(&["kill"], false)], faults()), [0, 1, 2, 3, 4, 5]);
     assert_eq!(fired(vec![budget(&["pause"], true)], faults()), [0, 2, 3]);
+}
+
+#[test]
+fn kinds_that_count_together_with_others_have_no_limit_of_their_own() {
+    let full = |name: &str| Fault::DiskFull { target: Target::Process(name.to_owned()) };
+    let beside = FaultBudget { together_with: vec!["pause".to_owned()], ..budget(&["disk-full"], false) };
+    let faults = vec![
+        at(1, pause("etcd-1"), 10),
+        at(2, pause("etcd-2"), 10),
+        at(3, full("etcd-3"), 2),
+        at(20, full("etcd-1"), 10),
+        at(21, pause("etcd-1"), 2),
+        at(22, pause("etcd-2"), 10),
+        at(32, pause("etcd-2"), 10),
+        at(33, full("etcd-2"), 5),
+    ];
+    assert_eq!(fired(vec![beside], faults), [0, 1, 3, 4, 6, 7]);
 }
 
 #[test]

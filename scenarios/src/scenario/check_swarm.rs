@@ -53,7 +53,15 @@ impl Checker<'_> {
                 );
                 return Err(error.maybe_help(did_you_mean(of, self.family.processes.iter().copied())));
             }
-            for kind in &budget.get_ref().kinds {
+            if budget.get_ref().lasting && !budget.get_ref().together_with.is_empty() {
+                return Err(self.wrong(
+                    budget,
+                    "`together_with` counts what is harmed at one time, and this budget is `lasting`"
+                        .to_owned(),
+                    "leave out one of the two".to_owned(),
+                ));
+            }
+            for kind in budget.get_ref().kinds.iter().chain(&budget.get_ref().together_with) {
                 if !Fault::KINDS.contains(&kind.as_str()) {
                     let error = self.wrong(
                         budget,
@@ -179,6 +187,16 @@ aimed = { mark = "suspected", within = "2s" }
         for (part, replacement, expected) in [
             ("of = \"etcd\"", "of = \"etdc\"", ["no process is called `etdc`", "did you mean `etcd`"]),
             ("[\"kill\"]", "[\"kil\"]", ["no kind of fault `kil`", "did you mean `kill`"]),
+            (
+                "at_most = 1",
+                "at_most = 1\nlasting = true\ntogether_with = [\"pause\"]",
+                ["`together_with` counts what is harmed at one time", "leave out one of the two"],
+            ),
+            (
+                "at_most = 1",
+                "at_most = 1\ntogether_with = [\"paus\"]",
+                ["no kind of fault `paus`", "did you mean `pause`"],
+            ),
             ("kinds = \"40%\"\n", "", ["a swarm needs `faults` and `kinds`", "pairs = true"]),
             ("faults = 4", "faults = 4\npairs = true", ["have no meaning with it", "leave them out"]),
             ("longest = \"20s\"\n", "", ["this one never does", "give it a `longest`"]),

@@ -17,6 +17,10 @@ pub struct FaultBudget {
     /// Which kinds of faults count, by [`crate::Fault::kind`]; empty means all.
     #[serde(default)]
     pub kinds: Vec<String>,
+    /// Kinds that count only beside one of `kinds`: whom they harm takes room, but there is a limit only while a fault of
+    /// `kinds` harms somebody, too. Not for a `lasting` budget.
+    #[serde(default)]
+    pub together_with: Vec<String>,
     /// At most so many of these processes are harmed.
     pub at_most: u32,
     /// False: at one time. A fault harms whom it hits until it ends; one that has no end harms for good, except that a
@@ -27,9 +31,14 @@ pub struct FaultBudget {
 }
 
 impl FaultBudget {
-    /// True if faults of this kind count.
+    /// True if there is a limit while a fault of this kind harms somebody.
+    pub fn limits_kind(&self, kind: &str) -> bool {
+        self.kinds.is_empty() || self.kinds.iter().any(|limited| limited == kind)
+    }
+
+    /// True if whom a fault of this kind harms takes room.
     pub fn counts_kind(&self, kind: &str) -> bool {
-        self.kinds.is_empty() || self.kinds.iter().any(|counted| counted == kind)
+        self.limits_kind(kind) || self.together_with.iter().any(|counted| counted == kind)
     }
 
     /// True if the process with this name counts.
@@ -47,7 +56,13 @@ mod tests {
 
     #[test]
     fn a_budget_counts_processes_by_name_without_the_number() {
-        let budget = FaultBudget { of: "etcd".to_owned(), kinds: Vec::new(), at_most: 1, lasting: false };
+        let budget = FaultBudget {
+            of: "etcd".to_owned(),
+            kinds: Vec::new(),
+            together_with: Vec::new(),
+            at_most: 1,
+            lasting: false,
+        };
         for (name, counts) in [
             ("etcd-1", true),
             ("etcd", true),
