@@ -100,7 +100,8 @@ impl Member {
         self.status = status;
         let state = self.server_state(context);
         let starting = state == ServerState::Starting;
-        self.starting_since = starting.then(|| self.starting_since.unwrap_or(context.wall()));
+        let is_started = matches!(self.task, Some(Task::Start(_)));
+        self.starting_since = (starting || is_started).then(|| self.starting_since.unwrap_or(context.wall()));
         if state == ServerState::Running {
             self.start_failed = false;
             self.crash_recovered = false;

@@ -137,7 +137,7 @@ pub struct Member {
     pub(super) status: Option<Arc<Status>>,
     /// The server runs, answered before, and did not answer in this cycle.
     pub(super) server_is_slow: bool,
-    /// Since when the server has been starting.
+    /// Since when the server has been starting: the start of the attempt, if Patroni makes one.
     pub(super) starting_since: Option<WallTime>,
     /// The asynchronous executor: at most one task.
     pub(super) task: Option<Task>,

@@ -1,6 +1,6 @@
 //! The postmaster is not there: starting it again (`ha.py:recover`; fidelity specification, 2.9).
 
-use sim_core::{Context, HostTime, SimDuration, SyncId};
+use sim_core::{Context, HostTime, SimDuration, SyncId, WallTime};
 
 use super::cycle::Cycle;
 use super::demotion::DemoteMode;
@@ -24,7 +24,6 @@ const START_TIMEOUT: SimDuration = SimDuration::from_secs(60);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Start {
     spawned: bool,
-    since: HostTime,
     limit: SimDuration,
 }
 
@@ -150,7 +149,8 @@ impl Member {
 
     fn start(&mut self, context: &mut impl Context<Self>, limit: SimDuration) {
         let spawn = self.spec.inputs.postmaster_spawn.draw(context.random());
-        self.task = Some(Task::Start(Start { spawned: false, since: context.monotonic(), limit }));
+        self.starting_since = Some(context.wall());
+        self.task = Some(Task::Start(Start { spawned: false, limit }));
         context.set_timer(Timer::Task, spawn);
     }
 
@@ -160,7 +160,7 @@ impl Member {
             return self.ask_status(context, Waiter::Task);
         }
         context.start(self.spec.postgres);
-        self.task = Some(Task::Start(Start { spawned: true, since: context.monotonic(), ..start }));
+        self.task = Some(Task::Start(Start { spawned: true, ..start }));
         context.set_timer(Timer::Task, POLL);
     }
 
@@ -176,7 +176,7 @@ impl Member {
             self.start_failed = true;
             self.end_task(context);
         } else if status.is_some_and(|status| status.accepts_connections)
-            || context.monotonic().since(start.since) >= start.limit
+            || self.starts_for(context.wall()) > start.limit
         {
             self.end_task(context);
         } else {
@@ -184,11 +184,16 @@ impl Member {
         }
     }
 
+    /// For how long the server has been starting, by the host's clock: from the moment at which Patroni began to start it
+    /// (`time_in_state`).
+    fn starts_for(&self, now: WallTime) -> SimDuration {
+        self.starting_since.map_or(SimDuration::ZERO, |since| now.since(since))
+    }
+
     /// The lock was renewed for a server that is still starting.
     pub(super) fn on_slow_start(&mut self, context: &mut impl Context<Self>) {
         let limit = self.spec.configuration.primary_start_timeout;
-        let lasts = self.starting_since.map_or(SimDuration::ZERO, |since| context.wall().since(since));
-        if lasts > limit {
+        if self.starts_for(context.wall()) > limit {
             self.cycle = Cycle::Polling(RoundPurpose::Candidates);
             let candidates = self.candidates();
             return self.poll(context, RoundPurpose::Candidates, candidates);
