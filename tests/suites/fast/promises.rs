@@ -60,6 +60,20 @@ fn with_a_required_watchdog_a_paused_primary_never_wakes_up_as_one() {
     assert!(runs.outcomes.iter().all(|outcome| outcome.row.overlap == SimDuration::ZERO));
 }
 
+/// The lock of a primary whose server does not come up is given up `primary_start_timeout` after Patroni began to start it (it asks once a
+/// second), and not at the next cycle after that.
+#[test]
+fn the_start_timeout_counts_from_the_attempt() {
+    let (runs, _) = check("patroni/rto-model/norm-active", 32);
+    let seconds = SimDuration::from_secs;
+    let (start, loop_wait, poll) = (seconds(25), seconds(5), seconds(1));
+    for outcome in &runs.outcomes {
+        let given_up = outcome.row.detect.expect("somebody else takes over");
+        let longest = loop_wait + start + poll + SimDuration::from_millis(300);
+        assert!((start..=longest).contains(&given_up), "seed {}: after {given_up}", outcome.row.seed);
+    }
+}
+
 /// A member that races although `/sync` does not name it promotes without what was acknowledged: the campaign that
 /// finds nothing in the correct model finds this.
 #[test]
