@@ -232,6 +232,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z25-sync-before-caught-up-patroni-3-0-0.toml",
     "published/patroni/z26-clock-set-back-watchdog-off.toml",
     "published/patroni/z26-clock-set-back-watchdog-required.toml",
+    "published/patroni/z28-endless-failed-start-patroni-2-1-3.toml",
+    "published/patroni/z28-endless-failed-start-patroni-2-1-4.toml",
     "published/patroni/z29-endless-crash-recovery-patroni-2-0-0.toml",
     "published/patroni/z29-endless-crash-recovery-patroni-2-0-1.toml",
     "published/patroni/z3-cancelled-wait-warnings-heeded.toml",

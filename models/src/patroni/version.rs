@@ -46,6 +46,10 @@ pub(crate) enum Change {
     /// API in the wrong moment let it overwrite the lock (#3718, #3719; Z16). Merged after 4.1.5, the last release when this
     /// was written: the number stands for the next one.
     RecheckLockBeforeAcquisition,
+    /// A server that was killed in recovery, say one that was demoted because etcd did not answer, is compared with the leader
+    /// before it is started, and recovered in single-user mode if it needs a rewind. Before, it was only started, which PostgreSQL
+    /// refuses for ever if it knows the leader's timeline (#2242, #2252; Z28).
+    CompareKilledStandby,
     /// The watch starts anew when no endpoint answered. Before, one that outlived the outage went on to show the past
     /// (#2180, #2186; Z11).
     RestartWatchAfterOutage,
@@ -86,7 +90,7 @@ impl Change {
         match self {
             Self::LimitCrashRecovery => Version::new(2, 0, 1),
             Self::WakeOnLeaderObject => Version::new(2, 0, 0),
-            Self::RestartWatchesAfterConflict => Version::new(2, 1, 4),
+            Self::RestartWatchesAfterConflict | Self::CompareKilledStandby => Version::new(2, 1, 4),
             Self::RecognizeOwnRenewal => Version::new(4, 0, 3),
             Self::RetryForbiddenRenewal => Version::new(4, 1, 1),
             Self::RecheckLockBeforeAcquisition => Version::new(4, 1, 6),
