@@ -73,6 +73,12 @@ pub(crate) enum Change {
     /// A new leader retains what the one before it retained. Before, the slot of a former leader that had died was dropped at once
     /// (#3261; Z30).
     RetainSlotOfFormerLeader,
+    /// A handover with quorum commit needs enough members of `/sync` that are fit. Before, any one member was enough, and the leader
+    /// stepped down for nobody who could win (#3278; Z25).
+    CountVotersBeforeHandover,
+    /// The pass over synchronous standbys looks at `synchronous_standby_names` as well. Before, it ended when `/sync` named those who
+    /// stream, and names that it had set for a standby that went away before it was confirmed stayed for ever (#3369, #3370; Z25).
+    CompareStandbyNames,
     /// Answers of an older Raft term than one seen before are rejected (#3314, #3318; Z10).
     RejectOlderRaftTerms,
     /// The copy of the keys is built again when it is of an older Raft term (#3359, #3373; Z11).
@@ -101,10 +107,11 @@ impl Change {
             Self::ForgetFailsafeLeader => Version::new(3, 1, 1),
             Self::CachedRoleOfSlowServer => Version::new(2, 1, 2),
             Self::RetainMemberSlots => Version::new(4, 0, 0),
-            Self::RetainSlotOfFormerLeader => Version::new(4, 0, 5),
-            Self::RejectOlderRaftTerms | Self::RebuildOldCopy | Self::RereadAfterRefusedAcquisition => {
-                Version::new(4, 0, 6)
-            }
+            Self::RetainSlotOfFormerLeader | Self::CountVotersBeforeHandover => Version::new(4, 0, 5),
+            Self::RejectOlderRaftTerms
+            | Self::RebuildOldCopy
+            | Self::RereadAfterRefusedAcquisition
+            | Self::CompareStandbyNames => Version::new(4, 0, 6),
             Self::DiscoveryFailureIsError => Version::new(4, 0, 7),
             Self::RetryNotPrimaryLessor => Version::new(4, 1, 3),
         }
