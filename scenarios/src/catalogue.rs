@@ -205,6 +205,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z12-not-primary-lessor-patroni-4-1-3.toml",
     "published/patroni/z13-failsafe-not-entered-patroni-4-0-6.toml",
     "published/patroni/z13-failsafe-not-entered-patroni-4-0-7.toml",
+    "published/patroni/z13-renewal-carried-out-late.toml",
     "published/patroni/z14-failsafe-two-seconds-fast-network.toml",
     "published/patroni/z14-failsafe-two-seconds-slow-network.toml",
     "published/patroni/z15-stale-failsafe-memory-patroni-3-1-0.toml",
