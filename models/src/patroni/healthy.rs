@@ -13,6 +13,7 @@ use super::member::Member;
 use super::packet::MemberReport;
 use super::rest::RoundPurpose;
 use super::task::Task;
+use super::version::Change;
 use crate::planted::Planted;
 use crate::postgres::{Control, MemberId, Status};
 
@@ -118,9 +119,11 @@ impl Member {
         self.store.write_history(context, &history);
     }
 
-    /// Who may take over: the synchronous standbys in synchronous mode, else all members with a key.
+    /// Who may take over: the members of `/sync` in synchronous mode, else all members with a key. Before 4.0.5, all of them
+    /// with quorum commit as well.
     pub(super) fn candidates(&self) -> Vec<MemberId> {
-        if self.synchronous() && !self.quorum_commit() {
+        let restricts = !self.quorum_commit() || self.spec.has(Change::CountVotersBeforeHandover);
+        if self.synchronous() && restricts {
             return self.view.sync.standbys.clone();
         }
         let me = self.spec.member;
@@ -143,11 +146,8 @@ impl Member {
                     <= configuration.maximum_lag_on_failover
         };
         // A chosen candidate needs no votes.
-        let needed = if self.quorum_commit() && self.view.failover.is_none() {
-            usize::from(self.view.sync.quorum)
-        } else {
-            0
-        };
+        let counts = self.spec.has(Change::CountVotersBeforeHandover) && self.view.failover.is_none();
+        let needed = if self.quorum_commit() && counts { usize::from(self.view.sync.quorum) } else { 0 };
         reports.iter().filter(is_healthy).count() > needed
     }
 

@@ -214,7 +214,7 @@ impl Member {
     }
 
     /// `postgres --single`: replays the log, and leaves a clean shutdown behind.
-    fn recover_in_single_user_mode(&mut self, context: &mut impl Context<Self>) {
+    pub(super) fn recover_in_single_user_mode(&mut self, context: &mut impl Context<Self>) {
         context.note(|| "doing crash recovery in a single user mode".to_owned());
         let data = context.storage();
         let redo = data.wal.end().0.saturating_sub(data.control.checkpoint.0);
@@ -249,6 +249,7 @@ impl Member {
             state: ClusterState::ShutDown,
             checkpoint: end,
             timeline,
+            minimum: None,
         }));
         if let Some(Task::CrashRecovery(recovery)) = &mut self.task {
             recovery.sync = Some(context.sync());

@@ -15,6 +15,7 @@ use super::member::{Member, Timer};
 use super::packet::{MemberReport, MemberRole};
 use super::rest::RoundPurpose;
 use super::task::Task;
+use super::version::Change;
 use crate::postgres::{
     ClusterState, Control, ControlFile, DataDirectory, DataRecord, Lsn, MemberId, StopMode, Timeline,
     TimelineHistory,
@@ -90,7 +91,9 @@ impl Member {
             // In recovery, or not to be asked: the check waits.
             return self.go_on_undiverged(context, stopped);
         };
-        let own = self.own_end(context);
+        let Some(own) = self.own_end(context) else {
+            return self.go_on_undiverged(context, stopped);
+        };
         if !has_diverged(own, &report.history) {
             self.check_divergence = false;
             return self.go_on_undiverged(context, stopped);
@@ -100,6 +103,11 @@ impl Member {
         let timeline = own.timeline;
         context.note(|| format!("local timeline {} has forked from the leader's", timeline.0));
         if configuration.use_pg_rewind {
+            // `pg_rewind` demands a server that was stopped in order.
+            let was_killed = context.storage().control.state == ClusterState::InArchiveRecovery;
+            if stopped && was_killed && !self.crash_recovered {
+                return self.recover_in_single_user_mode(context);
+            }
             if !ready {
                 context.note(|| "waiting for checkpoint on the leader before rewind".to_owned());
                 return self.go_on_undiverged(context, stopped);
@@ -124,21 +132,25 @@ impl Member {
         }
     }
 
-    fn own_end(&self, context: &impl Context<Self>) -> OwnEnd {
+    /// The end by the word of the server, or, if it does not run, of `pg_controldata`: the minimum recovery point of a standby, the
+    /// last checkpoint of a primary. None if neither is looked at.
+    fn own_end(&self, context: &impl Context<Self>) -> Option<OwnEnd> {
         let data = context.storage();
-        match self.status.as_deref() {
-            Some(status) if context.is_running(self.spec.postgres) => {
-                OwnEnd { timeline: status.timeline, position: status.replayed, primary: false }
-            }
-            _ => OwnEnd {
-                timeline: data.history.current,
-                position: data.control.checkpoint,
-                primary: !matches!(
-                    data.control.state,
-                    ClusterState::ShutDownInRecovery | ClusterState::InArchiveRecovery
-                ),
-            },
+        if let Some(status) = self.status.as_deref().filter(|_| context.is_running(self.spec.postgres)) {
+            return Some(OwnEnd { timeline: status.timeline, position: status.replayed, primary: false });
         }
+        let control = data.control;
+        let as_standby = match control.state {
+            ClusterState::ShutDownInRecovery => true,
+            ClusterState::InArchiveRecovery if self.spec.has(Change::CompareKilledStandby) => true,
+            ClusterState::InArchiveRecovery => return None,
+            ClusterState::ShutDown | ClusterState::InProduction | ClusterState::InCrashRecovery => false,
+        };
+        let end = match control.minimum.filter(|_| as_standby) {
+            Some((position, timeline)) => OwnEnd { timeline, position, primary: false },
+            None => OwnEnd { timeline: data.history.current, position: control.checkpoint, primary: true },
+        };
+        Some(end)
     }
 
     /// The data directory is empty: somebody has replaced the disk (`ha.py:_run_cycle`, `bootstrap`). Who holds the lock
@@ -225,7 +237,11 @@ impl Member {
             let settings = context.storage().settings.clone();
             context.write(DataRecord::Replace(Arc::new(DataDirectory {
                 initialized: true,
-                control: ControlFile { state: ClusterState::InArchiveRecovery, ..ControlFile::default() },
+                control: ControlFile {
+                    state: ClusterState::InArchiveRecovery,
+                    minimum: Some((Lsn(0), Timeline::default())),
+                    ..ControlFile::default()
+                },
                 settings,
                 ..DataDirectory::default()
             })));

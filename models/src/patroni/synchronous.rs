@@ -182,6 +182,10 @@ impl Member {
             .collect();
         self.sync.decision = decision;
         if kept.len() == self.view.sync.standbys.len() {
+            let settled = same_members(&self.sync.decision.picked, &kept);
+            if settled && !self.spec.has(Change::CompareStandbyNames) {
+                return self.finish_cycle(context);
+            }
             self.change_names(context);
         } else {
             context.note(|| "Updating synchronous privilege: removing unconfirmed standbys".to_owned());

@@ -46,6 +46,10 @@ pub(crate) enum Change {
     /// API in the wrong moment let it overwrite the lock (#3718, #3719; Z16). Merged after 4.1.5, the last release when this
     /// was written: the number stands for the next one.
     RecheckLockBeforeAcquisition,
+    /// A server that was killed in recovery, say one that was demoted because etcd did not answer, is compared with the leader
+    /// before it is started, and recovered in single-user mode if it needs a rewind. Before, it was only started, which PostgreSQL
+    /// refuses for ever if it knows the leader's timeline (#2242, #2252; Z28).
+    CompareKilledStandby,
     /// The watch starts anew when no endpoint answered. Before, one that outlived the outage went on to show the past
     /// (#2180, #2186; Z11).
     RestartWatchAfterOutage,
@@ -69,6 +73,12 @@ pub(crate) enum Change {
     /// A new leader retains what the one before it retained. Before, the slot of a former leader that had died was dropped at once
     /// (#3261; Z30).
     RetainSlotOfFormerLeader,
+    /// A handover with quorum commit needs enough members of `/sync` that are fit. Before, any one member was enough, and the leader
+    /// stepped down for nobody who could win (#3278; Z25).
+    CountVotersBeforeHandover,
+    /// The pass over synchronous standbys looks at `synchronous_standby_names` as well. Before, it ended when `/sync` named those who
+    /// stream, and names that it had set for a standby that went away before it was confirmed stayed for ever (#3369, #3370; Z25).
+    CompareStandbyNames,
     /// Answers of an older Raft term than one seen before are rejected (#3314, #3318; Z10).
     RejectOlderRaftTerms,
     /// The copy of the keys is built again when it is of an older Raft term (#3359, #3373; Z11).
@@ -86,7 +96,7 @@ impl Change {
         match self {
             Self::LimitCrashRecovery => Version::new(2, 0, 1),
             Self::WakeOnLeaderObject => Version::new(2, 0, 0),
-            Self::RestartWatchesAfterConflict => Version::new(2, 1, 4),
+            Self::RestartWatchesAfterConflict | Self::CompareKilledStandby => Version::new(2, 1, 4),
             Self::RecognizeOwnRenewal => Version::new(4, 0, 3),
             Self::RetryForbiddenRenewal => Version::new(4, 1, 1),
             Self::RecheckLockBeforeAcquisition => Version::new(4, 1, 6),
@@ -97,10 +107,11 @@ impl Change {
             Self::ForgetFailsafeLeader => Version::new(3, 1, 1),
             Self::CachedRoleOfSlowServer => Version::new(2, 1, 2),
             Self::RetainMemberSlots => Version::new(4, 0, 0),
-            Self::RetainSlotOfFormerLeader => Version::new(4, 0, 5),
-            Self::RejectOlderRaftTerms | Self::RebuildOldCopy | Self::RereadAfterRefusedAcquisition => {
-                Version::new(4, 0, 6)
-            }
+            Self::RetainSlotOfFormerLeader | Self::CountVotersBeforeHandover => Version::new(4, 0, 5),
+            Self::RejectOlderRaftTerms
+            | Self::RebuildOldCopy
+            | Self::RereadAfterRefusedAcquisition
+            | Self::CompareStandbyNames => Version::new(4, 0, 6),
             Self::DiscoveryFailureIsError => Version::new(4, 0, 7),
             Self::RetryNotPrimaryLessor => Version::new(4, 1, 3),
         }

@@ -3,7 +3,7 @@
 use sim_core::{ConnectionId, Context, SyncId};
 
 use super::server::{Phase, Server, Timer};
-use super::{ControlFile, DataRecord, Lsn, Packet, WalKind};
+use super::{ControlFile, DataDirectory, DataRecord, Lsn, Packet, Timeline, WalKind};
 
 /// The state of the checkpointer.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +71,8 @@ impl Server {
         }
     }
 
-    /// Moves the start of the next recovery to the last checkpoint of the primary that was replayed.
+    /// Moves the start of the next recovery to the last checkpoint of the primary that was replayed. What it writes of data
+    /// pages moves the minimum recovery point with it.
     pub(super) fn restartpoint(&mut self, context: &mut impl Context<Self>) {
         let data = context.storage();
         let replayed = &data.wal.entries[..self.receiving.replayed_count];
@@ -81,10 +82,20 @@ impl Server {
             .take_while(|entry| entry.end > data.control.checkpoint)
             .find(|entry| matches!(entry.kind, WalKind::Checkpoint { .. }));
         if let Some(checkpoint) = checkpoint {
-            let control =
-                ControlFile { checkpoint: checkpoint.end, timeline: checkpoint.timeline, ..data.control };
+            let control = ControlFile {
+                checkpoint: checkpoint.end,
+                timeline: checkpoint.timeline,
+                minimum: Some(self.replayed_until(data)),
+                ..data.control
+            };
             context.write(DataRecord::Control(control));
         }
+    }
+
+    /// How far a server in recovery has replayed, and on which timeline.
+    pub(super) fn replayed_until(&self, data: &DataDirectory) -> (Lsn, Timeline) {
+        let last = self.receiving.replayed_count.checked_sub(1).map(|last| data.wal.entries[last]);
+        last.map_or((Lsn(0), Timeline::default()), |last| (last.end, last.timeline))
     }
 
     /// WAL was flushed: if that completes a checkpoint record, `pg_control` follows.
@@ -96,7 +107,8 @@ impl Server {
         let flushed = self.sending.flushed;
         if let Some(end) = self.checkpoint.record.take_if(|end| *end <= flushed) {
             let data = context.storage();
-            let control = ControlFile { checkpoint: end, timeline: data.history.current, ..data.control };
+            let timeline = data.history.current;
+            let control = ControlFile { checkpoint: end, timeline, minimum: None, ..data.control };
             context.write(DataRecord::Control(control));
             self.checkpoint.control = Some(context.sync());
         }

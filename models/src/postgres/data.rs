@@ -8,7 +8,8 @@ use sim_core::{Damage, ProcessId, Storage, WallTime};
 
 use super::slots::Slot;
 use super::wal::{
-    CHECKPOINT_BYTES, FIRST_POSITION, FIRST_SEGMENT, Lsn, Timeline, TimelineHistory, Wal, WalEntry, WalKind,
+    CHECKPOINT_BYTES, FIRST_POSITION, FIRST_SEGMENT, LONG_PAGE_HEADER_BYTES, Lsn, SEGMENT_BYTES, Timeline,
+    TimelineHistory, Wal, WalEntry, WalKind,
 };
 
 /// A member of the cluster, by its number. Its name is in the specification of the processes.
@@ -40,6 +41,9 @@ pub struct ControlFile {
     pub checkpoint: Lsn,
     /// The timeline of the last checkpoint.
     pub timeline: Timeline,
+    /// The minimum recovery point, and its timeline: a recovery has to replay that far before the data is consistent. None
+    /// for a primary: it recovers to the end of its WAL.
+    pub minimum: Option<(Lsn, Timeline)>,
 }
 
 /// What `postgresql.conf` and friends say that changes while a cluster lives. Patroni writes it.
@@ -141,6 +145,7 @@ impl DataDirectory {
                 state: ClusterState::ShutDown,
                 checkpoint: checkpoint.end,
                 timeline: checkpoint.timeline,
+                minimum: None,
             },
             settings: Settings::default(),
             history: TimelineHistory::default(),
@@ -155,13 +160,41 @@ impl DataDirectory {
     /// What `pg_basebackup` makes of this data directory: a standby that will stream from `upstream`.
     #[must_use]
     pub fn base_backup(&self, upstream: Option<Upstream>) -> Self {
+        let minimum = Some((self.control.checkpoint, self.control.timeline));
         Self {
-            control: ControlFile { state: ClusterState::InArchiveRecovery, ..self.control },
+            control: ControlFile { state: ClusterState::InArchiveRecovery, minimum, ..self.control },
             settings: Settings { standby: true, upstream, ..Settings::default() },
             wal: Wal { entries: self.wal.entries.clone(), damaged: Vec::new() },
             slots: Vec::new(),
             ..self.clone()
         }
+    }
+
+    /// Where the record of the last checkpoint begins: behind the record before it, and in a new segment behind the header of its
+    /// first page. So a shutdown checkpoint that follows a switch of segments begins behind every fork at the switch.
+    pub fn checkpoint_start(&self) -> Lsn {
+        let Some(before) = self.wal.count_until(self.control.checkpoint).checked_sub(2) else {
+            return self.control.checkpoint.min(FIRST_POSITION);
+        };
+        let before = self.wal.entries[before].end;
+        if before.0.is_multiple_of(SEGMENT_BYTES) { Lsn(before.0 + LONG_PAGE_HEADER_BYTES) } else { before }
+    }
+
+    /// Why a recovery cannot end on the timeline of this history (`InitWalRecovery`): the last checkpoint or the minimum recovery
+    /// point is not part of it.
+    pub fn unreachable(&self, target: &TimelineHistory) -> Option<String> {
+        let number = target.current.0;
+        if target.timeline_at(self.checkpoint_start()) != self.control.timeline {
+            return Some(format!("requested timeline {number} is not a child of this server's history"));
+        }
+        let (minimum, timeline) = self.control.minimum?;
+        let contained = target.timeline_at(Lsn(minimum.0.saturating_sub(1))) == timeline;
+        (!contained).then(|| {
+            format!(
+                "requested timeline {number} does not contain minimum recovery point {minimum} on timeline {}",
+                timeline.0
+            )
+        })
     }
 
     /// True if a recovery can begin: the record of the last checkpoint can be read.
@@ -184,14 +217,16 @@ impl DataDirectory {
     pub fn rewind_records(&self, fork_point: Lsn, leader: &TimelineHistory) -> Vec<DataRecord> {
         let kept = &self.wal.entries[..self.wal.count_until(fork_point)];
         let last = kept.iter().rfind(|entry| matches!(entry.kind, WalKind::Checkpoint { .. }));
+        let history = leader.until(fork_point);
         let control = ControlFile {
             state: ClusterState::InArchiveRecovery,
             checkpoint: last.map_or(Lsn(0), |entry| entry.end),
             timeline: last.map_or(Timeline::default(), |entry| entry.timeline),
+            minimum: Some((fork_point, history.current)),
         };
         let mut records = vec![
             DataRecord::RewindTo(fork_point),
-            DataRecord::History(Arc::new(leader.until(fork_point))),
+            DataRecord::History(Arc::new(history)),
             DataRecord::Control(control),
         ];
         if !self.slots.is_empty() {
@@ -421,6 +456,35 @@ mod tests {
         data.damage(Damage::Rotten(2));
         assert!(!data.can_recover());
         assert_eq!(data.recoverable_rows().count(), 0);
+    }
+
+    /// A fork at a switch of segments, behind which there is a shutdown checkpoint.
+    #[test]
+    fn a_target_must_contain_the_last_checkpoint_and_the_minimum_recovery_point() {
+        let mut data = four_rows();
+        let end = data.last_position();
+        let branch = |at: Lsn| TimelineHistory::default().branch(at);
+        assert_eq!(
+            data.unreachable(&branch(end)),
+            None,
+            "a primary that crashed recovers to the end of its log"
+        );
+        data.control.minimum = Some((end, Timeline(1)));
+        assert_eq!(data.unreachable(&branch(end)), None);
+        let reason = data.unreachable(&branch(Lsn(end.0 - INSERT_BYTES))).expect("the fork lies before it");
+        assert!(reason.contains("does not contain minimum recovery point"), "{reason}");
+        let mut append = |kind: WalKind| {
+            let end = kind.end_after(data.last_position(), 0);
+            let (timeline, at) = (Timeline(1), WallTime::ZERO);
+            data.apply(&DataRecord::AppendOne(WalEntry { end, timeline, kind, at }));
+            end
+        };
+        let switch = append(WalKind::Switch);
+        let checkpoint = append(WalKind::Checkpoint { shutdown: true });
+        data.control = ControlFile { checkpoint, minimum: None, ..data.control };
+        let reason = data.unreachable(&branch(switch)).expect("the checkpoint lies behind the fork");
+        assert!(reason.contains("is not a child"), "{reason}");
+        assert_eq!(data.unreachable(&branch(checkpoint)), None);
     }
 
     #[test]

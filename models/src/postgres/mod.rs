@@ -22,7 +22,8 @@
 //!   if its WAL ends at or before the fork; otherwise it is refused until it is rewound. Timelines are compared by number
 //!   alone: two histories with one number pass for the same.
 //! - **Recovery** (`xlog.c`): an orderly start opens at once; after a crash, everything since the last checkpoint is replayed,
-//!   and with it all flushed commits, acknowledged or not. A promotion replays all that was received and begins timeline + 1.
+//!   and with it all flushed commits, acknowledged or not. A standby has a minimum recovery point in
+//!   `pg_control`, and does not start if the newest timeline that it finds in an archive does not contain it. A promotion replays all that was received and begins timeline + 1.
 //! - **Stop**: fast terminates sessions, writes a shutdown checkpoint and waits until each connected standby has flushed it;
 //!   immediate leaves a crash recovery to the next start.
 //! - **Slots and recycled WAL** (`slots.rs`): a checkpoint removes segments that no slot and no `wal_keep_size` holds back; who
@@ -85,8 +86,8 @@
 //!   would then disagree with the log). A walsender reads from memory and ships good records where a real one would ship the
 //!   bad ones; a base backup brings a readable log.
 //! - No `recovery_min_apply_delay`, no conflicts of queries with replay, no crash of a
-//!   single backend, no limit of connections, no minimum recovery point (so no start fails for want of it: fidelity
-//!   specification, Z28).
+//!   single backend, no limit of connections.
+//! - The minimum recovery point moves at starts, restartpoints and stops; in `PostgreSQL` with each data page that is written besides.
 //!
 //! # Example
 //!

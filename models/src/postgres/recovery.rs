@@ -36,30 +36,44 @@ impl Server {
             server.exit(context);
             return server;
         }
+        if context.storage().settings.standby && server.restores() {
+            server.look_for_target(context);
+        } else {
+            server.begin_recovery(context);
+        }
+        server
+    }
+
+    /// Replays its own WAL. Who is to stay in recovery and knows how far it is to go (or stopped in order) recovers as from
+    /// an archive at once, others after they have recovered from their crash (`InitWalRecovery`).
+    pub(super) fn begin_recovery(&mut self, context: &mut impl Context<Self>) {
         Self::end_log_where_it_is_readable(context);
         let data = context.storage();
         let control = data.control;
         let backlog = data.wal.end().0.saturating_sub(control.checkpoint.0);
         let crashed = matches!(control.state, ClusterState::InProduction | ClusterState::InCrashRecovery);
-        let state = match (data.settings.standby || data.settings.recovery.is_some(), crashed) {
-            (true, _) => ClusterState::InArchiveRecovery,
-            (false, true) => ClusterState::InCrashRecovery,
-            (false, false) => control.state,
+        let stays = data.settings.standby || data.settings.recovery.is_some();
+        let (state, minimum) = if stays && (control.minimum.is_some() || !crashed) {
+            let redo = (data.checkpoint_start(), control.timeline);
+            (ClusterState::InArchiveRecovery, control.minimum.max(Some(redo)))
+        } else if crashed {
+            (ClusterState::InCrashRecovery, control.minimum)
+        } else {
+            (control.state, control.minimum)
         };
         context.note(|| format!("starts as {state:?} with {backlog} bytes to replay"));
-        if state != control.state {
-            context.write(DataRecord::Control(ControlFile { state, ..control }));
+        if (state, minimum) != (control.state, control.minimum) {
+            context.write(DataRecord::Control(ControlFile { state, minimum, ..control }));
         }
-        server.receiving.replayed = control.checkpoint;
-        server.phase = Phase::Starting { sync: Some(context.sync()), replayed: false };
-        let durations = &server.spec.durations;
+        self.receiving.replayed = control.checkpoint;
+        self.phase = Phase::Starting { sync: Some(context.sync()), replayed: false };
+        let durations = &self.spec.durations;
         let mut start = durations.postmaster_start.draw(context.random()) + durations.redo(backlog);
         if !matches!(control.state, ClusterState::ShutDown | ClusterState::ShutDownInRecovery) {
             // The kernel may hold pages that an earlier life did not sync: every file is synced first (`SyncDataDirectory`).
             start += durations.data_directory_sync.draw(context.random());
         }
         context.set_timer(Timer::Started, start);
-        server
     }
 
     /// A record with a wrong checksum is taken for the end of the log (`ReadRecord`). A standby fetches what follows from its
@@ -109,6 +123,11 @@ impl Server {
         self.load_slots(context);
         let data = context.storage();
         if data.settings.standby || recovery.is_some() {
+            if data.control.state == ClusterState::InCrashRecovery {
+                let minimum = Some(self.replayed_until(data));
+                let control = ControlFile { state: ClusterState::InArchiveRecovery, minimum, ..data.control };
+                context.write(DataRecord::Control(control));
+            }
             context.note(|| "consistent recovery state reached: accepts read-only connections".to_owned());
             self.phase = Phase::Standby;
             self.apply_synchronous_standbys(context);
@@ -117,6 +136,8 @@ impl Server {
                 self.promote(context);
             } else if let Some(target) = recovery {
                 self.recover_from_archive(context, target);
+            } else if self.restores() {
+                self.restore_segments(context);
             } else {
                 self.start_receiver(context);
             }
@@ -126,6 +147,7 @@ impl Server {
         if control.state != ClusterState::ShutDown {
             // After a crash, a checkpoint ends recovery.
             control.timeline = data.history.current;
+            control.minimum = None;
             control.checkpoint = Self::append_directly(context, WalKind::Checkpoint { shutdown: false });
         }
         control.state = ClusterState::InProduction;
@@ -178,13 +200,14 @@ impl Server {
         };
         let settings = Settings { standby: false, upstream: None, recovery: None, ..data.settings.clone() };
         // `pg_control` keeps the last checkpoint, which is on the old timeline: the reason why Patroni waits for a
-        // checkpoint before it lets others rewind to this server.
+        // checkpoint before it lets others rewind to this server. A crash before that has to recover onto the new timeline.
+        let timeline = history.current;
         let control = ControlFile { state: ClusterState::InProduction, ..data.control };
         self.archive_new_timeline(context, &history);
         context.write(DataRecord::History(history));
         context.write(DataRecord::Settings(Arc::new(settings)));
         let end = Self::append_directly(context, WalKind::EndOfRecovery);
-        context.write(DataRecord::Control(control));
+        context.write(DataRecord::Control(ControlFile { minimum: Some((end, timeline)), ..control }));
         let sync = context.sync();
         self.phase = Phase::Opening { sync, promoted: true };
         self.receiving.replayed = end;

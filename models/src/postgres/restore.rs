@@ -6,17 +6,22 @@
 //!
 //! | who | which files, in this order |
 //! |---|---|
-//! | a recovery that begins, and a standby that lost its upstream or was given another | histories of newer timelines, until one is missing (`findNewestTimeLine`, `rescanLatestTimeLine`) |
+//! | a recovery or a standby that begins, and a standby that lost its upstream or was given another | histories of newer timelines, until one is missing (`findNewestTimeLine`, `rescanLatestTimeLine`) |
 //! | then, but not after a change of `primary_conninfo` | segments from the end of its WAL on, each on the newest timeline first (`XLogFileReadAnyTLI`), until one is missing |
 //! | the end of a recovery, and a promotion, after both | the segment of the last record again (`FinishWalRecovery`), histories for a number that is free, the history of the timeline that ends (`writeTimeLineHistory`) |
 //!
 //! So a promotion calls the command five times at least. With a repository on the dead host of the former primary and
 //! without a time-out, each takes the 127 s of an unanswered connection (fidelity specification of Patroni, Z22).
 //!
+//! The newest timeline is the target of a standby that starts, and its WAL has to lead there: if its last checkpoint or its minimum
+//! recovery point lies behind the fork, the server ends (`InitWalRecovery`; [`DataDirectory::unreachable`]), as often as it is
+//! started (fidelity specification, Z28). One that runs already goes on without the newer timeline.
+//!
 //! A recovery to a time ends before the first commit that is later. If the archive ends before, so does the server ("recovery
 //! ended before configured recovery target was reached").
 //!
-//! Simplified: a server that starts does not ask for the history of its own timeline; the records of a segment are replayed
+//! Simplified: histories that a walreceiver fetched from a leader that this server cannot follow are not kept, so that without an
+//! archive no start fails for them. A server that starts does not ask for the history of its own timeline; the records of a segment are replayed
 //! when all of it was copied; queries on a server in recovery see it at once; pauses (`recovery_target_action = pause`) and
 //! `archive_cleanup_command` are left out.
 
@@ -26,8 +31,8 @@ use sim_core::{ConnectOptions, ConnectionId, Context, SyncId};
 
 use super::server::{Phase, Server, Timer};
 use super::{
-    ArchiveFile, DataRecord, FileName, Lsn, Packet, RecoveryTarget, Repository, Timeline, TimelineHistory,
-    WalEntry, WalKind,
+    ArchiveFile, DataDirectory, DataRecord, FileName, Lsn, Packet, RecoveryTarget, Repository, Timeline,
+    TimelineHistory, WalEntry, WalKind,
 };
 
 /// What the startup process wants from the archive.
@@ -44,6 +49,8 @@ pub(super) struct Restoring {
     history: Option<Arc<TimelineHistory>>,
     /// The newest timeline that the archive knows.
     newest: Timeline,
+    /// The history of the newest timeline that a server that starts has found.
+    target: Option<Arc<TimelineHistory>>,
     /// The flush of a restored segment, and how many bytes of it are to be replayed.
     flush: Option<(SyncId, u64)>,
     /// The recovery target is reached.
@@ -70,6 +77,8 @@ enum Step {
 /// What follows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Then {
+    /// The replay of the server's own WAL.
+    Replay,
     /// Streaming, after the segments of the archive.
     Stream,
     /// Streaming, at once.
@@ -92,6 +101,31 @@ impl Server {
     /// True if this server has a `restore_command`.
     pub(super) fn restores(&self) -> bool {
         self.spec.parameters.archive.is_some_and(|archive| archive.restores)
+    }
+
+    /// A standby that starts looks for the newest timeline, before anything else.
+    pub(super) fn look_for_target(&mut self, context: &mut impl Context<Self>) {
+        self.look_for_timelines(context, Then::Replay);
+    }
+
+    /// The newest timeline is known.
+    fn target_is_known(&mut self, context: &mut impl Context<Self>) {
+        self.restoring.step = Step::Nothing;
+        let target = self.restoring.target.take();
+        let data: &DataDirectory = context.storage();
+        if let Some(reason) = target.and_then(|target| data.unreachable(&target)) {
+            context.note(|| format!("FATAL: {reason}"));
+            self.exit(context);
+        } else {
+            self.begin_recovery(context);
+        }
+    }
+
+    /// A standby that has started goes on with segments.
+    pub(super) fn restore_segments(&mut self, context: &mut impl Context<Self>) {
+        self.restoring.step = Step::Segments(Then::Stream);
+        self.restoring.segment = context.storage().wal.end().segment();
+        self.next_segment(context);
     }
 
     /// A standby looks into the archive before it streams.
@@ -154,14 +188,19 @@ impl Server {
         };
         context.close(command);
         context.cancel_timer(&Timer::RestoreCommand);
-        if !matches!(self.phase, Phase::Standby | Phase::Promoting) {
+        let starts = self.restoring.step == Step::Timelines(Then::Replay);
+        if !starts && !matches!(self.phase, Phase::Standby | Phase::Promoting) {
             return;
         }
         match (self.restoring.step, file) {
-            (Step::Timelines(_), Some(ArchiveFile::History(history))) => {
+            (Step::Timelines(then), Some(ArchiveFile::History(history))) => {
                 self.adopt(context, &history);
+                if then == Then::Replay {
+                    self.restoring.target = Some(Arc::clone(&history));
+                }
                 self.restore(context, FileName::History(Timeline(history.current.0 + 1)));
             }
+            (Step::Timelines(Then::Replay), _) => self.target_is_known(context),
             (Step::Timelines(Then::StreamAtOnce), _) => self.archive_is_searched(context, Then::Stream),
             (Step::Timelines(then), _) => {
                 self.restoring.step = Step::Segments(then);

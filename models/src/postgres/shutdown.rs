@@ -64,7 +64,9 @@ impl Server {
         }
         self.stop_receiver(context);
         self.restartpoint(context);
-        let control = ControlFile { state: ClusterState::ShutDownInRecovery, ..context.storage().control };
+        let minimum = Some(self.replayed_until(context.storage()));
+        let control =
+            ControlFile { state: ClusterState::ShutDownInRecovery, minimum, ..context.storage().control };
         context.write(DataRecord::Control(control));
         stopping.control = ControlWrite::UnderWay(context.sync());
         self.phase = Phase::Stopping(stopping);
@@ -82,6 +84,7 @@ impl Server {
             state: ClusterState::ShutDown,
             checkpoint: stopping.target,
             timeline: context.storage().history.current,
+            minimum: None,
         };
         context.write(DataRecord::Control(control));
         stopping.control = ControlWrite::UnderWay(context.sync());

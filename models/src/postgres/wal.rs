@@ -47,6 +47,12 @@ impl TimelineHistory {
         timeline == self.current || self.switch_point(timeline).is_some()
     }
 
+    /// The timeline to which a record that begins here belongs (`tliOfPointInHistory`).
+    pub fn timeline_at(&self, position: Lsn) -> Timeline {
+        let ended = self.switches.iter().find(|(_, end)| position < *end);
+        ended.map_or(self.current, |(timeline, _)| *timeline)
+    }
+
     /// The history after a promotion at this position: the next timeline number that this history does not know. Two
     /// servers that cannot see each other choose the same.
     #[must_use]
@@ -229,6 +235,10 @@ pub const CHECKPOINT_BYTES: u64 = 120;
 /// WAL of the end of recovery in bytes: a record header of 24, a data header of 2 and `xl_end_of_recovery` of 16, aligned
 /// to 8.
 pub const END_OF_RECOVERY_BYTES: u64 = 48;
+
+/// The header of the first page of a segment in bytes (`SizeOfXLogLongPHD`): no record begins before it. Other headers of pages
+/// are part of [`INSERT_BYTES`].
+pub(super) const LONG_PAGE_HEADER_BYTES: u64 = 40;
 
 impl WalKind {
     /// Where its record ends, if it begins there and a row takes so many bytes.

@@ -167,6 +167,12 @@ fn releases_of_etcd_and_patroni_differ_as_published() {
             "patroni/z15-stale-failsafe-memory/patroni-3-1-0",
             "patroni/z15-stale-failsafe-memory/patroni-3-1-1",
         ),
+        (
+            "patroni/z25-handover-without-quorum/patroni-4-0-4",
+            "patroni/z25-handover-without-quorum/patroni-4-0-5",
+        ),
+        ("patroni/z25-stale-standby-names/patroni-4-0-5", "patroni/z25-stale-standby-names/patroni-4-0-6"),
+        ("patroni/z28-endless-failed-start/patroni-2-1-3", "patroni/z28-endless-failed-start/patroni-2-1-4"),
         ("patroni/z30-slot-not-retained/patroni-4-0-4", "patroni/z30-slot-not-retained/patroni-4-0-5"),
         ("patroni/z33-slow-server/patroni-2-1-1", "patroni/z33-slow-server/patroni-2-1-2"),
     ] {
