@@ -285,6 +285,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/redis/rz17-promoted-follows-itself-redis-5-0-8.toml",
     "published/redis/rz22-full-disk-goes-on.toml",
     "published/redis/rz22-full-disk-stops-writes.toml",
+    "published/redis/rz27-switch-missed-asked.toml",
+    "published/redis/rz27-switch-missed-subscribed.toml",
     "sentinel/seed-000-primary-host-crash.toml",
     "sentinel/seed-001-primary-host-crash.toml",
     "sentinel/seed-004-zone-lost.toml",
