@@ -277,6 +277,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/redis/rz05-quick-restart-empty.toml",
     "published/redis/rz06-long-load-default.toml",
     "published/redis/rz06-long-load-reboot-down-after.toml",
+    "published/redis/rz08-split-vote-failover-timeout-10s.toml",
+    "published/redis/rz08-split-vote-failover-timeout-default.toml",
     "published/redis/rz11-no-majority-three-sentinels.toml",
     "published/redis/rz11-no-majority-two-sentinels.toml",
     "published/redis/rz14-empty-replica-redis-6-0-20.toml",
