@@ -22,6 +22,10 @@
 //!   of etcd talk over connections, which keep the order, and a leader that dials again probes first.
 //! - *A promotion forgets WAL that was received and not replayed.* Replay takes no time unless there is a backlog, and
 //!   what is not flushed was not acknowledged.
+//! - *A Sentinel whose link is missing looks for no age* (RZ-16, pull request 2998 of Redis). A connection that is refused takes a
+//!   round trip here, so a PING is under way by then, and its age counts; the mistake needs one that fails at once.
+//! - *A replica of a replica goes on after that has loaded a snapshot* (RZ-25, redis/redis#2694). Nobody follows a replica here but
+//!   for the seconds until a Sentinel puts that right.
 //! - *A switchover gives the lock back before it stops the server.* The others ask the old primary before they race, hear
 //!   that it is one, and stand back until it has stopped.
 
@@ -198,6 +202,15 @@ planted! {
     ElectByQuorum = "elect-by-quorum",
     /// Sentinel: the vote of an epoch is not written (commit ed81386 of Redis; RZ-19). Breaks "one vote in an epoch".
     ForgetSentinelVote = "forget-sentinel-vote",
+    /// Sentinel: a configuration that is written in the middle of a failover lists the promoted server as a replica, too (commit
+    /// 821a986 of Redis; RZ-19). Read after a restart, it makes the primary follow itself.
+    ListPrimaryAsReplica = "list-primary-as-replica",
+    /// Sentinel: a replica that says to be a primary is put right at once, and not after 8 s (commit 94bc467 of Redis; RZ-18). Undoes
+    /// promotions of which a Sentinel has not heard yet.
+    ConvertAtOnce = "convert-at-once",
+    /// Sentinel: what was not answered on a lost connection still counts as pending on the next one (commit f7351f4 of Redis;
+    /// RZ-16). Behind the hundredth such command nothing periodic is sent any more.
+    LeakPending = "leak-pending",
     /// Sentinel: no PING is sent while an INFO is due (commit 8631e64 of Redis; RZ-16). Breaks the bound on detection.
     InfoBeforePing = "info-before-ping",
     /// Sentinel: the replica with the smallest run id is promoted, however much the others have more. Loses what they have.

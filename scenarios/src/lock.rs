@@ -1,6 +1,6 @@
 //! The lock family: instances of a service that elect a leader by a lock in Redis, and the document that the leader writes.
 //!
-//! The table `lock` says where the lock is and how it is used; the keys of `cluster` about Redis and Sentinel say what it is on.
+//! The table `lock` says where the lock is and how it is used; the keys of `cluster` about Redis, Sentinel and Redis Cluster say what it is on.
 //! `workload.writers` is the number of contenders and `workload.write_interval` the time from one effect of the leader to the
 //! next. A promise about writable primaries is one about leaders here, and one about acknowledged writes is about the effects
 //! that are in the document at the end.
@@ -14,8 +14,8 @@ use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::family::{Family, FamilyWords, Forkable};
-use crate::sentinel;
 use crate::world_system::{Cluster, WorldSystem};
+use crate::{redis_cluster, sentinel};
 
 /// How long before the horizon contenders start no more effects, so that the last is answered.
 const QUIET_TAIL: SimDuration = SimDuration::from_secs(5);
@@ -31,6 +31,8 @@ pub const WORDS: FamilyWords = FamilyWords {
         "store",
         "primary",
         "replica",
+        "other-primary",
+        "other-replica",
         "redis",
         "sentinel",
         "sentinel-leader",
@@ -41,6 +43,8 @@ pub const WORDS: FamilyWords = FamilyWords {
         "store",
         "primary",
         "replica",
+        "other-primary",
+        "other-replica",
         "redis",
         "sentinel",
         "sentinel-leader",
@@ -70,6 +74,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     let plan = LockPlan {
         kind: scenario.lock.servers,
         group: sentinel::plan(case, stop_at, planted),
+        cluster: redis_cluster::plan(case, stop_at, planted),
         lock: scenario.lock.parameters(&scenario.workload),
         contenders: scenario.workload.writers,
         beside_servers: scenario.workload.beside_members,

@@ -45,9 +45,17 @@ impl Family for RedisClusterFamily {
 /// The system of a case, with a rule switched off or not: tests do that to show that the judge notices.
 pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     let scenario = &case.scenario;
-    let (cluster, workload) = (&scenario.cluster, &scenario.workload);
     let stop_at = scenario.horizon.saturating_sub(QUIET_TAIL);
-    let plan = ClusterPlan {
+    let plan = plan(case, stop_at, planted);
+    let cluster = RedisCluster::new(&plan, Placement::from(scenario.cluster.topology).topology());
+    Box::new(WorldSystem::of(case, cluster, stop_at, None))
+}
+
+/// The cluster of a case.
+pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> ClusterPlan {
+    let scenario = &case.scenario;
+    let (cluster, workload) = (&scenario.cluster, &scenario.workload);
+    ClusterPlan {
         nodes: cluster.members,
         shards: cluster.redis.shards,
         hosts: cluster.redis.node_hosts.unwrap_or(cluster.members),
@@ -74,9 +82,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
         },
         operator: cluster.redis.operator.map(|operator| operator.pipeline),
         planted,
-    };
-    let cluster = RedisCluster::new(&plan, Placement::from(cluster.topology).topology());
-    Box::new(WorldSystem::of(case, cluster, stop_at, None))
+    }
 }
 
 impl Cluster for RedisCluster {

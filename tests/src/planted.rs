@@ -56,7 +56,9 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         | P::KeepOldLease
         | P::WatchFromNow => "etcd/swarm",
         P::AnswerBeforeAppendSync => "sentinel/all-restart/synced",
-        P::LeaveStrays | P::InfoBeforePing => "sentinel/primary-paused/async",
+        P::LeaveStrays | P::InfoBeforePing | P::LeakPending => "sentinel/primary-paused/async",
+        P::ListPrimaryAsReplica => "sentinel/leader-restarts/async",
+        P::ConvertAtOnce => "sentinel/primary-wakes/async",
         P::MajorityOfResponders | P::ElectByQuorum => "sentinel/split-sentinels/async",
         P::ReconfigurePromoted => "sentinel/rz17-promoted-follows-itself/redis-5-0-8",
         P::KeepNameWithoutBacklog => "sentinel/replicas-away/backlog-freed",

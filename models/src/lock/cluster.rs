@@ -2,9 +2,9 @@
 //!
 //! | what | names |
 //! |---|---|
-//! | hosts | `db-1`... for servers; `sentinel-1`... for Sentinels, unless they share the servers' hosts; `app-1`... for contenders, unless they do; `store-1` |
+//! | hosts | `db-1`... for servers or nodes; `sentinel-1`... for Sentinels, unless they share the servers' hosts; `app-1`... for contenders, unless they do; `store-1` |
 //! | processes | `redis-1`..., `sentinel-1`..., `contender-1`..., `store-1` |
-//! | zones | each kind is spread over them in turn, from the first |
+//! | zones | each kind is spread over them in turn, from the first; nodes of a cluster so that those of a shard are in different ones |
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use super::parameters::LockParameters;
 use super::store::{Store, StoreDisk, StorePacket, StoreSpec};
 use crate::planted::Planted;
 use crate::redis::{self, DataDirectory, GroupId, PrimarySource, ServerSpec};
+use crate::redis_cluster::{ClusterDisk, ClusterPlan, ClusterProcess, ClusterProcessSpec, RedisCluster};
 use crate::routing::Workload;
 use crate::sentinel::{self, SentinelCluster, SentinelPlan, SentinelProcess, SentinelProcessSpec};
 
@@ -29,14 +30,15 @@ sim_core::packets! {
 
 sim_core::volumes! {
     /// A volume around a lock.
-    pub enum LockDisk { Redis(sentinel::Disk), Store(StoreDisk) }
+    pub enum LockDisk { Redis(sentinel::Disk), Cluster(ClusterDisk), Store(StoreDisk) }
     record: LockDiskRecord,
 }
 
 sim_core::system! {
-    /// Servers with their Sentinels, contenders, and the store.
+    /// Servers with their Sentinels or nodes of a cluster, contenders, and the store.
     pub enum LockProcess {
         Redis(SentinelProcess),
+        Cluster(ClusterProcess),
         Contender(Contender),
         Store(Store),
     }
@@ -52,6 +54,12 @@ impl From<SentinelProcessSpec> for LockSpec {
     }
 }
 
+impl From<ClusterProcessSpec> for LockSpec {
+    fn from(spec: ClusterProcessSpec) -> Self {
+        Self::Cluster(spec)
+    }
+}
+
 /// Where the lock is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum LockServers {
@@ -60,6 +68,8 @@ pub enum LockServers {
     Sentinel,
     /// On one server.
     Single,
+    /// On the primary of a shard of Redis Cluster.
+    Cluster,
     /// On more than half of several servers that know nothing of each other.
     Redlock,
 }
@@ -71,6 +81,8 @@ pub struct LockPlan {
     pub kind: LockServers,
     /// The servers and their Sentinels. Its load is not used, and without Sentinels neither are they.
     pub group: SentinelPlan,
+    /// The nodes, if the lock is on Redis Cluster. Their load is not used.
+    pub cluster: ClusterPlan,
     /// The lock.
     pub lock: LockParameters,
     /// Contenders, at least 1.
@@ -89,6 +101,8 @@ pub struct LockCluster {
     builder: WorldBuilder<LockProcess>,
     /// The group, if there are Sentinels.
     group: Option<SentinelCluster>,
+    /// The nodes, if the lock is on Redis Cluster.
+    nodes: Option<RedisCluster>,
     servers: Arc<[ProcessId]>,
     contenders: Vec<ProcessId>,
     store: ProcessId,
@@ -101,14 +115,16 @@ impl LockCluster {
     /// If there are no servers, no contenders or no zones.
     pub fn new(plan: &LockPlan, (mut topology, zones): (Topology, Vec<ZoneRef>)) -> Self {
         assert!(plan.contenders > 0 && plan.group.servers > 0, "somebody contends for something");
+        let group = &plan.group;
+        let node_hosts =
+            (plan.kind == LockServers::Cluster).then(|| plan.cluster.add_hosts(&mut topology, &zones));
         let mut hosts = |name: &str, count: u16| -> Vec<HostId> {
             (0..usize::from(count))
                 .map(|index| topology.add_host(zones[index % zones.len()], &format!("{name}-{}", index + 1)))
                 .collect()
         };
-        let group = &plan.group;
         let servers = if plan.kind == LockServers::Single { 1 } else { group.servers };
-        let server_hosts = hosts("db", u16::from(servers));
+        let server_hosts = node_hosts.unwrap_or_else(|| hosts("db", u16::from(servers)));
         let sentinel_hosts = match (plan.kind, group.shared_hosts) {
             (LockServers::Sentinel, false) => hosts("sentinel", u16::from(group.sentinels)),
             _ => server_hosts.iter().copied().cycle().take(usize::from(group.sentinels)).collect(),
@@ -120,19 +136,30 @@ impl LockCluster {
         };
         let store_host = hosts("store", 1)[0];
         let mut placing = Placing { builder: WorldBuilder::new(topology.clone()), plan };
-        let (group, servers, sources): (_, Arc<[ProcessId]>, Vec<PrimarySource>) = match plan.kind {
+        let (mut group, mut nodes) = (None, None);
+        let (servers, sources): (Arc<[ProcessId]>, Vec<PrimarySource>) = match plan.kind {
             LockServers::Sentinel => {
                 let part = WorldBuilder::beside(topology, &placing.builder);
-                let group = SentinelCluster::on(&plan.group, part, &server_hosts, &sentinel_hosts, None);
-                placing.builder.absorb(group.builder().clone());
-                let source = PrimarySource::Sentinels(group.sentinels().into(), GroupId(0));
-                let servers = group.servers().into();
-                (Some(group), servers, vec![source])
+                let placed = SentinelCluster::on(&plan.group, part, &server_hosts, &sentinel_hosts, None);
+                placing.builder.absorb(placed.builder().clone());
+                let source = PrimarySource::Sentinels(placed.sentinels().into(), GroupId(0));
+                let servers = placed.servers().into();
+                group = Some(placed);
+                (servers, vec![source])
+            }
+            LockServers::Cluster => {
+                let part = WorldBuilder::beside(topology, &placing.builder);
+                let placed = RedisCluster::on(&plan.cluster, part, &server_hosts, None);
+                placing.builder.absorb(placed.builder().clone());
+                let servers: Arc<[ProcessId]> = placed.nodes().into();
+                let source = PrimarySource::Cluster(Arc::clone(&servers), plan.cluster.slot_of(0));
+                nodes = Some(placed);
+                (servers, vec![source])
             }
             LockServers::Single | LockServers::Redlock => {
                 let servers = placing.independent_servers(&server_hosts);
                 let sources = servers.iter().copied().map(PrimarySource::Fixed).collect();
-                (None, servers.into(), sources)
+                (servers.into(), sources)
             }
         };
         let sources: Arc<[PrimarySource]> = sources.into();
@@ -156,7 +183,7 @@ impl LockCluster {
             let name = format!("contender-{number}");
             contenders.push(placing.add(name, *host, LockDisk::Nothing, LockSpec::Contender(spec)));
         }
-        Self { builder: placing.builder, group, servers, contenders, store }
+        Self { builder: placing.builder, group, nodes, servers, contenders, store }
     }
 
     /// The world of a seed at its first instant.
@@ -169,7 +196,12 @@ impl LockCluster {
         if let Some(group) = &self.group {
             group.add_conditions(world);
         }
-        invariants::add_to_servers::<SentinelProcess, _>(world, &self.servers);
+        if let Some(nodes) = &self.nodes {
+            nodes.add_conditions(world);
+            invariants::add_to_nodes(world, &self.servers);
+        } else {
+            invariants::add_to_servers::<SentinelProcess, _>(world, &self.servers);
+        }
         invariants::add_to_store(world, self.store);
     }
 

@@ -7,8 +7,8 @@
 //!    +------------------------------------------------------ works, writes the document back, looks again, ...
 //! ```
 //!
-//! There is one server, or one group with Sentinels, or there are several independent servers: then it is Redlock, and a
-//! lock needs more than half of them, in less than the time to live less the drift.
+//! There is one server, or one group with Sentinels, or one shard of a cluster, or there are several independent servers: then it
+//! is Redlock, and a lock needs more than half of them, in less than the time to live less the drift.
 //!
 //! Every contender always has an effect that it wants to write, and an operation of the history that says so: that of a follower
 //! waits until it leads. So time without a leader is time in which clients are not served, and is measured as that.

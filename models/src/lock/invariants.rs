@@ -16,6 +16,7 @@ use sim_core::{Contains, Nested, ProcessId, SimTime, StateProbe, Violation, Worl
 use super::contender::LOCK;
 use super::store::{HolderId, Store, StoreDisk, Token};
 use crate::redis::{Change, DataDirectory, KeyChange, Server};
+use crate::redis_cluster::{ClusterNode, ClusterProcess, NodeDirectory};
 
 /// Adds the conditions on the store to a world.
 pub(super) fn add_to_store<P: Contains<Store>>(world: &mut World<P>, store: ProcessId) {
@@ -30,6 +31,12 @@ where
 {
     let probe = Nested::<_, Server>::new(Hands::default());
     world.add_state_probe(servers, Box::new(Nested::<Nested<Hands, Server>, Redis>::new(probe)));
+}
+
+/// Adds the conditions on servers that are nodes of a cluster to a world.
+pub(super) fn add_to_nodes<P: Contains<ClusterProcess>>(world: &mut World<P>, nodes: &[ProcessId]) {
+    let probe = Nested::<_, ClusterNode>::new(OfNodes(Hands::default()));
+    world.add_state_probe(nodes, Box::new(Nested::<_, ClusterProcess>::new(probe)));
 }
 
 /// What the store has accepted.
@@ -67,6 +74,30 @@ impl StateProbe<Store> for Effects {
     }
 
     fn clone_box(&self) -> Box<dyn StateProbe<Store>> {
+        Box::new(self.clone())
+    }
+}
+
+/// The same on the servers in nodes of a cluster.
+#[derive(Clone, Debug)]
+struct OfNodes(Hands);
+
+impl StateProbe<ClusterNode> for OfNodes {
+    fn on_state(
+        &mut self,
+        at: SimTime,
+        process: ProcessId,
+        node: &ClusterNode,
+        directory: &NodeDirectory,
+    ) -> Option<Violation> {
+        self.0.on_state(at, process, node.server(), &directory.data)
+    }
+
+    fn on_end(&mut self, at: SimTime, process: ProcessId) {
+        StateProbe::<Server>::on_end(&mut self.0, at, process);
+    }
+
+    fn clone_box(&self) -> Box<dyn StateProbe<ClusterNode>> {
         Box::new(self.clone())
     }
 }

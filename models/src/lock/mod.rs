@@ -1,5 +1,5 @@
-//! Leader election by a lock in Redis: contenders, the lock on one server, on a group with Sentinels or on several independent
-//! servers (Redlock), and a resource that the lock protects, with and without fencing tokens.
+//! Leader election by a lock in Redis: contenders, the lock on one server, on a group with Sentinels, on a shard of Redis Cluster or
+//! on several independent servers (Redlock), and a resource that the lock protects, with and without fencing tokens.
 //!
 //! | file | subject |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | `store` | the protected resource |
 //! | `parameters` | the settings |
 //! | [`invariants`] | what must always hold |
-//! | `cluster` | servers, Sentinels, contenders and the store on hosts |
+//! | `cluster` | servers, Sentinels or nodes, contenders and the store on hosts |
 //!
 //! # Sources
 //!

@@ -177,7 +177,9 @@ impl Server {
 
     /// A primary deletes what has expired, and tells its replicas.
     pub(super) fn expire(&mut self, context: &mut impl Context<Self>) {
-        if !self.is_primary() {
+        // A primary that is paused for a manual failover keeps what has expired (`checkClientPauseTimeoutAndReturnIfPaused`).
+        let is_held = self.stream_held && !self.spec.expires_while_paused;
+        if !self.is_primary() || is_held {
             return;
         }
         for key in self.keys().expired(wall_millis(context)) {

@@ -2,6 +2,9 @@
 //!
 //! A [`Link`] connects when something is asked of it, and stays connected until the answer is one that only somebody who is
 //! no primary gives, or none comes in time. Then its owner [resets](Link::reset) it, and the primary is found anew.
+//!
+//! In Redis Cluster, where a node that is no primary any more names the owner of the slot, `-MOVED` is followed as Jedis,
+//! redis-py and go-redis follow it; the slot map is asked for when the link was reset.
 
 use std::sync::Arc;
 
@@ -9,6 +12,10 @@ use sim_core::{ConnectionEvent, ConnectionId, Context, Process, ProcessId};
 
 use super::packet::{Command, GroupId, Packet, Reply};
 use super::session::{News, Session};
+use crate::redis_cluster::Slot;
+
+/// How often one request is redirected at most (`DEFAULT_MAX_ATTEMPTS` of Jedis).
+const MOST_REDIRECTIONS: u8 = 5;
 
 /// How a primary is found.
 #[derive(Clone, Debug)]
@@ -17,6 +24,8 @@ pub enum PrimarySource {
     Fixed(ProcessId),
     /// A random Sentinel is asked, and the server whether it agrees, as the documentation for client authors has it.
     Sentinels(Arc<[ProcessId]>, GroupId),
+    /// A random node of a cluster is asked who owns this slot.
+    Cluster(Arc<[ProcessId]>, Slot),
 }
 
 /// A way to one primary.
@@ -27,13 +36,17 @@ pub(crate) struct Link {
     step: Step,
     /// What is asked as soon as the way is open.
     waiting: Option<Command>,
+    /// The last request, for a node of a cluster that is named instead.
+    asked: Option<Command>,
+    /// How often that was redirected.
+    redirections: u8,
 }
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
     Closed,
-    /// A Sentinel is asked for the address.
+    /// A Sentinel is asked for the address, or a node for the slot map.
     Resolving,
     /// A server is being connected to, or asked what it plays.
     Checking,
@@ -55,7 +68,14 @@ pub(crate) enum LinkNews {
 impl Link {
     /// A way that is not open.
     pub(crate) fn new(source: PrimarySource) -> Self {
-        Self { source, session: Session::default(), step: Step::Closed, waiting: None }
+        Self {
+            source,
+            session: Session::default(),
+            step: Step::Closed,
+            waiting: None,
+            asked: None,
+            redirections: 0,
+        }
     }
 
     /// Sends a command, now or when the way is open. The answer to an earlier one is not waited for any more.
@@ -64,15 +84,17 @@ impl Link {
         context: &mut impl Context<P>,
         command: Command,
     ) {
+        self.redirections = 0;
         if self.step == Step::Ready {
+            self.asked = Some(command);
             return self.session.ask(context, command);
         }
         self.waiting = Some(command);
         if self.step == Step::Closed {
             let server = match &self.source {
                 PrimarySource::Fixed(server) => Some((Step::Checking, *server)),
-                PrimarySource::Sentinels(sentinels, _) => {
-                    context.random().pick(sentinels).map(|sentinel| (Step::Resolving, *sentinel))
+                PrimarySource::Sentinels(those, _) | PrimarySource::Cluster(those, _) => {
+                    context.random().pick(those).map(|one| (Step::Resolving, *one))
                 }
             };
             if let Some((step, peer)) = server {
@@ -103,7 +125,10 @@ impl Link {
                         self.session.ask(context, Command::GetPrimary(*group));
                     }
                     (_, PrimarySource::Sentinels(..)) => self.session.ask(context, Command::Role),
-                    (_, PrimarySource::Fixed(_)) => self.ready(context),
+                    (Step::Resolving, PrimarySource::Cluster(..)) => {
+                        self.session.ask(context, Command::ClusterSlots);
+                    }
+                    (_, PrimarySource::Fixed(_) | PrimarySource::Cluster(..)) => self.ready(context),
                 }
                 LinkNews::Nothing
             }
@@ -126,12 +151,20 @@ impl Link {
             return LinkNews::Nothing;
         };
         match (self.step, reply) {
-            (Step::Ready, reply) => return LinkNews::Answer(reply),
-            (Step::Resolving, Reply::Primary(Some(server))) => {
-                self.session.close(context);
-                self.step = Step::Checking;
-                self.session.open(context, server);
+            (Step::Ready, Reply::Moved(_, owner)) if self.follows_redirections() => {
+                self.redirections += 1;
+                self.waiting = self.asked;
+                self.check(context, owner);
             }
+            (Step::Ready, reply) => return LinkNews::Answer(reply),
+            (Step::Resolving, Reply::Primary(Some(server))) => self.check(context, server),
+            (Step::Resolving, Reply::Slots(owners)) => match self.owner_among(&owners) {
+                Some(owner) => self.check(context, owner),
+                None => {
+                    self.reset(context);
+                    return LinkNews::Failed;
+                }
+            },
             (Step::Checking, Reply::Role { primary: true }) => self.ready(context),
             _ => {
                 self.reset(context);
@@ -141,9 +174,27 @@ impl Link {
         LinkNews::Nothing
     }
 
+    fn follows_redirections(&self) -> bool {
+        matches!(self.source, PrimarySource::Cluster(..)) && self.redirections < MOST_REDIRECTIONS
+    }
+
+    /// Who owns its slot, by a slot map.
+    fn owner_among(&self, owners: &[Option<ProcessId>]) -> Option<ProcessId> {
+        let PrimarySource::Cluster(_, slot) = &self.source else { return None };
+        owners.get(usize::from(slot.0)).copied().flatten()
+    }
+
+    /// Goes on to a server that was named.
+    fn check<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>, server: ProcessId) {
+        self.session.close(context);
+        self.step = Step::Checking;
+        self.session.open(context, server);
+    }
+
     fn ready<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
         self.step = Step::Ready;
         if let Some(command) = self.waiting.take() {
+            self.asked = Some(command);
             self.session.ask(context, command);
         }
     }

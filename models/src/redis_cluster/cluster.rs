@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Damage, Distribution, Holds, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Storage, Topology,
-    World, WorldBuilder, ZoneRef,
+    Contains, Damage, Distribution, Holds, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Storage,
+    Topology, World, WorldBuilder, ZoneRef,
 };
 
 use super::client::{ClusterClient, ClusterClientSpec, Refresh};
@@ -196,26 +196,34 @@ impl RedisCluster {
     /// # Panics
     /// If it has no shard, fewer nodes than shards, or no zones.
     pub fn new(plan: &ClusterPlan, (mut topology, zones): (Topology, Vec<ZoneRef>)) -> Self {
-        assert!(plan.shards > 0 && plan.nodes >= plan.shards && plan.hosts > 0 && !zones.is_empty());
-        let place = |number: u8, places: usize| usize::from(number + number / plan.shards) % places;
-        let zone_of = |host: u8| zones[place(host, zones.len())];
-        let hosts: Vec<HostId> = (0..plan.hosts.min(plan.nodes))
-            .map(|host| topology.add_host(zone_of(host), &format!("db-{}", host + 1)))
-            .collect();
+        let node_hosts = plan.add_hosts(&mut topology, &zones);
         let app = topology.add_host(zones[0], "app-1");
-        let of_node = |node: u8| {
-            let index = if plan.hosts >= plan.nodes { usize::from(node) } else { place(node, hosts.len()) };
-            hosts[index]
-        };
-        let node_hosts: Vec<HostId> = (0..plan.nodes).map(of_node).collect();
-        let mut placing =
-            Placing { builder: WorldBuilder::new(topology), plan, keys: plan.keys(), placed: 0 };
-        let nodes = placing.nodes(&node_hosts);
-        let clients = placing.clients(&node_hosts, app, &nodes);
-        let other_clients = placing.other_clients(app, &nodes);
-        let local_clients = placing.local_clients(&node_hosts, &nodes);
-        placing.operator(app, &nodes);
+        Self::on(plan, WorldBuilder::new(topology), &node_hosts, Some(app))
+    }
+
+    /// Places a cluster on these hosts, one for each node, as a part of a world if the builder is one's. Without a host for
+    /// clients there are none, and no operator.
+    pub fn on(
+        plan: &ClusterPlan,
+        builder: WorldBuilder<ClusterProcess>,
+        node_hosts: &[HostId],
+        app: Option<HostId>,
+    ) -> Self {
+        let mut placing = Placing { builder, plan, keys: plan.keys(), placed: 0 };
+        let nodes = placing.nodes(node_hosts);
+        let (mut clients, mut other_clients, mut local_clients) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(app) = app {
+            clients = placing.clients(node_hosts, app, &nodes);
+            other_clients = placing.other_clients(app, &nodes);
+            local_clients = placing.local_clients(node_hosts, &nodes);
+            placing.operator(app, &nodes);
+        }
         Self { builder: placing.builder, nodes, clients, other_clients, local_clients, keys: placing.keys }
+    }
+
+    /// What it consists of, for a world of which it is a part.
+    pub fn builder(&self) -> &WorldBuilder<ClusterProcess> {
+        &self.builder
     }
 
     /// The world of a seed at its first instant.
@@ -223,8 +231,8 @@ impl RedisCluster {
         self.builder.build(seed)
     }
 
-    /// Adds to a world of this cluster what must always hold in it ([`super::invariants`]).
-    pub fn add_conditions(&self, world: &mut World<ClusterProcess>) {
+    /// Adds to a world of this cluster, or one of which it is a part, what must always hold in it ([`super::invariants`]).
+    pub fn add_conditions<P: Contains<ClusterProcess>>(&self, world: &mut World<P>) {
         super::invariants::add_to(world, &self.nodes);
     }
 
@@ -428,8 +436,26 @@ impl Placing<'_> {
 }
 
 impl ClusterPlan {
-    /// The slot of a shard to which its clients write.
-    fn slot_of(&self, shard: u8) -> Slot {
+    /// Adds the hosts of the nodes to a topology, and says which node runs on which.
+    ///
+    /// # Panics
+    /// If there is no shard, there are fewer nodes than shards, or no hosts or zones.
+    pub fn add_hosts(&self, topology: &mut Topology, zones: &[ZoneRef]) -> Vec<HostId> {
+        assert!(self.shards > 0 && self.nodes >= self.shards && self.hosts > 0 && !zones.is_empty());
+        let place = |number: u8, places: usize| usize::from(number + number / self.shards) % places;
+        let zone_of = |host: u8| zones[place(host, zones.len())];
+        let hosts: Vec<HostId> = (0..self.hosts.min(self.nodes))
+            .map(|host| topology.add_host(zone_of(host), &format!("db-{}", host + 1)))
+            .collect();
+        let of_node = |node: u8| {
+            let index = if self.hosts >= self.nodes { usize::from(node) } else { place(node, hosts.len()) };
+            hosts[index]
+        };
+        (0..self.nodes).map(of_node).collect()
+    }
+
+    /// The slot of a shard to which its clients write; the judged ones write to that of the first.
+    pub(crate) fn slot_of(&self, shard: u8) -> Slot {
         Slots::part(shard, self.shards).iter().next().unwrap_or_default()
     }
 

@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sim_core::{ProcessId, SimTime, StateProbe, Violation, World};
+use sim_core::{Contains, Nested, ProcessId, SimTime, StateProbe, Violation, World};
 
 use super::cluster::{ClusterDisk, ClusterProcess};
 use super::message::NodeId;
@@ -23,8 +23,8 @@ use super::node::ClusterNode;
 use super::slots::Slot;
 use crate::redis::{Epoch, STREAM_DIVERGED, Streams};
 
-/// Adds the conditions to a world.
-pub(super) fn add_to(world: &mut World<ClusterProcess>, nodes: &[ProcessId]) {
+/// Adds the conditions to a world of which the nodes are a part, or the whole.
+pub(super) fn add_to<P: Contains<ClusterProcess>>(world: &mut World<P>, nodes: &[ProcessId]) {
     let conditions = Conditions {
         nodes: nodes.to_vec(),
         streams: Streams::of(nodes),
@@ -33,7 +33,7 @@ pub(super) fn add_to(world: &mut World<ClusterProcess>, nodes: &[ProcessId]) {
         winners: BTreeMap::new(),
         seen: vec![Seen::default(); nodes.len()],
     };
-    world.add_state_probe(nodes, Box::new(conditions));
+    world.add_state_probe(nodes, Box::new(Nested::<_, ClusterProcess>::new(conditions)));
 }
 
 /// What has been seen of all nodes.

@@ -462,6 +462,7 @@ impl Process for ClusterNode {
                 self.bump_epoch(context);
                 true
             }
+            "delete-locks" => self.server.on_command(&mut Embedded::<_, Self>::new(context), command),
             _ => self.command_replicate(context, command),
         };
         self.before_sleep(context);

@@ -2,6 +2,9 @@
 //!
 //! The order is that of `getNodeByQuery`: a slot that nobody owns, a cluster that is down, a slot that is being moved, a slot of
 //! another node. A primary that is paused for a manual failover keeps writes until that is over, and looks at them again then.
+//!
+//! String keys (those of locks) have a hash tag in common and lie in the slot that marks are about, beside the lists of the
+//! judged clients.
 
 use std::sync::Arc;
 
@@ -41,6 +44,7 @@ impl ClusterNode {
                 let list = ListKey::of(value);
                 (self.redirection(slot, &[list, list.second()], asks), command)
             }
+            Command::Key(..) => (self.redirection(self.spec.watched, &[], asks), command),
             _ => return self.on_other_request(context, from, connection, (id, command)),
         };
         match redirection {

@@ -194,11 +194,12 @@ impl Group {
         let current = self.current_primary();
         let old = Some(self.primary.address).filter(|address| *address != current);
         let replicas = self.replicas.iter().map(|replica| replica.address);
+        let lists_all = planted == Planted::ListPrimaryAsReplica;
         GroupState {
             primary: current,
             config_epoch: self.config_epoch,
             leader_epoch: if planted == Planted::ForgetSentinelVote { Epoch(0) } else { self.leader_epoch },
-            replicas: replicas.filter(|address| *address != current).chain(old).collect(),
+            replicas: replicas.filter(|address| lists_all || *address != current).chain(old).collect(),
             sentinels: self.peers.iter().map(|peer| (peer.address, peer.id)).collect(),
         }
     }

@@ -77,7 +77,8 @@ impl Sentinel {
         }
         // Others are given time to announce a promotion that this one has not heard of.
         let replica = &group.replicas[index];
-        let waited = replica.no_down_for(CONVERT_WAIT, now) && now.since(replica.says_since) > CONVERT_WAIT;
+        let waited = planted == Planted::ConvertAtOnce
+            || (replica.no_down_for(CONVERT_WAIT, now) && now.since(replica.says_since) > CONVERT_WAIT);
         let demotes = replica.was_primary && !Change::SecondSentinel.is_in(group.config.version);
         let is_stray = !is_promoted && group.primary_looks_sane(now) && (waited || demotes);
         if is_stray && planted != Planted::LeaveStrays {

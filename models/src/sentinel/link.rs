@@ -7,6 +7,7 @@
 use sim_core::{ConnectOptions, ConnectionId, Context, HostTime, ProcessId, SimDuration, SyncId, WallTime};
 
 use super::process::Sentinel;
+use crate::planted::Planted;
 use crate::redis::{Command, GroupId, Packet, Reply};
 
 /// `SENTINEL_PING_PERIOD`.
@@ -70,9 +71,15 @@ pub(super) struct Outbox {
     /// When the file began to be saved.
     since: HostTime,
     held: Vec<(ConnectionId, Packet)>,
+    /// A rule that a test switches off.
+    planted: Planted,
 }
 
 impl Outbox {
+    pub(super) fn new(planted: Planted) -> Self {
+        Self { planted, ..Self::default() }
+    }
+
     pub(super) fn send(
         &mut self,
         context: &mut impl Context<Sentinel>,
@@ -136,6 +143,7 @@ pub(super) struct Link {
     /// The last answer of any kind (`last_pong_time`).
     pub(super) answered_at: WallTime,
     tried_at: Option<WallTime>,
+    /// Commands on this connection without an answer; nothing is pending on one that is missing.
     pending: u32,
 }
 
@@ -169,7 +177,6 @@ impl Link {
         for connection in [self.command.take(), self.subscription.take()].into_iter().flatten() {
             context.close(connection);
         }
-        self.pending = 0;
     }
 
     /// True if a connection is missing; the one for messages is not needed to another Sentinel.
@@ -195,7 +202,9 @@ impl Link {
         if self.command.is_none() {
             self.command = Some(context.connect(address, ConnectOptions::default()));
             self.command_since = now;
-            self.pending = 0;
+            if outbox.planted != Planted::LeakPending {
+                self.pending = 0;
+            }
             self.ping(context, outbox, now);
         }
         if subscribes && self.subscription.is_none() {
@@ -267,7 +276,6 @@ impl Link {
     pub(super) fn on_lost(&mut self, connection: ConnectionId) -> bool {
         if self.command == Some(connection) {
             self.command = None;
-            self.pending = 0;
         } else if self.subscription == Some(connection) {
             self.subscription = None;
         } else {
@@ -299,7 +307,6 @@ impl Link {
         if let Some(connection) = self.command.filter(|_| is_old && is_silent) {
             context.close(connection);
             self.command = None;
-            self.pending = 0;
         }
         let is_old = now.since(self.subscription_since) > YOUNG;
         let is_silent = now.since(self.heard_at) > PUBLISH_PERIOD * 3;

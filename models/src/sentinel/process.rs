@@ -428,7 +428,7 @@ impl Process for Sentinel {
             tilt_since: None,
             ticked_at: None,
             subscribers: Vec::new(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(spec.planted),
             tick_waits: false,
             tick_ends_late: false,
             spec: spec.clone(),

@@ -17,6 +17,8 @@ pub(super) const DEFAULT_WARMUP: SimDuration = SimDuration::from_secs(20);
 
 /// Shards of Redis Cluster, if a scenario does not say.
 pub(super) const DEFAULT_SHARDS: u8 = 3;
+/// Nodes of Redis Cluster: a primary and a replica for each shard.
+pub(super) const DEFAULT_NODES: u8 = 6;
 
 /// The largest `factor` of `disk-slow`: a sync of a millisecond takes a quarter of an hour.
 const MOST_TIMES_SLOWER: u32 = 1_000_000;
@@ -69,7 +71,7 @@ impl<'a> Checker<'a> {
         self.backups(&raw.cluster)?;
         self.sentinels(raw.cluster.sentinels.as_ref())?;
         self.lock(raw)?;
-        self.shards(&raw.cluster)?;
+        self.shards(raw)?;
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;
         self.workload(&raw.workload)?;

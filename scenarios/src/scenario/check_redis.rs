@@ -5,8 +5,8 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::Routing;
-use super::check::{Checker, DEFAULT_SHARDS};
-use super::raw::{RawCluster, RawScenario};
+use super::check::{Checker, DEFAULT_NODES, DEFAULT_SHARDS};
+use super::raw::RawScenario;
 use crate::diagnostic::{Spot, UserError};
 
 impl Checker<'_> {
@@ -76,6 +76,9 @@ impl Checker<'_> {
                 let subscribe = ("workload.subscribe", here(workload.subscribe.is_some()));
                 let timeout = ("workload.statement_timeout", span(workload.statement_timeout.as_ref()));
                 let more = [local_writers, subscribe, timeout, need];
+                let has_nodes = raw.has_nodes();
+                let of_nodes = |(key, _): &(&str, _)| *key == "cluster.shards" || *key == "cluster.hosts";
+                let of_cluster = of_cluster.into_iter().filter(|key| !(has_nodes && of_nodes(key)));
                 let foreign = patroni.into_iter().chain(of_cluster).chain(more).collect();
                 (foreign, "whose clients are contenders for a lock")
             }
@@ -112,11 +115,12 @@ impl Checker<'_> {
     }
 
     /// The numbers of shards and hosts of Redis Cluster: each shard has a primary, and no host is without a node.
-    pub(super) fn shards(&self, cluster: &RawCluster) -> Result<(), UserError> {
-        if self.family.name != "cluster" {
+    pub(super) fn shards(&self, raw: &RawScenario) -> Result<(), UserError> {
+        if !raw.has_nodes() {
             return Ok(());
         }
-        let members = cluster.members.as_ref().map_or(6, |members| *members.get_ref());
+        let cluster = &raw.cluster;
+        let members = cluster.members.as_ref().map_or(DEFAULT_NODES, |members| *members.get_ref());
         let shards = cluster.shards.as_ref().map_or(DEFAULT_SHARDS, |shards| *shards.get_ref());
         if let Some(wrong) = cluster.shards.as_ref().or(cluster.members.as_ref()).filter(|_| shards > members)
         {

@@ -41,6 +41,7 @@ pub(super) struct RawLock {
 enum RawServers {
     Sentinel,
     Single,
+    Cluster,
     Redlock,
 }
 
@@ -62,11 +63,23 @@ enum RawFencing {
 /// The recommendation of the documentation of Redlock: 5 to 50 ms.
 const REDLOCK_TIMEOUT: SimDuration = SimDuration::from_millis(50);
 
+impl RawScenario {
+    /// True if what it is about are nodes of Redis Cluster: the family of that name, or a lock on them.
+    pub(super) fn has_nodes(&self) -> bool {
+        let servers = self.lock.as_ref().and_then(|lock| lock.get_ref().servers);
+        match self.family.get_ref().as_str() {
+            "lock" => servers == Some(RawServers::Cluster),
+            family => family == crate::redis_cluster::WORDS.name,
+        }
+    }
+}
+
 impl From<RawLock> for Lock {
     fn from(raw: RawLock) -> Self {
         let servers = match raw.servers {
             None | Some(RawServers::Sentinel) => LockServers::Sentinel,
             Some(RawServers::Single) => LockServers::Single,
+            Some(RawServers::Cluster) => LockServers::Cluster,
             Some(RawServers::Redlock) => LockServers::Redlock,
         };
         let default = LockParameters::default();
@@ -198,6 +211,19 @@ horizon = "1m"
             ("lock", "[lock]\nservers = \"single\"\n[cluster]\nsentinels = 3", "without Sentinels"),
             ("lock", "[lock]\nservers = \"single\"\n[cluster]\nmembers = 3", "a single server is one"),
             ("lock", "[lock]\nttll = \"10s\"", "`ttl`"),
+            ("lock", "[lock]\nservers = \"cluster\"\n[cluster]\nmembers = 4\nshards = 2\nhosts = 2", ""),
+            (
+                "lock",
+                "[lock]\nservers = \"cluster\"\n[cluster]\nmembers = 2",
+                "2 nodes are too few for 3 shards",
+            ),
+            ("lock", "[lock]\nservers = \"cluster\"\n[cluster]\nsentinels = 3", "without Sentinels"),
+            (
+                "lock",
+                "[lock]\nservers = \"cluster\"\n[cluster]\noperator = {}",
+                "`cluster.operator` has no meaning",
+            ),
+            ("lock", "[cluster]\nshards = 2", "`cluster.shards` has no meaning"),
             ("lock", "[workload]\nstatement_timeout = \"1s\"", "`workload.statement_timeout` has no meaning"),
             ("lock", "[cluster]\netcd = 3", "`cluster.etcd` has no meaning"),
             ("platform", "[workload]\nrouting = \"multi-host\"", "has no meaning in the family `platform`"),

@@ -50,7 +50,7 @@
 //! | `workload.ask_each_time` | whether clients ask for the primary before each write, and not after errors only | false |
 //! | `workload.starts_after` | when clients begin | zero |
 //! | `workload.wait` | `WAIT` after each write: `replicas` and `timeout` | none |
-//! | `lock.servers` | where the lock is: `sentinel` (the primary of a group), `single`, or `redlock` (`cluster.members` independent servers) | `sentinel` |
+//! | `lock.servers` | where the lock is: `sentinel` (the primary of a group), `single`, `cluster` (the first shard of Redis Cluster), or `redlock` (`cluster.members` independent servers) | `sentinel` |
 //! | `lock.ttl`, `lock.renewal` | time to live of the key, and from one renewal to the next | `"30s"`, `"10s"` |
 //! | `lock.poll`, `lock.poll_jitter` | from one attempt of a follower to the next, and how much that varies | `"5s"`, `"10%"` |
 //! | `lock.timeout` | how long a request to Redis may take, finding the primary included | `"1s"`; `"50ms"` for `redlock` |

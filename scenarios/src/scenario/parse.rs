@@ -44,7 +44,8 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
     let mut checker = Checker::new(source);
     checker.scenario(&raw)?;
     let mut named = BTreeMap::new();
-    let cluster = cluster(raw.cluster, raw.family.get_ref(), source, companions, &mut named)?;
+    let default_members = if raw.has_nodes() { super::check::DEFAULT_NODES } else { 3 };
+    let cluster = cluster(raw.cluster, default_members, source, companions, &mut named)?;
     let faults = match raw.swarm {
         Some(swarm) => swarm_plan(swarm.into_inner()),
         None => FaultPlan::Written(raw.fault.into_iter().map(planned_fault).collect()),
@@ -70,7 +71,7 @@ pub(super) fn read(source: &Arc<Source>, companions: &dyn Companions) -> Result<
 
 fn cluster(
     raw: RawCluster,
-    family: &str,
+    default_members: u8,
     source: &Arc<Source>,
     companions: &dyn Companions,
     named: &mut BTreeMap<String, Arc<Source>>,
@@ -90,7 +91,6 @@ fn cluster(
         None => Settings::default(),
     };
     let members_written = raw.members.is_some();
-    let default_members = if family == crate::redis_cluster::WORDS.name { 6 } else { 3 };
     let in_file = file.as_ref().and_then(|file| file.members);
     let members = inner_or(raw.members, in_file.unwrap_or(default_members));
     let member_tags = member_tags(raw.member_tags, members, source)?;

@@ -85,8 +85,10 @@ fn planted_bugs_of_redis_and_sentinel_are_found() {
         (Planted::MajorityOfResponders, 20, Verdict::ConditionViolated),
         (Planted::KeepNameWithoutBacklog, 10, Verdict::ConditionViolated),
         (Planted::IgnoreLag, 5, Verdict::AckedWriteLost),
+        (Planted::LeakPending, 10, Verdict::AckedWriteLost),
     ] {
         assert_eq!(must_be_found(bug, runs).judgement.verdict, verdict, "{bug}");
     }
     must_be_found(Planted::ReconfigurePromoted, 10);
+    must_be_found(Planted::ListPrimaryAsReplica, 20);
 }
