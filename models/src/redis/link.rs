@@ -158,13 +158,14 @@ impl Link {
             }
             (Step::Ready, reply) => return LinkNews::Answer(reply),
             (Step::Resolving, Reply::Primary(Some(server))) => self.check(context, server),
-            (Step::Resolving, Reply::Slots(owners)) => match self.owner_among(&owners) {
-                Some(owner) => self.check(context, owner),
-                None => {
+            (Step::Resolving, Reply::Slots(owners)) => {
+                if let Some(owner) = self.owner_among(&owners) {
+                    self.check(context, owner);
+                } else {
                     self.reset(context);
                     return LinkNews::Failed;
                 }
-            },
+            }
             (Step::Checking, Reply::Role { primary: true }) => self.ready(context),
             _ => {
                 self.reset(context);
