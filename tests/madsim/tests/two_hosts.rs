@@ -182,8 +182,14 @@ fn a_run_on_madsim_is_a_function_of_its_seed() {
 #[test]
 fn budgets_and_faults_that_come_and_go_are_the_same_on_both_hosts() {
     let (_, mut native, _) = systems("patroni/postgres-crash/async");
-    native.budgets =
-        [FaultBudget { of: "etcd".to_owned(), kinds: Vec::new(), at_most: 1, lasting: false }].into();
+    native.budgets = [FaultBudget {
+        of: "etcd".to_owned(),
+        kinds: Vec::new(),
+        together_with: Vec::new(),
+        at_most: 1,
+        lasting: false,
+    }]
+    .into();
     let dwell = Dwell { shortest: SimDuration::from_secs(1), longest: SimDuration::from_secs(3) };
     let member = |name: &str| Target::Process(name.to_owned());
     let isolate = Fault::Isolate { target: member("etcd-1"), direction: Direction::Both };
