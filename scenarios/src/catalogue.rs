@@ -214,7 +214,7 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z10-left-behind-etcd-patroni-4-0-5.toml",
     "published/patroni/z10-left-behind-etcd-patroni-4-0-6.toml",
     "published/patroni/z11-old-watch-patroni-2-1-2.toml",
-    "published/patroni/z11-old-watch-patroni-2-1-3.toml",
+    "published/patroni/z11-old-watch-patroni-3-0-3.toml",
     "published/patroni/z12-not-primary-lessor-patroni-4-1-2.toml",
     "published/patroni/z12-not-primary-lessor-patroni-4-1-3.toml",
     "published/patroni/z13-failsafe-not-entered-patroni-4-0-6.toml",
