@@ -30,6 +30,9 @@ pub struct Inputs {
     /// from the resume of a paused host to its last acknowledgement (fidelity specification, sections 2.11 and 5.4: 3
     /// pauses; the requests to etcd before it take milliseconds).
     pub lost_lock_stop: Distribution,
+    /// From a client's connection until its backend has authenticated it and answers the first statement: the fork, and SCRAM. Nothing
+    /// by default: 11 to 27 ms on an idle machine are little beside an outage. Measured: [`Self::on_busy_machine`].
+    pub login: Distribution,
     /// Redo rate of crash recovery in bytes a second; an assumption of the fidelity specification (section 4.4: 50 to
     /// 200 MB/s).
     pub redo_bytes_per_second: u64,
@@ -72,6 +75,7 @@ impl Default for Inputs {
             data_directory_sync: Distribution::Constant(SimDuration::ZERO),
             disk_sync: Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 },
             lost_lock_stop: Distribution::Uniform(millis(400), millis(1_000)),
+            login: Distribution::Constant(SimDuration::ZERO),
             redo_bytes_per_second: 100_000_000,
             patroni_start: Distribution::Uniform(millis(2_900), millis(7_300)),
             rewind: Distribution::Uniform(millis(2_000), millis(10_000)),
@@ -91,6 +95,7 @@ impl Inputs {
     /// - `postmaster_spawn`: 0.43 to 1.09 s in 59 starts; `postmaster_start`: 0.02 to 0.11 s in 20 starts after an orderly
     ///   shutdown; `data_directory_sync`: the deciles of what 39 starts after a SIGKILL took longer than the median of those
     ///   (1,032 files, load 7 to 11). All with Patroni's own code, without a cluster: `tests/data/inputs`.
+    /// - `login`: the deciles of 900 logins at three servers at once, as the client of those measurements asks them (same folder).
     pub fn on_busy_machine() -> Self {
         let millis = SimDuration::from_millis;
         let deciles = [2_358, 3_126, 3_309, 3_378, 3_413, 3_469, 3_577, 3_719, 3_744, 4_002, 4_282];
@@ -99,10 +104,15 @@ impl Inputs {
             postmaster_spawn: Distribution::Uniform(millis(430), millis(1_090)),
             postmaster_start: Distribution::Uniform(millis(20), millis(110)),
             data_directory_sync: Distribution::Empirical(deciles.map(millis).to_vec()),
+            login: Distribution::Empirical(LOGIN_DECILES_MICROS.map(SimDuration::from_micros).to_vec()),
             ..Self::default()
         }
     }
 }
+
+/// From the shortest to the longest of the measured logins.
+const LOGIN_DECILES_MICROS: [u64; 11] =
+    [10_800, 23_100, 27_400, 30_300, 33_000, 36_000, 39_000, 41_800, 45_200, 50_200, 64_100];
 
 /// The inputs that Patroni itself draws from; those of `PostgreSQL` belong to the server's specification.
 #[derive(Clone, Debug)]

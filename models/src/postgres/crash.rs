@@ -68,6 +68,7 @@ impl Server {
             Timer::ArchiveTimeout,
             Timer::RestoreCommand,
             Timer::Restored,
+            Timer::Login,
         ] {
             context.cancel_timer(&timer);
         }

@@ -98,6 +98,7 @@ mod checkpoint;
 mod commit;
 mod crash;
 mod data;
+mod login;
 mod packet;
 mod parameters;
 mod recovery;

@@ -113,6 +113,8 @@ pub struct Durations {
     pub postmaster_start: Sampler,
     /// How long the files of the data directory are looked after if the server was not shut down in order.
     pub data_directory_sync: Sampler,
+    /// From the first statement on a connection until its backend has authenticated the client.
+    pub login: Sampler,
     /// How fast WAL is replayed, in bytes a second.
     pub redo_bytes_per_second: u64,
 }
@@ -130,6 +132,7 @@ impl From<&crate::patroni::Inputs> for Durations {
             promotion: inputs.promotion.sampler(),
             postmaster_start: inputs.postmaster_start.sampler(),
             data_directory_sync: inputs.data_directory_sync.sampler(),
+            login: inputs.login.sampler(),
             redo_bytes_per_second: inputs.redo_bytes_per_second,
         }
     }

@@ -17,6 +17,7 @@ impl Server {
             phase: Phase::Starting { sync: None, replayed: false },
             promotion_wanted: false,
             sessions: Vec::new(),
+            logins: super::login::Logins::default(),
             commits: super::commit::CommitPath::default(),
             sending: super::walsender::WalSending::default(),
             receiving: super::walreceiver::WalReceiving::default(),

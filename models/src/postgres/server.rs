@@ -25,6 +25,7 @@ pub struct Server {
     pub(super) promotion_wanted: bool,
     /// Connections that are not (yet) known to belong to a standby or to Patroni.
     pub(super) sessions: Vec<ConnectionId>,
+    pub(super) logins: super::login::Logins,
     pub(super) commits: CommitPath,
     pub(super) sending: WalSending,
     pub(super) receiving: WalReceiving,
@@ -100,6 +101,8 @@ pub enum Timer {
     RestoreCommand,
     /// A restored segment is replayed.
     Restored,
+    /// A backend has authenticated its client.
+    Login,
 }
 
 impl Process for Server {
@@ -120,7 +123,10 @@ impl Process for Server {
             return;
         }
         match packet {
-            Packet::Query { query, statement } => self.on_query(context, connection, query, statement),
+            Packet::Query { query, statement: Statement::IsInRecovery } => {
+                self.log_in(context, connection, query);
+            }
+            Packet::Query { query, statement } => self.answer_query(context, connection, query, statement),
             Packet::Cancel { query } => self.on_cancel(context, connection, query),
             Packet::Control(control) => self.on_control(context, connection, control),
             Packet::Replication(message) => self.on_replication(context, connection, message),
@@ -148,6 +154,7 @@ impl Process for Server {
             Timer::ArchiveTimeout => self.archive_timeout_is_due(context),
             Timer::RestoreCommand => self.restored(context, None),
             Timer::Restored => self.replayed_segment(context),
+            Timer::Login => self.logged_in(context),
         }
     }
 
@@ -224,7 +231,7 @@ impl Server {
         self.sending.flushed
     }
 
-    fn on_query(
+    pub(super) fn answer_query(
         &mut self,
         context: &mut impl Context<Self>,
         connection: ConnectionId,
@@ -340,6 +347,7 @@ impl Server {
             // A backend that waits for a standby does not notice that its client left
             // (`client_connection_check_interval` = 0): it stays in its queue.
             self.sessions.retain(|session| *session != connection);
+            self.logins.forget(connection);
             self.checkpoint.forget(connection);
         }
     }

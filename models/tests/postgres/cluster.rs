@@ -280,6 +280,11 @@ impl Cluster {
     }
 
     pub fn seeded(parameters: Parameters, seed: Seed) -> Self {
+        Self::on_machines(parameters, &Inputs::default(), seed)
+    }
+
+    /// The same where things take as long as these inputs say.
+    pub fn on_machines(parameters: Parameters, inputs: &Inputs, seed: Seed) -> Self {
         let (mut topology, zone) =
             Topology::single_zone(&LinkQuality::reliable(Distribution::Constant(LATENCY)));
         let hosts: Vec<HostId> =
@@ -295,7 +300,7 @@ impl Cluster {
             .map(|(host, data)| builder.add_volume(*host, Disk(data.clone()), &sync))
             .collect();
         let parameters = Arc::new(parameters);
-        let durations = Arc::new(Durations::from(&Inputs::default()));
+        let durations = Arc::new(Durations::from(inputs));
         for index in 0..3 {
             builder.add_process(ProcessOptions {
                 name: format!("n{}", index + 1),

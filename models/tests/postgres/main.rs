@@ -4,6 +4,7 @@ mod cluster;
 mod commits;
 mod disks;
 mod hostile;
+mod logins;
 mod promotion;
 mod replication;
 mod slots;

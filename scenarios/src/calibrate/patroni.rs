@@ -21,7 +21,7 @@
 //!
 //! # What is not reproduced
 //!
-//! - Steps of less than half a second on a busy machine: Python, the forks of a connection. Only the promotion has an input for it. Three
+//! - Steps of less than half a second on a busy machine, such as those of Python. Only promotion and login have inputs for it. Three
 //!   quarters of the rows of `crash` with a `ttl` of 20 s were made at a load of 20 to 41, which no input stands for.
 //! - A killed postmaster stays a zombie until init reaps it, which counts as running for Patroni (`psutil`). Where init is slow (1.1 to
 //!   2.0 s in 39 kills on a container's init, `tests/data/inputs`), a cycle that falls into that time is lost, and the restart comes
