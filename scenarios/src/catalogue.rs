@@ -261,6 +261,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z30-slot-not-retained-patroni-4-0-5.toml",
     "published/patroni/z33-slow-server-patroni-2-1-1.toml",
     "published/patroni/z33-slow-server-patroni-2-1-2.toml",
+    "published/patroni/z34-long-fork-readers-everywhere.toml",
+    "published/patroni/z34-long-fork-readers-on-primary.toml",
     "published/patroni/z5-same-timeline-check-timeline-off.toml",
     "published/patroni/z5-same-timeline-check-timeline-on.toml",
     "published/patroni/z7-frozen-patroni-patroni-3-0-4.toml",

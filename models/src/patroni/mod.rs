@@ -122,7 +122,9 @@ pub use config::{
     Watchdog, WatchdogMode,
 };
 pub use inputs::{Inputs, LinkInputs};
-pub use load::{ClientSettings, ImpatientClient, Load, PoolerSettings, ProxySettings, Route};
+pub use load::{
+    ClientSettings, ImpatientClient, Load, PoolerSettings, ProxySettings, ReadFrom, Reads, Route,
+};
 pub use member::Peer;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use pre_promote::PrePromote;

@@ -32,6 +32,15 @@ pub enum Packet {
         /// The server itself, which a client behind a proxy would not know otherwise (`inet_server_addr()`).
         server: ProcessId,
     },
+    /// The server answers [`Statement::Newest`].
+    Newest {
+        /// Of the query.
+        query: u64,
+        /// The newest visible row of each session that wrote any.
+        newest: Arc<[u64]>,
+        /// The server itself.
+        server: ProcessId,
+    },
     /// The local Patroni acts on the server (signals, `pg_ctl`, SQL over the local socket).
     Control(Control),
     /// What the server tells the local Patroni, in answer to [`Control::Status`].
@@ -56,6 +65,8 @@ pub enum Statement {
     },
     /// Counts all rows that are visible to the session.
     Count,
+    /// `SELECT session, max(value) ... GROUP BY session`: the newest visible row of each session that wrote any.
+    Newest,
     /// `SELECT pg_is_in_recovery()`, as `target_session_attrs=read-write` does.
     IsInRecovery,
     /// `DROP TABLE`: a mistake.
