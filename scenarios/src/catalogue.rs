@@ -263,6 +263,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z33-slow-server-patroni-2-1-2.toml",
     "published/patroni/z34-long-fork-readers-everywhere.toml",
     "published/patroni/z34-long-fork-readers-on-primary.toml",
+    "published/patroni/z36-early-promotion-patroni-4-1-5.toml",
+    "published/patroni/z36-early-promotion-race-backoff.toml",
     "published/patroni/z5-same-timeline-check-timeline-off.toml",
     "published/patroni/z5-same-timeline-check-timeline-on.toml",
     "published/patroni/z7-frozen-patroni-patroni-3-0-4.toml",

@@ -32,15 +32,6 @@ pub enum Packet {
         /// The server itself, which a client behind a proxy would not know otherwise (`inet_server_addr()`).
         server: ProcessId,
     },
-    /// The server answers [`Statement::Newest`].
-    Newest {
-        /// Of the query.
-        query: u64,
-        /// The newest visible row of each session that wrote any.
-        newest: Arc<[u64]>,
-        /// The server itself.
-        server: ProcessId,
-    },
     /// The local Patroni acts on the server (signals, `pg_ctl`, SQL over the local socket).
     Control(Control),
     /// What the server tells the local Patroni, in answer to [`Control::Status`].
@@ -51,6 +42,15 @@ pub enum Packet {
     Replication(Replication),
     /// With a repository of archived WAL and backups.
     Repository(Repository),
+    /// The server answers [`Statement::Newest`].
+    Newest {
+        /// Of the query.
+        query: u64,
+        /// The newest visible row of each session that wrote any.
+        newest: Arc<[u64]>,
+        /// The server itself.
+        server: ProcessId,
+    },
 }
 
 /// What clients ask.
@@ -65,12 +65,12 @@ pub enum Statement {
     },
     /// Counts all rows that are visible to the session.
     Count,
-    /// `SELECT session, max(value) ... GROUP BY session`: the newest visible row of each session that wrote any.
-    Newest,
     /// `SELECT pg_is_in_recovery()`, as `target_session_attrs=read-write` does.
     IsInRecovery,
     /// `DROP TABLE`: a mistake.
     DropTable,
+    /// `SELECT session, max(value) ... GROUP BY session`: the newest visible row of each session that wrote any.
+    Newest,
 }
 
 /// `synchronous_commit`. The last three wait for standbys only if `synchronous_standby_names` is not empty.
