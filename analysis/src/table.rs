@@ -14,7 +14,7 @@ use crate::measure::{Measures, Phases};
 use crate::seconds::{number, number_or_null, or_empty, six_decimals};
 
 /// The columns of the CSV, in order, each with its meaning.
-pub const RUN_COLUMNS: [(&str, &str); 22] = [
+pub const RUN_COLUMNS: [(&str, &str); 25] = [
     ("scenario", "the scenario's name"),
     ("seed", "the run's seed, decimal"),
     ("verdict", "the judge's verdict, in kebab case"),
@@ -40,6 +40,15 @@ pub const RUN_COLUMNS: [(&str, &str); 22] = [
     ("promote_s", "phase elected to writable"),
     ("reroute_s", "phase writable to the first success of the new primary"),
     ("recovered", "true or false: a write succeeded after the last fault, and no outage was open at the end"),
+    (
+        "long_fork_count",
+        "reads that contradict another about which of two writes came first; 0 if reads count rows",
+    ),
+    (
+        "stale_read_count",
+        "reads that lack a write acknowledged before they were asked; 0 if reads count rows",
+    ),
+    ("lost_read_count", "reads that saw a write which is absent at the end; 0 if reads count rows"),
 ];
 
 /// What a campaign keeps of one run. The columns are explained in [`RUN_COLUMNS`].
@@ -106,6 +115,15 @@ pub struct RunRow {
     pub reroute: Option<SimDuration>,
     /// True when a write succeeded after the last fault and no outage was open at the end.
     pub recovered: bool,
+    /// Reads that contradict another about which of two writes came first.
+    #[serde(rename = "long_fork_count")]
+    pub long_forks: u64,
+    /// Reads that lack a write acknowledged before they were asked.
+    #[serde(rename = "stale_read_count")]
+    pub stale_reads: u64,
+    /// Reads that saw a write which is absent at the end.
+    #[serde(rename = "lost_read_count")]
+    pub reads_of_lost: u64,
 }
 
 impl RunRow {
@@ -141,6 +159,9 @@ impl RunRow {
             promote: phases.promote,
             reroute: phases.reroute,
             recovered: measures.availability.recovered,
+            long_forks: measures.reads.long_forks,
+            stale_reads: measures.reads.stale,
+            reads_of_lost: measures.reads.of_lost,
         }
     }
 
@@ -169,6 +190,9 @@ impl RunRow {
             or_empty(self.promote),
             or_empty(self.reroute),
             self.recovered.to_string(),
+            self.long_forks.to_string(),
+            self.stale_reads.to_string(),
+            self.reads_of_lost.to_string(),
         ]
     }
 }
@@ -263,6 +287,9 @@ pub(crate) mod tests {
             promote: outage_millis.map(|_| SimDuration::from_nanos(1_500_000_400)),
             reroute: None,
             recovered: outage_millis.is_some(),
+            long_forks: 0,
+            stale_reads: 0,
+            reads_of_lost: 0,
         }
     }
 
@@ -270,11 +297,11 @@ pub(crate) mod tests {
     fn the_csv_has_units_fixed_decimals_and_empty_fields_for_never() {
         let mut output = Vec::new();
         write_csv(&mut output, &[row(u64::MAX, Some(27_250)), row(7, None)]).unwrap();
-        expect![[r"
-            scenario,seed,verdict,digest,event_count,simulated_s,fault_count,acknowledged_count,lost_count,lost_s,warned_lost_count,phantom_count,overlap_s,overlap_write_count,unavailable_s,outage_s,failover_gap_s,detect_s,elect_s,promote_s,reroute_s,recovered
-            patroni/primary-crash/async,18446744073709551615,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,27.250000,27.250000,27.250000,25.000000,,1.500000,,true
-            patroni/primary-crash/async,7,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,60.000000,,,,,,,false
-        "]]
+        expect![[r#"
+            scenario,seed,verdict,digest,event_count,simulated_s,fault_count,acknowledged_count,lost_count,lost_s,warned_lost_count,phantom_count,overlap_s,overlap_write_count,unavailable_s,outage_s,failover_gap_s,detect_s,elect_s,promote_s,reroute_s,recovered,long_fork_count,stale_read_count,lost_read_count
+            patroni/primary-crash/async,18446744073709551615,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,27.250000,27.250000,27.250000,25.000000,,1.500000,,true,0,0,0
+            patroni/primary-crash/async,7,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,60.000000,,,,,,,false,0,0,0
+        "#]]
         .assert_eq(&String::from_utf8(output).unwrap());
     }
 

@@ -11,7 +11,7 @@ use analysis::SurvivingValues;
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::family::{Family, FamilyWords, Forkable};
-use crate::scenario::{EtcdHosts, FaultPlan, OnTimeout, Routing, TopologyPreset};
+use crate::scenario::{EtcdHosts, FaultPlan, OnTimeout, ReadFrom, Reads, Routing, TopologyPreset};
 use crate::world_system::{Cluster, WorldSystem};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
@@ -108,7 +108,17 @@ pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
             writers: workload.writers,
             write_interval: workload.write_interval,
             wal_per_write: workload.wal_per_write,
+            local_commit_writers: workload.local_commit_writers,
             readers: workload.readers,
+            reads: match workload.reads {
+                Reads::Count => models::patroni::Reads::Count,
+                Reads::Newest => models::patroni::Reads::Newest,
+            },
+            read_from: match workload.read_from {
+                ReadFrom::Replicas => models::patroni::ReadFrom::Replicas,
+                ReadFrom::Primary => models::patroni::ReadFrom::Primary,
+                ReadFrom::Everywhere => models::patroni::ReadFrom::Everywhere,
+            },
             read_interval: workload.read_interval,
             route: match workload.routing {
                 Routing::Haproxy => Route::HaProxy,

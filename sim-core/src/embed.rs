@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use crate::id::{ConnectionId, OperationId, ProcessId, SyncId};
 use crate::network::ConnectOptions;
@@ -147,6 +148,10 @@ where
 
     fn complete(&mut self, operation: OperationId, completion: Completion) {
         self.context.complete(operation, completion);
+    }
+
+    fn observe(&mut self, operation: OperationId, newest: Arc<[u64]>) {
+        self.context.observe(operation, newest);
     }
 
     fn mark(&mut self, kind: MarkKind, value: u64) {

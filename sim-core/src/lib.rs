@@ -41,7 +41,8 @@ pub use network::{ConnectOptions, KeepAlive};
 pub use process::{ConnectionEvent, Context, Origin, Probe, Process, StateProbe};
 pub use random::{Probability, Seed, Stream};
 pub use record::{
-    Completion, EndReason, Mark, MarkKind, Operation, OperationKind, Outcome, Record, Violation,
+    COUNTER_BITS, Completion, EndReason, Mark, MarkKind, Observation, Operation, OperationKind, Outcome,
+    Record, Violation, session_of,
 };
 pub use storage::{Damage, DiskError, Storage, StorageFailure};
 pub use swarm::{Aim, Composition, FaultMix, SwarmConfig};

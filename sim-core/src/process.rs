@@ -18,6 +18,7 @@
 
 use std::fmt::Debug;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use crate::fault::Schedule;
 use crate::id::{ConnectionId, OperationId, ProcessId, SyncId};
@@ -207,6 +208,9 @@ pub trait Context<P: Process> {
     /// # Panics
     /// If the operation was completed before.
     fn complete(&mut self, operation: OperationId, completion: Completion);
+
+    /// Records what a read returned, beside its completion.
+    fn observe(&mut self, operation: OperationId, newest: Arc<[u64]>);
 
     /// Records an instant that matters for the measures.
     fn mark(&mut self, kind: MarkKind, value: u64);

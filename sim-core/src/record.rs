@@ -4,6 +4,7 @@
 //! [`MarkKind::Elected`]. What they mean for a protocol is said in the documentation of its model.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,25 @@ impl Operation {
     pub fn is_acknowledged(&self) -> bool {
         self.outcome == Outcome::Ok
     }
+}
+
+/// Bits of a value that count the writes of one session, for clients whose writes are read back one by one; the bits above
+/// name the session.
+pub const COUNTER_BITS: u32 = 24;
+
+/// The session that wrote a value. The values that one session writes grow.
+pub const fn session_of(value: u64) -> u64 {
+    value >> COUNTER_BITS
+}
+
+/// What a read returned, for clients that ask for more than a number. Kept apart from the [`Operation`], so that histories
+/// without such reads do not grow.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Observation {
+    /// The position of the read in [`Record::operations`].
+    pub operation: usize,
+    /// The newest visible write of each [session](session_of), in order. A session without any is absent.
+    pub newest: Arc<[u64]>,
 }
 
 /// An instant that means something for the measures.
@@ -176,6 +196,8 @@ pub enum EndReason {
 pub struct Record {
     /// The clients' history, in the order of invocation.
     pub operations: Vec<Operation>,
+    /// What reads returned, in the order in which they did.
+    pub observations: Vec<Observation>,
     /// The marks, in order of time.
     pub marks: Vec<Mark>,
     /// The first violated condition.
@@ -194,6 +216,7 @@ pub struct Record {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorder {
     pub(crate) operations: Vec<Operation>,
+    pub(crate) observations: Vec<Observation>,
     pub(crate) marks: Vec<Mark>,
 }
 
@@ -216,6 +239,10 @@ impl Recorder {
             served_by: None,
         });
         id
+    }
+
+    pub(crate) fn observe(&mut self, id: OperationId, newest: Arc<[u64]>) {
+        self.observations.push(Observation { operation: id.index(), newest });
     }
 
     /// # Panics

@@ -1,13 +1,14 @@
 //! Measures of one run, from its history and its marks.
 //!
 //! Each file here answers one question and defines its terms: [`loss`] (what was promised and is gone), [`writable`]
-//! (who accepted writes, and when two did), [`availability`] (what the clients felt), [`phases`] (where the time of a
+//! (who accepted writes, and when two did), [`reads`] (what readers saw of it all), [`availability`] (what the clients felt), [`phases`] (where the time of a
 //! failover went). [`measure()`] asks them all. [`cluster_phase`] says what each fault interrupted.
 
 pub mod availability;
 pub mod cluster_phase;
 pub mod loss;
 pub mod phases;
+pub mod reads;
 pub mod writable;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use availability::Availability;
 pub use cluster_phase::{ClusterPhase, phases_at_faults};
 pub use loss::{Loss, SurvivingValues};
 pub use phases::Phases;
+pub use reads::{LongFork, Reads};
 pub use writable::{Overlap, WritableInterval};
 
 /// What the caller knows about a run beside its record.
@@ -72,6 +74,8 @@ pub struct Measures {
     pub loss: Loss,
     /// Times in which two or more processes accepted writes.
     pub overlap: Overlap,
+    /// What readers saw.
+    pub reads: Reads,
     /// What the clients felt.
     pub availability: Availability,
     /// Where the time of the first failover went; none when no fault took effect.
@@ -87,6 +91,7 @@ pub fn measure(record: &Record, surviving: &SurvivingValues, options: &MeasureOp
     Measures {
         loss: loss::loss(record, surviving),
         overlap: writable::overlap(record, &intervals),
+        reads: reads::reads(record, surviving),
         availability: availability::availability(record, fault, options),
         phases: fault.map(|fault| phases::phases(record, fault, options)),
         fault_count: record.marks.iter().filter(|mark| mark.kind == MarkKind::Fault).count() as u64,

@@ -1,8 +1,8 @@
 //! Small records written by hand, for the tests of the measures. All times are in milliseconds.
 
 use sim_core::{
-    Digest, EndReason, Mark, MarkKind, Operation, OperationKind, Outcome, ProcessId, Record, SimDuration,
-    SimTime,
+    Digest, EndReason, Mark, MarkKind, Observation, Operation, OperationKind, Outcome, ProcessId, Record,
+    SimDuration, SimTime,
 };
 
 /// A record under construction. Writes carry the values 0, 1, 2, ... in the order of the calls.
@@ -20,6 +20,7 @@ impl Script {
     pub(crate) fn new(ended_at: u64) -> Self {
         Self(Record {
             operations: Vec::new(),
+            observations: Vec::new(),
             marks: Vec::new(),
             violation: None,
             digest: Digest::default(),
@@ -51,6 +52,23 @@ impl Script {
 
     pub(crate) fn write(self, invoked: u64, completed: u64, outcome: Outcome, server: usize) -> Self {
         self.operation(invoked, Some(completed), outcome, Some(server))
+    }
+
+    /// An acknowledged write of this value.
+    pub(crate) fn write_of(self, invoked: u64, completed: u64, value: u64) -> Self {
+        let mut script = self.operation(invoked, Some(completed), Outcome::Ok, Some(0));
+        script.0.operations.last_mut().expect("it was just added").value = value;
+        script
+    }
+
+    /// A read that saw these values as the newest of their sessions.
+    pub(crate) fn read(self, invoked: u64, completed: u64, newest: Vec<u64>) -> Self {
+        let mut script = self.operation(invoked, Some(completed), Outcome::Ok, Some(0));
+        let read = script.0.operations.last_mut().expect("it was just added");
+        (read.kind, read.value) = (OperationKind::Read, 0);
+        let operation = script.0.operations.len() - 1;
+        script.0.observations.push(Observation { operation, newest: newest.into() });
+        script
     }
 
     /// A write that failed without an answer.

@@ -18,7 +18,7 @@ use sim_core::{
 };
 
 use super::invariants::Watched;
-use super::load::{ClientSettings, ImpatientClient, Load, ProxySettings, Route};
+use super::load::{ClientSettings, ImpatientClient, Load, ProxySettings, ReadFrom, Reads, Route};
 use super::member::Peer;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
 use super::version::{Change, Version};
@@ -27,7 +27,7 @@ use crate::backup::{Operator, OperatorSpec, Recovery};
 use crate::planted::Planted;
 use crate::postgres::{
     self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, Recycling,
-    RepositorySpec,
+    RepositorySpec, SynchronousCommit,
 };
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
@@ -451,13 +451,27 @@ impl Clients<'_> {
         let mut clients = Vec::new();
         let load = self.plan.load;
         for index in 0..load.writers {
-            let workload = self.workload(Work::Write(self.plan.configuration.synchronous_commit));
+            let level = if index < load.local_commit_writers {
+                SynchronousCommit::Local
+            } else {
+                self.plan.configuration.synchronous_commit
+            };
+            let workload = self.workload(Work::Write(level));
             let spec = self.client(workload, addresses.map(|(primary, _)| primary), load.write_interval);
             clients.push(self.add_process(&format!("client-{}", index + 1), self.app, spec));
         }
         for index in 0..load.readers {
-            let workload = self.workload(Work::Count);
-            let spec = self.client(workload, addresses.map(|(_, replicas)| replicas), load.read_interval);
+            let workload = self.workload(match load.reads {
+                Reads::Count => Work::Count,
+                Reads::Newest => Work::Newest,
+            });
+            let reads_primary = match load.read_from {
+                ReadFrom::Replicas => false,
+                ReadFrom::Primary => true,
+                ReadFrom::Everywhere => index % 2 == 0,
+            };
+            let address = addresses.map(|(primary, replicas)| if reads_primary { primary } else { replicas });
+            let spec = self.client(workload, address, load.read_interval);
             clients.push(self.add_process(&format!("client-{}", load.writers + index + 1), self.app, spec));
         }
         if load.local_writers {
@@ -496,7 +510,7 @@ impl Clients<'_> {
         let primary = proxy(RestPath::Primary, balance, servers.clone());
         let mut primary = self.add_process("haproxy-1", self.app, ClusterSpec::HaProxy(primary));
         let mut replicas = primary;
-        if self.plan.load.readers > 0 {
+        if self.plan.load.readers > 0 && self.plan.load.read_from != ReadFrom::Primary {
             let spec = proxy(RestPath::Replica, Balance::RoundRobin, servers);
             replicas = self.add_process("haproxy-2", self.app, ClusterSpec::HaProxy(spec));
         }

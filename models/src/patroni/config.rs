@@ -24,6 +24,9 @@ pub struct Configuration {
     pub retry_timeout: SimDuration,
     /// `maximum_lag_on_failover` in bytes; default 1 MiB.
     pub maximum_lag_on_failover: u64,
+    /// `primary_race_backoff`: how long a standby puts the race off while WAL arrives from the primary; default 0, not at all. No
+    /// release before 4.2.0 knows it.
+    pub primary_race_backoff: SimDuration,
     /// `check_timeline`; default false.
     pub check_timeline: bool,
     /// `primary_start_timeout`: default 300 s; 0 means fail over at once when `PostgreSQL` has crashed.
@@ -89,6 +92,7 @@ impl Default for Configuration {
             loop_wait: SimDuration::from_secs(10),
             retry_timeout: SimDuration::from_secs(10),
             maximum_lag_on_failover: 1_048_576,
+            primary_race_backoff: SimDuration::ZERO,
             check_timeline: false,
             primary_start_timeout: SimDuration::from_secs(300),
             primary_stop_timeout: SimDuration::ZERO,

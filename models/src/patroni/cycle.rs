@@ -77,6 +77,7 @@ impl Member {
         }
         if let Some(leader) = self.view.leader() {
             self.old_view.clone_from(&self.view);
+            self.backoff.end();
             if leader != self.spec.member {
                 self.leader_expiry = None;
             }
@@ -97,6 +98,7 @@ impl Member {
         let answered = self.status.as_ref().is_some_and(|status| status.accepts_connections);
         self.server_is_slow =
             status.is_none() && (answered || self.server_is_slow) && context.is_running(self.spec.postgres);
+        self.backoff.look(status.as_deref());
         self.status = status;
         let state = self.server_state(context);
         let starting = state == ServerState::Starting;

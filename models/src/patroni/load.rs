@@ -20,6 +20,28 @@ pub enum Route {
     MultiHost,
 }
 
+/// Where readers read, if they go through proxies. Otherwise they go where writers go, to the primary.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum ReadFrom {
+    /// From replicas, through `haproxy-2`.
+    #[default]
+    Replicas,
+    /// From the primary, as writers do.
+    Primary,
+    /// One reader from the primary, the next from replicas, and so on.
+    Everywhere,
+}
+
+/// What readers ask for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Reads {
+    /// The number of rows.
+    #[default]
+    Count,
+    /// The newest row of each session.
+    Newest,
+}
+
 /// What a client does when a statement takes too long.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum ImpatientClient {
@@ -111,15 +133,21 @@ pub struct ClientSettings {
 pub struct Load {
     /// Clients that write.
     pub writers: u16,
+    /// Of these, how many say `SET synchronous_commit = local`: they wait for no standby.
+    pub local_commit_writers: u16,
     /// Between two writes of one client.
     pub write_interval: SimDuration,
     /// WAL of one write in bytes. With more than a row takes, it stands for all that a busy database writes until the next.
     pub wal_per_write: u64,
-    /// Clients that count all rows now and then.
+    /// Clients that read now and then.
     pub readers: u16,
+    /// What they ask for.
+    pub reads: Reads,
+    /// Where.
+    pub read_from: ReadFrom,
     /// Between two reads of one client.
     pub read_interval: SimDuration,
-    /// How they find the primary; readers through `HAProxy` read from replicas.
+    /// How they find the primary.
     pub route: Route,
     /// The proxy.
     pub proxy: ProxySettings,
@@ -145,7 +173,10 @@ impl Default for Load {
             writers: 2,
             write_interval: SimDuration::from_millis(200),
             wal_per_write: INSERT_BYTES,
+            local_commit_writers: 0,
             readers: 0,
+            reads: Reads::default(),
+            read_from: ReadFrom::default(),
             read_interval: SimDuration::from_secs(1),
             route: Route::default(),
             proxy: ProxySettings::default(),

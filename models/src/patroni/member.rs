@@ -7,6 +7,7 @@ use sim_core::{
     StorageFailure, SyncId, WallTime,
 };
 
+use super::backoff::Backoff;
 use super::config::{Configuration, Tags};
 use super::cycle::Cycle;
 use super::dcs::{Changes, Event, MemberKey, Store, View};
@@ -153,6 +154,7 @@ pub struct Member {
     /// It is to be checked whether the server has forked from the leader (`REWIND_STATUS.CHECK`).
     pub(super) check_divergence: bool,
     pub(super) switchover_requested: bool,
+    pub(super) backoff: Backoff,
     /// The script of `pre_promote` has failed, and the lock is still held.
     pub(super) pre_promote_failed: bool,
     /// When the lock was given back because of that.
@@ -267,6 +269,7 @@ impl Process for Member {
             crash_recovered: false,
             check_divergence: true,
             switchover_requested: false,
+            backoff: Backoff::default(),
             pre_promote_failed: false,
             released_lock_at: None,
             terminating: false,

@@ -27,6 +27,7 @@
 //! | one cycle, in order | `cycle.rs` | 2.4 |
 //! | leader and followers | `healthy.rs` | 2.6 |
 //! | the leader race | `race.rs` | 2.5 |
+//! | `primary_race_backoff` | `backoff.rs` | 1.1, 2.5 (1) |
 //! | promotion | `promotion.rs` | 2.6 c to j |
 //! | DCS errors, demotions, switchover | `demotion.rs` | 2.7 |
 //! | failsafe mode | `failsafe.rs` | 2.7 |
@@ -79,8 +80,9 @@
 //!
 //! # Left out
 //!
-//! Standby clusters, `primary_race_backoff`, manual failover without a leader.
+//! Standby clusters, manual failover without a leader.
 
+mod backoff;
 mod cluster;
 mod config;
 mod cycle;
@@ -122,7 +124,9 @@ pub use config::{
     Watchdog, WatchdogMode,
 };
 pub use inputs::{Inputs, LinkInputs};
-pub use load::{ClientSettings, ImpatientClient, Load, PoolerSettings, ProxySettings, Route};
+pub use load::{
+    ClientSettings, ImpatientClient, Load, PoolerSettings, ProxySettings, ReadFrom, Reads, Route,
+};
 pub use member::Peer;
 pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use pre_promote::PrePromote;

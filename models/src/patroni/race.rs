@@ -113,6 +113,10 @@ impl Member {
         if self.is_primary(context) {
             return self.race_as_primary(context);
         }
+        if self.puts_race_off(context) {
+            context.note(|| "wal position moved since last heart beat loop: puts the race off".to_owned());
+            return self.finish_cycle(context);
+        }
         if self.races_by_failover_key(context) {
             return;
         }

@@ -46,6 +46,9 @@ pub(crate) enum Change {
     /// API in the wrong moment let it overwrite the lock (#3718, #3719; Z16). Merged after 4.1.5, the last release when this
     /// was written: the number stands for the next one.
     RecheckLockBeforeAcquisition,
+    /// Standbys whose WAL grows put the race off for `primary_race_backoff` (#3453; Z36). In no release when this was written: the
+    /// number stands for the next one with new features.
+    BackOffWhileWalArrives,
     /// A server that was killed in recovery, say one that was demoted because etcd did not answer, is compared with the leader
     /// before it is started, and recovered in single-user mode if it needs a rewind. Before, it was only started, which PostgreSQL
     /// refuses for ever if it knows the leader's timeline (#2242, #2252; Z28).
@@ -99,6 +102,7 @@ impl Change {
             Self::RestartWatchesAfterConflict | Self::CompareKilledStandby => Version::new(2, 1, 4),
             Self::RecognizeOwnRenewal => Version::new(4, 0, 3),
             Self::RetryForbiddenRenewal => Version::new(4, 1, 1),
+            Self::BackOffWhileWalArrives => Version::new(4, 2, 0),
             Self::RecheckLockBeforeAcquisition => Version::new(4, 1, 6),
             Self::RestartWatchAfterOutage => Version::new(2, 1, 3),
             Self::WaitUntilCaughtUp => Version::new(3, 0, 0),

@@ -34,7 +34,7 @@ pub(super) struct CommitPath {
     pending: VecDeque<Commit>,
     /// Commits that wait for standbys: one queue for each level (written, flushed, replayed), in order of position.
     waiting: [VecDeque<Commit>; 3],
-    /// The last position that was acknowledged without reservation to a session that waits for its flush.
+    /// The last position that was acknowledged without reservation to a session whose level waits for standbys.
     pub(super) acknowledged: Lsn,
     /// `synchronous_standby_names` as last loaded.
     pub(super) synchronous: SynchronousStandbys,
@@ -76,6 +76,25 @@ impl CommitPath {
     pub(super) fn has_rows_behind(&self, position: Lsn, data: &DataDirectory) -> bool {
         let written = data.wal.entries.iter().rev().take_while(|entry| entry.end > position);
         self.buffer.iter().chain(written).any(WalEntry::is_commit)
+    }
+
+    /// Where the first commit ends that is in the log and that sessions do not see yet.
+    pub(super) fn first_hidden(&self) -> Option<Lsn> {
+        self.hidden().map(|commit| commit.end).min()
+    }
+
+    /// True if sessions do not see the commit that ends here yet.
+    pub(super) fn hides(&self, end: Lsn) -> bool {
+        self.hidden().any(|commit| commit.end == end)
+    }
+
+    fn hidden(&self) -> impl Iterator<Item = &Commit> {
+        self.pending.iter().chain(self.waiting.iter().flatten())
+    }
+
+    /// The WAL buffers.
+    pub(super) fn buffered(&self) -> &[WalEntry] {
+        &self.buffer
     }
 
     fn queue(&mut self, level: SynchronousCommit) -> &mut VecDeque<Commit> {
@@ -198,7 +217,9 @@ impl Server {
 
     /// Makes a commit visible and answers it.
     fn complete(&mut self, context: &mut impl Context<Self>, commit: Commit) {
-        self.commits.acknowledged = self.commits.acknowledged.max(commit.end);
+        if Self::waits_for_standbys(commit.level) {
+            self.commits.acknowledged = self.commits.acknowledged.max(commit.end);
+        }
         self.visible += 1;
         Self::answer(context, commit.connection, commit.query, Answer::Committed);
     }

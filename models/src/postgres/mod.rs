@@ -21,6 +21,7 @@
 //!   `wal_receiver_timeout`; attempts to connect are paced by `wal_retrieve_retry_interval`. A standby follows a new timeline
 //!   if its WAL ends at or before the fork; otherwise it is refused until it is rewound. Timelines are compared by number
 //!   alone: two histories with one number pass for the same.
+//! - **Visibility** (`visibility.rs`): a primary shows rows in the order in which their waits end, a standby in that of the log.
 //! - **Recovery** (`xlog.c`): an orderly start opens at once; after a crash, everything since the last checkpoint is replayed,
 //!   and with it all flushed commits, acknowledged or not. A standby has a minimum recovery point in
 //!   `pg_control`, and does not start if the newest timeline that it finds in an archive does not contain it. A promotion replays all that was received and begins timeline + 1.
@@ -108,6 +109,7 @@ mod server;
 mod shutdown;
 mod slots;
 mod synchronous;
+mod visibility;
 mod wal;
 mod walreceiver;
 mod walsender;

@@ -42,6 +42,15 @@ pub enum Packet {
     Replication(Replication),
     /// With a repository of archived WAL and backups.
     Repository(Repository),
+    /// The server answers [`Statement::Newest`].
+    Newest {
+        /// Of the query.
+        query: u64,
+        /// The newest visible row of each session that wrote any.
+        newest: Arc<[u64]>,
+        /// The server itself.
+        server: ProcessId,
+    },
 }
 
 /// What clients ask.
@@ -60,6 +69,8 @@ pub enum Statement {
     IsInRecovery,
     /// `DROP TABLE`: a mistake.
     DropTable,
+    /// `SELECT session, max(value) ... GROUP BY session`: the newest visible row of each session that wrote any.
+    Newest,
 }
 
 /// `synchronous_commit`. The last three wait for standbys only if `synchronous_standby_names` is not empty.

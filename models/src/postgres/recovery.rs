@@ -25,6 +25,7 @@ impl Server {
             archiving: super::archive::Archiving::default(),
             restoring: super::restore::Restoring::default(),
             visible: 0,
+            seen: super::visibility::SeenLog::default(),
             dropped: false,
         };
         if !context.storage().initialized {

@@ -34,6 +34,8 @@ pub struct Server {
     pub(super) restoring: super::restore::Restoring,
     /// Rows that sessions see.
     pub(super) visible: u64,
+    /// What reads have seen of the log.
+    pub(super) seen: super::visibility::SeenLog,
     /// The table does not exist any more.
     pub(super) dropped: bool,
 }
@@ -131,7 +133,7 @@ impl Process for Server {
             Packet::Control(control) => self.on_control(context, connection, control),
             Packet::Replication(message) => self.on_replication(context, connection, message),
             Packet::Repository(answer) => self.on_repository(context, connection, answer),
-            Packet::Answer { .. } | Packet::Status(_) | Packet::CheckpointDone => {
+            Packet::Answer { .. } | Packet::Newest { .. } | Packet::Status(_) | Packet::CheckpointDone => {
                 unreachable!("only servers send {packet:?}")
             }
         }
@@ -220,8 +222,8 @@ impl Process for Server {
 }
 
 impl Server {
-    /// What a primary has acknowledged to sessions that wait for its flush: the last position. None unless it accepts
-    /// writes.
+    /// What a primary has acknowledged to sessions whose level waits for standbys, if any are synchronous: the last position.
+    /// None unless it accepts writes.
     pub fn acknowledged(&self) -> Option<Lsn> {
         (self.phase == Phase::Primary).then_some(self.commits.acknowledged)
     }
@@ -244,8 +246,15 @@ impl Server {
             phase if !phase.serves_reads() => Answer::StartingUp,
             _ => match statement {
                 Statement::IsInRecovery => Answer::InRecovery(in_recovery),
-                Statement::Count | Statement::Insert { .. } if self.dropped => Answer::UndefinedTable,
+                Statement::Count | Statement::Newest | Statement::Insert { .. } if self.dropped => {
+                    Answer::UndefinedTable
+                }
                 Statement::Count => Answer::Count(self.visible),
+                Statement::Newest => {
+                    let (newest, server) = (self.newest(context.storage()), context.me());
+                    context.send(connection, Packet::Newest { query, newest, server });
+                    return;
+                }
                 Statement::Insert { .. } | Statement::DropTable if in_recovery => Answer::ReadOnly,
                 Statement::DropTable => {
                     self.drop_table(context);

@@ -394,16 +394,21 @@ impl PgBouncer {
     }
 
     fn on_answer(&mut self, context: &mut impl Context<Self>, index: usize, query: u64, packet: Packet) {
-        let (Some(server), &Packet::Answer { answer, .. }) = (self.servers[index], &packet) else {
+        let Some(server) = self.servers[index] else {
             return;
         };
-        let refused = matches!(answer, Answer::StartingUp | Answer::ShuttingDown);
+        let answer = if let Packet::Answer { answer, .. } = packet { Some(answer) } else { None };
+        let refused = matches!(answer, Some(Answer::StartingUp | Answer::ShuttingDown));
         match server.state {
             ServerState::Login | ServerState::Tested if refused => {
                 self.last_login_failed |= server.state == ServerState::Login;
                 self.server_lost(context, index);
             }
-            ServerState::Login => self.logged_in(context, index, answer),
+            ServerState::Login => {
+                if let Some(answer) = answer {
+                    self.logged_in(context, index, answer);
+                }
+            }
             ServerState::Tested => self.release(context, index),
             ServerState::Active(slot) if query != OWN_QUERY => {
                 let Some(client) = self.clients[slot].as_mut() else {
@@ -459,7 +464,7 @@ impl Process for PgBouncer {
                     self.on_query(context, slot, query, statement);
                 }
             }
-            Packet::Answer { query, .. } => {
+            Packet::Answer { query, .. } | Packet::Newest { query, .. } => {
                 if let Some(index) = self.server_of(connection) {
                     self.on_answer(context, index, query, packet);
                 }

@@ -12,6 +12,8 @@
 //! | the connection is lost, or the client gives up, after the statement was sent | unknown |
 //! | shutting down (57P01, 57P03) in answer to the statement | unknown for a write, failed for a read |
 
+use std::sync::Arc;
+
 use sim_core::{
     Completion, ConnectOptions, ConnectionEvent, ConnectionId, Context, OperationId, OperationKind, Outcome,
     Process, ProcessId,
@@ -85,6 +87,7 @@ impl Session {
                 (OperationKind::Write, value, Statement::Insert { value, commit })
             }
             Work::Count => (OperationKind::Read, 0, Statement::Count),
+            Work::Newest => (OperationKind::Read, 0, Statement::Newest),
         };
         let ignores_warnings = progress.ignores_warnings();
         let id = context.invoke(kind, value);
@@ -165,8 +168,12 @@ impl Session {
         connection: ConnectionId,
         packet: &Packet,
     ) -> News {
-        let Packet::Answer { query, answer, server } = *packet else {
-            return News::Nothing;
+        let (query, answer, server) = match packet {
+            Packet::Answer { query, answer, server } => (*query, *answer, *server),
+            Packet::Newest { query, newest, server } => {
+                return self.on_newest(context, connection, *query, newest, *server);
+            }
+            _ => return News::Nothing,
         };
         if self.connection != Some(connection) || query != self.query {
             return News::Nothing;
@@ -195,6 +202,25 @@ impl Session {
             return News::Lost;
         }
         News::Done(outcome)
+    }
+
+    fn on_newest<P: Process<Packet: From<Packet>>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        connection: ConnectionId,
+        query: u64,
+        newest: &Arc<[u64]>,
+        server: ProcessId,
+    ) -> News {
+        if self.connection != Some(connection) || query != self.query {
+            return News::Nothing;
+        }
+        let Some(operation) = self.operation.take() else {
+            return News::Nothing;
+        };
+        context.observe(operation.id, Arc::clone(newest));
+        context.complete(operation.id, Completion::answered(Outcome::Ok, server));
+        News::Done(Outcome::Ok)
     }
 
     /// True while it has a connection or asks for one.

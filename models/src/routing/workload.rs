@@ -1,6 +1,6 @@
 //! What a client does and when: kind of operation, unique values, start and end.
 
-use sim_core::{Context, HostTime, Process, SimDuration};
+use sim_core::{COUNTER_BITS, Context, HostTime, Process, SimDuration};
 
 use crate::postgres::SynchronousCommit;
 
@@ -11,6 +11,8 @@ pub enum Work {
     Write(SynchronousCommit),
     /// `SELECT count(*)`. The count is recorded as the value of the operation.
     Count,
+    /// The newest row of each session that wrote any, recorded as an observation.
+    Newest,
 }
 
 impl Default for Work {
@@ -53,8 +55,6 @@ impl Workload {
     }
 }
 
-/// Bits of a value that count the writes of one life of a client.
-const COUNTER_BITS: u32 = 24;
 /// Bits of a value that tell the lives of a client apart.
 const LIFE_BITS: u32 = 16;
 

@@ -70,6 +70,8 @@ pub struct Driver {
     spec: DriverSpec,
     connections: Vec<(ProcessId, ConnectionId)>,
     pub answers: Vec<(u64, Answer)>,
+    /// The newest row of each session, as last answered.
+    pub newest: Vec<u64>,
     pub statuses: Vec<Arc<Status>>,
     pub lost: Vec<ConnectionEvent>,
     pub checkpoints: u32,
@@ -159,6 +161,7 @@ impl Process for Driver {
             spec: spec.clone(),
             connections: Vec::new(),
             answers: Vec::new(),
+            newest: Vec::new(),
             statuses: Vec::new(),
             lost: Vec::new(),
             checkpoints: 0,
@@ -168,6 +171,7 @@ impl Process for Driver {
     fn on_packet(&mut self, _context: &mut impl Context<Self>, _from: Origin, packet: Packet) {
         match packet {
             Packet::Answer { query, answer, .. } => self.answers.push((query, answer)),
+            Packet::Newest { newest, .. } => self.newest = newest.to_vec(),
             Packet::Status(status) => self.statuses.push(status),
             Packet::CheckpointDone => self.checkpoints += 1,
             other => panic!("servers never send {other:?} to clients"),
@@ -201,6 +205,7 @@ impl Process for Driver {
                 self.query(context, to, value, statement);
             }
             ["count", to] => self.query(context, to, 0, Statement::Count),
+            ["newest", to] => self.query(context, to, 0, Statement::Newest),
             ["recovery", to] => self.query(context, to, 0, Statement::IsInRecovery),
             ["cancel", to, query] => {
                 let connection = self.connection(context, server(to));
@@ -426,6 +431,13 @@ impl Cluster {
         self.run(MS * 5);
         let answers = &self.driver("client").answers;
         answers.get(before).map(|(_, answer)| *answer)
+    }
+
+    /// The newest row of each session that a client sees on this server now.
+    pub fn newest(&mut self, on: &str) -> Vec<u64> {
+        self.tell("client", &format!("newest {on}"));
+        self.run(MS * 5);
+        self.driver("client").newest.clone()
     }
 
     /// The status that the driver beside a server is told now.

@@ -1,7 +1,7 @@
 //! What a commit waits for, and what it then survives.
 
 use models::postgres::{Answer, Parameters, SyncState};
-use sim_core::SimDuration;
+use sim_core::{COUNTER_BITS, SimDuration};
 
 use crate::cluster::{Cluster, MS};
 
@@ -195,4 +195,28 @@ fn emptying_the_list_of_synchronous_standbys_releases_who_waits() {
     cluster.tell("d1", "synchronous -");
     cluster.run(MS * 10);
     assert_eq!((cluster.answer(1), cluster.answer(2)), (Some(Answer::Committed), Some(Answer::Committed)));
+}
+
+/// Two sessions write at once; the first waits for `n2`, which does not answer, the other for nobody.
+#[test]
+fn a_primary_shows_rows_in_the_order_in_which_waits_end_and_a_standby_in_that_of_the_log() {
+    let first = |session: u64| session << COUNTER_BITS | 1;
+    let mut cluster = Cluster::new();
+    cluster.tell("d1", "synchronous first 1 n2");
+    cluster.run(MS * 10);
+    cluster.stall_disk("h2", SECOND);
+    cluster.insert("n1", first(1), "on");
+    cluster.run(MS * 10);
+    assert_eq!(cluster.newest("n1"), [], "it waits");
+    assert_eq!(cluster.newest("n3"), [first(1)], "n3 is not who it waits for");
+    cluster.insert("n1", first(2), "local");
+    cluster.run(MS * 10);
+    assert_eq!(cluster.newest("n1"), [first(2)]);
+    cluster.run(SECOND * 2);
+    for server in ["n1", "n2", "n3"] {
+        assert_eq!(cluster.newest(server), [first(1), first(2)]);
+    }
+    cluster.insert("n1", first(1) + 1, "off");
+    cluster.run(MS);
+    assert_eq!(cluster.newest("n1"), [first(1) + 1, first(2)], "visible before it is flushed");
 }

@@ -337,6 +337,12 @@ struct Line {
     promote_ns: Option<u64>,
     reroute_ns: Option<u64>,
     recovered: bool,
+    #[serde(default)]
+    long_forks: u64,
+    #[serde(default)]
+    stale_reads: u64,
+    #[serde(default)]
+    reads_of_lost: u64,
     missed_faults: u32,
     cells: Vec<FaultCell>,
     rechecked: bool,
@@ -370,6 +376,9 @@ impl Line {
             promote_ns: nanos(row.promote),
             reroute_ns: nanos(row.reroute),
             recovered: row.recovered,
+            long_forks: row.long_forks,
+            stale_reads: row.stale_reads,
+            reads_of_lost: row.reads_of_lost,
             missed_faults: outcome.missed_faults,
             cells: outcome.cells.clone(),
             rechecked: outcome.rechecked,
@@ -404,6 +413,9 @@ impl Line {
                 promote: lengths(self.promote_ns),
                 reroute: lengths(self.reroute_ns),
                 recovered: self.recovered,
+                long_forks: self.long_forks,
+                stale_reads: self.stale_reads,
+                reads_of_lost: self.reads_of_lost,
             },
             judgement: Judgement {
                 // The version is that of this build, so the name is known.

@@ -21,6 +21,8 @@ pub enum Verdict {
     NotRecovered,
     /// No write was ever acknowledged: every other promise would be kept for want of trying.
     NothingAcknowledged,
+    /// Two reads contradict each other about which of two writes came first.
+    LongFork,
     /// Two processes accepted writes at one instant.
     TwoWritablePrimaries,
     /// An acknowledged write is missing.
@@ -37,12 +39,13 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Kept,
         Self::Undecided,
         Self::RecoveryTooSlow,
         Self::NotRecovered,
         Self::NothingAcknowledged,
+        Self::LongFork,
         Self::TwoWritablePrimaries,
         Self::AckedWriteLost,
         Self::ConditionViolated,
@@ -59,6 +62,7 @@ impl Verdict {
             Self::RecoveryTooSlow => "recovery-too-slow",
             Self::NotRecovered => "not-recovered",
             Self::NothingAcknowledged => "nothing-acknowledged",
+            Self::LongFork => "long-fork",
             Self::TwoWritablePrimaries => "two-writable-primaries",
             Self::AckedWriteLost => "acked-write-lost",
             Self::ConditionViolated => "condition-violated",
@@ -176,6 +180,10 @@ fn judge_promise(promise: Promise, measures: &Measures) -> Judgement {
                 measures.overlap.writes
             ),
         ),
+        Promise::NoLongFork => match &measures.reads.long_fork {
+            Some(fork) => Judgement::new(Verdict::LongFork, fork.to_string()),
+            None => Judgement::new(Verdict::Kept, ""),
+        },
         Promise::RecoversWithin(_) if !availability.recovered => Judgement::new(
             Verdict::NotRecovered,
             format!("unavailable for {} when the run ended", seconds(availability.outage_at_least)),

@@ -107,6 +107,8 @@ pub struct ReportBuilder<'a> {
     longest_outage: SimDuration,
     /// The longest stretch of time from which acknowledged writes are missing, in any run.
     longest_lost_span: Option<SimDuration>,
+    /// Runs in which two reads contradict each other.
+    runs_with_long_fork: u64,
 }
 
 /// What a [`ReportBuilder`] makes of its runs.
@@ -137,6 +139,7 @@ impl<'a> ReportBuilder<'a> {
             failures: Vec::new(),
             longest_outage: SimDuration::ZERO,
             longest_lost_span: None,
+            runs_with_long_fork: 0,
         }
     }
 
@@ -161,6 +164,7 @@ impl<'a> ReportBuilder<'a> {
         self.coverage.add(&outcome.cells);
         let outage = outcome.row.outage.unwrap_or(SimDuration::MAX);
         self.longest_outage = self.longest_outage.max(outage);
+        self.runs_with_long_fork += u64::from(outcome.row.long_forks > 0);
         self.longest_lost_span = self.longest_lost_span.max(outcome.row.lost_span);
     }
 
@@ -171,6 +175,7 @@ impl<'a> ReportBuilder<'a> {
         let unfound = |promise: &Promise| match promise {
             Promise::LossIsFound => runs_with_loss == 0,
             Promise::LossSpanIsFound(least) => self.longest_lost_span.is_none_or(|span| span < *least),
+            Promise::LongForkIsFound => self.runs_with_long_fork == 0,
             Promise::OverlapIsFound => runs_with_overlap == 0,
             Promise::OutageIsFound(least) => self.longest_outage < *least,
             _ => false,

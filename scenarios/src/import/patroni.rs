@@ -245,6 +245,13 @@ mod tests {
     }
 
     #[test]
+    fn a_backoff_that_the_release_does_not_know_is_told() {
+        let (configuration, remarks, _) = read("bootstrap:\n  dcs:\n    primary_race_backoff: 60\n");
+        assert_eq!(configuration.primary_race_backoff, SimDuration::from_secs(60));
+        assert!(remarks.contains("Patroni 4.1.5 does not know `primary_race_backoff`"), "{remarks}");
+    }
+
+    #[test]
     fn every_modelled_key_reaches_the_configuration() {
         let (configuration, remarks, members) = read(
             "scope: s\nbootstrap:\n  dcs:\n    ttl: 40\n    loop_wait: 5\n    retry_timeout: '6'\n    \

@@ -25,6 +25,7 @@ pub(super) const MODELLED: &[&str] = &[
     "ttl",
     "loop_wait",
     "retry_timeout",
+    "primary_race_backoff",
     "maximum_lag_on_failover",
     "check_timeline",
     "primary_start_timeout",
@@ -62,6 +63,9 @@ pub(super) const ETCD_VERSION: &str = "etcd.version";
 
 /// The first release with quorum commit.
 const QUORUM_SINCE: Release = Release::new(4, 0, 0);
+
+/// The first release with `primary_race_backoff`; not out yet when this was written.
+const RACE_BACKOFF_SINCE: Release = Release::new(4, 2, 0);
 
 /// The documented name of a key that may be written by an older one.
 pub(super) fn canonical(key: &str) -> &str {
@@ -235,6 +239,7 @@ impl Reader<'_> {
             ttl: seconds(timeouts.ttl),
             loop_wait: seconds(timeouts.loop_wait),
             retry_timeout: seconds(timeouts.retry_timeout),
+            primary_race_backoff: self.primary_race_backoff(version),
             maximum_lag_on_failover: self
                 .at_least_zero("maximum_lag_on_failover", defaults.maximum_lag_on_failover),
             check_timeline: self.truth("check_timeline", defaults.check_timeline),
@@ -262,6 +267,14 @@ impl Reader<'_> {
             etcd_version,
             kubernetes: self.kubernetes()?,
         })
+    }
+
+    fn primary_race_backoff(&mut self, version: Release) -> SimDuration {
+        let key = "primary_race_backoff";
+        if version < RACE_BACKOFF_SINCE && self.settings.contains_key(key) {
+            self.remark(key, format!("Patroni {version} does not know `{key}`: it has no effect"));
+        }
+        SimDuration::from_secs(self.at_least_zero(key, 0))
     }
 
     /// `int(value)`: whole numbers, and text that holds one; anything else stops Patroni.

@@ -75,6 +75,7 @@ impl<'a> Checker<'a> {
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;
         self.cluster(&raw.cluster)?;
         self.workload(&raw.workload)?;
+        self.reads(raw)?;
         if let Some(swarm) = &raw.swarm {
             if !raw.fault.is_empty() {
                 return Err(self.wrong(
@@ -132,6 +133,9 @@ impl<'a> Checker<'a> {
             ("workload.libpq", workload.libpq.as_ref().map(Spanned::span)),
             ("workload.read_interval", workload.read_interval.as_ref().map(Spanned::span)),
             ("workload.local_writers", workload.local_writers.as_ref().map(Spanned::span)),
+            ("workload.local_commit_writers", workload.local_commit_writers.as_ref().map(Spanned::span)),
+            ("workload.reads", workload.reads.as_ref().map(Spanned::span)),
+            ("workload.read_from", workload.read_from.as_ref().map(Spanned::span)),
             ("workload.wal_per_write", workload.wal_per_write.as_ref().map(Spanned::span)),
         ];
         let flags = [
@@ -189,6 +193,7 @@ impl<'a> Checker<'a> {
         for (kept, found) in [
             (Promise::NoAcknowledgedWriteLost, Promise::LossIsFound),
             (Promise::AtMostOneWritablePrimary, Promise::OverlapIsFound),
+            (Promise::NoLongFork, Promise::LongForkIsFound),
         ] {
             if let (Some(_), Some(contradiction)) = (has(kept), has(found)) {
                 return Err(self.wrong(

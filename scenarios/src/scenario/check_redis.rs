@@ -41,7 +41,7 @@ impl Checker<'_> {
             ("workload.other_write_interval", span(workload.other_write_interval.as_ref())),
             ("workload.refresh", here(workload.refresh.is_some())),
         ];
-        let patroni: [(&str, Option<Range<usize>>); 16] = [
+        let patroni: [(&str, Option<Range<usize>>); 19] = [
             ("cluster.etcd", span(cluster.etcd.as_ref())),
             ("cluster.patroni_yml", span(cluster.patroni_yml.as_ref())),
             ("cluster.patroni", span(cluster.patroni.as_ref())),
@@ -51,6 +51,9 @@ impl Checker<'_> {
             ("workload.libpq", span(workload.libpq.as_ref())),
             ("workload.wal_per_write", span(workload.wal_per_write.as_ref())),
             ("workload.read_interval", span(workload.read_interval.as_ref())),
+            ("workload.local_commit_writers", span(workload.local_commit_writers.as_ref())),
+            ("workload.reads", span(workload.reads.as_ref())),
+            ("workload.read_from", span(workload.read_from.as_ref())),
             ("cluster.etcd_hosts", here(cluster.etcd_hosts.is_some())),
             ("cluster.watchdog_device", here(cluster.watchdog_device.is_some())),
             ("cluster.round_trips", here(cluster.round_trips.is_some())),

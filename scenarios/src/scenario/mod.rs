@@ -35,7 +35,10 @@
 //! | `workload.writers` | clients that write | 2 |
 //! | `workload.write_interval` | from the end of a write to the next of the same client | `"200ms"` |
 //! | `workload.wal_per_write` | bytes of WAL of a write; with more than the 200 of a row, it stands for all that a busy database writes until the next | 200 |
-//! | `workload.readers` | clients that read everything back now and then | 0 |
+//! | `workload.local_commit_writers` | of the writers, how many say `SET synchronous_commit = local` and wait for no standby | 0 |
+//! | `workload.readers` | clients that read now and then | 0 |
+//! | `workload.reads` | what they ask for: `count` (of all rows), `newest` (the newest row of each session) | `count` |
+//! | `workload.read_from` | behind proxies, where: `replicas`, `primary`, `everywhere` (each reader from one of both, in turn) | `replicas` |
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
 //! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `service` (of Kubernetes), `multi-host` | `haproxy` |
@@ -71,6 +74,7 @@
 mod backup;
 mod check;
 mod check_backup;
+mod check_reads;
 mod check_redis;
 mod check_swarm;
 mod lock;
@@ -145,6 +149,8 @@ pub enum Promise {
     NoAcknowledgedWriteLost,
     /// At no instant do two processes accept writes.
     AtMostOneWritablePrimary,
+    /// No two reads contradict each other about which of two writes came first.
+    NoLongFork,
     /// Acknowledged writes may be missing, but only from a stretch of time that is not longer than this: from the
     /// acknowledgement of the oldest that is missing to that of the newest.
     LosesAtMost(SimDuration),
@@ -158,6 +164,8 @@ pub enum Promise {
     LossSpanIsFound(SimDuration),
     /// Some seed of the campaign has two processes accepting writes at one instant.
     OverlapIsFound,
+    /// Some seed of the campaign has two reads, each of which sees a write that the other does not.
+    LongForkIsFound,
     /// Some seed of the campaign has an outage of at least this length, or one that does not end.
     OutageIsFound(SimDuration),
 }
@@ -167,12 +175,14 @@ impl std::fmt::Display for Promise {
         match self {
             Self::NoAcknowledgedWriteLost => formatter.pad("no-acknowledged-write-lost"),
             Self::AtMostOneWritablePrimary => formatter.pad("at-most-one-writable-primary"),
+            Self::NoLongFork => formatter.pad("no-long-fork"),
             Self::LosesAtMost(limit) => formatter.pad(&format!("loses-at-most {limit}")),
             Self::RecoversWithin(limit) => formatter.pad(&format!("recovers-within {limit}")),
             Self::ConvergesWithin(limit) => formatter.pad(&format!("converges-within {limit}")),
             Self::LossIsFound => formatter.pad("loss-is-found"),
             Self::LossSpanIsFound(least) => formatter.pad(&format!("loss-span-is-found {least}")),
             Self::OverlapIsFound => formatter.pad("overlap-is-found"),
+            Self::LongForkIsFound => formatter.pad("long-fork-is-found"),
             Self::OutageIsFound(least) => formatter.pad(&format!("outage-is-found {least}")),
         }
     }
@@ -332,12 +342,18 @@ pub enum Routing {
 pub struct Workload {
     /// Clients that write.
     pub writers: u16,
+    /// Of these, how many wait for no standby.
+    pub local_commit_writers: u16,
     /// From the end of a write to the next of the same client.
     pub write_interval: SimDuration,
     /// Bytes of WAL of a write.
     pub wal_per_write: u64,
     /// Clients that read.
     pub readers: u16,
+    /// What they ask for.
+    pub reads: Reads,
+    /// Where, behind proxies.
+    pub read_from: ReadFrom,
     /// From the end of a read to the next of the same client.
     pub read_interval: SimDuration,
     /// Whether there is one more client on each member's host, which knows that server only.
@@ -374,6 +390,30 @@ pub struct Workload {
     pub expire_interval: Option<SimDuration>,
     /// Whether each write of a client of Redis Cluster is one to two keys, in a transaction.
     pub two_keys: bool,
+}
+
+/// What readers ask for ([`models::patroni::Reads`]).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// The number of rows.
+    #[default]
+    Count,
+    /// The newest row of each session.
+    Newest,
+}
+
+/// Where readers read ([`models::patroni::ReadFrom`]).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadFrom {
+    /// From replicas.
+    #[default]
+    Replicas,
+    /// From the primary.
+    Primary,
+    /// One from the primary, the next from replicas, and so on.
+    Everywhere,
 }
 
 /// When clients of Redis Cluster ask for the slot map again ([`models::redis_cluster::Refresh`]).

@@ -13,8 +13,8 @@ use super::check::Checker;
 use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTags, RawTrigger, RawWorkload};
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::{
-    Cluster, ClusterOperator, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, RedisCluster,
-    Scenario, Swarm, Workload,
+    Cluster, ClusterOperator, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, ReadFrom,
+    Reads, RedisCluster, Scenario, Swarm, Workload,
 };
 use crate::case::is_of_redis;
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
@@ -229,7 +229,10 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         writers: inner_or(raw.writers, default.writers),
         write_interval: inner_or(raw.write_interval, default.write_interval),
         wal_per_write: inner_or(raw.wal_per_write, default.wal_per_write),
+        local_commit_writers: inner_or(raw.local_commit_writers, default.local_commit_writers),
         readers: raw.readers.unwrap_or(default.readers),
+        reads: inner_or(raw.reads, Reads::default()),
+        read_from: inner_or(raw.read_from, ReadFrom::default()),
         read_interval: inner_or(raw.read_interval, default.read_interval),
         local_writers: inner_or(raw.local_writers, default.local_writers),
         routing: raw.routing.unwrap_or_default(),

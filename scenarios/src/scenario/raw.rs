@@ -11,7 +11,8 @@ use super::lock::RawLock;
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::time_range::TimeRange;
 use super::{
-    Archive, Backup, ClusterOperator, EtcdHosts, OnTimeout, Promise, Refresh, Routing, TopologyPreset, Wait,
+    Archive, Backup, ClusterOperator, EtcdHosts, OnTimeout, Promise, ReadFrom, Reads, Refresh, Routing,
+    TopologyPreset, Wait,
 };
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
@@ -110,7 +111,10 @@ pub(super) struct RawWorkload {
     pub(super) writers: Option<Spanned<u16>>,
     pub(super) write_interval: Option<Spanned<SimDuration>>,
     pub(super) wal_per_write: Option<Spanned<u64>>,
+    pub(super) local_commit_writers: Option<Spanned<u16>>,
     pub(super) readers: Option<u16>,
+    pub(super) reads: Option<Spanned<Reads>>,
+    pub(super) read_from: Option<Spanned<ReadFrom>>,
     pub(super) read_interval: Option<Spanned<SimDuration>>,
     pub(super) local_writers: Option<Spanned<bool>>,
     pub(super) routing: Option<Routing>,

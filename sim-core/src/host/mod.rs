@@ -25,7 +25,7 @@ use crate::id::{ConnectionId, HostId, OperationId, ProcessId, SyncId};
 use crate::network::{Shape, Shapes};
 use crate::process::Process;
 use crate::random::{Seed, Stream};
-use crate::record::{Completion, Mark, Operation, OperationKind, Recorder};
+use crate::record::{Completion, Mark, Observation, Operation, OperationKind, Recorder};
 use crate::storage::{Storage, Volume};
 use crate::time::{HostTime, SimDuration, SimTime, WallTime};
 use crate::topology::Topology;
@@ -220,14 +220,19 @@ impl History {
         self.0.complete(at, operation, completion);
     }
 
+    /// Records what a read returned.
+    pub fn observe(&mut self, operation: OperationId, newest: Arc<[u64]>) {
+        self.0.observe(operation, newest);
+    }
+
     /// Records a mark.
     pub fn mark(&mut self, mark: Mark) {
         self.0.marks.push(mark);
     }
 
-    /// Operations and marks so far.
-    pub fn into_parts(self) -> (Vec<Operation>, Vec<Mark>) {
-        (self.0.operations, self.0.marks)
+    /// Operations, what reads of them returned, and marks so far.
+    pub fn into_parts(self) -> (Vec<Operation>, Vec<Observation>, Vec<Mark>) {
+        (self.0.operations, self.0.observations, self.0.marks)
     }
 }
 

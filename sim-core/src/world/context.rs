@@ -1,5 +1,7 @@
 //! The context of the native host: what a handler may do, carried out on the kernel at once.
 
+use std::sync::Arc;
+
 use crate::id::{ConnectionId, OperationId, ProcessId, SyncId};
 use crate::network::ConnectOptions;
 use crate::process::{Context, Process};
@@ -134,6 +136,10 @@ impl<P: Process> Context<P> for NativeContext<'_, P> {
 
     fn complete(&mut self, operation: OperationId, completion: Completion) {
         self.kernel.recorder.complete(self.kernel.now, operation, completion);
+    }
+
+    fn observe(&mut self, operation: OperationId, newest: Arc<[u64]>) {
+        self.kernel.recorder.observe(operation, newest);
     }
 
     fn mark(&mut self, kind: MarkKind, value: u64) {

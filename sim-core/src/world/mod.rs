@@ -228,6 +228,7 @@ impl<P: Process> World<P> {
     pub fn record(&mut self, end: EndReason) -> Record {
         Record {
             operations: std::mem::take(&mut self.kernel.recorder.operations),
+            observations: std::mem::take(&mut self.kernel.recorder.observations),
             marks: std::mem::take(&mut self.kernel.recorder.marks),
             violation: self.kernel.violation.clone(),
             digest: self.kernel.digest,

@@ -1,5 +1,7 @@
 //! The context of this host: what a handler may do.
 
+use std::sync::Arc;
+
 use sim_core::host::connection_id;
 use sim_core::{
     Completion, ConnectOptions, ConnectionId, Context, HostTime, MarkKind, OperationId, OperationKind,
@@ -135,6 +137,10 @@ impl<P: Portable> Context<P> for MadsimContext<'_, P> {
 
     fn complete(&mut self, operation: OperationId, completion: Completion) {
         self.kernel.history.complete(self.kernel.now, operation, completion);
+    }
+
+    fn observe(&mut self, operation: OperationId, newest: Arc<[u64]>) {
+        self.kernel.history.observe(operation, newest);
     }
 
     fn mark(&mut self, kind: MarkKind, value: u64) {

@@ -155,10 +155,11 @@ impl<P: Portable> Simulation<P> {
                 Some(message) => EndReason::Panicked(message),
                 None => kernel.end.clone().unwrap_or(EndReason::Horizon),
             };
-            let (operations, marks) = std::mem::take(&mut kernel.history).into_parts();
+            let (operations, observations, marks) = std::mem::take(&mut kernel.history).into_parts();
             Outcome {
                 record: Record {
                     operations,
+                    observations,
                     marks,
                     violation: None,
                     digest: kernel.digest,

@@ -2,7 +2,7 @@
 //!
 //! Checked from both sides: whenever a primary acknowledges more, all members that `/sync` names (but itself) must hold it
 //! durably; and whenever `/sync` names a member anew, it must hold what the leader that writes it has acknowledged.
-//! "Acknowledged" means to a session that waits for its flush, and without the warning of a cancelled wait.
+//! "Acknowledged" means to a session whose `synchronous_commit` waits for standbys, and without the warning of a cancelled wait.
 
 use sim_core::{SimTime, Violation};
 
