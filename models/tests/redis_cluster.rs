@@ -3,11 +3,11 @@
 use models::Planted;
 use models::redis::{Machine, Parameters};
 use models::redis_cluster::{
-    ClusterConfig, ClusterLoad, ClusterPlan, ClusterProcess, RedisCluster, Refresh, Slot,
+    ClusterConfig, ClusterLoad, ClusterPlan, ClusterProcess, RedisCluster, Refresh, Release, Slot,
 };
 use sim_core::{
-    Direction, Distribution, EndReason, Fault, MarkKind, Outcome, Record, Schedule, ScheduledFault, Seed,
-    SimDuration, SimTime, Target, Topology, Trigger, World, advance_guarded,
+    Direction, Distribution, EndReason, Fault, Mark, MarkKind, Outcome, Record, Schedule, ScheduledFault,
+    Seed, SimDuration, SimTime, Target, Topology, Trigger, World, advance_guarded,
 };
 
 const FAULT_AT: SimDuration = SimDuration::from_secs(20);
@@ -191,4 +191,45 @@ fn without_a_majority_of_primaries_nobody_is_elected() {
     two.nodes = 4;
     let (_, mut world) = run(&two, fault, None, 1, 60);
     assert_eq!(first_after_fault(&world.record(EndReason::Horizon), MarkKind::Elected), None);
+}
+
+/// In how many seeds a primary that was cut off from another shard's replica stops serving long after that replica has been elected.
+fn stops_of_a_bystander(release: Release) -> usize {
+    let config = ClusterConfig { release, ..ClusterConfig::default() };
+    let (topology, zones) = Topology::three_zones();
+    let cluster = RedisCluster::new(&ClusterPlan { config, ..plan() }, (topology, zones.to_vec()));
+    let process = |name: &str| Target::Process(name.to_owned());
+    let cut = Fault::Partition {
+        from: vec![process("redis-6")],
+        to: vec![process("redis-1")],
+        direction: Direction::Both,
+    };
+    let second = SimDuration::from_secs(1);
+    let schedule = Schedule(vec![
+        ScheduledFault { trigger: Trigger::At(second * 13), fault: cut, lasts: Some(second * 29) },
+        ScheduledFault {
+            trigger: Trigger::At(second * 33),
+            fault: Fault::Kill { target: process("redis-3") },
+            lasts: None,
+        },
+    ]);
+    // By then redis-6 is primary; what it had sent before the cut is repeated 51 s after it was sent first.
+    let late = SimTime::ZERO + second * 60;
+    (0..20)
+        .filter(|seed| {
+            let mut world = cluster.world(Seed(*seed));
+            cluster.add_conditions(&mut world);
+            world.schedule(&schedule).expect("the targets exist");
+            let end = advance_guarded(&mut world, SimTime::ZERO + second * 80, 20_000_000);
+            assert_eq!(end, EndReason::Horizon, "seed {seed}");
+            let stops = |mark: &Mark| mark.kind == MarkKind::ReadOnly && mark.at > late;
+            world.record(end).marks.iter().any(stops)
+        })
+        .count()
+}
+
+#[test]
+fn old_releases_read_what_was_sent_before_an_election_after_it() {
+    assert!(stops_of_a_bystander(Release::Redis30) > 0);
+    assert_eq!(stops_of_a_bystander(Release::Redis70), 0);
 }

@@ -15,6 +15,7 @@ const fn seconds(seconds: u64) -> SimDuration {
 fn plan() -> SentinelPlan {
     SentinelPlan {
         servers: 3,
+        groups: 1,
         sentinels: 3,
         shared_hosts: false,
         group: GroupConfig {
@@ -155,4 +156,34 @@ fn a_cut_off_primary_goes_on_until_it_is_found_again() {
     let heal = SimTime::ZERO + seconds(50);
     let demoted = run.marks(MarkKind::ReadOnly)[0].at.since(heal);
     assert!((seconds(9)..seconds(26)).contains(&demoted), "{demoted}");
+}
+
+#[test]
+fn each_group_fails_over_by_itself_and_marks_are_about_the_first() {
+    let plan = SentinelPlan { groups: 3, ..plan() };
+    let kill = Fault::Kill { target: Target::Process("group-2-redis-1".to_owned()) };
+    let run = Run::new(&plan, 5, &[(20, kill, 0)]).until(40);
+    assert!(!run.notes("+switch-master mymaster-2 ").is_empty());
+    for other in ["mymaster ", "mymaster-3 "] {
+        assert!(run.notes(&format!("+switch-master {other}")).is_empty());
+    }
+    assert!(run.marks(MarkKind::Suspected).is_empty() && run.marks(MarkKind::Elected).is_empty());
+    assert_eq!(run.marks(MarkKind::Writable).len(), 1, "the primary of the first group");
+}
+
+/// How often somebody is elected after a Sentinel has lost its file three times and then dies with the primary.
+fn elections_with_ghosts(version: &str) -> usize {
+    let mut plan = plan();
+    plan.group.version = version.parse().expect("it is a release");
+    let sentinel = || Target::Process("sentinel-1".to_owned());
+    let wipe = || Fault::Wipe { target: sentinel(), delay: seconds(1) };
+    let kill = Fault::Kill { target: sentinel() };
+    let faults = [(10, wipe(), 0), (15, wipe(), 0), (20, wipe(), 0), (30, kill, 0), (30, kill_primary(), 0)];
+    Run::new(&plan, 6, &faults).until(60).marks(MarkKind::Elected).len()
+}
+
+#[test]
+fn sentinels_that_nobody_can_reach_any_more_are_voters_from_3_2_until_they_are_forgotten() {
+    let elections = ["3.0.0", "3.2.0", "6.2.1", "7.0.0"].map(elections_with_ghosts);
+    assert_eq!(elections, [1, 0, 0, 1]);
 }

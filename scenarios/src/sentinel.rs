@@ -56,6 +56,7 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
     let (cluster, workload) = (&scenario.cluster, &scenario.workload);
     SentinelPlan {
         servers: cluster.members,
+        groups: cluster.redis.groups,
         sentinels: case.redis.sentinels,
         shared_hosts: cluster.redis.sentinel_hosts == EtcdHosts::Shared,
         group: case.redis.group.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sim_core::SimDuration;
+use sim_core::{ProcessId, SimDuration};
 
 use super::release::{MODELLED, Version};
 use crate::planted::Planted;
@@ -135,8 +135,11 @@ pub struct ServerSpec {
     pub expires_every: Option<SimDuration>,
     /// Keys expire while clients are paused, as in old releases (issue 4027 of redis/redis).
     pub expires_while_paused: bool,
-    /// It marks when it begins and ceases to accept writes; a server of a cluster leaves that to its node.
+    /// It is one of those that marks and roles are about, and marks when it begins and ceases to accept writes. A server of a
+    /// cluster leaves that to its node, and one of a further group of Sentinels' plays `other-primary` or `other-replica`.
     pub marks_service: bool,
+    /// Servers that an operator can name in `REPLICAOF`.
+    pub namable: Arc<[(String, ProcessId)]>,
     /// A rule that a test switches off.
     pub planted: Planted,
 }
@@ -151,6 +154,7 @@ impl ServerSpec {
             expires_every: None,
             expires_while_paused: false,
             marks_service: true,
+            namable: Arc::new([]),
             planted,
         }
     }

@@ -14,6 +14,11 @@ pub const OLDEST: Version = Version::new(2, 6, 13);
 /// A change between releases.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
+    /// A Sentinel under another run id at the address of a known one makes that one's address invalid (port 0) and leaves it among
+    /// the voters (commit 751b566; RZ-12). Before, it took its place.
+    InvalidateAddress,
+    /// Sentinels with an invalid address are forgotten (pull request 9240, of July 2021).
+    ForgetInvalidAddress,
     /// "Sentinel 2": a winner begins at once. Before, it waited for 5 s and up to 10 s more (`SENTINEL_FAILOVER_FIXED_DELAY`,
     /// `SENTINEL_FAILOVER_MAX_RANDOM_DELAY`), looked at neither offsets nor roles for long, and made a former primary a replica
     /// with its first INFO (`+demote-old-slave`). Elections by epochs and configurations in hellos are as today here, which saves
@@ -31,6 +36,8 @@ impl Change {
     /// The first release that has it.
     const fn since(self) -> Version {
         match self {
+            Self::InvalidateAddress => Version::new(3, 2, 0),
+            Self::ForgetInvalidAddress => Version::new(7, 0, 0),
             Self::SecondSentinel => Version::new(2, 8, 0),
             Self::SparePromoted => Version::new(5, 0, 8),
             Self::NeverConnectedIsMinusOne => Version::new(6, 2, 2),

@@ -470,6 +470,12 @@ impl Process for Server {
     }
 
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
+        if let Some(name) = command.strip_prefix("replicaof ") {
+            let found = self.spec.namable.iter().find(|(known, _)| known == name);
+            let Some(primary) = found.map(|(_, process)| *process) else { return false };
+            self.replicate_from(context, Some(primary));
+            return true;
+        }
         match command {
             // `FLUSHALL` and the like are the business of clients; this is what an operator does to a server.
             "replicaof-no-one" => self.replicate_from(context, None),
@@ -480,21 +486,16 @@ impl Process for Server {
     }
 
     fn plays(&self, role: &str) -> bool {
-        match role {
-            "redis" => true,
-            "primary" => self.is_primary(),
-            "replica" => self.upstream.is_some(),
-            _ => false,
-        }
+        role == "redis" || role == self.role()
     }
 
     fn role(&self) -> &'static str {
-        if self.is_primary() {
-            "primary"
-        } else if self.upstream.is_some() {
-            "replica"
-        } else {
-            "redis"
+        match (self.is_primary(), self.upstream.is_some(), self.spec.marks_service) {
+            (true, _, true) => "primary",
+            (true, _, false) => "other-primary",
+            (false, true, true) => "replica",
+            (false, true, false) => "other-replica",
+            (false, false, _) => "redis",
         }
     }
 }

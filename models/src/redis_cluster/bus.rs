@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use sim_core::{ConnectOptions, ConnectionId, Context, SyncId};
+use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, Embedded, Process, SyncId};
 
 use super::config::Release;
 use super::message::{Body, Gossip, Message, NodeId};
@@ -72,6 +72,26 @@ impl ClusterNode {
         self.ping(context, id);
         if older.is_some() {
             self.table.peer_mut(id).pinged_at = older;
+        }
+    }
+
+    /// A node that has opened its link anew has closed the one before, but what it had sent on that may still be under way, and
+    /// says what it was then. The first message on the new link ends the old one (`setClusterNodeToInboundClusterLink`).
+    pub(super) fn replace_inbound_link(
+        &mut self,
+        context: &mut impl Context<Self>,
+        from: ConnectionId,
+        sender: NodeId,
+    ) {
+        let peer = self.table.peer_mut(sender);
+        if peer.link.is_some_and(|link| link.connection == from) || peer.inbound == Some(from) {
+            return;
+        }
+        let process = peer.process;
+        if let Some(older) = peer.inbound.replace(from) {
+            context.note(|| format!("replacing the inbound link from node {}", sender.0 + 1));
+            let mut context = Embedded::<_, Self>::new(context);
+            self.server.on_connection(&mut context, older, process, ConnectionEvent::Closed);
         }
     }
 

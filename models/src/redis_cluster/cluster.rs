@@ -336,12 +336,12 @@ impl Placing<'_> {
         let first = self.builder.next_process().index();
         let nodes: Arc<[ProcessId]> = (first..first + hosts.len()).map(ProcessId::from_index).collect();
         let server = ServerSpec {
-            parameters: Arc::new(plan.parameters.clone()),
             machine: plan.machine,
             expires_every: plan.load.expires_every,
             expires_while_paused: plan.config.release == Release::Redis30,
             marks_service: false,
             planted: plan.planted,
+            ..ServerSpec::new(plan.parameters.clone())
         };
         let config = Arc::new(plan.config.clone());
         for (index, host) in hosts.iter().enumerate() {

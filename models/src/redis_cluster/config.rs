@@ -13,7 +13,8 @@ use crate::redis::{ListKey, ServerSpec};
 pub enum Release {
     /// Redis 3.0: nodes gossip about random others only (issue 3929, commit 02777bb); what a replica that changed its primary
     /// says about the age of its data is the time since 1970 until it has synchronised (PR 5081, commit 677d10b); keys
-    /// expire while clients are paused, and whether a manual failover can start is looked at each 100 ms only (issue 4027).
+    /// expire while clients are paused, and whether a manual failover can start is looked at each 100 ms only (issue 4027); a
+    /// node that is connected to anew still reads what comes late on the connection before (pull request 9774 ends that).
     Redis30,
     /// Redis 7.0, as Debian 12 has it (7.0.15).
     #[default]

@@ -7,11 +7,13 @@
 //! | no two nodes win an election in one epoch | `two-primaries-in-one-epoch` |
 //! | who wins has the votes of a majority of the primaries, in that epoch | `elected-without-majority` |
 //! | who wins has been connected to its primary since its start, unless data of any age will do | `elected-with-unknown-age` |
-//! | a node rebinds a slot only to an owner with a larger configuration epoch | `slot-to-older-epoch` |
+//! | a node takes a slot from its owner only for one with a larger configuration epoch | `slot-to-older-epoch` |
 //! | servers at one offset of one stream hold the same data | `stream-diverged` |
 //!
 //! `CLUSTER FAILOVER TAKEOVER` is no election, and may take an epoch that somebody else has: the collision is resolved
-//! later. An operator who moves a slot rebinds it as he likes. From Redis 7.2 on, a slot that its owner does not claim any more goes to whoever does.
+//! later. An operator who moves a slot rebinds it as he likes. The slots of a primary that says that it is a replica now are
+//! nobody's, and go to whoever claims them first, even if what it says is old. From Redis 7.2 on, a slot that its owner does not
+//! claim any more goes to whoever does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -113,9 +115,12 @@ impl Conditions {
         let is_first = seen.rebindings.replace(rebindings).is_none();
         let was_commanded = node.rebound_by_command(rebindings);
         let mut wrong = None;
+        // What nobody owns any more is forgotten.
+        let owners_before = std::mem::take(&mut seen.owners);
         for (slot, owner, epoch) in bindings {
-            let before = seen.owners.insert(slot, (owner, epoch));
-            if let Some((before, older)) = before.filter(|(before, _)| *before != owner && !is_first)
+            seen.owners.insert(slot, (owner, epoch));
+            if let Some(&(before, older)) =
+                owners_before.get(&slot).filter(|(before, _)| *before != owner && !is_first)
                 && epoch <= older
                 && !node.frees_unclaimed()
                 && !was_commanded

@@ -47,6 +47,8 @@
 //! - A slot that is moved is one of those 60 and costs what one of the 16,384 would. A primary that restarts does not compare its
 //!   keys with its slots (`verifyClusterConfigWithData`), `redis-cli --cluster fix` does not exist, and string keys do not move:
 //!   nobody moves the slot of a lock.
+//! - There are no shard ids. From Redis 7.2 on, when a primary says that it is a replica in its own shard, its slots go to the other one at
+//!   once, or it keeps them if it is known by a newer epoch (pull request 10536). Here they are nobody's until somebody claims them.
 //! - A sync of `nodes.conf` holds the messages of the bus, and not replies to clients, though the real server has one thread.
 //! - While a node loads a snapshot it answers PINGs and does nothing else, as its thread does between two chunks.
 //! - `cluster-allow-reads-when-down`, limits of link buffers, host names and sharded Pub/Sub are left out. Nobody reads.

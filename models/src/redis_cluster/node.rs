@@ -281,9 +281,14 @@ impl ClusterNode {
     }
 
     fn on_link_lost(&mut self, connection: ConnectionId) -> bool {
-        let Some(id) = self.linked_to(connection) else { return false };
-        self.table.peer_mut(id).link = None;
-        true
+        if let Some(id) = self.linked_to(connection) {
+            self.table.peer_mut(id).link = None;
+            return true;
+        }
+        if let Some(id) = self.table.others().find(|id| self.table.peer(*id).inbound == Some(connection)) {
+            self.table.peer_mut(id).inbound = None;
+        }
+        false
     }
 }
 

@@ -2,6 +2,7 @@
 
 use sim_core::{ConnectionId, Context, MarkKind};
 
+use super::config::Release;
 use super::message::{Body, Gossip, Message, NodeId};
 use super::node::ClusterNode;
 use super::slots::Slots;
@@ -16,6 +17,9 @@ impl ClusterNode {
     ) {
         let now = context.wall();
         let sender = message.sender;
+        if self.spec.config.release > Release::Redis30 {
+            self.replace_inbound_link(context, from, sender);
+        }
         self.table.current_epoch = self.table.current_epoch.max(message.current_epoch);
         let peer = self.table.peer_mut(sender);
         peer.heard_at = Some(now);
@@ -70,9 +74,7 @@ impl ClusterNode {
         if self.table.peer(sender).follows != message.follows {
             if message.follows.is_some() && self.table.peer(sender).is_primary() {
                 // A primary became a replica: its slots are nobody's until somebody claims them.
-                let peer = self.table.peer_mut(sender);
-                peer.slots = Slots::NONE;
-                peer.unclaimed = Slots::NONE;
+                self.table.disown(sender);
             }
             self.table.set_follows(sender, message.follows);
             self.todo.save = true;

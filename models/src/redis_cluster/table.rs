@@ -44,6 +44,8 @@ pub(super) struct Peer {
     /// When anything came from it (`data_received`).
     pub(super) heard_at: Option<WallTime>,
     pub(super) link: Option<Link>,
+    /// The connection that it opened to this node, once a message has come on it (`inbound_link`).
+    pub(super) inbound: Option<ConnectionId>,
     /// Primaries that say that it is down, and when they last said so.
     pub(super) reports: Vec<(NodeId, WallTime)>,
     /// When this node last voted for a replica of it (`voted_time`).
@@ -102,6 +104,7 @@ impl Table {
             ponged_at: now,
             heard_at: None,
             link: None,
+            inbound: None,
             reports: Vec::new(),
             voted_at: None,
             offset: 0,
@@ -195,6 +198,14 @@ impl Table {
         // The first slot makes a primary a place for replicas, where there are any.
         peer.had_replicas |= peer.slots.is_empty() && !slots.is_empty() && has_replicas;
         peer.slots = peer.slots.union(slots);
+    }
+
+    /// Takes all slots of a node away, and gives them to nobody (`clusterDelNodeSlots`).
+    pub(super) fn disown(&mut self, id: NodeId) {
+        self.rebindings += 1;
+        let peer = self.peer_mut(id);
+        peer.slots = Slots::NONE;
+        peer.unclaimed = Slots::NONE;
     }
 
     pub(super) fn replicas(&self, of: NodeId) -> impl Iterator<Item = NodeId> + '_ {

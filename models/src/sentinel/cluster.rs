@@ -8,6 +8,10 @@
 //!
 //! `redis-1` is the first primary; the others are configured to follow it. Sentinels know the address of the primary only, and
 //! find everything else by themselves in the first seconds.
+//!
+//! The Sentinels can watch further groups, of the same make. Their servers share the hosts of the first group's, in the same
+//! order, so that a host takes one primary of each group with it; they are called `group-2-redis-1`... Clients write to the first
+//! group, and marks and the roles `primary` and `replica` are about it; servers of others play `other-primary` and `other-replica`.
 
 use std::sync::Arc;
 
@@ -76,8 +80,10 @@ pub struct RedisLoad {
 /// Everything that a group is built from.
 #[derive(Clone, Debug)]
 pub struct SentinelPlan {
-    /// Servers, at least 1.
+    /// Servers of a group, at least 1.
     pub servers: u8,
+    /// Groups that the Sentinels watch, at least 1. Each has its own servers.
+    pub groups: u8,
     /// Sentinels, at least 1.
     pub sentinels: u8,
     /// True if Sentinels run on the servers' hosts, one each, in turn.
@@ -103,6 +109,8 @@ pub struct SentinelPlan {
 pub struct SentinelCluster {
     builder: WorldBuilder<SentinelProcess>,
     servers: Arc<[ProcessId]>,
+    /// The servers of further groups.
+    others: Vec<ProcessId>,
     sentinels: Arc<[ProcessId]>,
     clients: Vec<ProcessId>,
     /// Those that know one server only, in the order of the servers.
@@ -140,16 +148,21 @@ impl SentinelCluster {
         sentinel_hosts: &[HostId],
         app: Option<HostId>,
     ) -> Self {
-        let mut placing = Placing { builder, plan };
-        let servers: Arc<[ProcessId]> = placing.servers(server_hosts).into();
-        let sentinels: Arc<[ProcessId]> = placing.sentinels(sentinel_hosts, servers[0]).into();
+        let mut placing = Placing::new(builder, plan, server_hosts.len());
+        let servers: Arc<[ProcessId]> = placing.servers(server_hosts, 0).into();
+        let others: Vec<Vec<ProcessId>> =
+            (1..usize::from(plan.groups)).map(|group| placing.servers(server_hosts, group)).collect();
+        let primaries: Vec<ProcessId> =
+            std::iter::once(servers[0]).chain(others.iter().map(|group| group[0])).collect();
+        let sentinels: Arc<[ProcessId]> = placing.sentinels(sentinel_hosts, &primaries).into();
         let (mut clients, mut local_clients) = (Vec::new(), Vec::new());
         if let Some(app) = app {
             clients = placing.clients(server_hosts, app, &sentinels);
             local_clients = placing.local_clients(server_hosts, &servers);
         }
         let quorum = plan.group.quorum;
-        Self { builder: placing.builder, servers, sentinels, clients, local_clients, quorum }
+        let others = others.into_iter().flatten().collect();
+        Self { builder: placing.builder, servers, others, sentinels, clients, local_clients, quorum }
     }
 
     /// What it consists of, for a world of which it is a part.
@@ -164,15 +177,16 @@ impl SentinelCluster {
 
     /// Adds to a world of this group, or one of which it is a part, what must always hold in it ([`super::invariants`]).
     pub fn add_conditions<P: Contains<SentinelProcess>>(&self, world: &mut World<P>) {
-        super::invariants::add_to(world, &self.servers, &self.sentinels, self.quorum);
+        let servers = [&*self.servers, &*self.others].concat();
+        super::invariants::add_to(world, &servers, &self.sentinels, self.quorum);
     }
 
-    /// Servers and Sentinels.
+    /// The servers of the first group, and the Sentinels.
     pub fn members(&self) -> Vec<ProcessId> {
         self.servers.iter().chain(self.sentinels.iter()).copied().collect()
     }
 
-    /// The servers.
+    /// The servers of the first group.
     pub fn servers(&self) -> &[ProcessId] {
         &self.servers
     }
@@ -223,9 +237,25 @@ impl SentinelCluster {
 struct Placing<'a> {
     builder: WorldBuilder<SentinelProcess>,
     plan: &'a SentinelPlan,
+    /// The servers of all groups, which come first.
+    servers: Arc<[(String, ProcessId)]>,
 }
 
-impl Placing<'_> {
+impl<'a> Placing<'a> {
+    fn new(builder: WorldBuilder<SentinelProcess>, plan: &'a SentinelPlan, servers: usize) -> Self {
+        let first = builder.next_process().index();
+        let named = |index: usize| {
+            let number = index % servers + 1;
+            let name = match index / servers {
+                0 => format!("redis-{number}"),
+                group => format!("group-{}-redis-{number}", group + 1),
+            };
+            (name, ProcessId::from_index(first + index))
+        };
+        let servers = (0..servers * usize::from(plan.groups)).map(named).collect();
+        Self { builder, plan, servers }
+    }
+
     fn add(&mut self, name: String, host: HostId, disk: Disk, spec: SentinelProcessSpec) -> ProcessId {
         let sync =
             if matches!(disk, Disk::Sentinel(_)) { &self.plan.save_sync } else { &self.plan.disk_sync };
@@ -233,24 +263,37 @@ impl Placing<'_> {
         self.builder.add_process(ProcessOptions { name, host, volume, starts_with_host: true, spec })
     }
 
-    fn servers(&mut self, hosts: &[HostId]) -> Vec<ProcessId> {
+    /// The servers of a group, counted from 0.
+    fn servers(&mut self, hosts: &[HostId], group: usize) -> Vec<ProcessId> {
         let plan = self.plan;
+        let named = Arc::clone(&self.servers);
         let spec = ServerSpec {
+            marks_service: group == 0,
+            namable: Arc::clone(&named),
             machine: plan.machine,
             planted: plan.planted,
             ..ServerSpec::new(plan.parameters.clone())
         };
-        let first = self.builder.next_process();
-        let place = |(index, host): (usize, &HostId)| {
+        let names = &named[group * hosts.len()..];
+        let first = names[0].1;
+        let place = |(index, (host, (name, _))): (usize, (&HostId, &(String, ProcessId)))| {
             let data = DataDirectory::new((index > 0).then_some(first));
             let spec = SentinelProcessSpec::Server(spec.clone());
-            self.add(format!("redis-{}", index + 1), *host, Disk::Data(data), spec)
+            self.add(name.clone(), *host, Disk::Data(data), spec)
         };
-        hosts.iter().enumerate().map(place).collect()
+        hosts.iter().zip(names).enumerate().map(place).collect()
     }
 
-    fn sentinels(&mut self, hosts: &[HostId], primary: ProcessId) -> Vec<ProcessId> {
-        let groups: Arc<[(GroupConfig, ProcessId)]> = Arc::new([(self.plan.group.clone(), primary)]);
+    fn sentinels(&mut self, hosts: &[HostId], primaries: &[ProcessId]) -> Vec<ProcessId> {
+        let config = |index: usize| match index {
+            0 => self.plan.group.clone(),
+            _ => GroupConfig {
+                name: format!("{}-{}", self.plan.group.name, index + 1),
+                ..self.plan.group.clone()
+            },
+        };
+        let groups: Arc<[(GroupConfig, ProcessId)]> =
+            primaries.iter().enumerate().map(|(index, primary)| (config(index), *primary)).collect();
         let planted = self.plan.planted;
         let place = |(index, host): (usize, &HostId)| {
             let spec = SentinelSpec { groups: Arc::clone(&groups), planted };

@@ -76,6 +76,8 @@ pub struct GroupState {
     pub replicas: Vec<ProcessId>,
     /// `known-sentinel`.
     pub sentinels: Vec<(ProcessId, RunId)>,
+    /// `known-sentinel` with port 0.
+    pub ghosts: Vec<RunId>,
 }
 
 /// The volume of a Sentinel: its configuration file, which is replaced as a whole and synced.

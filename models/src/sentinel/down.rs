@@ -21,7 +21,10 @@ const VALID: SimDuration = SimDuration::from_secs(5);
 /// What an instance is for its group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Role {
-    Primary,
+    /// The primary. Marks are about that of the watched group.
+    Primary {
+        is_watched: bool,
+    },
     Replica,
 }
 
@@ -35,7 +38,7 @@ pub(super) fn look_at(
 ) {
     let silence = instance.link.silence(true, now);
     instance.link.recycle(context, config.down_after, now);
-    let is_primary = role == Role::Primary;
+    let is_primary = role != Role::Replica;
     let denies = is_primary
         && !instance.says_primary
         && now.since(instance.says_since) > config.down_after + INFO_PERIOD * 2;
@@ -53,7 +56,7 @@ pub(super) fn look_at(
     let sign = if down { '+' } else { '-' };
     let kind = if is_primary { "master" } else { "slave" };
     context.note(|| format!("{sign}sdown {kind} process {}", instance.address.index()));
-    if down && is_primary {
+    if down && role == (Role::Primary { is_watched: true }) {
         context.mark(MarkKind::Suspected, instance.address.index() as u64);
     }
 }
@@ -68,7 +71,7 @@ pub(super) fn look_at_agreement(context: &mut impl Context<Sentinel>, group: &mu
     group.agreed = agreed;
     if agreed {
         group.agreed_since = Some(now);
-        context.mark(MarkKind::Agreed, u64::from(opinions));
+        group.mark(context, MarkKind::Agreed, u64::from(opinions));
         context.note(|| {
             let (name, quorum) = (&group.config.name, group.config.quorum);
             format!("+odown master {name} #quorum {opinions}/{quorum}")

@@ -111,7 +111,7 @@ impl Sentinel {
             }
             let epoch = group.failover_epoch.0;
             context.note(|| format!("+elected-leader master {} epoch {epoch}", group.config.name));
-            context.mark(MarkKind::Elected, u64::from(epoch));
+            group.mark(context, MarkKind::Elected, u64::from(epoch));
             group.enter(FailoverState::SelectReplica, now);
             return;
         }

@@ -1,6 +1,6 @@
 //! What a Sentinel knows about a group: its primary, its replicas, the other Sentinels, and the failover it runs.
 
-use sim_core::{Context, ProcessId, SimDuration, WallTime};
+use sim_core::{Context, MarkKind, ProcessId, SimDuration, WallTime};
 
 use super::config::{GroupConfig, GroupState};
 use super::link::{Link, PUBLISH_PERIOD};
@@ -134,9 +134,13 @@ pub(super) enum FailoverState {
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) config: GroupConfig,
+    /// Marks are about it.
+    pub(super) is_watched: bool,
     pub(super) primary: Instance,
     pub(super) replicas: Vec<Instance>,
     pub(super) peers: Vec<Peer>,
+    /// Sentinels whose address another one has taken: nobody asks them, and they count as voters.
+    pub(super) ghosts: Vec<RunId>,
     pub(super) config_epoch: Epoch,
     /// For whom this Sentinel voted last, and when.
     pub(super) leader: Option<RunId>,
@@ -158,7 +162,7 @@ pub(super) struct Group {
 
 impl Group {
     /// As it is written in the file.
-    pub(super) fn new(config: GroupConfig, state: &GroupState, now: WallTime) -> Self {
+    pub(super) fn new(config: GroupConfig, is_watched: bool, state: &GroupState, now: WallTime) -> Self {
         let peer = |(address, id): &(ProcessId, RunId)| Peer {
             address: *address,
             id: *id,
@@ -171,9 +175,11 @@ impl Group {
         };
         Self {
             config,
+            is_watched,
             primary: Instance::new(state.primary, true, now),
             replicas: state.replicas.iter().map(|replica| Instance::new(*replica, false, now)).collect(),
             peers: state.sentinels.iter().map(peer).collect(),
+            ghosts: state.ghosts.clone(),
             config_epoch: state.config_epoch,
             leader: None,
             leader_epoch: state.leader_epoch,
@@ -201,6 +207,7 @@ impl Group {
             leader_epoch: if planted == Planted::ForgetSentinelVote { Epoch(0) } else { self.leader_epoch },
             replicas: replicas.filter(|address| lists_all || *address != current).chain(old).collect(),
             sentinels: self.peers.iter().map(|peer| (peer.address, peer.id)).collect(),
+            ghosts: self.ghosts.clone(),
         }
     }
 
@@ -216,6 +223,13 @@ impl Group {
     /// True while this Sentinel was elected and has not finished.
     pub(super) fn is_led(&self) -> bool {
         self.state > FailoverState::WaitStart
+    }
+
+    /// Marks something about the group that is watched.
+    pub(super) fn mark(&self, context: &mut impl Context<Sentinel>, kind: MarkKind, value: u64) {
+        if self.is_watched {
+            context.mark(kind, value);
+        }
     }
 
     pub(super) fn enter(&mut self, state: FailoverState, now: WallTime) {
@@ -244,6 +258,14 @@ impl Group {
         let instances = std::iter::once(&mut self.primary).chain(&mut self.replicas);
         instances.for_each(|instance| instance.published_at = None);
         self.peers.iter_mut().for_each(|peer| peer.published_at = None);
+    }
+
+    /// Forgets all but the primary, to find it again (`SENTINEL RESET`).
+    pub(super) fn reset(&mut self, context: &mut impl Context<Sentinel>, now: WallTime) {
+        self.switch(context, self.primary.address, now);
+        self.replicas.clear();
+        self.peers.clear();
+        self.ghosts.clear();
     }
 
     /// Takes another address for the primary (`sentinelResetMasterAndChangeAddress`): the old one becomes a replica, and

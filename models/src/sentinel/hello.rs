@@ -5,6 +5,7 @@ use sim_core::Context;
 use super::group::Peer;
 use super::process::Sentinel;
 use crate::planted::Planted;
+use crate::redis::release::Change;
 use crate::redis::{Epoch, Hello};
 
 impl Sentinel {
@@ -17,7 +18,13 @@ impl Sentinel {
         let mut changed = false;
         let is_known = group.peers.iter().any(|peer| peer.id == hello.id && peer.address == hello.sentinel);
         if !is_known {
-            // The same id at another address, or another id at the same address, takes the old one's place.
+            // The same id at another address takes the old one's place, and so does another id at the same address, in most releases.
+            group.ghosts.retain(|ghost| *ghost != hello.id);
+            let version = group.config.version;
+            if Change::InvalidateAddress.is_in(version) && !Change::ForgetInvalidAddress.is_in(version) {
+                let ousted = |peer: &&Peer| peer.id != hello.id && peer.address == hello.sentinel;
+                group.ghosts.extend(group.peers.iter().filter(ousted).map(|peer| peer.id));
+            }
             group.peers.retain(|peer| peer.id != hello.id && peer.address != hello.sentinel);
             context.note(|| format!("+sentinel {:08x} process {}", hello.id.0, hello.sentinel.index()));
             group.peers.push(Peer {

@@ -72,7 +72,7 @@ impl Sentinel {
             }
             group.force_hello();
             context.note(|| format!("+promoted-slave process {}", address.index()));
-            context.mark(MarkKind::Rerouted, address.index() as u64);
+            group.mark(context, MarkKind::Rerouted, address.index() as u64);
             return self.flush(context);
         }
         // Others are given time to announce a promotion that this one has not heard of.

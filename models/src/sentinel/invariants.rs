@@ -10,8 +10,9 @@
 //! | servers at one offset of one stream hold the same data | `stream-diverged` | I5, I6 |
 //! | objectively down means that a quorum has found a primary down | `quorum-without-opinions` | 2.5 |
 //!
-//! I4 is violated by the real code when several groups fail at once (RZ-10). Here one group is watched, and epochs are not
-//! shared.
+//! Groups are looked at each by itself. I3 and I4 are violated by the real code when several groups fail at once (RZ-10): a
+//! Sentinel that asks for votes in the epoch that another group has moved on to is elected for an epoch in which another one is,
+//! too. So these two are looked at where the Sentinels watch one group.
 //!
 //! # Stronger conditions that do not hold
 //!
@@ -34,8 +35,6 @@ use super::cluster::{Disk, SentinelProcess};
 use super::process::Sentinel;
 use crate::redis::{Epoch, GroupId, RunId, STREAM_DIVERGED, Streams};
 
-const GROUP: GroupId = GroupId(0);
-
 /// Adds the conditions to a world.
 pub(super) fn add_to<P: Contains<SentinelProcess>>(
     world: &mut World<P>,
@@ -57,6 +56,12 @@ struct ServerStreams(Streams);
 #[derive(Clone, Debug, Default)]
 struct Conditions {
     quorum: u32,
+    groups: Vec<GroupConditions>,
+}
+
+/// What has been seen of all Sentinels about one group.
+#[derive(Clone, Debug, Default)]
+struct GroupConditions {
     seen: BTreeMap<ProcessId, Seen>,
     /// Who was elected in an epoch.
     leaders: BTreeMap<Epoch, ProcessId>,
@@ -87,16 +92,16 @@ struct Glance {
 }
 
 impl Glance {
-    fn at(sentinel: &Sentinel) -> Option<Self> {
-        let (primary, config_epoch) = sentinel.primary(GROUP)?;
-        let (down, agreed) = sentinel.opinion_of_primary(GROUP)?;
+    fn at(sentinel: &Sentinel, group: GroupId) -> Option<Self> {
+        let (primary, config_epoch) = sentinel.primary(group)?;
+        let (down, agreed) = sentinel.opinion_of_primary(group)?;
         Some(Self {
             epoch: sentinel.epoch(),
             primary,
             config_epoch,
-            vote: sentinel.vote(GROUP),
-            leads: sentinel.leads(GROUP),
-            promotion: sentinel.promotion(GROUP),
+            vote: sentinel.vote(group),
+            leads: sentinel.leads(group),
+            promotion: sentinel.promotion(group),
             down,
             agreed,
         })
@@ -104,8 +109,29 @@ impl Glance {
 }
 
 impl Conditions {
+    fn look(&mut self, process: ProcessId, sentinel: &Sentinel) -> Option<(&'static str, String)> {
+        let count = sentinel.group_count();
+        self.groups.resize_with(count, GroupConditions::default);
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            let now = Glance::at(sentinel, GroupId(index as u8))?;
+            let broken = group.look(process, now, self.quorum, count == 1);
+            if broken.is_some() {
+                return broken;
+            }
+        }
+        None
+    }
+}
+
+impl GroupConditions {
     /// The name of a broken condition, and who broke it.
-    fn look(&mut self, process: ProcessId, now: Glance) -> Option<(&'static str, String)> {
+    fn look(
+        &mut self,
+        process: ProcessId,
+        now: Glance,
+        quorum: u32,
+        is_alone: bool,
+    ) -> Option<(&'static str, String)> {
         let seen = self.seen.entry(process).or_default();
         let before = seen.last.replace(now);
         if before == Some(now) {
@@ -126,14 +152,14 @@ impl Conditions {
             let detail = format!("for {:08x} and {:08x} in epoch {}", earlier.0, candidate.0, epoch.0);
             return Some(("two-votes-in-one-epoch", detail));
         }
-        if let Some(epoch) = now.leads {
+        if let Some(epoch) = now.leads.filter(|_| is_alone) {
             let leader = *self.leaders.entry(epoch).or_insert(process);
             if leader != process {
                 let detail = format!("process {} was elected in epoch {}, too", leader.index(), epoch.0);
                 return Some(("two-leaders-in-one-epoch", detail));
             }
         }
-        if let Some((epoch, promoted)) = now.promotion {
+        if let Some((epoch, promoted)) = now.promotion.filter(|_| is_alone) {
             let known = *self.promotions.entry(epoch).or_insert(promoted);
             if known != promoted {
                 let (one, other) = (known.index(), promoted.index());
@@ -145,8 +171,8 @@ impl Conditions {
             self.found_down.insert(process);
         }
         let opinions = self.found_down.len() as u32;
-        if now.agreed && opinions < self.quorum {
-            let detail = format!("{opinions} of {} have ever found a primary down", self.quorum);
+        if now.agreed && opinions < quorum {
+            let detail = format!("{opinions} of {quorum} have ever found a primary down");
             return Some(("quorum-without-opinions", detail));
         }
         None
@@ -184,7 +210,7 @@ impl StateProbe<SentinelProcess> for Conditions {
         _: &Disk,
     ) -> Option<Violation> {
         let SentinelProcess::Sentinel(sentinel) = state else { return None };
-        let (name, mut detail) = self.look(process, Glance::at(sentinel)?)?;
+        let (name, mut detail) = self.look(process, sentinel)?;
         write!(detail, " (process {})", process.index()).expect("a string takes everything");
         Some(Violation { at, name, detail })
     }

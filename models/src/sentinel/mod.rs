@@ -43,7 +43,7 @@
 //! - After a pause, the real event loop reads its sockets before it looks at its timers. Here the tick that was due comes
 //!   first. Pauses of more than two seconds end in TILT either way.
 //! - Scripts, host names, authentication and `SCRIPT KILL` are left out.
-//! - An address is a process; none is taken over by another one.
+//! - An address is a process. One that a server of another group takes over (RZ-13) is a process that is told to follow that group.
 
 mod client;
 mod cluster;

@@ -26,6 +26,8 @@ pub struct Sentinel {
     pub(super) id: RunId,
     pub(super) epoch: Epoch,
     pub(super) groups: Vec<Group>,
+    /// The order in which a tick looks at them: that of a hash table whose function each process draws anew.
+    turns: Vec<GroupId>,
     /// Links to other Sentinels, shared by all groups.
     pub(super) peers: Vec<(ProcessId, Link)>,
     pub(super) tilt_since: Option<WallTime>,
@@ -55,6 +57,11 @@ impl Sentinel {
     /// Its current epoch.
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// How many groups it watches.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
     }
 
     /// The primary of a group as it tells clients, with the epoch of that configuration.
@@ -107,8 +114,8 @@ impl Sentinel {
             self.tilt_since = Some(now);
         }
         self.ticked_at = Some(now);
-        for index in 0..self.groups.len() {
-            self.handle_group(context, GroupId(index as u8), now);
+        for turn in 0..self.turns.len() {
+            self.handle_group(context, self.turns[turn], now);
         }
         let updated = |group: &Group| group.state == FailoverState::UpdateConfig;
         if let Some(index) = self.groups.iter().position(updated) {
@@ -136,7 +143,8 @@ impl Sentinel {
         self.monitor_primary(context, id, now);
         if !self.tilted(context, now) {
             let group = &mut self.groups[index];
-            down::look_at(context, &mut group.primary, &group.config, Role::Primary, now);
+            let role = Role::Primary { is_watched: group.is_watched };
+            down::look_at(context, &mut group.primary, &group.config, role, now);
             down::look_at_agreement(context, group, now);
             if self.start_failover_if_needed(context, id, now) {
                 self.ask_peers(context, id, now, true);
@@ -264,7 +272,7 @@ impl Sentinel {
         });
         group.switch(context, primary, now);
         if was_told != primary {
-            context.mark(MarkKind::Rerouted, primary.index() as u64);
+            group.mark(context, MarkKind::Rerouted, primary.index() as u64);
         }
         for connection in &self.subscribers {
             self.outbox.send(context, *connection, Packet::SwitchPrimary(id, primary));
@@ -416,14 +424,18 @@ impl Process for Sentinel {
                 leader_epoch: Epoch(0),
                 replicas: Vec::new(),
                 sentinels: Vec::new(),
+                ghosts: Vec::new(),
             };
             let state = stored.as_ref().and_then(|state| state.groups.get(index)).unwrap_or(&written);
-            Group::new(config.clone(), state, now)
+            Group::new(config.clone(), index == 0, state, now)
         });
+        let mut turns: Vec<GroupId> = (0..spec.groups.len()).map(|index| GroupId(index as u8)).collect();
+        context.random().shuffle(&mut turns);
         let mut sentinel = Self {
             id,
             epoch,
             groups: groups.collect(),
+            turns,
             peers: Vec::new(),
             tilt_since: None,
             ticked_at: None,
@@ -490,7 +502,17 @@ impl Process for Sentinel {
     }
 
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
-        command == "failover" && self.force_failover(context, GroupId(0))
+        match command {
+            "failover" => self.force_failover(context, GroupId(0)),
+            "reset" => {
+                let now = context.wall();
+                self.groups[0].reset(context, now);
+                context.note(|| format!("+reset-master master {}", self.groups[0].config.name));
+                self.flush(context);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn plays(&self, role: &str) -> bool {

@@ -56,7 +56,7 @@ impl Sentinel {
     pub(super) fn leader(&mut self, context: &mut impl Context<Self>, id: GroupId) -> Option<RunId> {
         let group = &self.groups[usize::from(id.0)];
         let (quorum, epoch) = (group.config.quorum, group.failover_epoch);
-        let mut voters = group.peers.len() as u32 + 1;
+        let mut voters = (group.peers.len() + group.ghosts.len()) as u32 + 1;
         if self.spec.planted == Planted::MajorityOfResponders {
             voters = group.peers.iter().filter(|peer| peer.leader.is_some()).count() as u32 + 1;
         }

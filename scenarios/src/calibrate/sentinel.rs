@@ -385,6 +385,7 @@ impl Settings {
         topology.set_loopback(LinkQuality::reliable(one_way));
         let plan = SentinelPlan {
             servers: 3,
+            groups: 1,
             sentinels: self.sentinels,
             shared_hosts: self.colocated,
             group: GroupConfig {

@@ -69,7 +69,7 @@ impl<'a> Checker<'a> {
         }
         self.keys_of_other_families(raw)?;
         self.backups(&raw.cluster)?;
-        self.sentinels(raw.cluster.sentinels.as_ref())?;
+        self.sentinels(&raw.cluster)?;
         self.lock(raw)?;
         self.shards(raw)?;
         self.positive(raw.event_budget.as_ref(), &0, "event_budget")?;

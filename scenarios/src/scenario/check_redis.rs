@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::Routing;
 use super::check::{Checker, DEFAULT_NODES, DEFAULT_SHARDS};
-use super::raw::RawScenario;
+use super::raw::{RawCluster, RawScenario};
 use crate::diagnostic::{Spot, UserError};
 
 impl Checker<'_> {
@@ -63,6 +63,7 @@ impl Checker<'_> {
             ("workload.on_timeout", here(workload.on_timeout.is_some())),
         ];
         let need = ("cluster.redis_required", here(cluster.redis_required.is_some()));
+        let groups = ("cluster.groups", span(cluster.groups.as_ref()));
         let local_writers = ("workload.local_writers", span(workload.local_writers.as_ref()));
         let archive = ("cluster.archive", span(cluster.archive.as_ref()));
         let backup = ("cluster.backup", span(cluster.backup.as_ref()));
@@ -106,6 +107,7 @@ impl Checker<'_> {
                 (foreign, "a system without Redis")
             }
         };
+        foreign.extend((family != "sentinel").then_some(groups));
         foreign.extend((family != "patroni").then_some(archive));
         foreign.extend((family != "backup").then_some(backup));
         match foreign.into_iter().find_map(|(key, span)| Some((key, span?))) {
@@ -141,9 +143,13 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// The number of Sentinels.
-    pub(super) fn sentinels(&self, sentinels: Option<&Spanned<u8>>) -> Result<(), UserError> {
-        match sentinels {
+    /// The numbers of Sentinels, and of the groups that they watch.
+    pub(super) fn sentinels(&self, cluster: &RawCluster) -> Result<(), UserError> {
+        if let Some(groups) = cluster.groups.as_ref().filter(|groups| !(1..=100).contains(groups.get_ref())) {
+            let message = format!("{} groups are not for one set of Sentinels", groups.get_ref());
+            return Err(self.wrong(groups, message, "expected 1 to 100".to_owned()));
+        }
+        match &cluster.sentinels {
             Some(count) if !(1..=15).contains(count.get_ref()) => Err(self.wrong(
                 count,
                 format!("a group with {} Sentinels is not what hasim models", count.get_ref()),

@@ -24,6 +24,7 @@
 //! | `cluster.pre_promote` | what the script of `postgresql.pre_promote` does: `lasts`, and `fails_on`, the members on whose hosts it does not exit with 0 | none |
 //! | `cluster.member_tags` | tags of single members, as in `patroni-2 = { nofailover = true }`: `nofailover`, `nosync`, `noloadbalance`, `failover_priority`, `replicatefrom` | none |
 //! | `cluster.sentinels` | Sentinels, 1 to 15 | from `sentinel.conf`, else 3 |
+//! | `cluster.groups` | groups of `cluster.members` servers that the Sentinels watch, 1 to 100; clients write to the first | 1 |
 //! | `cluster.sentinel_hosts` | where they run: `own`, or `shared` with the servers | `own` |
 //! | `cluster.sentinel_conf`, `cluster.redis_conf` | real files, relative to the scenario file | none |
 //! | `cluster.sentinel`, `cluster.redis` | directives by their real names, over those of the files; `quorum` for that of `sentinel monitor` | none |
@@ -255,6 +256,8 @@ impl MemberTags {
 pub struct RedisCluster {
     /// Sentinels, if the scenario says so.
     pub sentinels: Option<u8>,
+    /// Groups that they watch.
+    pub groups: u8,
     /// Where they run.
     pub sentinel_hosts: EtcdHosts,
     /// The files that the scenario names.

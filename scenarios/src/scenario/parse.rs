@@ -106,6 +106,7 @@ fn cluster(
     let redis = redis_cluster(
         RawRedis {
             sentinels: raw.sentinels,
+            groups: raw.groups,
             hosts: raw.sentinel_hosts,
             files: [raw.sentinel_conf, raw.redis_conf],
             tables: [raw.sentinel, raw.redis],
@@ -139,6 +140,7 @@ fn cluster(
 /// The keys of a cluster that are about Redis.
 struct RawRedis {
     sentinels: Option<Spanned<u8>>,
+    groups: Option<Spanned<u8>>,
     hosts: Option<EtcdHosts>,
     files: [Option<Spanned<String>>; 2],
     tables: [Option<Spanned<Reading<Toml>>>; 2],
@@ -165,6 +167,7 @@ fn redis_cluster(
     }
     Ok(RedisCluster {
         sentinels: raw.sentinels.map(Spanned::into_inner),
+        groups: inner_or(raw.groups, 1),
         sentinel_hosts: raw.hosts.unwrap_or_default(),
         files,
         settings,

@@ -63,6 +63,7 @@ pub(super) struct RawCluster {
     #[serde(default)]
     pub(super) member_tags: BTreeMap<Spanned<String>, RawTags>,
     pub(super) sentinels: Option<Spanned<u8>>,
+    pub(super) groups: Option<Spanned<u8>>,
     pub(super) sentinel_hosts: Option<EtcdHosts>,
     pub(super) sentinel_conf: Option<Spanned<String>>,
     pub(super) redis_conf: Option<Spanned<String>>,

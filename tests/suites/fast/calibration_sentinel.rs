@@ -79,6 +79,7 @@ impl Laboratory {
         topology.set_same_zone(LinkQuality::reliable(Distribution::Constant(SimDuration::from_micros(20))));
         let plan = SentinelPlan {
             servers: 3,
+            groups: 1,
             sentinels: 3,
             shared_hosts: false,
             group: GroupConfig {

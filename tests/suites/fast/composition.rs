@@ -32,6 +32,7 @@ fn database() -> Plan {
 fn redis() -> SentinelPlan {
     SentinelPlan {
         servers: 3,
+        groups: 1,
         sentinels: 3,
         shared_hosts: false,
         group: GroupConfig {
