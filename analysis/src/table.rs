@@ -297,11 +297,11 @@ pub(crate) mod tests {
     fn the_csv_has_units_fixed_decimals_and_empty_fields_for_never() {
         let mut output = Vec::new();
         write_csv(&mut output, &[row(u64::MAX, Some(27_250)), row(7, None)]).unwrap();
-        expect![[r#"
+        expect![[r"
             scenario,seed,verdict,digest,event_count,simulated_s,fault_count,acknowledged_count,lost_count,lost_s,warned_lost_count,phantom_count,overlap_s,overlap_write_count,unavailable_s,outage_s,failover_gap_s,detect_s,elect_s,promote_s,reroute_s,recovered,long_fork_count,stale_read_count,lost_read_count
             patroni/primary-crash/async,18446744073709551615,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,27.250000,27.250000,27.250000,25.000000,,1.500000,,true,0,0,0
             patroni/primary-crash/async,7,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,60.000000,,,,,,,false,0,0,0
-        "#]]
+        "]]
         .assert_eq(&String::from_utf8(output).unwrap());
     }
 

@@ -9,6 +9,12 @@
 //! | final (`termination.rs`) | fast | released when a candidate has everything | Patroni ends |
 //!
 //! The watchdog stays armed until the server has stopped.
+//!
+//! Two published mistakes of demotions show nothing here. Before 4.0.6 the next cycle could begin an offline demotion a second time
+//! while a slow stop was under way (#3372; Z31): a postmaster that stops ignores another SIGINT, and of two starts the second finds
+//! `postmaster.pid` and ends; that the data directory suffers is claimed in #3649 and was doubted there, so a cycle simply waits here.
+//! Before 4.1.4 a `primary_stop_timeout` shorter than the watchdog's disarmed it while backends were still alive (#3639; Z33): here
+//! sessions end with the request to stop, and no backend is left that could commit.
 
 use std::sync::Arc;
 

@@ -16,7 +16,9 @@ impl Version {
 
 /// The release that the model follows.
 pub const MODELLED: Version = Version::new(4, 1, 5);
-/// The oldest release that can be chosen: 2.0.0, the first that speaks with etcd as the model does (API version 3).
+/// The oldest release that can be chosen: 2.0.0, the first that speaks with etcd as the model does (API version 3). What went wrong in
+/// clients of API version 2 alone, such as budgets of retries spent in milliseconds (#1195, mended in 1.6.1; Z35) and renewals
+/// believed by stale reads (#308, mended in 1.2.3; Z32), has no path here.
 pub const OLDEST: Version = Version::new(2, 0, 0);
 
 /// The oldest with Kubernetes: the last one whose loops do not run in step.
