@@ -14,7 +14,7 @@ use crate::measure::{Measures, Phases};
 use crate::seconds::{number, number_or_null, or_empty, six_decimals};
 
 /// The columns of the CSV, in order, each with its meaning.
-pub const RUN_COLUMNS: [(&str, &str); 25] = [
+pub const RUN_COLUMNS: [(&str, &str); 26] = [
     ("scenario", "the scenario's name"),
     ("seed", "the run's seed, decimal"),
     ("verdict", "the judge's verdict, in kebab case"),
@@ -49,6 +49,7 @@ pub const RUN_COLUMNS: [(&str, &str); 25] = [
         "reads that lack a write acknowledged before they were asked; 0 if reads count rows",
     ),
     ("lost_read_count", "reads that saw a write which is absent at the end; 0 if reads count rows"),
+    ("shared_epoch_count", "elections in a term or epoch in which another process had been elected"),
 ];
 
 /// What a campaign keeps of one run. The columns are explained in [`RUN_COLUMNS`].
@@ -124,6 +125,9 @@ pub struct RunRow {
     /// Reads that saw a write which is absent at the end.
     #[serde(rename = "lost_read_count")]
     pub reads_of_lost: u64,
+    /// Elections in a term or epoch in which another process had been elected.
+    #[serde(rename = "shared_epoch_count")]
+    pub shared_epochs: u64,
 }
 
 impl RunRow {
@@ -162,6 +166,7 @@ impl RunRow {
             long_forks: measures.reads.long_forks,
             stale_reads: measures.reads.stale,
             reads_of_lost: measures.reads.of_lost,
+            shared_epochs: measures.shared_epochs,
         }
     }
 
@@ -193,6 +198,7 @@ impl RunRow {
             self.long_forks.to_string(),
             self.stale_reads.to_string(),
             self.reads_of_lost.to_string(),
+            self.shared_epochs.to_string(),
         ]
     }
 }
@@ -290,6 +296,7 @@ pub(crate) mod tests {
             long_forks: 0,
             stale_reads: 0,
             reads_of_lost: 0,
+            shared_epochs: 0,
         }
     }
 
@@ -298,9 +305,9 @@ pub(crate) mod tests {
         let mut output = Vec::new();
         write_csv(&mut output, &[row(u64::MAX, Some(27_250)), row(7, None)]).unwrap();
         expect![[r"
-            scenario,seed,verdict,digest,event_count,simulated_s,fault_count,acknowledged_count,lost_count,lost_s,warned_lost_count,phantom_count,overlap_s,overlap_write_count,unavailable_s,outage_s,failover_gap_s,detect_s,elect_s,promote_s,reroute_s,recovered,long_fork_count,stale_read_count,lost_read_count
-            patroni/primary-crash/async,18446744073709551615,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,27.250000,27.250000,27.250000,25.000000,,1.500000,,true,0,0,0
-            patroni/primary-crash/async,7,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,60.000000,,,,,,,false,0,0,0
+            scenario,seed,verdict,digest,event_count,simulated_s,fault_count,acknowledged_count,lost_count,lost_s,warned_lost_count,phantom_count,overlap_s,overlap_write_count,unavailable_s,outage_s,failover_gap_s,detect_s,elect_s,promote_s,reroute_s,recovered,long_fork_count,stale_read_count,lost_read_count,shared_epoch_count
+            patroni/primary-crash/async,18446744073709551615,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,27.250000,27.250000,27.250000,25.000000,,1.500000,,true,0,0,0,0
+            patroni/primary-crash/async,7,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,60.000000,,,,,,,false,0,0,0,0
         "]]
         .assert_eq(&String::from_utf8(output).unwrap());
     }

@@ -1,11 +1,12 @@
 //! Measures of one run, from its history and its marks.
 //!
 //! Each file here answers one question and defines its terms: [`loss`] (what was promised and is gone), [`writable`]
-//! (who accepted writes, and when two did), [`reads`] (what readers saw of it all), [`availability`] (what the clients felt), [`phases`] (where the time of a
-//! failover went). [`measure()`] asks them all. [`cluster_phase`] says what each fault interrupted.
+//! (who accepted writes, and when two did), [`reads`] (what readers saw of it all), [`elections`] (who was elected in an epoch of another), [`availability`] (what the
+//! clients felt), [`phases`] (where the time of a failover went). [`measure()`] asks them all. [`cluster_phase`] says what each fault interrupted.
 
 pub mod availability;
 pub mod cluster_phase;
+pub mod elections;
 pub mod loss;
 pub mod phases;
 pub mod reads;
@@ -76,6 +77,8 @@ pub struct Measures {
     pub overlap: Overlap,
     /// What readers saw.
     pub reads: Reads,
+    /// Elections in a term or epoch in which another process had been elected.
+    pub shared_epochs: u64,
     /// What the clients felt.
     pub availability: Availability,
     /// Where the time of the first failover went; none when no fault took effect.
@@ -92,6 +95,7 @@ pub fn measure(record: &Record, surviving: &SurvivingValues, options: &MeasureOp
         loss: loss::loss(record, surviving),
         overlap: writable::overlap(record, &intervals),
         reads: reads::reads(record, surviving),
+        shared_epochs: elections::shared_epochs(record),
         availability: availability::availability(record, fault, options),
         phases: fault.map(|fault| phases::phases(record, fault, options)),
         fault_count: record.marks.iter().filter(|mark| mark.kind == MarkKind::Fault).count() as u64,

@@ -43,6 +43,20 @@ struct Seen {
     durable: (Term, Option<NodeId>),
 }
 
+impl Seen {
+    #[inline]
+    fn of<T: Clone>(raft: &Raft<T>) -> Self {
+        let hard_state = raft.hard_state();
+        Self {
+            term: hard_state.term,
+            vote: hard_state.vote,
+            role: raft.role(),
+            commit: hard_state.commit,
+            durable: raft.durable(),
+        }
+    }
+}
+
 /// An entry that some node has held for committed.
 #[derive(Clone, Copy, Debug)]
 struct Committed {
@@ -55,25 +69,35 @@ struct Committed {
 
 impl RaftSafety {
     /// Looks at a node after it did something. `identity` tells payloads apart.
+    ///
+    /// Nearly always nothing of interest has changed, hence this short look before the long one.
+    #[inline]
     pub fn check<T: Clone>(
         &mut self,
         at: SimTime,
         raft: &Raft<T>,
         identity: impl Fn(&T) -> u64,
     ) -> Option<Violation> {
-        let hard_state = raft.hard_state();
-        let now = Seen {
-            term: hard_state.term,
-            vote: hard_state.vote,
-            role: raft.role(),
-            commit: hard_state.commit,
-            durable: raft.durable(),
-        };
-        let me = raft.me();
-        let before = self.nodes.get(me.index()).copied().flatten();
-        if before == Some(now) {
-            return None;
+        let now = Seen::of(raft);
+        match self.nodes.get(raft.me().index()) {
+            Some(Some(before)) if *before == now => None,
+            before => {
+                let before = before.copied().flatten();
+                self.check_change(at, raft, before, now, identity)
+            }
         }
+    }
+
+    #[inline(never)]
+    fn check_change<T: Clone>(
+        &mut self,
+        at: SimTime,
+        raft: &Raft<T>,
+        before: Option<Seen>,
+        now: Seen,
+        identity: impl Fn(&T) -> u64,
+    ) -> Option<Violation> {
+        let me = raft.me();
         self.remember(me, Some(now));
         self.newest = self.newest.max(now.term);
         let promised = self.promises.get(&me).copied();

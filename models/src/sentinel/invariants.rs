@@ -12,7 +12,8 @@
 //!
 //! Groups are looked at each by itself. I3 and I4 are violated by the real code when several groups fail at once (RZ-10): a
 //! Sentinel that asks for votes in the epoch that another group has moved on to is elected for an epoch in which another one is,
-//! too. So these two are looked at where the Sentinels watch one group.
+//! too. So these two are looked at where the Sentinels watch one group; elsewhere they are counted
+//! (`shared-epoch-is-found`).
 //!
 //! # Stronger conditions that do not hold
 //!

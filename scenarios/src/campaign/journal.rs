@@ -343,6 +343,8 @@ struct Line {
     stale_reads: u64,
     #[serde(default)]
     reads_of_lost: u64,
+    #[serde(default)]
+    shared_epochs: u64,
     missed_faults: u32,
     cells: Vec<FaultCell>,
     rechecked: bool,
@@ -379,6 +381,7 @@ impl Line {
             long_forks: row.long_forks,
             stale_reads: row.stale_reads,
             reads_of_lost: row.reads_of_lost,
+            shared_epochs: row.shared_epochs,
             missed_faults: outcome.missed_faults,
             cells: outcome.cells.clone(),
             rechecked: outcome.rechecked,
@@ -416,6 +419,7 @@ impl Line {
                 long_forks: self.long_forks,
                 stale_reads: self.stale_reads,
                 reads_of_lost: self.reads_of_lost,
+                shared_epochs: self.shared_epochs,
             },
             judgement: Judgement {
                 // The version is that of this build, so the name is known.

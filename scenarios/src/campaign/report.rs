@@ -109,6 +109,7 @@ pub struct ReportBuilder<'a> {
     longest_lost_span: Option<SimDuration>,
     /// Runs in which two reads contradict each other.
     runs_with_long_fork: u64,
+    runs_with_shared_epoch: u64,
 }
 
 /// What a [`ReportBuilder`] makes of its runs.
@@ -140,6 +141,7 @@ impl<'a> ReportBuilder<'a> {
             longest_outage: SimDuration::ZERO,
             longest_lost_span: None,
             runs_with_long_fork: 0,
+            runs_with_shared_epoch: 0,
         }
     }
 
@@ -165,6 +167,7 @@ impl<'a> ReportBuilder<'a> {
         let outage = outcome.row.outage.unwrap_or(SimDuration::MAX);
         self.longest_outage = self.longest_outage.max(outage);
         self.runs_with_long_fork += u64::from(outcome.row.long_forks > 0);
+        self.runs_with_shared_epoch += u64::from(outcome.row.shared_epochs > 0);
         self.longest_lost_span = self.longest_lost_span.max(outcome.row.lost_span);
     }
 
@@ -176,6 +179,7 @@ impl<'a> ReportBuilder<'a> {
             Promise::LossIsFound => runs_with_loss == 0,
             Promise::LossSpanIsFound(least) => self.longest_lost_span.is_none_or(|span| span < *least),
             Promise::LongForkIsFound => self.runs_with_long_fork == 0,
+            Promise::SharedEpochIsFound => self.runs_with_shared_epoch == 0,
             Promise::OverlapIsFound => runs_with_overlap == 0,
             Promise::OutageIsFound(least) => self.longest_outage < *least,
             _ => false,

@@ -167,6 +167,8 @@ pub enum Promise {
     OverlapIsFound,
     /// Some seed of the campaign has two reads, each of which sees a write that the other does not.
     LongForkIsFound,
+    /// Some seed of the campaign has two processes elected in one term or epoch.
+    SharedEpochIsFound,
     /// Some seed of the campaign has an outage of at least this length, or one that does not end.
     OutageIsFound(SimDuration),
 }
@@ -184,6 +186,7 @@ impl std::fmt::Display for Promise {
             Self::LossSpanIsFound(least) => formatter.pad(&format!("loss-span-is-found {least}")),
             Self::OverlapIsFound => formatter.pad("overlap-is-found"),
             Self::LongForkIsFound => formatter.pad("long-fork-is-found"),
+            Self::SharedEpochIsFound => formatter.pad("shared-epoch-is-found"),
             Self::OutageIsFound(least) => formatter.pad(&format!("outage-is-found {least}")),
         }
     }

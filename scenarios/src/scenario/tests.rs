@@ -197,7 +197,8 @@ fn misspelt_keys_get_a_suggestion() {
             error
               × scenario.toml:4:13: unknown variant `loss-found`, expected one of `no-acknowledged-write-lost`, `at-
               │ most-one-writable-primary`, `no-long-fork`, `loses-at-most`, `recovers-within`, `converges-within`,
-              │ `loss-is-found`, `loss-span-is-found`, `overlap-is-found`, `long-fork-is-found`, `outage-is-found`
+              │ `loss-is-found`, `loss-span-is-found`, `overlap-is-found`, `long-fork-is-found`, `shared-epoch-is-
+              │ found`, `outage-is-found`
                ╭─[scenario.toml:4:13]
              3 │ family = "patroni"
              4 │ promises = ["loss-found", { recovers-within = "60s" }]
