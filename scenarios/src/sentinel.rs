@@ -22,8 +22,27 @@ const QUIET_TAIL: SimDuration = SimDuration::from_secs(5);
 /// The words of scenario files about Redis with Sentinel.
 pub const WORDS: FamilyWords = FamilyWords {
     name: "sentinel",
-    roles: &["primary", "replica", "redis", "sentinel", "sentinel-leader", "client"],
-    played: &["primary", "replica", "redis", "sentinel", "sentinel-leader", "client", "none"],
+    roles: &[
+        "primary",
+        "replica",
+        "other-primary",
+        "other-replica",
+        "redis",
+        "sentinel",
+        "sentinel-leader",
+        "client",
+    ],
+    played: &[
+        "primary",
+        "replica",
+        "other-primary",
+        "other-replica",
+        "redis",
+        "sentinel",
+        "sentinel-leader",
+        "client",
+        "none",
+    ],
     processes: &["redis", "sentinel", "client", "local-client"],
 };
 
