@@ -61,9 +61,7 @@ fn assert_near(point: &str, quantity: &Comparison) {
         assert_eq!(*agreement, Agreement::Agrees, "{point}, {name}: {quantity:?}");
     }
     if *name == OUTAGE {
-        // A dozen killed postmasters are too few for the tolerance.
-        let expected = if point.starts_with("pgkill") { Agreement::Undecided } else { Agreement::Agrees };
-        assert_eq!(*agreement, expected, "{point}: {quantity:?}");
+        assert_eq!(*agreement, Agreement::Agrees, "{point}: {quantity:?}");
     }
 }
 
