@@ -319,7 +319,9 @@ impl Process for ClusterNode {
             won: None,
             votes_needed: None,
             won_with_unknown_age: false,
-            iteration: 0,
+            // Nodes were started at unrelated times, and so each asks somebody at its own part of the second. (One that starts
+            // anew asks after its tenth cron; on its new links a PING is under way by then.)
+            iteration: context.random().below(10),
             cron_at: HostTime::ZERO,
             has_met_primary: false,
             serves: false,

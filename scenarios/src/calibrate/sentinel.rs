@@ -31,9 +31,10 @@
 //!
 //! Trials were made one after the other on the same group, some twenty seconds after the one before, and a Sentinel remembers
 //! those twenty seconds: its PINGs, its `INFO` each ten seconds are in step with the moment of its last switch, so three Sentinels
-//! that have switched together also look for the primary together. A simulated trial therefore follows another one, with the time
-//! between their faults, and the lengths of both faults, as the rows have them. These instants are what was done to the group,
-//! not what it did.
+//! that have switched together also look for the primary together. A simulated trial therefore follows another one, with the time from
+//! the end of one fault to the next fault as the rows have it. The harness waited for `+failover-end`, and 2 s later started, or woke,
+//! the old primary; so is it done here, with the row's own 2 s, since a Sentinel's attempts to connect, a second apart, are in step
+//! with the end of its failover. Partitions ended after the row's time. These instants are what was done to the group, not what it did.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -42,10 +43,13 @@ use analysis::measure::SurvivingValues;
 use analysis::{MeasureOptions, measure};
 use models::Planted;
 use models::redis::{Machine, Parameters};
-use models::sentinel::{GroupConfig, Inputs, RedisLoad, SAVED, SentinelCluster, SentinelPlan};
+use models::sentinel::{
+    GroupConfig, Inputs, RedisLoad, SAVED, SentinelCluster, SentinelPlan, SentinelProcess,
+};
 use sim_core::{
-    Direction, Distribution, EndReason, Fault, LinkQuality, MarkKind, Outcome, ProcessId, Record, Schedule,
-    ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, TraceEntry, Trigger, advance_guarded,
+    Direction, Distribution, EndReason, Fault, LinkQuality, MarkKind, Operation, Outcome, ProcessId, Record,
+    Schedule, ScheduledFault, Seed, SimDuration, SimTime, Stream, Target, Topology, TraceEntry, Trigger,
+    World, advance_guarded,
 };
 
 use super::rows::{Row, Table, is_busy};
@@ -57,6 +61,9 @@ const SETTLED: SimDuration = SimDuration::from_secs(25);
 const SPREAD: SimDuration = SimDuration::from_secs(10);
 /// What is simulated after the end of the fault: old primaries are put right within 10.3 s of it.
 const TAIL: SimDuration = SimDuration::from_secs(14);
+/// How long a trial waits for the end of a failover, and how often it looks.
+const LONGEST_WAIT: SimDuration = SimDuration::from_secs(60);
+const STEP: SimDuration = SimDuration::from_millis(250);
 /// One way between two hosts: half of the 35 µs of a round trip.
 const ONE_WAY: SimDuration = SimDuration::from_nanos(17_500);
 /// One `fdatasync`.
@@ -186,11 +193,30 @@ struct Settings {
 /// When the faults of a trial struck, and how long they lasted.
 #[derive(Clone, Copy, Debug)]
 struct Trial {
-    /// The trial before on the same group, if it was of the same point: how long before this one it was, and how long its
-    /// fault lasted.
-    before: Option<(SimDuration, SimDuration)>,
-    /// How long the fault lasted.
-    lasted: SimDuration,
+    /// The trial before on the same group, if it was of the same point: when its fault ended, and how long after that this one's
+    /// struck.
+    before: Option<(End, SimDuration)>,
+    end: End,
+}
+
+/// When a fault ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// This long after it struck.
+    AfterFault(SimDuration),
+    /// This long after the failover had ended.
+    AfterFailover(SimDuration),
+}
+
+impl End {
+    /// What a row says, if it says when the fault ended.
+    fn of(row: &Row, kind: Kind) -> Result<Option<Self>, UserError> {
+        let (Some(resumed), failover_end) = (row.time("resume")?, row.time("failover_end")?) else {
+            return Ok(None);
+        };
+        let waited = failover_end.filter(|end| kind != Kind::Partition && *end < resumed);
+        Ok(Some(waited.map_or(Self::AfterFault(resumed), |end| Self::AfterFailover(resumed - end))))
+    }
 }
 
 /// What is run for a point.
@@ -198,6 +224,8 @@ struct Trial {
 pub(super) struct Setup {
     settings: Settings,
     cluster: SentinelCluster,
+    /// From the start of a killed server's process until it listens.
+    start: Distribution,
     trials: Vec<Trial>,
 }
 
@@ -291,20 +319,21 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
     // They are in the order in which trials ended.
     rows.sort_by(|a, b| a.text("utc").cmp(b.text("utc")));
     let mut points: BTreeMap<Settings, (Vec<Row>, Vec<Trial>)> = BTreeMap::new();
-    // The newest trial of each group: its settings, its instant and the length of its fault.
-    let mut newest: BTreeMap<String, (Settings, SimDuration, Option<SimDuration>)> = BTreeMap::new();
+    // The newest trial of each group: its settings, and when its fault ended, by the clock and by what was waited for.
+    let mut newest: BTreeMap<String, (Settings, Option<(SimDuration, End)>)> = BTreeMap::new();
     for row in rows {
         let settings = settings(&row)?;
-        let (at, lasted) = (row.time_of_day("utc")?, row.time("resume")?);
-        let before = newest.insert(row.text("cluster").to_owned(), (settings, at, lasted));
+        let (at, end) = (row.time_of_day("utc")?, End::of(&row, settings.kind)?);
+        let ended = row.time("resume")?.zip(end).map(|(resumed, end)| (at + resumed, end));
+        let before = newest.insert(row.text("cluster").to_owned(), (settings, ended));
         if row.is_excluded() {
             continue;
         }
         let (rows, trials) = points.entry(settings).or_default();
-        let before = before.filter(|(before, earlier, _)| *before == settings && *earlier < at);
+        let before = before.filter(|(before, _)| *before == settings).and_then(|(_, ended)| ended);
         trials.push(Trial {
-            before: before.and_then(|(_, earlier, lasted)| Some((at - earlier, lasted?))),
-            lasted: lasted.unwrap_or(SPREAD),
+            before: before.filter(|(ended, _)| *ended < at).map(|(ended, end)| (end, at - ended)),
+            end: end.unwrap_or(End::AfterFault(SPREAD)),
         });
         rows.push(row);
     }
@@ -324,6 +353,7 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
             setup: super::Setup::Sentinel(Box::new(Setup {
                 settings,
                 cluster: settings.cluster(&inputs),
+                start: inputs.start,
                 trials,
             })),
         });
@@ -400,7 +430,8 @@ impl Settings {
                 save: Vec::new(),
                 ..Parameters::default()
             },
-            machine: Machine::default(),
+            // Trials wait for it: before it listens, a process that starts is like one that does not run.
+            machine: Machine { start: SimDuration::ZERO, ..Machine::default() },
             disk_sync: Distribution::Constant(DISK_SYNC),
             save_sync: inputs.save_sync.clone(),
             load: RedisLoad {
@@ -439,24 +470,24 @@ impl Run {
     /// When the first such event after the fault was heard.
     fn event(&self, text: &str) -> Option<SimDuration> {
         let events = self.log.iter().filter(|entry| entry.at > self.fault && entry.text.starts_with(text));
-        self.after_fault(events.map(|entry| self.heard(entry)).min())
-    }
-
-    /// What a Sentinel says leaves it when it has saved its file, if it is at that.
-    fn heard(&self, event: &TraceEntry) -> SimTime {
-        let mut later = self.log.iter().filter(|entry| entry.at > event.at && entry.process == event.process);
-        let saved = later.find_map(|entry| {
-            let took: SimDuration = entry.text.strip_prefix(SAVED)?.parse().ok()?;
-            Some((entry.at, took))
-        });
-        match saved {
-            Some((end, took)) if end.since(event.at) <= took => end,
-            _ => event.at,
-        }
+        self.after_fault(events.map(|entry| heard(&self.log, entry)).min())
     }
 
     fn after_fault(&self, at: Option<SimTime>) -> Option<SimDuration> {
         Some(at?.since(self.fault))
+    }
+}
+
+/// What a Sentinel says leaves it when it has saved its file, if it is at that.
+fn heard(log: &[TraceEntry], event: &TraceEntry) -> SimTime {
+    let mut later = log.iter().filter(|entry| entry.at > event.at && entry.process == event.process);
+    let saved = later.find_map(|entry| {
+        let took: SimDuration = entry.text.strip_prefix(SAVED)?.parse().ok()?;
+        Some((entry.at, took))
+    });
+    match saved {
+        Some((end, took)) if end.since(event.at) <= took => end,
+        _ => event.at,
     }
 }
 
@@ -470,31 +501,25 @@ impl Setup {
     fn run(&self, run: u64, runs: u64) -> Run {
         let trial = self.trials[run as usize % self.trials.len()];
         let kind = self.settings.kind;
-        let first = SETTLED + SPREAD.scale(run, runs);
-        let fault =
-            |at, lasts| ScheduledFault { trigger: Trigger::At(at), fault: kind.fault(), lasts: Some(lasts) };
-        let (at, faults) = match trial.before {
-            Some((gap, lasted)) => {
-                (first + gap, vec![fault(first, lasted), fault(first + gap, trial.lasted)])
-            }
-            None => (first, vec![fault(first, trial.lasted)]),
-        };
-        let mut world = self.cluster.world(Seed(run));
+        let cluster = &self.cluster;
+        let mut random = Seed(run).stream("calibrate sentinel", 0);
+        let mut world = cluster.world(Seed(run));
         world.log(false);
-        world.schedule(&Schedule(faults)).expect("the targets exist in every group");
-        let fault = SimTime::ZERO + at;
-        let ended = fault + trial.lasted;
-        let before = advance_guarded(&mut world, fault, EVENTS);
-        let old_primary = self.cluster.primary(&world);
+        let mut fault = SimTime::ZERO + SETTLED + SPREAD.scale(run, runs);
+        if let Some((end, gap)) = trial.before {
+            fault = self.strike(&mut world, &mut random, fault, end) + gap;
+        }
+        let ended = self.strike(&mut world, &mut random, fault, trial.end);
+        let old_primary = cluster.primary(&world);
         let end = advance_guarded(&mut world, ended + TAIL, EVENTS);
-        assert_eq!((before, &end), (EndReason::Horizon, &EndReason::Horizon), "run {run}");
+        assert_eq!(end, EndReason::Horizon, "run {run}");
         let log = world.log_entries().to_vec();
-        let surviving = self.cluster.surviving::<SurvivingValues>(&world);
+        let surviving = cluster.surviving::<SurvivingValues>(&world);
         let record = world.record(end);
         let options = MeasureOptions {
             fault: Some(fault),
-            members: Some(self.cluster.members()),
-            clients: Some(self.cluster.clients().to_vec()),
+            members: Some(cluster.members()),
+            clients: Some(cluster.clients().to_vec()),
             // A failover with `down-after-milliseconds` below a second is an outage as well.
             outage_threshold: SimDuration::from_millis(500),
             ..MeasureOptions::default()
@@ -506,46 +531,101 @@ impl Setup {
             .marks
             .iter()
             .find(|mark| mark.kind == MarkKind::ReadOnly && mark.at > ended && mark.process == old_primary);
-        let beside = old_primary.filter(|_| kind.spares_primary());
+        let beside = old_primary.filter(|_| kind.spares_primary()).and_then(|old_primary| {
+            let client = cluster.client_beside(old_primary)?;
+            Some(Beside { record: &record, old_primary, client })
+        });
         Run {
             fault,
             log,
             writable,
-            refused: beside.and_then(|old| self.refused(&record, old, fault)),
+            refused: beside.as_ref().and_then(|beside| beside.refused(fault)),
             demoted_after: demoted.map(|mark| mark.at.since(ended)),
             first_acknowledgement: measures.phases.and_then(|phases| phases.whole),
             outage: measures.availability.failover_gap,
             served_until: beside
-                .and_then(|old| self.last_acknowledged(&record, old))
+                .as_ref()
+                .and_then(Beside::last_acknowledged)
                 .and_then(|last| (last > ended).then(|| last.since(ended))),
-            doomed: beside.map(|old| self.doomed(&record, &surviving, old)),
+            doomed: beside.map(|beside| self.settings.write_interval * beside.doomed(&surviving)),
         }
     }
 
-    /// When the old primary first refused a write of the client beside it.
-    fn refused(&self, record: &Record, old_primary: ProcessId, fault: SimTime) -> Option<SimTime> {
-        let mine = record.operations.iter().filter(|one| self.is_beside(one.client, old_primary));
-        let refused = mine.filter(|one| {
-            one.invoked > fault && one.outcome == Outcome::Failed && one.served_by == Some(old_primary)
+    /// Has the fault strike at an instant, up to which the world runs. When it will end: what is waited for is looked up in a fork.
+    fn strike(
+        &self,
+        world: &mut World<SentinelProcess>,
+        random: &mut Stream,
+        at: SimTime,
+        end: End,
+    ) -> SimTime {
+        let before = advance_guarded(world, at, EVENTS);
+        assert_eq!(before, EndReason::Horizon, "before the fault");
+        let schedule = |world: &mut World<SentinelProcess>, lasts: SimDuration| {
+            let trigger = Trigger::At(at.since(SimTime::ZERO));
+            let fault = ScheduledFault { trigger, fault: self.settings.kind.fault(), lasts: Some(lasts) };
+            world.schedule(&Schedule(vec![fault])).expect("the targets exist in every group");
+        };
+        let lasts = match end {
+            End::AfterFault(length) => length,
+            End::AfterFailover(waited) => {
+                let mut fork = world.clone();
+                schedule(&mut fork, LONGEST_WAIT);
+                let failover = (1..=LONGEST_WAIT.as_millis() / STEP.as_millis()).find_map(|step| {
+                    assert_eq!(advance_guarded(&mut fork, at + STEP * step, EVENTS), EndReason::Horizon);
+                    let log = fork.log_entries();
+                    let ended =
+                        |entry: &&TraceEntry| entry.at > at && entry.text.starts_with("+failover-end");
+                    // One more step, so that it has left the Sentinel.
+                    log.iter()
+                        .find(ended)
+                        .map(|entry| heard(log, entry))
+                        .filter(|heard| *heard + STEP <= fork.now())
+                });
+                failover.map_or(LONGEST_WAIT, |ended| ended.since(at) + waited)
+            }
+        };
+        let start = match self.settings.kind {
+            Kind::Kill | Kind::HostKill => self.start.sampler().draw(random),
+            Kind::Stop | Kind::Partition => SimDuration::ZERO,
+        };
+        schedule(world, lasts + start);
+        at + lasts
+    }
+}
+
+/// The client beside the old primary, and what it asked.
+struct Beside<'r> {
+    record: &'r Record,
+    old_primary: ProcessId,
+    client: ProcessId,
+}
+
+impl Beside<'_> {
+    fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.record.operations.iter().filter(|one| one.client == self.client)
+    }
+
+    fn acknowledged(&self) -> impl Iterator<Item = &Operation> {
+        self.operations().filter(|one| one.is_acknowledged())
+    }
+
+    /// When the old primary first refused a write after the fault.
+    fn refused(&self, fault: SimTime) -> Option<SimTime> {
+        let refused = self.operations().filter(|one| {
+            let by_old_primary = one.outcome == Outcome::Failed && one.served_by == Some(self.old_primary);
+            one.invoked > fault && by_old_primary
         });
         refused.filter_map(|one| one.completed).min()
     }
 
-    /// When the old primary last acknowledged a write of the client beside it.
-    fn last_acknowledged(&self, record: &Record, old_primary: ProcessId) -> Option<SimTime> {
-        let mine = record.operations.iter().filter(|one| self.is_beside(one.client, old_primary));
-        mine.filter(|one| one.is_acknowledged()).filter_map(|one| one.completed).max()
+    /// When the old primary last acknowledged a write.
+    fn last_acknowledged(&self) -> Option<SimTime> {
+        self.acknowledged().filter_map(|one| one.completed).max()
     }
 
-    /// The acknowledged writes of the client beside the old primary that are gone.
-    fn doomed(&self, record: &Record, surviving: &SurvivingValues, old_primary: ProcessId) -> SimDuration {
-        let mine = record.operations.iter().filter(|one| self.is_beside(one.client, old_primary));
-        let lost = mine.filter(|one| one.is_acknowledged() && !surviving.contains(one.value)).count();
-        self.settings.write_interval * lost as u64
-    }
-
-    /// True if this client knows that server only.
-    fn is_beside(&self, client: ProcessId, server: ProcessId) -> bool {
-        self.cluster.client_beside(server) == Some(client)
+    /// How many acknowledged writes are gone.
+    fn doomed(&self, surviving: &SurvivingValues) -> u64 {
+        self.acknowledged().filter(|one| !surviving.contains(one.value)).count() as u64
     }
 }
