@@ -300,6 +300,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/redis/rz06-long-load-reboot-down-after.toml",
     "published/redis/rz08-split-vote-failover-timeout-10s.toml",
     "published/redis/rz08-split-vote-failover-timeout-default.toml",
+    "published/redis/rz08-split-vote-redis-6-2-6.toml",
+    "published/redis/rz08-split-vote-redis-6-2-7.toml",
     "published/redis/rz09-winner-not-recognised-many-groups.toml",
     "published/redis/rz09-winner-not-recognised-one-group.toml",
     "published/redis/rz10-two-leaders-many-groups.toml",

@@ -78,6 +78,7 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
         groups: cluster.redis.groups,
         sentinels: case.redis.sentinels,
         shared_hosts: cluster.redis.sentinel_hosts == EtcdHosts::Shared,
+        containers: cluster.redis.sentinel_containers,
         group: case.redis.group.clone(),
         parameters: case.redis.parameters.clone(),
         machine: Machine { dataset: cluster.redis.dataset_bytes, ..Machine::default() },

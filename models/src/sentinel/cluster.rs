@@ -88,6 +88,8 @@ pub struct SentinelPlan {
     pub sentinels: u8,
     /// True if Sentinels run on the servers' hosts, one each, in turn.
     pub shared_hosts: bool,
+    /// True if each Sentinel runs in a container. They are started together in any case.
+    pub containers: bool,
     /// `sentinel.conf`.
     pub group: GroupConfig,
     /// `redis.conf`.
@@ -294,9 +296,9 @@ impl<'a> Placing<'a> {
         };
         let groups: Arc<[(GroupConfig, ProcessId)]> =
             primaries.iter().enumerate().map(|(index, primary)| (config(index), *primary)).collect();
-        let planted = self.plan.planted;
+        let (in_container, planted) = (self.plan.containers, self.plan.planted);
         let place = |(index, host): (usize, &HostId)| {
-            let spec = SentinelSpec { groups: Arc::clone(&groups), planted };
+            let spec = SentinelSpec { groups: Arc::clone(&groups), in_container, planted };
             let disk = Disk::Sentinel(SentinelDisk::default());
             self.add(format!("sentinel-{}", index + 1), *host, disk, SentinelProcessSpec::Sentinel(spec))
         };

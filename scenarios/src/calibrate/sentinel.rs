@@ -388,6 +388,7 @@ impl Settings {
             groups: 1,
             sentinels: self.sentinels,
             shared_hosts: self.colocated,
+            containers: false,
             group: GroupConfig {
                 quorum: u32::from(self.quorum),
                 down_after: self.down_after,

@@ -22,11 +22,12 @@ impl Checker<'_> {
             ("cluster.dataset_bytes", here(cluster.dataset_bytes.is_some())),
             ("workload.beside_members", here(workload.beside_members.is_some())),
         ];
-        let of_sentinel: [(&str, Option<Range<usize>>); 8] = [
+        let of_sentinel: [(&str, Option<Range<usize>>); 9] = [
             ("cluster.sentinels", span(cluster.sentinels.as_ref())),
             ("cluster.sentinel_conf", span(cluster.sentinel_conf.as_ref())),
             ("cluster.sentinel", span(cluster.sentinel.as_ref())),
             ("cluster.sentinel_hosts", here(cluster.sentinel_hosts.is_some())),
+            ("cluster.sentinel_containers", here(cluster.sentinel_containers.is_some())),
             ("workload.subscribe", here(workload.subscribe.is_some())),
             ("workload.own_sentinel", here(workload.own_sentinel.is_some())),
             ("workload.ask_each_time", here(workload.ask_each_time.is_some())),

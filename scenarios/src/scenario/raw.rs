@@ -65,6 +65,7 @@ pub(super) struct RawCluster {
     pub(super) sentinels: Option<Spanned<u8>>,
     pub(super) groups: Option<Spanned<u8>>,
     pub(super) sentinel_hosts: Option<EtcdHosts>,
+    pub(super) sentinel_containers: Option<bool>,
     pub(super) sentinel_conf: Option<Spanned<String>>,
     pub(super) redis_conf: Option<Spanned<String>>,
     pub(super) sentinel: Option<Spanned<Reading<Toml>>>,
