@@ -1,11 +1,11 @@
 //! Sentinel: failovers step by step, and what goes wrong in them.
 
 use models::Planted;
-use models::redis::{Machine, Parameters};
+use models::redis::{Election, Machine, Parameters, WaitFor};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
 use sim_core::{
-    Direction, Distribution, EndReason, Fault, Mark, MarkKind, Schedule, ScheduledFault, Seed, SimDuration,
-    SimTime, Target, Topology, Trigger, World, advance_guarded,
+    Direction, Distribution, EndReason, Fault, Mark, MarkKind, ProcessId, Schedule, ScheduledFault, Seed,
+    SimDuration, SimTime, Target, Topology, Trigger, World, advance_guarded,
 };
 
 const fn seconds(seconds: u64) -> SimDuration {
@@ -19,6 +19,7 @@ fn plan() -> SentinelPlan {
         sentinels: 3,
         shared_hosts: false,
         containers: false,
+        election: None,
         group: GroupConfig {
             down_after: seconds(5),
             failover_timeout: seconds(60),
@@ -212,4 +213,41 @@ fn ties_in_a_row(version: &str, containers: bool) -> usize {
 fn sentinels_of_old_releases_in_containers_repeat_their_ties() {
     assert!(ties_in_a_row("6.2.6", true) >= 3);
     assert_eq!([ties_in_a_row("6.2.7", true), ties_in_a_row("6.2.6", false)], [0, 0]);
+}
+
+fn command(process: &str, command: &str) -> Fault {
+    Fault::Command { target: Target::Process(process.to_owned()), command: command.to_owned() }
+}
+
+/// Five servers that an operator watches, each with a write a second, which waits for two replicas.
+fn with_operator(election: Election) -> SentinelPlan {
+    let plan = SentinelPlan { servers: 5, sentinels: 0, election: Some(election), ..plan() };
+    let wait_for = Some(WaitFor { replicas: 2, timeout: seconds(1) });
+    let load = RedisLoad { writers: 50, write_interval: seconds(10), wait_for, ..plan.load };
+    SentinelPlan { load, ..plan }
+}
+
+#[test]
+fn an_operator_who_compares_offsets_elects_a_primary_that_was_replaced() {
+    let hosts = |numbers: std::ops::RangeInclusive<u8>| {
+        numbers.map(|number| Target::Host(format!("db-{number}"))).collect()
+    };
+    let cut = Fault::Partition { from: hosts(1..=2), to: hosts(3..=5), direction: Direction::Both };
+    let faults = [
+        (20, cut, 8),
+        (22, command("operator-1", "elect redis-3 redis-4 redis-5"), 0),
+        (29, command("operator-1", "elect"), 0),
+    ];
+    for (election, is_old) in [(Election::Offset, true), (Election::History, false)] {
+        let run = Run::new(&with_operator(election), 1, &faults).until(45);
+        let elected = run.cluster.primary(&run.world).expect("somebody is elected");
+        assert_eq!(elected == run.cluster.servers()[0], is_old, "{election:?}");
+        let follows = |server: &ProcessId| match run.world.process(*server) {
+            Some(SentinelProcess::Server(server)) => server.follows(),
+            _ => panic!("it runs"),
+        };
+        let others = run.cluster.servers().iter().filter(|server| **server != elected);
+        assert!(others.map(follows).all(|primary| primary == Some(elected)), "{election:?}");
+        assert_eq!(follows(&elected), None);
+    }
 }

@@ -290,6 +290,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "sentinel/replicas-away-backlog-freed.toml",
     "published/redis/rz01-minority-partition-min-replicas.toml",
     "published/redis/rz01-minority-partition-redis-2-6-13.toml",
+    "published/redis/rz02-offsets-compared-history.toml",
+    "published/redis/rz02-offsets-compared-offset.toml",
     "published/redis/rz03-client-beside-old-primary-bounded.toml",
     "published/redis/rz03-client-beside-old-primary-unbounded.toml",
     "published/redis/rz04-failover-commanded-min-replicas.toml",

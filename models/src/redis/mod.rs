@@ -22,6 +22,7 @@
 //! | `info` | what `INFO` says |
 //! | `link` | how a client finds a primary |
 //! | `session`, `direct` | a client's connection, and a client that stays with one server |
+//! | `elector` | an operator who elects a primary by hand |
 //! | `parameters` | `redis.conf` |
 //! | `packet` | everything on the wire |
 //! | [`release`] | what changed between releases |
@@ -49,6 +50,7 @@
 //! is not for the bus, answers `MOVED` and `CLUSTERDOWN` by itself, and commands the server through its public methods.
 
 mod direct;
+mod elector;
 mod history;
 mod info;
 mod keys;
@@ -67,6 +69,7 @@ mod session;
 mod streams;
 
 pub use direct::{DirectClient, DirectClientSpec, DirectClientTimer};
+pub use elector::{Election, Elector, ElectorSpec};
 pub use history::{History, ReplicationId};
 pub use info::{Info, RoleInfo};
 pub use keys::{Key, KeyChange, KeyCommand, Keys, WallMillis};

@@ -228,6 +228,10 @@ impl Server {
             Command::Role => Reply::Role { primary: self.is_primary() },
             Command::Subscribe => {
                 self.subscribe(from);
+            Command::Replication => {
+                let History { id, offset, .. } = self.history;
+                Reply::Replication { id, offset }
+            }
                 Reply::Done
             }
             Command::Publish(hello) => {
@@ -247,6 +251,10 @@ impl Server {
             }
             // Not for servers.
             Command::GetPrimary(_)
+            Command::Follow(primary) => {
+                self.replicate_from(context, primary);
+                Reply::Done
+            }
             | Command::IsPrimaryDown { .. }
             | Command::WriteTo(..)
             | Command::ClusterSlots

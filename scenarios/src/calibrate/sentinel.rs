@@ -389,6 +389,7 @@ impl Settings {
             sentinels: self.sentinels,
             shared_hosts: self.colocated,
             containers: false,
+            election: None,
             group: GroupConfig {
                 quorum: u32::from(self.quorum),
                 down_after: self.down_after,

@@ -83,6 +83,7 @@ impl Laboratory {
             sentinels: 3,
             shared_hosts: false,
             containers: false,
+            election: None,
             group: GroupConfig {
                 down_after: self.down_after,
                 failover_timeout: self.failover_timeout,

@@ -36,6 +36,7 @@ fn redis() -> SentinelPlan {
         sentinels: 3,
         shared_hosts: false,
         containers: false,
+        election: None,
         group: GroupConfig {
             down_after: seconds(5),
             failover_timeout: seconds(60),
