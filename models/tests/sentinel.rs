@@ -1,7 +1,7 @@
 //! Sentinel: failovers step by step, and what goes wrong in them.
 
 use models::Planted;
-use models::redis::{Election, Machine, Parameters, WaitFor};
+use models::redis::{Election, Machine, Parameters, SavePoint, WaitFor};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
 use sim_core::{
     Direction, Distribution, EndReason, Fault, Mark, MarkKind, ProcessId, Schedule, ScheduledFault, Seed,
@@ -250,4 +250,32 @@ fn an_operator_who_compares_offsets_elects_a_primary_that_was_replaced() {
         assert!(others.map(follows).all(|primary| primary == Some(elected)), "{election:?}");
         assert_eq!(follows(&elected), None);
     }
+}
+
+/// Whom the first server follows after a restart, and how many values it has.
+fn after_restart_with_wrong_file(version: &str, rewritten: bool) -> (Option<ProcessId>, u64) {
+    let mut plan = with_operator(Election::Offset);
+    plan.parameters.save = vec![SavePoint { after: seconds(1), changes: 1 }];
+    plan.parameters.version = version.parse().expect("it is a release");
+    let target = Target::Process("redis-1".to_owned());
+    let mut faults = vec![
+        (12, command("redis-1", "config-file appendonly yes"), 0),
+        (12, command("redis-1", "config-file replicaof redis-1"), 0),
+        (30, Fault::Kill { target }, 1),
+    ];
+    faults.extend(rewritten.then(|| (20, command("redis-1", "config-rewrite"), 0)));
+    let run = Run::new(&plan, 1, &faults).until(32);
+    match run.world.process(run.cluster.servers()[0]) {
+        Some(SentinelProcess::Server(server)) => (server.follows(), server.log().len()),
+        _ => panic!("it runs"),
+    }
+}
+
+#[test]
+fn a_file_counts_from_the_next_start_on_and_can_be_rewritten_from_2_8_on() {
+    let first = ProcessId::from_index(0);
+    assert_eq!(after_restart_with_wrong_file("2.6.13", false), (Some(first), 0));
+    assert_eq!(after_restart_with_wrong_file("2.6.13", true), (Some(first), 0), "there is no such command");
+    let (follows, values) = after_restart_with_wrong_file("2.8.0", true);
+    assert!(follows.is_none() && values > 20, "{values}");
 }

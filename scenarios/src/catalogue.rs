@@ -321,6 +321,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/redis/rz17-promoted-follows-itself-redis-5-0-8.toml",
     "published/redis/rz22-full-disk-goes-on.toml",
     "published/redis/rz22-full-disk-stops-writes.toml",
+    "published/redis/rz23-wrong-configuration-redis-2-6-13.toml",
+    "published/redis/rz23-wrong-configuration-rewritten.toml",
     "published/redis/rz27-switch-missed-asked.toml",
     "published/redis/rz27-switch-missed-subscribed.toml",
     "sentinel/seed-000-primary-host-crash.toml",
