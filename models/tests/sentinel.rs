@@ -1,11 +1,11 @@
 //! Sentinel: failovers step by step, and what goes wrong in them.
 
 use models::Planted;
-use models::redis::{Machine, Parameters};
+use models::redis::{Election, Machine, Parameters, SavePoint, WaitFor};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
 use sim_core::{
-    Direction, Distribution, EndReason, Fault, Mark, MarkKind, Schedule, ScheduledFault, Seed, SimDuration,
-    SimTime, Target, Topology, Trigger, World, advance_guarded,
+    Direction, Distribution, EndReason, Fault, Mark, MarkKind, ProcessId, Schedule, ScheduledFault, Seed,
+    SimDuration, SimTime, Target, Topology, Trigger, World, advance_guarded,
 };
 
 const fn seconds(seconds: u64) -> SimDuration {
@@ -18,6 +18,8 @@ fn plan() -> SentinelPlan {
         groups: 1,
         sentinels: 3,
         shared_hosts: false,
+        containers: false,
+        election: None,
         group: GroupConfig {
             down_after: seconds(5),
             failover_timeout: seconds(60),
@@ -56,7 +58,10 @@ struct Run {
 impl Run {
     fn new(plan: &SentinelPlan, seed: u64, faults: &[(u64, Fault, u64)]) -> Self {
         let (topology, zones) = Topology::one_zone();
-        let cluster = SentinelCluster::new(plan, (topology, zones.to_vec()));
+        Self::placed(SentinelCluster::new(plan, (topology, zones.to_vec())), seed, faults)
+    }
+
+    fn placed(cluster: SentinelCluster, seed: u64, faults: &[(u64, Fault, u64)]) -> Self {
         let mut world = cluster.world(Seed(seed));
         world.log(false);
         let fault = |(at, fault, lasts): &(u64, Fault, u64)| ScheduledFault {
@@ -186,4 +191,91 @@ fn elections_with_ghosts(version: &str) -> usize {
 fn sentinels_that_nobody_can_reach_any_more_are_voters_from_3_2_until_they_are_forgotten() {
     let elections = ["3.0.0", "3.2.0", "6.2.1", "7.0.0"].map(elections_with_ghosts);
     assert_eq!(elections, [1, 0, 0, 1]);
+}
+
+/// In how many of 40 runs two Sentinels that are far apart have not elected a leader in their third attempt.
+fn ties_in_a_row(version: &str, containers: bool) -> usize {
+    let mut plan = SentinelPlan { containers, ..plan() };
+    plan.group.version = version.parse().expect("it is a release");
+    plan.group.failover_timeout = seconds(10);
+    let kill = Fault::Kill { target: Target::Process("sentinel-1".to_owned()) };
+    let faults = [(20, kill, 0), (20, kill_primary(), 0)];
+    let is_open = |seed: &u64| {
+        let (topology, zones) = Topology::three_regions();
+        let cluster = SentinelCluster::new(&plan, (topology, zones.to_vec()));
+        let run = Run::placed(cluster, *seed, &faults).until(75);
+        run.marks(MarkKind::Elected).is_empty()
+    };
+    (0..40).filter(is_open).count()
+}
+
+#[test]
+fn sentinels_of_old_releases_in_containers_repeat_their_ties() {
+    assert!(ties_in_a_row("6.2.6", true) >= 3);
+    assert_eq!([ties_in_a_row("6.2.7", true), ties_in_a_row("6.2.6", false)], [0, 0]);
+}
+
+fn command(process: &str, command: &str) -> Fault {
+    Fault::Command { target: Target::Process(process.to_owned()), command: command.to_owned() }
+}
+
+/// Five servers that an operator watches, each with a write a second, which waits for two replicas.
+fn with_operator(election: Election) -> SentinelPlan {
+    let plan = SentinelPlan { servers: 5, sentinels: 0, election: Some(election), ..plan() };
+    let wait_for = Some(WaitFor { replicas: 2, timeout: seconds(1) });
+    let load = RedisLoad { writers: 50, write_interval: seconds(10), wait_for, ..plan.load };
+    SentinelPlan { load, ..plan }
+}
+
+#[test]
+fn an_operator_who_compares_offsets_elects_a_primary_that_was_replaced() {
+    let hosts = |numbers: std::ops::RangeInclusive<u8>| {
+        numbers.map(|number| Target::Host(format!("db-{number}"))).collect()
+    };
+    let cut = Fault::Partition { from: hosts(1..=2), to: hosts(3..=5), direction: Direction::Both };
+    let faults = [
+        (20, cut, 8),
+        (22, command("operator-1", "elect redis-3 redis-4 redis-5"), 0),
+        (29, command("operator-1", "elect"), 0),
+    ];
+    for (election, is_old) in [(Election::Offset, true), (Election::History, false)] {
+        let run = Run::new(&with_operator(election), 1, &faults).until(45);
+        let elected = run.cluster.primary(&run.world).expect("somebody is elected");
+        assert_eq!(elected == run.cluster.servers()[0], is_old, "{election:?}");
+        let follows = |server: &ProcessId| match run.world.process(*server) {
+            Some(SentinelProcess::Server(server)) => server.follows(),
+            _ => panic!("it runs"),
+        };
+        let others = run.cluster.servers().iter().filter(|server| **server != elected);
+        assert!(others.map(follows).all(|primary| primary == Some(elected)), "{election:?}");
+        assert_eq!(follows(&elected), None);
+    }
+}
+
+/// Whom the first server follows after a restart, and how many values it has.
+fn after_restart_with_wrong_file(version: &str, rewritten: bool) -> (Option<ProcessId>, u64) {
+    let mut plan = with_operator(Election::Offset);
+    plan.parameters.save = vec![SavePoint { after: seconds(1), changes: 1 }];
+    plan.parameters.version = version.parse().expect("it is a release");
+    let target = Target::Process("redis-1".to_owned());
+    let mut faults = vec![
+        (12, command("redis-1", "config-file appendonly yes"), 0),
+        (12, command("redis-1", "config-file replicaof redis-1"), 0),
+        (30, Fault::Kill { target }, 1),
+    ];
+    faults.extend(rewritten.then(|| (20, command("redis-1", "config-rewrite"), 0)));
+    let run = Run::new(&plan, 1, &faults).until(32);
+    match run.world.process(run.cluster.servers()[0]) {
+        Some(SentinelProcess::Server(server)) => (server.follows(), server.log().len()),
+        _ => panic!("it runs"),
+    }
+}
+
+#[test]
+fn a_file_counts_from_the_next_start_on_and_can_be_rewritten_from_2_8_on() {
+    let first = ProcessId::from_index(0);
+    assert_eq!(after_restart_with_wrong_file("2.6.13", false), (Some(first), 0));
+    assert_eq!(after_restart_with_wrong_file("2.6.13", true), (Some(first), 0), "there is no such command");
+    let (follows, values) = after_restart_with_wrong_file("2.8.0", true);
+    assert!(follows.is_none() && values > 20, "{values}");
 }

@@ -56,7 +56,7 @@ impl RedisCase {
             settings.overlay(&redis_setting_from_flag(flag)?);
         }
         let (group, parameters, cluster) = settings.configuration()?;
-        if scenario.family() == crate::redis_cluster::WORDS.name {
+        if scenario.family() == crate::redis_cluster::WORDS.name || redis.election.is_some() {
             return Ok((Self { group, parameters, cluster, sentinels: 0 }, remarks));
         }
         let count = redis.sentinels.map_or(sentinels.unwrap_or(3), usize::from);

@@ -1,19 +1,20 @@
 //! The Sentinel family: a group of Redis servers, its Sentinels, and clients that ask them.
 //!
 //! `cluster.members` is the number of servers, `cluster.sentinels` that of Sentinels. Clients find the primary by asking
-//! a random Sentinel; `workload.statement_timeout` is how long they wait for a server at each step.
+//! a random Sentinel; `workload.statement_timeout` is how long they wait for a server at each step. With `cluster.election` there
+//! are no Sentinels but an operator, and each client knows one server.
 
 use analysis::SurvivingValues;
 use models::Planted;
 use models::patroni::{self, Placement};
-use models::redis::{Machine, WaitFor};
+use models::redis::{self, Machine, WaitFor};
 use models::sentinel::{self, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
 use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::family::{Family, FamilyWords, Forkable};
-use crate::scenario::{EtcdHosts, Wait};
+use crate::scenario::{Election, EtcdHosts, Wait};
 use crate::world_system::{Cluster, WorldSystem};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
@@ -30,6 +31,7 @@ pub const WORDS: FamilyWords = FamilyWords {
         "redis",
         "sentinel",
         "sentinel-leader",
+        "operator",
         "client",
     ],
     played: &[
@@ -40,10 +42,11 @@ pub const WORDS: FamilyWords = FamilyWords {
         "redis",
         "sentinel",
         "sentinel-leader",
+        "operator",
         "client",
         "none",
     ],
-    processes: &["redis", "sentinel", "client", "local-client"],
+    processes: &["redis", "sentinel", "client", "local-client", "operator"],
 };
 
 /// Redis with Sentinel.
@@ -78,6 +81,11 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
         groups: cluster.redis.groups,
         sentinels: case.redis.sentinels,
         shared_hosts: cluster.redis.sentinel_hosts == EtcdHosts::Shared,
+        containers: cluster.redis.sentinel_containers,
+        election: cluster.redis.election.map(|election| match election {
+            Election::Offset => redis::Election::Offset,
+            Election::History => redis::Election::History,
+        }),
         group: case.redis.group.clone(),
         parameters: case.redis.parameters.clone(),
         machine: Machine { dataset: cluster.redis.dataset_bytes, ..Machine::default() },

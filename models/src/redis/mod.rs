@@ -22,6 +22,8 @@
 //! | `info` | what `INFO` says |
 //! | `link` | how a client finds a primary |
 //! | `session`, `direct` | a client's connection, and a client that stays with one server |
+//! | `configuration` | `redis.conf` while a server runs |
+//! | `elector` | an operator who elects a primary by hand |
 //! | `parameters` | `redis.conf` |
 //! | `packet` | everything on the wire |
 //! | [`release`] | what changed between releases |
@@ -48,7 +50,9 @@
 //! A server knows no cluster. [`crate::redis_cluster::ClusterNode`] holds one and speaks for it: it hands on everything that
 //! is not for the bus, answers `MOVED` and `CLUSTERDOWN` by itself, and commands the server through its public methods.
 
+mod configuration;
 mod direct;
+mod elector;
 mod history;
 mod info;
 mod keys;
@@ -67,6 +71,7 @@ mod session;
 mod streams;
 
 pub use direct::{DirectClient, DirectClientSpec, DirectClientTimer};
+pub use elector::{Election, Elector, ElectorSpec};
 pub use history::{History, ReplicationId};
 pub use info::{Info, RoleInfo};
 pub use keys::{Key, KeyChange, KeyCommand, Keys, WallMillis};

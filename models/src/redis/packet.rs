@@ -114,6 +114,10 @@ pub enum Command {
         /// How long, at most, the server waits for the other one.
         timeout: SimDuration,
     },
+    /// `INFO replication`, as far as an operator looks at it: `master_replid` and the offset.
+    Replication,
+    /// `REPLICAOF` (none: `NO ONE`) by itself, as an operator sends it: clients stay, and the file is as before.
+    Follow(Option<ProcessId>),
 }
 
 /// A reply to a [`Command`].
@@ -174,6 +178,13 @@ pub enum Reply {
     TryAgain,
     /// `-ERR` or `-IOERR`: not now, or not here.
     Error,
+    /// To [`Command::Replication`].
+    Replication {
+        /// The stream.
+        id: ReplicationId,
+        /// How much of it was applied.
+        offset: u64,
+    },
 }
 
 /// What travels.

@@ -28,6 +28,9 @@ use super::log::{ListKey, Snapshot};
 pub struct DataDirectory {
     /// `replicaof` in `redis.conf`, as `CONFIG REWRITE` left it.
     pub replica_of: Option<ProcessId>,
+    /// `appendonly` in `redis.conf`, where somebody has changed it since the server was set up. What counts is what the file said at
+    /// the start of the process.
+    pub appendonly: Option<bool>,
     /// `dump.rdb`.
     pub rdb: Option<Arc<Snapshot>>,
     /// The append-only file: values in the order in which they were written.
@@ -48,8 +51,10 @@ impl DataDirectory {
 /// A change of a data directory.
 #[derive(Clone, Debug)]
 pub enum DataRecord {
-    /// `CONFIG REWRITE`.
+    /// `replicaof` in `redis.conf`.
     ReplicaOf(Option<ProcessId>),
+    /// `appendonly` in `redis.conf`.
+    AppendOnly(bool),
     /// A new `dump.rdb`.
     Rdb(Arc<Snapshot>),
     /// One more write in the append-only file.
@@ -69,12 +74,13 @@ impl Storage for DataDirectory {
 
     fn wiped(&self) -> Self {
         // The configuration file is put back by whoever replaces the disk.
-        Self::new(self.replica_of)
+        Self { appendonly: self.appendonly, ..Self::new(self.replica_of) }
     }
 
     fn apply(&mut self, record: &DataRecord) {
         match record {
             DataRecord::ReplicaOf(primary) => self.replica_of = *primary,
+            DataRecord::AppendOnly(is_set) => self.appendonly = Some(*is_set),
             DataRecord::Rdb(snapshot) => self.rdb = Some(Arc::clone(snapshot)),
             DataRecord::Append(value) => self.append_only.push(*value),
             DataRecord::AppendAll(values) => self.append_only.extend_from_slice(values),
@@ -104,6 +110,6 @@ impl Storage for DataDirectory {
     }
 
     fn needs_space(record: &DataRecord) -> bool {
-        !matches!(record, DataRecord::ReplicaOf(_))
+        !matches!(record, DataRecord::ReplicaOf(_) | DataRecord::AppendOnly(_))
     }
 }

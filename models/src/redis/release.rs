@@ -19,6 +19,11 @@ pub(crate) enum Change {
     InvalidateAddress,
     /// Sentinels with an invalid address are forgotten (pull request 9240, of July 2021).
     ForgetInvalidAddress,
+    /// `rand()` is seeded with the microseconds of the start, too (pull request 10197, commit 52b2fbe; RZ-08). Before, with the second
+    /// and the process number alone, which is 1 in containers.
+    SeedByMicroseconds,
+    /// `CONFIG REWRITE`: a server writes into its file what was set while it ran.
+    ConfigRewrite,
     /// "Sentinel 2": a winner begins at once. Before, it waited for 5 s and up to 10 s more (`SENTINEL_FAILOVER_FIXED_DELAY`,
     /// `SENTINEL_FAILOVER_MAX_RANDOM_DELAY`), looked at neither offsets nor roles for long, and made a former primary a replica
     /// with its first INFO (`+demote-old-slave`). Elections by epochs and configurations in hellos are as today here, which saves
@@ -38,7 +43,8 @@ impl Change {
         match self {
             Self::InvalidateAddress => Version::new(3, 2, 0),
             Self::ForgetInvalidAddress => Version::new(7, 0, 0),
-            Self::SecondSentinel => Version::new(2, 8, 0),
+            Self::SeedByMicroseconds => Version::new(6, 2, 7),
+            Self::ConfigRewrite | Self::SecondSentinel => Version::new(2, 8, 0),
             Self::SparePromoted => Version::new(5, 0, 8),
             Self::NeverConnectedIsMinusOne => Version::new(6, 2, 2),
         }

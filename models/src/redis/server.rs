@@ -1,5 +1,7 @@
 //! The server process: who is connected to it, what it answers, and what it plays.
 
+use std::sync::Arc;
+
 use sim_core::{
     ConnectionEvent, ConnectionId, Context, HostTime, MarkKind, Origin, Process, ProcessId, SimDuration,
     StorageFailure, SyncId,
@@ -11,7 +13,7 @@ use super::keys::{Key, KeyChange};
 use super::log::{Change, Entry, Log};
 use super::packet::{Command, Hello, Packet, Reply, RunId};
 use super::parameters::ServerSpec;
-use super::persistence::DataDirectory;
+use super::persistence::{DataDirectory, DataRecord};
 use super::primary::Downstream;
 use super::release;
 use super::replica::{LinkState, Upstream};
@@ -226,6 +228,10 @@ impl Server {
             },
             Command::Info => Reply::Info(self.info(context).into()),
             Command::Role => Reply::Role { primary: self.is_primary() },
+            Command::Replication => {
+                let History { id, offset, .. } = self.history;
+                Reply::Replication { id, offset }
+            }
             Command::Subscribe => {
                 self.subscribe(from);
                 Reply::Done
@@ -243,6 +249,10 @@ impl Server {
             }
             Command::ReplicaOf(primary) => {
                 self.reconfigure(context, from, primary);
+                Reply::Done
+            }
+            Command::Follow(primary) => {
+                self.replicate_from(context, primary);
                 Reply::Done
             }
             // Not for servers.
@@ -334,7 +344,7 @@ impl Server {
         primary: Option<ProcessId>,
     ) {
         self.replicate_from(context, primary);
-        context.write(super::persistence::DataRecord::ReplicaOf(primary));
+        context.write(DataRecord::ReplicaOf(primary));
         context.sync();
         let (kept, cut) = self.sessions.iter().partition(|session| session.connection == sender);
         self.sessions = kept;
@@ -385,8 +395,12 @@ impl Process for Server {
             context.set_timer(ServerTimer::Expire, interval);
         }
         let data = context.storage();
+        let mut spec = spec.clone();
+        if let Some(appendonly) = data.appendonly {
+            Arc::make_mut(&mut spec.parameters).appendonly = appendonly;
+        }
         let (replica_of, rotten) = (data.replica_of, data.rotten);
-        let loading = Saving::loading_time(spec, data);
+        let loading = Saving::loading_time(&spec, data);
         if let Some(position) = rotten.filter(|_| spec.parameters.appendonly) {
             context.note(|| format!("Bad file format reading the append only file: record {position}; ends"));
             let me = context.me();
@@ -407,7 +421,7 @@ impl Process for Server {
             waiting: Vec::new(),
             writable: false,
             stream_held: false,
-            spec: spec.clone(),
+            spec,
         }
     }
 
@@ -476,7 +490,11 @@ impl Process for Server {
             self.replicate_from(context, Some(primary));
             return true;
         }
+        if let Some(line) = command.strip_prefix("config-file ") {
+            return self.edit_file(context, line);
+        }
         match command {
+            "config-rewrite" => return self.rewrite_file(context),
             // `FLUSHALL` and the like are the business of clients; this is what an operator does to a server.
             "replicaof-no-one" => self.replicate_from(context, None),
             "delete-locks" => self.delete_locks(context),

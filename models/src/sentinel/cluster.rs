@@ -9,6 +9,9 @@
 //! `redis-1` is the first primary; the others are configured to follow it. Sentinels know the address of the primary only, and
 //! find everything else by themselves in the first seconds.
 //!
+//! In place of Sentinels there can be an operator, `operator-1` on `app-1`, who elects by hand ([`crate::redis::Elector`]). Each client
+//! knows one server then, client 1 the first.
+//!
 //! The Sentinels can watch further groups, of the same make. Their servers share the hosts of the first group's, in the same
 //! order, so that a host takes one primary of each group with it; they are called `group-2-redis-1`... Clients write to the first
 //! group, and marks and the roles `primary` and `replica` are about it; servers of others play `other-primary` and `other-replica`.
@@ -25,8 +28,8 @@ use super::config::{GroupConfig, SentinelDisk, SentinelSpec};
 use super::process::Sentinel;
 use crate::planted::Planted;
 use crate::redis::{
-    DataDirectory, DirectClient, DirectClientSpec, GroupId, Machine, Packet, Parameters, Server, ServerSpec,
-    WaitFor,
+    DataDirectory, DirectClient, DirectClientSpec, Election, Elector, ElectorSpec, GroupId, Machine, Packet,
+    Parameters, Server, ServerSpec, WaitFor,
 };
 use crate::routing::Workload;
 
@@ -37,6 +40,7 @@ sim_core::system! {
         Sentinel(Sentinel),
         AwareClient(AwareClient),
         DirectClient(DirectClient),
+        Elector(Elector),
     }
     spec: SentinelProcessSpec,
     timer: SentinelProcessTimer,
@@ -84,10 +88,14 @@ pub struct SentinelPlan {
     pub servers: u8,
     /// Groups that the Sentinels watch, at least 1. Each has its own servers.
     pub groups: u8,
-    /// Sentinels, at least 1.
+    /// Sentinels, at least 1; none where an operator elects.
     pub sentinels: u8,
     /// True if Sentinels run on the servers' hosts, one each, in turn.
     pub shared_hosts: bool,
+    /// True if each Sentinel runs in a container. They are started together in any case.
+    pub containers: bool,
+    /// How an operator elects where there are no Sentinels. Each client knows one server then, in turn.
+    pub election: Option<Election>,
     /// `sentinel.conf`.
     pub group: GroupConfig,
     /// `redis.conf`.
@@ -112,6 +120,8 @@ pub struct SentinelCluster {
     /// The servers of further groups.
     others: Vec<ProcessId>,
     sentinels: Arc<[ProcessId]>,
+    /// The operator, in place of Sentinels.
+    elector: Option<ProcessId>,
     clients: Vec<ProcessId>,
     /// Those that know one server only, in the order of the servers.
     local_clients: Vec<ProcessId>,
@@ -122,9 +132,10 @@ impl SentinelCluster {
     /// Places a group on these zones.
     ///
     /// # Panics
-    /// If it has no servers or no Sentinels, or there are no zones.
+    /// If it has no servers, or neither Sentinels nor an operator, or there are no zones.
     pub fn new(plan: &SentinelPlan, (mut topology, zones): (Topology, Vec<ZoneRef>)) -> Self {
-        assert!(plan.servers > 0 && plan.sentinels > 0 && !zones.is_empty(), "a group is somewhere");
+        let is_watched = (plan.sentinels > 0) != plan.election.is_some();
+        assert!(plan.servers > 0 && is_watched && !zones.is_empty(), "a group is somewhere");
         let mut hosts = |name: &str, count: u8| -> Vec<HostId> {
             (0..usize::from(count))
                 .map(|index| topology.add_host(zones[index % zones.len()], &format!("{name}-{}", index + 1)))
@@ -155,14 +166,22 @@ impl SentinelCluster {
         let primaries: Vec<ProcessId> =
             std::iter::once(servers[0]).chain(others.iter().map(|group| group[0])).collect();
         let sentinels: Arc<[ProcessId]> = placing.sentinels(sentinel_hosts, &primaries).into();
-        let (mut clients, mut local_clients) = (Vec::new(), Vec::new());
-        if let Some(app) = app {
-            clients = placing.clients(server_hosts, app, &sentinels);
-            local_clients = placing.local_clients(server_hosts, &servers);
+        let (mut clients, mut local_clients, mut elector) = (Vec::new(), Vec::new(), None);
+        match (app, plan.election) {
+            (Some(app), Some(election)) => {
+                clients = placing.clients_of_one(server_hosts, app, &servers);
+                elector = Some(placing.elector(app, election));
+            }
+            (Some(app), None) => {
+                clients = placing.clients(server_hosts, app, &sentinels);
+                local_clients = placing.local_clients(server_hosts, &servers);
+            }
+            (None, _) => {}
         }
         let quorum = plan.group.quorum;
         let others = others.into_iter().flatten().collect();
-        Self { builder: placing.builder, servers, others, sentinels, clients, local_clients, quorum }
+        let builder = placing.builder;
+        Self { builder, servers, others, sentinels, elector, clients, local_clients, quorum }
     }
 
     /// What it consists of, for a world of which it is a part.
@@ -207,8 +226,13 @@ impl SentinelCluster {
         self.local_clients.get(index).copied()
     }
 
-    /// The primary of the newest configuration that a running Sentinel has.
+    /// The primary of the newest configuration that a running Sentinel has, or the one that the operator elected last.
     pub fn primary(&self, world: &World<SentinelProcess>) -> Option<ProcessId> {
+        if let Some(SentinelProcess::Elector(elector)) =
+            self.elector.and_then(|process| world.process(process))
+        {
+            return elector.elected();
+        }
         let configurations = self.sentinels.iter().filter_map(|process| match world.process(*process)? {
             SentinelProcess::Sentinel(sentinel) => sentinel.primary(GroupId(0)),
             _ => None,
@@ -216,8 +240,8 @@ impl SentinelCluster {
         configurations.max_by_key(|(_, epoch)| *epoch).map(|(primary, _)| primary)
     }
 
-    /// The values that the group holds now: those of the primary that the Sentinels name; if it does not run, those in
-    /// its files.
+    /// The values that the group holds now: those of the primary that the Sentinels or the operator name, of the first server if
+    /// nobody does; if it does not run, those in its files.
     pub fn surviving<C: FromIterator<u64>>(&self, world: &World<SentinelProcess>) -> C {
         let primary = self.primary(world).unwrap_or(self.servers[0]);
         if let Some(SentinelProcess::Server(server)) = world.process(primary) {
@@ -294,9 +318,9 @@ impl<'a> Placing<'a> {
         };
         let groups: Arc<[(GroupConfig, ProcessId)]> =
             primaries.iter().enumerate().map(|(index, primary)| (config(index), *primary)).collect();
-        let planted = self.plan.planted;
+        let (in_container, planted) = (self.plan.containers, self.plan.planted);
         let place = |(index, host): (usize, &HostId)| {
-            let spec = SentinelSpec { groups: Arc::clone(&groups), planted };
+            let spec = SentinelSpec { groups: Arc::clone(&groups), in_container, planted };
             let disk = Disk::Sentinel(SentinelDisk::default());
             self.add(format!("sentinel-{}", index + 1), *host, disk, SentinelProcessSpec::Sentinel(spec))
         };
@@ -325,6 +349,35 @@ impl<'a> Placing<'a> {
             self.add(format!("client-{number}"), host, Disk::Nothing, spec)
         };
         (0..load.writers).map(place).collect()
+    }
+
+    /// Clients of one server each, and of all servers in turn. Those of one server begin one after another within an interval, and
+    /// so ask for something at a steady rate, whether or not what was asked before is answered.
+    fn clients_of_one(&mut self, hosts: &[HostId], app: HostId, servers: &[ProcessId]) -> Vec<ProcessId> {
+        let load = self.plan.load;
+        let rounds = u64::from(load.writers).div_ceil(servers.len() as u64);
+        let place = |index: u16| {
+            let (number, place) = (u32::from(index) + 1, usize::from(index) % servers.len());
+            let round = u64::from(index) / servers.len() as u64;
+            let begins = load.start_at + load.write_interval.scale(round, rounds);
+            let spec = DirectClientSpec {
+                interval: load.write_interval,
+                wait_for: load.wait_for,
+                ..DirectClientSpec::new(
+                    Workload { start_at: begins, ..workload(number, &load) },
+                    servers[place],
+                )
+            };
+            let host = if load.beside_servers { hosts[place] } else { app };
+            let spec = SentinelProcessSpec::DirectClient(spec);
+            self.add(format!("client-{number}"), host, Disk::Nothing, spec)
+        };
+        (0..load.writers).map(place).collect()
+    }
+
+    fn elector(&mut self, app: HostId, election: Election) -> ProcessId {
+        let spec = ElectorSpec { servers: Arc::clone(&self.servers), election };
+        self.add("operator-1".to_owned(), app, Disk::Nothing, SentinelProcessSpec::Elector(spec))
     }
 
     fn local_clients(&mut self, hosts: &[HostId], servers: &[ProcessId]) -> Vec<ProcessId> {

@@ -48,6 +48,8 @@ impl Default for GroupConfig {
 pub struct SentinelSpec {
     /// The groups and their primaries, as written by the operator.
     pub groups: Arc<[(GroupConfig, ProcessId)]>,
+    /// It runs in a container, as process number 1.
+    pub in_container: bool,
     /// A rule that a test switches off.
     pub planted: Planted,
 }

@@ -14,6 +14,7 @@ use sim_core::{Context, MarkKind, SimDuration, WallTime};
 use super::group::{FailoverState, Group, Instance, Reconfiguration};
 use super::link::{Outbox, PING_PERIOD, Request};
 use super::process::Sentinel;
+use super::rand::Rand;
 use crate::planted::Planted;
 use crate::redis::release::Change;
 use crate::redis::{Command, GroupId};
@@ -49,7 +50,7 @@ impl Sentinel {
 
     fn start_failover(&mut self, context: &mut impl Context<Self>, id: GroupId, now: WallTime) {
         self.epoch = self.epoch.next();
-        let desync = Self::desync(context);
+        let desync = self.rand.desync(context);
         let group = &mut self.groups[usize::from(id.0)];
         group.failover_epoch = self.epoch;
         group.started_at = Some(now + desync);
@@ -105,7 +106,7 @@ impl Sentinel {
         if group.begins_at.is_some() || leader == Some(self.id) || group.forced {
             if !Change::SecondSentinel.is_in(group.config.version)
                 && !group.forced
-                && !is_time(context, group, now)
+                && !is_time(context, group, &mut self.rand, now)
             {
                 return;
             }
@@ -124,9 +125,9 @@ impl Sentinel {
 }
 
 /// Before release 2.8, the winner of an election waits, and gives up if the primary is back meanwhile. True when it begins.
-fn is_time(context: &mut impl Context<Sentinel>, group: &mut Group, now: WallTime) -> bool {
+fn is_time(context: &mut impl Context<Sentinel>, group: &mut Group, rand: &mut Rand, now: WallTime) -> bool {
     let Some(begins_at) = group.begins_at else {
-        let wait = FIXED_DELAY + SimDuration::from_millis(context.random().below(MAX_RANDOM_DELAY_MILLIS));
+        let wait = FIXED_DELAY + SimDuration::from_millis(rand.below(context, MAX_RANDOM_DELAY_MILLIS));
         context.note(|| format!("+failover-state-wait-start #starting in {} milliseconds", wait.as_millis()));
         group.begins_at = Some(now + wait);
         return false;

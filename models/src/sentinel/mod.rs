@@ -15,6 +15,7 @@
 //! | `link` | connections, PING, when a link is built anew |
 //! | `down` | subjectively and objectively down |
 //! | `vote` | votes, epochs, leaders |
+//! | `rand` | the random numbers that keep Sentinels apart, or do not |
 //! | `failover` | the steps of a failover, which replica is promoted |
 //! | `info` | discovery, promotions that are seen, strays that are put right |
 //! | `hello` | other Sentinels, and their configurations |
@@ -57,6 +58,7 @@ mod inputs;
 pub mod invariants;
 mod link;
 mod process;
+mod rand;
 mod vote;
 
 pub use client::{AwareClient, AwareClientSpec, AwareClientTimer};

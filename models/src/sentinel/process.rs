@@ -11,6 +11,7 @@ use super::config::{GroupState, SentinelDisk, SentinelSpec, SentinelState};
 use super::down::{self, Role};
 use super::group::{FailoverState, Group, INFO_PERIOD, is_due};
 use super::link::{Link, Outbox, PUBLISH_PERIOD, Request};
+use super::rand::Rand;
 use crate::planted::Planted;
 use crate::redis::{Command, Epoch, GroupId, Hello, Packet, Reply, RunId};
 
@@ -35,6 +36,7 @@ pub struct Sentinel {
     /// Clients that subscribed to `+switch-master`.
     subscribers: Vec<ConnectionId>,
     pub(super) outbox: Outbox,
+    pub(super) rand: Rand,
     /// A tick waits for the file to be saved.
     tick_waits: bool,
     /// A tick is over when the file is saved.
@@ -132,7 +134,7 @@ impl Sentinel {
             return;
         }
         // The frequency is drawn anew, so that Sentinels fall out of step: 10 to 19 ticks a second.
-        let frequency = 10 + context.random().below(10);
+        let frequency = 10 + self.rand.below(context, 10);
         // `aeApiPoll` waits in whole milliseconds, rounded up.
         let rounding = SimDuration::from_micros(context.random().below(1_000));
         context.set_timer(SentinelTimer::Tick, SimDuration::from_millis(1_000 / frequency) + rounding);
@@ -441,6 +443,7 @@ impl Process for Sentinel {
             ticked_at: None,
             subscribers: Vec::new(),
             outbox: Outbox::new(spec.planted),
+            rand: Rand::new(spec, context),
             tick_waits: false,
             tick_ends_late: false,
             spec: spec.clone(),

@@ -8,21 +8,13 @@
 //! with the former and the own vote with the latter, as in the real code. While several groups fail at once, winners
 //! are therefore not recognised (RZ-09 of the fidelity specification).
 
-use sim_core::{Context, SimDuration};
+use sim_core::Context;
 
 use super::process::Sentinel;
 use crate::planted::Planted;
 use crate::redis::{Epoch, GroupId, RunId};
 
-/// `SENTINEL_MAX_DESYNC`.
-const MAX_DESYNC_MILLIS: u64 = 1_000;
-
 impl Sentinel {
-    /// Up to a second, in whole milliseconds.
-    pub(super) fn desync(context: &mut impl Context<Self>) -> SimDuration {
-        SimDuration::from_millis(context.random().below(MAX_DESYNC_MILLIS))
-    }
-
     /// Votes for the candidate, unless it has voted in this epoch or a later one. Returns its last vote.
     pub(super) fn cast_vote(
         &mut self,
@@ -44,7 +36,7 @@ impl Sentinel {
             group.leader_epoch = self.epoch;
             context.note(|| format!("+vote-for-leader {:08x} {}", candidate.0, epoch.0));
             if candidate != self.id {
-                group.started_at = Some(context.wall() + Self::desync(context));
+                group.started_at = Some(context.wall() + self.rand.desync(context));
             }
             self.flush(context);
         }

@@ -418,6 +418,8 @@ impl Settings {
             groups: 1,
             sentinels: self.sentinels,
             shared_hosts: self.colocated,
+            containers: false,
+            election: None,
             group: GroupConfig {
                 quorum: u32::from(self.quorum),
                 down_after: self.down_after,

@@ -22,11 +22,12 @@ impl Checker<'_> {
             ("cluster.dataset_bytes", here(cluster.dataset_bytes.is_some())),
             ("workload.beside_members", here(workload.beside_members.is_some())),
         ];
-        let of_sentinel: [(&str, Option<Range<usize>>); 8] = [
+        let of_sentinel: [(&str, Option<Range<usize>>); 9] = [
             ("cluster.sentinels", span(cluster.sentinels.as_ref())),
             ("cluster.sentinel_conf", span(cluster.sentinel_conf.as_ref())),
             ("cluster.sentinel", span(cluster.sentinel.as_ref())),
             ("cluster.sentinel_hosts", here(cluster.sentinel_hosts.is_some())),
+            ("cluster.sentinel_containers", here(cluster.sentinel_containers.is_some())),
             ("workload.subscribe", here(workload.subscribe.is_some())),
             ("workload.own_sentinel", here(workload.own_sentinel.is_some())),
             ("workload.ask_each_time", here(workload.ask_each_time.is_some())),
@@ -64,10 +65,18 @@ impl Checker<'_> {
         ];
         let need = ("cluster.redis_required", here(cluster.redis_required.is_some()));
         let groups = ("cluster.groups", span(cluster.groups.as_ref()));
+        let election = ("cluster.election", span(cluster.election.as_ref()));
         let local_writers = ("workload.local_writers", span(workload.local_writers.as_ref()));
         let archive = ("cluster.archive", span(cluster.archive.as_ref()));
         let backup = ("cluster.backup", span(cluster.backup.as_ref()));
         let (mut foreign, of): (Vec<_>, _) = match family {
+            "sentinel" if cluster.election.is_some() => {
+                let timeout = ("workload.statement_timeout", span(workload.statement_timeout.as_ref()));
+                let more = [groups.clone(), local_writers, timeout, need];
+                let of_sentinel = of_sentinel.into_iter().filter(|(key, _)| *key != "workload.starts_after");
+                let foreign = patroni.into_iter().chain(of_cluster).chain(of_sentinel).chain(more);
+                (foreign.collect(), "without Sentinels (`cluster.election`)")
+            }
             "sentinel" => {
                 let foreign = patroni.into_iter().chain(of_cluster).chain([need]).collect();
                 (foreign, "a group of Redis servers with Sentinels")
@@ -107,7 +116,7 @@ impl Checker<'_> {
                 (foreign, "a system without Redis")
             }
         };
-        foreign.extend((family != "sentinel").then_some(groups));
+        foreign.extend((family != "sentinel").then_some([groups, election]).into_iter().flatten());
         foreign.extend((family != "patroni").then_some(archive));
         foreign.extend((family != "backup").then_some(backup));
         match foreign.into_iter().find_map(|(key, span)| Some((key, span?))) {

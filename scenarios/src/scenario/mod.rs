@@ -26,6 +26,8 @@
 //! | `cluster.sentinels` | Sentinels, 1 to 15 | from `sentinel.conf`, else 3 |
 //! | `cluster.groups` | groups of `cluster.members` servers that the Sentinels watch, 1 to 100; clients write to the first | 1 |
 //! | `cluster.sentinel_hosts` | where they run: `own`, or `shared` with the servers | `own` |
+//! | `cluster.sentinel_containers` | whether each runs in a container, as process 1 | false |
+//! | `cluster.election` | no Sentinels, and an operator who elects by `offset`, or by `history` and offset | none |
 //! | `cluster.sentinel_conf`, `cluster.redis_conf` | real files, relative to the scenario file | none |
 //! | `cluster.sentinel`, `cluster.redis` | directives by their real names, over those of the files; `quorum` for that of `sentinel monitor` | none |
 //! | `cluster.dataset_bytes` | bytes of data on each server that the clients did not write | 0 |
@@ -263,6 +265,10 @@ pub struct RedisCluster {
     pub groups: u8,
     /// Where they run.
     pub sentinel_hosts: EtcdHosts,
+    /// They run in containers.
+    pub sentinel_containers: bool,
+    /// How an operator elects, if there are no Sentinels.
+    pub election: Option<Election>,
     /// The files that the scenario names.
     pub files: Vec<RedisFile>,
     /// The scenario's own settings, over those of the files.
@@ -277,6 +283,16 @@ pub struct RedisCluster {
     pub node_hosts: Option<u8>,
     /// Who moves its slots.
     pub operator: Option<ClusterOperator>,
+}
+
+/// How an operator elects a primary by hand ([`models::redis::Election`]).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Election {
+    /// The largest offset.
+    Offset,
+    /// The latest history, then the largest offset.
+    History,
 }
 
 /// An operator of Redis Cluster, who moves slots by `redis-cli` ([`models::redis_cluster::ClusterOperator`]).

@@ -13,8 +13,8 @@ use super::check::Checker;
 use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTags, RawTrigger, RawWorkload};
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::{
-    Cluster, ClusterOperator, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger, ReadFrom,
-    Reads, RedisCluster, Scenario, Swarm, Workload,
+    Cluster, ClusterOperator, Election, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger,
+    ReadFrom, Reads, RedisCluster, Scenario, Swarm, Workload,
 };
 use crate::case::is_of_redis;
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
@@ -108,6 +108,8 @@ fn cluster(
             sentinels: raw.sentinels,
             groups: raw.groups,
             hosts: raw.sentinel_hosts,
+            containers: raw.sentinel_containers,
+            election: raw.election,
             files: [raw.sentinel_conf, raw.redis_conf],
             tables: [raw.sentinel, raw.redis],
             dataset_bytes: raw.dataset_bytes,
@@ -142,6 +144,8 @@ struct RawRedis {
     sentinels: Option<Spanned<u8>>,
     groups: Option<Spanned<u8>>,
     hosts: Option<EtcdHosts>,
+    containers: Option<bool>,
+    election: Option<Spanned<Election>>,
     files: [Option<Spanned<String>>; 2],
     tables: [Option<Spanned<Reading<Toml>>>; 2],
     dataset_bytes: Option<u64>,
@@ -169,6 +173,8 @@ fn redis_cluster(
         sentinels: raw.sentinels.map(Spanned::into_inner),
         groups: inner_or(raw.groups, 1),
         sentinel_hosts: raw.hosts.unwrap_or_default(),
+        sentinel_containers: raw.containers.unwrap_or_default(),
+        election: raw.election.map(Spanned::into_inner),
         files,
         settings,
         dataset_bytes: raw.dataset_bytes.unwrap_or(0),

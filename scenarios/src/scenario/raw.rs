@@ -11,8 +11,8 @@ use super::lock::RawLock;
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::time_range::TimeRange;
 use super::{
-    Archive, Backup, ClusterOperator, EtcdHosts, OnTimeout, Promise, ReadFrom, Reads, Refresh, Routing,
-    TopologyPreset, Wait,
+    Archive, Backup, ClusterOperator, Election, EtcdHosts, OnTimeout, Promise, ReadFrom, Reads, Refresh,
+    Routing, TopologyPreset, Wait,
 };
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
@@ -65,6 +65,8 @@ pub(super) struct RawCluster {
     pub(super) sentinels: Option<Spanned<u8>>,
     pub(super) groups: Option<Spanned<u8>>,
     pub(super) sentinel_hosts: Option<EtcdHosts>,
+    pub(super) sentinel_containers: Option<bool>,
+    pub(super) election: Option<Spanned<Election>>,
     pub(super) sentinel_conf: Option<Spanned<String>>,
     pub(super) redis_conf: Option<Spanned<String>>,
     pub(super) sentinel: Option<Spanned<Reading<Toml>>>,

@@ -126,8 +126,9 @@ fn misspelt_keys_get_a_suggestion() {
             error
               × scenario.toml:8:1: unknown field `etdc`, expected one of `members`, `etcd`, `etcd_hosts`, `topology`,
               │ `watchdog_device`, `round_trips`, `patroni_yml`, `patroni`, `pre_promote`, `member_tags`, `sentinels`,
-              │ `groups`, `sentinel_hosts`, `sentinel_conf`, `redis_conf`, `sentinel`, `redis`, `shards`, `hosts`,
-              │ `dataset_bytes`, `archive`, `backup`, `redis_required`, `operator`
+              │ `groups`, `sentinel_hosts`, `sentinel_containers`, `election`, `sentinel_conf`, `redis_conf`,
+              │ `sentinel`, `redis`, `shards`, `hosts`, `dataset_bytes`, `archive`, `backup`, `redis_required`,
+              │ `operator`
                ╭─[scenario.toml:8:1]
              7 │ [cluster]
              8 │ etdc = 3

@@ -82,6 +82,8 @@ impl Laboratory {
             groups: 1,
             sentinels: 3,
             shared_hosts: false,
+            containers: false,
+            election: None,
             group: GroupConfig {
                 down_after: self.down_after,
                 failover_timeout: self.failover_timeout,

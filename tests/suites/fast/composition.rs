@@ -35,6 +35,8 @@ fn redis() -> SentinelPlan {
         groups: 1,
         sentinels: 3,
         shared_hosts: false,
+        containers: false,
+        election: None,
         group: GroupConfig {
             down_after: seconds(5),
             failover_timeout: seconds(60),
