@@ -263,6 +263,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z30-slot-not-retained-patroni-4-0-5.toml",
     "published/patroni/z33-slow-server-patroni-2-1-1.toml",
     "published/patroni/z33-slow-server-patroni-2-1-2.toml",
+    "published/patroni/z33-statement-timeout-patroni-4-1-3.toml",
+    "published/patroni/z33-statement-timeout-patroni-4-1-4.toml",
     "published/patroni/z34-long-fork-readers-everywhere.toml",
     "published/patroni/z34-long-fork-readers-on-primary.toml",
     "published/patroni/z36-early-promotion-patroni-4-1-5.toml",

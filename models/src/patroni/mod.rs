@@ -39,6 +39,7 @@
 //! | quorum commit | `quorum.rs`, `quorum_commit.rs` | 2.8, 2.5 (12) |
 //! | starting a dead server | `recovery.rs` | 2.9 |
 //! | divergence, `pg_rewind`, rebuild | `rejoin.rs` | 2.10 |
+//! | a query that runs into its time-out | `slow_server.rs` | 7 (Z33) |
 //! | replication slots | `slots.rs` | 1.1, 2.4 (11) |
 //! | lock and lease | `lock.rs`, `dcs/etcd3/lock.rs` | 3.3 |
 //! | time-outs and endpoint failover | `dcs/timeouts.rs`, `dcs/client.rs` | 3.4 |
@@ -108,6 +109,7 @@ mod rejoin;
 mod rest;
 mod schedule;
 mod slots;
+mod slow_server;
 mod switchover;
 mod synchronous;
 mod system;

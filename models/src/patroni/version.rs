@@ -72,6 +72,12 @@ pub(crate) enum Change {
     /// A server that does not answer in time counts as what it was. Before, the exception left the branch of the loop that would have
     /// demoted it (#2073, #2082; Z33).
     CachedRoleOfSlowServer,
+    /// A query that runs into its `statement_timeout` is an error by itself. Before, it counted as a lost connection, and was tried
+    /// again for half of `retry_timeout` (`connection.py:NamedConnection.query`).
+    DistinguishCancelledQuery,
+    /// A server whose query was cancelled counts as what it was. Before, and since cancelled queries are distinguished, the
+    /// exception left the branch of the loop that would have demoted it (#3637, #3646, #3663; Z33).
+    CachedRoleOfCancelledQuery,
     /// All members keep slots for all members, and retain them for `member_slots_ttl` after a member has gone. Before, the slot of
     /// a member was dropped when its key expired, and only the leader had any, and who is streamed from (#3108).
     RetainMemberSlots,
@@ -112,6 +118,8 @@ impl Change {
             Self::CompareTimelineBeforeLock => Version::new(3, 1, 0),
             Self::ForgetFailsafeLeader => Version::new(3, 1, 1),
             Self::CachedRoleOfSlowServer => Version::new(2, 1, 2),
+            Self::DistinguishCancelledQuery => Version::new(3, 2, 0),
+            Self::CachedRoleOfCancelledQuery => Version::new(4, 1, 4),
             Self::RetainMemberSlots => Version::new(4, 0, 0),
             Self::RetainSlotOfFormerLeader | Self::CountVotersBeforeHandover => Version::new(4, 0, 5),
             Self::RejectOlderRaftTerms
