@@ -318,6 +318,7 @@ impl Process for Member {
                 self.started = true;
                 self.schedule = Schedule::new(context.wall());
                 self.store.start(context);
+                self.join_running_server(context);
                 self.begin_cycle(context);
             }
             Timer::Nap => self.begin_cycle(context),

@@ -1,7 +1,7 @@
 //! A server that is too slow for the query of the HA loop (`postgresql/__init__.py:_cluster_info_state_get`, `connection.py`;
 //! fidelity specification, section 7, Z33).
 //!
-//! The query has a `statement_timeout` of 2 s. What becomes of a loop that gets QueryCanceled in place of an answer:
+//! The query has a `statement_timeout` of 2 s. What becomes of a loop that gets `QueryCanceled` in place of an answer:
 //!
 //! | release | the role of the server | a primary that has to be demoted |
 //! |---|---|---|
