@@ -37,6 +37,7 @@ fn plan(synchronous_mode: SynchronousMode) -> Plan {
             ..Load::default()
         },
         archive: None,
+        namesake: None,
         planted: Planted::Nothing,
     }
 }

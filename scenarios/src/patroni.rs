@@ -4,6 +4,7 @@ use models::Planted;
 use models::patroni::{
     ClusterArchive, ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
 };
+use models::postgres::MemberId;
 use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use analysis::SurvivingValues;
@@ -142,6 +143,7 @@ pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
             archive_timeout: archive.archive_timeout.filter(|timeout| *timeout > SimDuration::ZERO),
             restore_timeout: archive.restore_timeout.as_ref().map(|timeout| *timeout.get_ref()),
         }),
+        namesake: cluster.namesake.map(MemberId),
         planted,
     }
 }

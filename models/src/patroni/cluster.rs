@@ -3,7 +3,7 @@
 //! | what | names |
 //! |---|---|
 //! | hosts | `db-1`... for members; `etcd-1`... for etcd, unless it shares the members' hosts; `app-1` for proxies and clients |
-//! | processes | `etcd-1`..., with Kubernetes `api-server-1`... beside them, `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `kube-proxy-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts; `repository-1`, and `operator-1` on `db-1`, if WAL is archived |
+//! | processes | `etcd-1`..., with Kubernetes `api-server-1`... beside them, `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `kube-proxy-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts; `repository-1`, and `operator-1` on `db-1`, if WAL is archived; `namesake-1` |
 //! | zones | those of the placement; members and etcd are spread over them in turn, `app-1` is in the first |
 //!
 //! The data directories are filled before the first instant: `initdb` on the first member, base backups of it on the
@@ -20,14 +20,15 @@ use sim_core::{
 use super::invariants::Watched;
 use super::load::{ClientSettings, ImpatientClient, Load, ProxySettings, ReadFrom, Reads, Route};
 use super::member::Peer;
+use super::namesake::add_namesake;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
 use super::version::{Change, Version};
 use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode};
 use crate::backup::{Operator, OperatorSpec, Recovery};
 use crate::planted::Planted;
 use crate::postgres::{
-    self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, Recycling,
-    RepositorySpec, SynchronousCommit,
+    self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, MemberId,
+    Recycling, RepositorySpec, SynchronousCommit,
 };
 use crate::routing::{
     Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
@@ -124,6 +125,8 @@ pub struct Plan {
     pub load: Load,
     /// An archive of WAL, with a repository.
     pub archive: Option<ClusterArchive>,
+    /// A standby outside of the cluster that streams from this member under its name (`namesake.rs`).
+    pub namesake: Option<MemberId>,
     /// A rule that a test switches off.
     pub planted: Planted,
 }
@@ -158,10 +161,13 @@ pub struct PatroniHosts {
     app: HostId,
     /// Of the repository, if WAL is archived.
     repository: Option<HostId>,
+    /// Of the standby outside of the cluster, if there is one.
+    namesake: Option<HostId>,
 }
 
 impl PatroniHosts {
-    /// Adds the hosts of a cluster to a topology: `db-1`..., `etcd-1`..., `app-1`, and `repository-1` if WAL is archived.
+    /// Adds the hosts of a cluster to a topology: `db-1`..., `etcd-1`..., `app-1`, `repository-1` if WAL is archived, and `namesake-1` if
+    /// there is one.
     ///
     /// # Panics
     /// If there are no zones.
@@ -183,7 +189,8 @@ impl PatroniHosts {
         let app = hosts("app", 1)[0];
         let last = *zones.last().expect("a placement has zones");
         let repository = plan.archive.map(|_| topology.add_host(last, "repository-1"));
-        Self { members, etcd, app, repository }
+        let namesake = plan.namesake.map(|_| topology.add_host(last, "namesake-1"));
+        Self { members, etcd, app, repository, namesake }
     }
 }
 
@@ -201,6 +208,7 @@ impl Default for Plan {
             inputs: Inputs::default(),
             load: Load::default(),
             archive: None,
+            namesake: None,
             planted: Planted::Nothing,
         }
     }
@@ -282,6 +290,10 @@ impl PatroniCluster {
         };
         let addresses = clients.add_proxies();
         let clients = clients.add(&hosts.members, addresses);
+        if let Some((member, host)) = plan.namesake.zip(hosts.namesake) {
+            let peer = cluster.members[usize::from(member.0)];
+            add_namesake(&mut builder, host, peer, &plan.inputs, &options);
+        }
         Self {
             builder,
             cluster,
@@ -310,7 +322,8 @@ impl PatroniCluster {
             etcd: Arc::clone(&self.cluster.etcd),
             members: Arc::clone(&self.cluster.members),
             scope: self.scope.clone(),
-            sync_holds: self.mode == SynchronousMode::On && self.version.has(Change::WaitUntilCaughtUp),
+            sync_holds: self.mode == SynchronousMode::On
+                && self.version.has(Change::ReadSettingsOfRunningServer),
             timelines_hold: self.mode == SynchronousMode::On
                 && self.version.has(Change::CompareTimelineBeforeLock),
             lock_holds: !self.on_kubernetes && self.version.has(Change::PutLeaderOnConditions),

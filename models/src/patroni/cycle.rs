@@ -38,6 +38,8 @@ pub(crate) enum Cycle {
     AwaitingView,
     /// Waits for the answer of the server.
     AwaitingStatus,
+    /// Asks the server once more for its role: etcd does not answer.
+    AwaitingRole,
     /// Waits for the store.
     Locking(Goal),
     /// Waits for the reports of other members.
@@ -92,12 +94,17 @@ impl Member {
 
     /// The server answered, or there is no answer to be had.
     pub(super) fn on_cycle_status(&mut self, context: &mut impl Context<Self>, status: Option<Arc<Status>>) {
+        if self.cycle == Cycle::AwaitingRole {
+            return self.on_role_asked(context, status);
+        }
         if self.cycle != Cycle::AwaitingStatus {
             return;
         }
         let answered = self.status.as_ref().is_some_and(|status| status.accepts_connections);
-        self.server_is_slow =
-            status.is_none() && (answered || self.server_is_slow) && context.is_running(self.spec.postgres);
+        self.server_is_slow = status.is_none()
+            && !self.query_cancelled
+            && (answered || self.server_is_slow)
+            && context.is_running(self.spec.postgres);
         self.backoff.look(status.as_deref());
         self.status = status;
         let state = self.server_state(context);
@@ -175,7 +182,9 @@ impl Member {
     pub(super) fn on_renewal_refused(&mut self, context: &mut impl Context<Self>) {
         self.leader_expiry = None;
         self.view.leader = None;
-        if self.is_primary(context) && self.paused() {
+        if self.role_is_unknown() {
+            self.give_up_on_server(context);
+        } else if self.is_primary(context) && self.paused() {
             context
                 .note(|| "PAUSE: continue to run as primary after failing to update leader lock".to_owned());
             self.finish_cycle(context);
@@ -191,6 +200,9 @@ impl Member {
     /// etcd did not answer (`_handle_dcs_error`).
     pub(super) fn on_dcs_error(&mut self, context: &mut impl Context<Self>) {
         // The status may be of an earlier cycle; the role has not changed without the loop.
+        if self.asks_for_role(context) {
+            return;
+        }
         let goes_on = self.spec.lacks(Planted::StayWithoutDcs);
         if self.is_primary(context)
             && !matches!(self.task, Some(Task::Demote(_)))
@@ -249,6 +261,9 @@ impl Member {
     }
 
     fn member_key(&self, context: &impl Context<Self>) -> MemberKey {
+        if let Some(key) = self.written_key.filter(|_| self.query_cancelled) {
+            return key;
+        }
         let tags = self.tags();
         let status = self
             .status

@@ -13,8 +13,12 @@
 //! Two published mistakes of demotions show nothing here. Before 4.0.6 the next cycle could begin an offline demotion a second time
 //! while a slow stop was under way (#3372; Z31): a postmaster that stops ignores another SIGINT, and of two starts the second finds
 //! `postmaster.pid` and ends; that the data directory suffers is claimed in #3649 and was doubted there, so a cycle simply waits here.
-//! Before 4.1.4 a `primary_stop_timeout` shorter than the watchdog's disarmed it while backends were still alive (#3639; Z33): here
-//! sessions end with the request to stop, and no backend is left that could commit.
+//! Before 4.1.4 a `primary_stop_timeout` shorter than the watchdog's disarmed it while backends were still alive (#3639, #3661; Z33): the
+//! wait for them (`wait_for_user_backends_to_close`) ended with that time-out, and the postmaster and they were killed after as much again.
+//! Here sessions end with the request to stop, and no backend is left. One that hangs would change no promise: the setting is looked at
+//! in synchronous mode alone, and what such a backend commits when it goes on waits for a standby, which has a new leader, or leads itself,
+//! by the time that it matters, and confirms nothing any more. Only sessions that wait for nobody (`synchronous_commit = local`) could be
+//! told of a commit that is lost, and they can be in any failover. The report itself has not seen a loss.
 
 use std::sync::Arc;
 

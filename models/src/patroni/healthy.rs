@@ -58,7 +58,7 @@ impl Member {
             self.store.release(context);
             return self.finish_cycle(context);
         }
-        if !self.is_primary(context) {
+        if !self.is_primary(context) && !self.query_cancelled {
             if self.paused() {
                 return self.give_lock_back(
                     context,
@@ -76,6 +76,9 @@ impl Member {
             self.cycle = Cycle::Polling(RoundPurpose::Candidates);
             let candidates = self.chosen_candidate().unwrap_or_else(|| self.candidates());
             return self.poll(context, RoundPurpose::Candidates, candidates);
+        }
+        if self.query_cancelled {
+            return self.give_up_on_server(context);
         }
         let name = self.name().to_owned();
         context.note(|| format!("no action. I am ({name}), the leader with the lock"));
@@ -176,6 +179,9 @@ impl Member {
     /// Somebody else leads: follows it.
     pub(super) fn follow(&mut self, context: &mut impl Context<Self>) {
         self.switchover_requested = false;
+        if self.role_is_unknown() || (self.query_cancelled && !self.is_primary(context)) {
+            return self.give_up_on_server(context);
+        }
         if self.is_primary(context) && self.spec.lacks(Planted::StayWithoutLock) {
             return self.finish_cycle(context);
         }

@@ -101,15 +101,34 @@ impl Member {
     pub(super) fn on_local_packet(&mut self, context: &mut impl Context<Self>, packet: &postgres::Packet) {
         match packet {
             postgres::Packet::Status(status) => self.resolve_waiting(context, Some(status)),
+            postgres::Packet::StatusCancelled => self.on_status_cancelled(context),
             postgres::Packet::CheckpointDone => self.on_checkpoint_done(context),
             _ => {}
         }
     }
 
+    /// Who waits for the status.
+    pub(super) fn take_waiting(&mut self) -> Vec<Waiter> {
+        std::mem::take(&mut self.local.waiting)
+    }
+
     fn resolve_waiting(&mut self, context: &mut impl Context<Self>, status: Option<&Arc<Status>>) {
-        for waiter in std::mem::take(&mut self.local.waiting) {
+        for waiter in self.take_waiting() {
             self.on_status(context, waiter, status.cloned());
         }
+    }
+
+    /// The query of the cycle is sent once more, within the time that it has.
+    pub(super) fn ask_again(&mut self, context: &mut impl Context<Self>) {
+        self.local.waiting.push(Waiter::Cycle);
+        self.control(context, Control::Status);
+    }
+
+    /// The server told the loop that its query took too long.
+    pub(super) fn on_cancelled_for_loop(&mut self, context: &mut impl Context<Self>) {
+        context.cancel_timer(&Timer::Query);
+        self.query_cancelled = true;
+        self.on_cycle_status(context, None);
     }
 
     /// The query of the cycle took too long: a stopped or overloaded server.
@@ -121,10 +140,16 @@ impl Member {
         }
     }
 
-    fn on_status(&mut self, context: &mut impl Context<Self>, waiter: Waiter, status: Option<Arc<Status>>) {
+    pub(super) fn on_status(
+        &mut self,
+        context: &mut impl Context<Self>,
+        waiter: Waiter,
+        status: Option<Arc<Status>>,
+    ) {
         match waiter {
             Waiter::Cycle => {
                 context.cancel_timer(&Timer::Query);
+                self.query_cancelled = false;
                 self.on_cycle_status(context, status);
             }
             Waiter::Task => self.on_task_status(context, status.as_deref()),
@@ -174,6 +199,7 @@ impl Member {
         match &self.status {
             _ if !context.is_running(self.spec.postgres) => ServerState::Stopped,
             Some(status) if status.accepts_connections => ServerState::Running,
+            None if self.query_cancelled => ServerState::Running,
             _ => ServerState::Starting,
         }
     }

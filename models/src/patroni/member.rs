@@ -138,6 +138,8 @@ pub struct Member {
     pub(super) status: Option<Arc<Status>>,
     /// The server runs, answered before, and did not answer in this cycle.
     pub(super) server_is_slow: bool,
+    /// The query of the loop ran into its time-out in this cycle.
+    pub(super) query_cancelled: bool,
     /// Since when the server has been starting: the start of the attempt, if Patroni makes one.
     pub(super) starting_since: Option<WallTime>,
     /// The asynchronous executor: at most one task.
@@ -260,6 +262,7 @@ impl Process for Member {
             local: Local::default(),
             status: None,
             server_is_slow: false,
+            query_cancelled: false,
             starting_since: None,
             task: None,
             rounds: Vec::new(),
@@ -315,6 +318,7 @@ impl Process for Member {
                 self.started = true;
                 self.schedule = Schedule::new(context.wall());
                 self.store.start(context);
+                self.join_running_server(context);
                 self.begin_cycle(context);
             }
             Timer::Nap => self.begin_cycle(context),

@@ -39,6 +39,9 @@
 //! | quorum commit | `quorum.rs`, `quorum_commit.rs` | 2.8, 2.5 (12) |
 //! | starting a dead server | `recovery.rs` | 2.9 |
 //! | divergence, `pg_rewind`, rebuild | `rejoin.rs` | 2.10 |
+//! | a query that runs into its time-out | `slow_server.rs` | 7 (Z33) |
+//! | a start beside a running server | `joining.rs` | 7 (Z25) |
+//! | who streams under a member's name | `namesake.rs` | 7 (Z25) |
 //! | replication slots | `slots.rs` | 1.1, 2.4 (11) |
 //! | lock and lease | `lock.rs`, `dcs/etcd3/lock.rs` | 3.3 |
 //! | time-outs and endpoint failover | `dcs/timeouts.rs`, `dcs/client.rs` | 3.4 |
@@ -92,10 +95,12 @@ mod failsafe;
 mod healthy;
 mod inputs;
 pub mod invariants;
+mod joining;
 mod load;
 mod local;
 mod lock;
 mod member;
+mod namesake;
 mod packet;
 mod pause;
 mod pre_promote;
@@ -108,6 +113,7 @@ mod rejoin;
 mod rest;
 mod schedule;
 mod slots;
+mod slow_server;
 mod switchover;
 mod synchronous;
 mod system;

@@ -108,7 +108,9 @@ impl Member {
         let commit = configuration.synchronous_commit;
         let key = |row: &ReplicationStatus| self.view.member(row.member).copied();
         let eligible = |row: &&ReplicationStatus| {
-            row.streaming && key(row).is_some_and(|key| key.running && !key.nosync)
+            row.streaming
+                && row.member != self.spec.member
+                && key(row).is_some_and(|key| key.running && !key.nosync)
         };
         let mut rows: Vec<&ReplicationStatus> = status.replication.iter().filter(eligible).collect();
         // Whoever may not lead is listed only if there are too few others.

@@ -110,6 +110,9 @@ impl Member {
     pub(super) fn race(&mut self, context: &mut impl Context<Self>) {
         self.leader_expiry = None;
         self.switchover_requested = false;
+        if self.query_cancelled {
+            return self.give_up_on_server(context);
+        }
         if self.is_primary(context) {
             return self.race_as_primary(context);
         }

@@ -87,11 +87,16 @@ pub(crate) fn decide(
     status: &Status,
     view: &View,
     configuration: &Configuration,
+    me: MemberId,
     changed_at: Lsn,
 ) -> Decision {
     let commit = configuration.synchronous_commit;
+    // Whoever else streams under this name is not a member of the cluster.
+    let is_own = |member| configuration.version.has(Change::IgnoreOwnName) && member == me;
     let eligible = |row: &&ReplicationStatus| {
-        row.streaming && view.member(row.member).is_some_and(|key| key.running && !key.nosync)
+        row.streaming
+            && !is_own(row.member)
+            && view.member(row.member).is_some_and(|key| key.running && !key.nosync)
     };
     let mut rows: Vec<&ReplicationStatus> = status.replication.iter().filter(eligible).collect();
     rows.sort_by_key(|row| {
@@ -161,16 +166,24 @@ impl Member {
         }
     }
 
+    fn decide(&self, status: &Status) -> Decision {
+        decide(status, &self.view, &self.spec.configuration, self.spec.member, self.sync.changed_at)
+    }
+
     fn remove_unconfirmed(&mut self, context: &mut impl Context<Self>) {
         let Some(status) = self.status.clone() else {
             return self.finish_cycle(context);
         };
         self.notice_names(context, &status);
-        let mut decision = decide(&status, &self.view, &self.spec.configuration, self.sync.changed_at);
+        let mut decision = self.decide(&status);
         if self.spec.lacks(Planted::ConfirmAtOnce) {
             decision.confirmed.clone_from(&decision.picked);
         } else if !self.spec.has(Change::WaitUntilCaughtUp) {
             decision.confirmed = says_sync(&status, &decision.picked);
+        }
+        let picks_the_same = same_members(&decision.picked, &self.view.sync.standbys);
+        if picks_the_same && !self.spec.has(Change::CompareSyncKey) {
+            return self.finish_cycle(context);
         }
         let kept: Vec<MemberId> = self
             .view
@@ -258,7 +271,7 @@ impl Member {
         }
         if let Some(status) = status {
             let picked = std::mem::take(&mut self.sync.decision.picked);
-            let mut decision = decide(&status, &self.view, &self.spec.configuration, self.sync.changed_at);
+            let mut decision = self.decide(&status);
             decision.confirmed.retain(|member| picked.contains(member));
             decision.picked = picked;
             if !self.spec.has(Change::WaitUntilCaughtUp) {
@@ -340,6 +353,7 @@ impl Member {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::patroni::Version;
     use crate::patroni::dcs::MemberKey;
     use crate::patroni::packet::MemberRole;
     use crate::postgres::Timeline;
@@ -395,7 +409,7 @@ mod tests {
     #[track_caller]
     fn check(rows: Vec<ReplicationStatus>, view: &View, changed_at: u64, expected: (&[u8], &[u8])) {
         let configuration = Configuration::default();
-        let decision = decide(&status(rows), view, &configuration, Lsn(changed_at));
+        let decision = decide(&status(rows), view, &configuration, MemberId(0), Lsn(changed_at));
         let ids = |members: &[MemberId]| members.iter().map(|member| member.0).collect::<Vec<_>>();
         assert_eq!((&ids(&decision.picked)[..], &ids(&decision.confirmed)[..]), expected);
     }
@@ -427,6 +441,19 @@ mod tests {
         check(rows(), &view(&[9], &[1]), 0, (&[], &[]));
     }
 
+    /// Something streams under the name of the primary (#3112).
+    #[test]
+    fn the_own_name_is_not_picked_since_3_3_3() {
+        for (version, expected) in [((3, 3, 2), MemberId(0)), ((3, 3, 3), MemberId(1))] {
+            let (major, minor, patch) = version;
+            let configuration =
+                Configuration { version: Version::new(major, minor, patch), ..Configuration::default() };
+            let rows = vec![row(0, SyncState::Async, 900), row(1, SyncState::Async, 900)];
+            let decision = decide(&status(rows), &view(&[0, 1], &[]), &configuration, MemberId(0), Lsn(0));
+            assert_eq!(decision.picked, [expected]);
+        }
+    }
+
     #[test]
     fn a_standby_too_far_behind_is_dropped() {
         let configuration = Configuration {
@@ -435,7 +462,7 @@ mod tests {
             ..Configuration::default()
         };
         let rows = vec![row(1, SyncState::Sync, 800), row(2, SyncState::Async, 900)];
-        let decision = decide(&status(rows), &view(&[1, 2], &[1]), &configuration, Lsn(0));
+        let decision = decide(&status(rows), &view(&[1, 2], &[1]), &configuration, MemberId(0), Lsn(0));
         assert_eq!(decision.picked, [MemberId(2)]);
         assert_eq!(decision.confirmed, []);
     }

@@ -72,6 +72,20 @@ pub(crate) enum Change {
     /// A server that does not answer in time counts as what it was. Before, the exception left the branch of the loop that would have
     /// demoted it (#2073, #2082; Z33).
     CachedRoleOfSlowServer,
+    /// A query that runs into its `statement_timeout` is an error by itself. Before, it counted as a lost connection, and was tried
+    /// again for half of `retry_timeout` (`connection.py:NamedConnection.query`).
+    DistinguishCancelledQuery,
+    /// A server whose query was cancelled counts as what it was. Before, and since cancelled queries are distinguished, the
+    /// exception left the branch of the loop that would have demoted it (#3637, #3646, #3663; Z33).
+    CachedRoleOfCancelledQuery,
+    /// A Patroni that starts beside a running server reads what the server is set to. Before, it wrote `postgresql.conf` of a primary
+    /// anew without `synchronous_standby_names` (#2876; Z25).
+    ReadSettingsOfRunningServer,
+    /// A pass over synchronous standbys that would change nobody takes those out of `/sync` who are not synchronous. Before, it
+    /// ended when it had picked those whom `/sync` names, whatever the server waits for (#2877; Z25).
+    CompareSyncKey,
+    /// Who streams under the primary's own name is not picked as a synchronous standby (#3111, #3112; Z25).
+    IgnoreOwnName,
     /// All members keep slots for all members, and retain them for `member_slots_ttl` after a member has gone. Before, the slot of
     /// a member was dropped when its key expired, and only the leader had any, and who is streamed from (#3108).
     RetainMemberSlots,
@@ -112,6 +126,10 @@ impl Change {
             Self::CompareTimelineBeforeLock => Version::new(3, 1, 0),
             Self::ForgetFailsafeLeader => Version::new(3, 1, 1),
             Self::CachedRoleOfSlowServer => Version::new(2, 1, 2),
+            Self::ReadSettingsOfRunningServer | Self::CompareSyncKey => Version::new(3, 1, 2),
+            Self::IgnoreOwnName => Version::new(3, 3, 3),
+            Self::DistinguishCancelledQuery => Version::new(3, 2, 0),
+            Self::CachedRoleOfCancelledQuery => Version::new(4, 1, 4),
             Self::RetainMemberSlots => Version::new(4, 0, 0),
             Self::RetainSlotOfFormerLeader | Self::CountVotersBeforeHandover => Version::new(4, 0, 5),
             Self::RejectOlderRaftTerms

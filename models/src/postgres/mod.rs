@@ -108,6 +108,7 @@ mod restore;
 mod server;
 mod shutdown;
 mod slots;
+mod slowness;
 mod synchronous;
 mod visibility;
 mod wal;

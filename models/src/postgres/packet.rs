@@ -51,6 +51,8 @@ pub enum Packet {
         /// The server itself.
         server: ProcessId,
     },
+    /// In answer to [`Control::Status`]: the query ran into its `statement_timeout` (SQLSTATE 57014).
+    StatusCancelled,
 }
 
 /// What clients ask.

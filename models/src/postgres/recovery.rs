@@ -24,6 +24,7 @@ impl Server {
             checkpoint: super::checkpoint::Checkpointing::default(),
             archiving: super::archive::Archiving::default(),
             restoring: super::restore::Restoring::default(),
+            slowness: super::slowness::Slowness::default(),
             visible: 0,
             seen: super::visibility::SeenLog::default(),
             dropped: false,

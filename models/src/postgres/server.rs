@@ -8,6 +8,7 @@ use sim_core::{
 
 use super::commit::CommitPath;
 use super::parameters::Spec;
+use super::slowness::Asks;
 use super::walreceiver::WalReceiving;
 use super::walsender::{Request, WalSending};
 use super::{
@@ -32,6 +33,7 @@ pub struct Server {
     pub(super) checkpoint: super::checkpoint::Checkpointing,
     pub(super) archiving: super::archive::Archiving,
     pub(super) restoring: super::restore::Restoring,
+    pub(super) slowness: super::slowness::Slowness,
     /// Rows that sessions see.
     pub(super) visible: u64,
     /// What reads have seen of the log.
@@ -105,6 +107,8 @@ pub enum Timer {
     Restored,
     /// A backend has authenticated its client.
     Login,
+    /// A slow statement begins to act.
+    Statement,
 }
 
 impl Process for Server {
@@ -128,14 +132,20 @@ impl Process for Server {
             Packet::Query { query, statement: Statement::IsInRecovery } => {
                 self.log_in(context, connection, query);
             }
-            Packet::Query { query, statement } => self.answer_query(context, connection, query, statement),
+            Packet::Query { query, statement } => {
+                if !self.holds(context, connection, Asks::Client { query, statement }) {
+                    self.answer_query(context, connection, query, statement);
+                }
+            }
             Packet::Cancel { query } => self.on_cancel(context, connection, query),
             Packet::Control(control) => self.on_control(context, connection, control),
             Packet::Replication(message) => self.on_replication(context, connection, message),
             Packet::Repository(answer) => self.on_repository(context, connection, answer),
-            Packet::Answer { .. } | Packet::Newest { .. } | Packet::Status(_) | Packet::CheckpointDone => {
-                unreachable!("only servers send {packet:?}")
-            }
+            Packet::Answer { .. }
+            | Packet::Newest { .. }
+            | Packet::Status(_)
+            | Packet::StatusCancelled
+            | Packet::CheckpointDone => unreachable!("only servers send {packet:?}"),
         }
     }
 
@@ -157,6 +167,7 @@ impl Process for Server {
             Timer::RestoreCommand => self.restored(context, None),
             Timer::Restored => self.replayed_segment(context),
             Timer::Login => self.logged_in(context),
+            Timer::Statement => self.carry_out_held(context),
         }
     }
 
@@ -200,6 +211,10 @@ impl Process for Server {
 
     fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
         self.storage_failed(context, failure);
+    }
+
+    fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
+        self.become_slow(context, command)
     }
 
     fn plays(&self, role: &str) -> bool {
@@ -277,10 +292,8 @@ impl Server {
         // Signals and `pg_ctl` work for as long as the postmaster lives: a fast stop does not cut this connection.
         self.sessions.retain(|session| *session != connection);
         match control {
-            Control::Status => {
-                let status = self.status(context);
-                context.send(connection, Packet::Status(Arc::new(status)));
-            }
+            Control::Status if self.holds(context, connection, Asks::Status) => {}
+            Control::Status => self.send_status(context, connection),
             Control::Promote => self.promote(context),
             Control::Reload => self.reload(context),
             Control::Checkpoint => self.request_checkpoint(context, Some(connection)),
@@ -359,6 +372,11 @@ impl Server {
             self.logins.forget(connection);
             self.checkpoint.forget(connection);
         }
+    }
+
+    pub(super) fn send_status(&self, context: &mut impl Context<Self>, connection: ConnectionId) {
+        let status = self.status(context);
+        context.send(connection, Packet::Status(Arc::new(status)));
     }
 
     fn status(&self, context: &impl Context<Self>) -> Status {

@@ -48,6 +48,7 @@ impl Server {
             context.close(session);
         }
         self.logins = Logins::default();
+        self.slowness.abandon_clients();
         self.commits.abandon();
         let mut stopping = Stopping {
             was_primary,

@@ -479,6 +479,7 @@ impl Process for PgBouncer {
             }
             Packet::Control(_)
             | Packet::Status(_)
+            | Packet::StatusCancelled
             | Packet::CheckpointDone
             | Packet::Replication(_)
             | Packet::Repository(_) => {}

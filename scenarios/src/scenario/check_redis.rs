@@ -68,6 +68,7 @@ impl Checker<'_> {
         let election = ("cluster.election", span(cluster.election.as_ref()));
         let local_writers = ("workload.local_writers", span(workload.local_writers.as_ref()));
         let archive = ("cluster.archive", span(cluster.archive.as_ref()));
+        let namesake = ("cluster.namesake", span(cluster.namesake.as_ref()));
         let backup = ("cluster.backup", span(cluster.backup.as_ref()));
         let (mut foreign, of): (Vec<_>, _) = match family {
             "sentinel" if cluster.election.is_some() => {
@@ -117,7 +118,7 @@ impl Checker<'_> {
             }
         };
         foreign.extend((family != "sentinel").then_some([groups, election]).into_iter().flatten());
-        foreign.extend((family != "patroni").then_some(archive));
+        foreign.extend([archive, namesake].into_iter().filter(|_| family != "patroni"));
         foreign.extend((family != "backup").then_some(backup));
         match foreign.into_iter().find_map(|(key, span)| Some((key, span?))) {
             None => Ok(()),

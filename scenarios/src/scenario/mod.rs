@@ -32,6 +32,7 @@
 //! | `cluster.sentinel`, `cluster.redis` | directives by their real names, over those of the files; `quorum` for that of `sentinel monitor` | none |
 //! | `cluster.dataset_bytes` | bytes of data on each server that the clients did not write | 0 |
 //! | `cluster.archive` | an archive of WAL: `archive_timeout`, `restore_timeout`, see [`Archive`] | none |
+//! | `cluster.namesake` | a standby outside of the cluster that streams from this member under its name | none |
 //! | `cluster.backup` | backups and how the server is recovered from them, see [`Backup`] | required in the family `backup` |
 //! | `cluster.redis_required` | whether requests of a service fail without Redis, in the family `platform` | true |
 //! | `cluster.operator` | an operator of Redis Cluster, who moves slots, see [`ClusterOperator`] | none |
@@ -223,6 +224,8 @@ pub struct Cluster {
     pub redis: RedisCluster,
     /// An archive of WAL, in the family `patroni`.
     pub archive: Option<Archive>,
+    /// In the family `patroni`, a standby outside of the cluster with the name of this member, by its position.
+    pub namesake: Option<u8>,
     /// Backups, in the family `backup`.
     pub backup: Option<Backup>,
 }

@@ -94,6 +94,7 @@ fn cluster(
     let in_file = file.as_ref().and_then(|file| file.members);
     let members = inner_or(raw.members, in_file.unwrap_or(default_members));
     let member_tags = member_tags(raw.member_tags, members, source)?;
+    let namesake = raw.namesake.as_ref().map(|name| member_position(name, members, source)).transpose()?;
     let pre_promote = raw
         .pre_promote
         .map(|script| {
@@ -135,6 +136,7 @@ fn cluster(
         member_tags,
         redis,
         archive: raw.archive.map(Spanned::into_inner),
+        namesake,
         backup: raw.backup.map(Spanned::into_inner),
     })
 }

@@ -76,6 +76,7 @@ pub(super) struct RawCluster {
     /// Bytes of data beside what the clients write.
     pub(super) dataset_bytes: Option<u64>,
     pub(super) archive: Option<Spanned<Archive>>,
+    pub(super) namesake: Option<Spanned<String>>,
     pub(super) backup: Option<Spanned<Backup>>,
     pub(super) redis_required: Option<bool>,
     pub(super) operator: Option<Spanned<ClusterOperator>>,

@@ -79,6 +79,14 @@ fn tags_of_single_members_go_over_those_of_the_settings() {
 }
 
 #[test]
+fn a_namesake_has_the_name_of_a_member() {
+    let with = |name: &str| read(&GOOD.replace("etcd = 3", &format!("etcd = 3\nnamesake = \"{name}\"")));
+    assert_eq!(with("patroni-2").unwrap().cluster.namesake, Some(1));
+    let error = with("patroni-4").unwrap_err();
+    assert!(error.report(false).contains("is not a member of the cluster"), "{}", error.report(false));
+}
+
+#[test]
 fn each_seed_draws_its_own_times_and_always_the_same() {
     let scenario = read(GOOD).unwrap();
     let at = |seed| match scenario.schedule(Seed(seed)).0[0].trigger {
@@ -127,8 +135,8 @@ fn misspelt_keys_get_a_suggestion() {
               × scenario.toml:8:1: unknown field `etdc`, expected one of `members`, `etcd`, `etcd_hosts`, `topology`,
               │ `watchdog_device`, `round_trips`, `patroni_yml`, `patroni`, `pre_promote`, `member_tags`, `sentinels`,
               │ `groups`, `sentinel_hosts`, `sentinel_containers`, `election`, `sentinel_conf`, `redis_conf`,
-              │ `sentinel`, `redis`, `shards`, `hosts`, `dataset_bytes`, `archive`, `backup`, `redis_required`,
-              │ `operator`
+              │ `sentinel`, `redis`, `shards`, `hosts`, `dataset_bytes`, `archive`, `namesake`, `backup`,
+              │ `redis_required`, `operator`
                ╭─[scenario.toml:8:1]
              7 │ [cluster]
              8 │ etdc = 3

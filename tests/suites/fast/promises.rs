@@ -171,10 +171,16 @@ fn releases_of_etcd_and_patroni_differ_as_published() {
             "patroni/z25-handover-without-quorum/patroni-4-0-4",
             "patroni/z25-handover-without-quorum/patroni-4-0-5",
         ),
+        (
+            "patroni/z25-names-lost-at-restart/patroni-3-1-1",
+            "patroni/z25-names-lost-at-restart/patroni-3-1-2",
+        ),
+        ("patroni/z25-own-name/patroni-3-3-2", "patroni/z25-own-name/patroni-3-3-3"),
         ("patroni/z25-stale-standby-names/patroni-4-0-5", "patroni/z25-stale-standby-names/patroni-4-0-6"),
         ("patroni/z28-endless-failed-start/patroni-2-1-3", "patroni/z28-endless-failed-start/patroni-2-1-4"),
         ("patroni/z30-slot-not-retained/patroni-4-0-4", "patroni/z30-slot-not-retained/patroni-4-0-5"),
         ("patroni/z33-slow-server/patroni-2-1-1", "patroni/z33-slow-server/patroni-2-1-2"),
+        ("patroni/z33-statement-timeout/patroni-4-1-3", "patroni/z33-statement-timeout/patroni-4-1-4"),
         ("patroni/z34-long-fork/readers-everywhere", "patroni/z34-long-fork/readers-on-primary"),
         ("patroni/z36-early-promotion/patroni-4-1-5", "patroni/z36-early-promotion/race-backoff"),
     ] {

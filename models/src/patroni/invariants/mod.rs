@@ -44,7 +44,8 @@ pub(super) struct Watched {
     pub(super) etcd: Arc<[ProcessId]>,
     pub(super) members: Arc<[Peer]>,
     pub(super) scope: String,
-    /// `/sync` is right: with `synchronous_mode: on` on disks that keep what they were told to, from Patroni 3.0.0 on (#2524).
+    /// `/sync` is right: with `synchronous_mode: on` on disks that keep what they were told to, from Patroni 3.1.2 on (#2524,
+    /// #2876).
     pub(super) sync_holds: bool,
     /// No timeline is chosen twice: with `synchronous_mode: on`, from Patroni 3.1.0 on (#2787). With quorum commit a leader that nobody follows yet is in
     /// `/sync` only after its promotion.
