@@ -11,7 +11,7 @@ use super::bus::Outbox;
 use super::config::{NodeSpec, Release};
 use super::election::Election;
 use super::manual::Manual;
-use super::message::NodeId;
+use super::message::{Message, NodeId};
 use super::nodes_conf::{NodeDirectory, NodeRecord};
 use super::resharding::{Held, Moving, OpenSlots};
 use super::serve::Postponed;
@@ -42,6 +42,9 @@ pub struct ClusterNode {
     /// Nodes that were possibly failed when the last cron began.
     pub(super) possibly_failed: usize,
     pub(super) postponed: Vec<Postponed>,
+    /// What came on the bus since the process started, which its event loop reads when its files are loaded. (A real one reads the
+    /// bus now and then while it loads, too.)
+    unread: Vec<(ConnectionId, Arc<Message>)>,
     /// Connections on which `ASKING` came last.
     pub(super) asking: Vec<ConnectionId>,
     /// The watched slot is being moved away, and all its lists have gone.
@@ -312,6 +315,7 @@ impl Process for ClusterNode {
             size: 1,
             possibly_failed: 0,
             postponed: Vec::new(),
+            unread: Vec::new(),
             asking: Vec::new(),
             has_moved: false,
             moving: None,
@@ -339,11 +343,12 @@ impl Process for ClusterNode {
         }
         match packet {
             Packet::Bus(message) => {
-                // Before its files are read, a server does not listen.
-                if let Origin::Connection(connection, _) = from
-                    && !self.server.is_starting()
-                {
-                    self.on_message(context, connection, &message);
+                if let Origin::Connection(connection, _) = from {
+                    if self.server.is_starting() {
+                        self.unread.push((connection, message));
+                    } else {
+                        self.on_message(context, connection, &message);
+                    }
                 }
             }
             Packet::Request { id, command } => {
@@ -367,7 +372,14 @@ impl Process for ClusterNode {
         }
         match timer {
             NodeTimer::Migrate => return self.end_moving(context, false),
-            NodeTimer::Server(timer) => self.server.on_timer(&mut Embedded::<_, Self>::new(context), timer),
+            NodeTimer::Server(timer) => {
+                self.server.on_timer(&mut Embedded::<_, Self>::new(context), timer);
+                if !self.server.is_starting() {
+                    for (connection, message) in std::mem::take(&mut self.unread) {
+                        self.on_message(context, connection, &message);
+                    }
+                }
+            }
             NodeTimer::Cron if context.monotonic().since(self.cron_at) > ROUNDING => {
                 // It stood still. An event loop reads its sockets before it looks at its timers.
                 return self.set_cron(context, SimDuration::ZERO);
