@@ -17,10 +17,8 @@ impl Server {
             Some(("appendonly", "yes")) => DataRecord::AppendOnly(true),
             Some(("appendonly", "no")) => DataRecord::AppendOnly(false),
             Some(("replicaof", name)) => {
-                let Some((_, primary)) = self.spec.namable.iter().find(|(known, _)| known == name) else {
-                    return false;
-                };
-                DataRecord::ReplicaOf(Some(*primary))
+                let Some(primary) = self.spec.named(name) else { return false };
+                DataRecord::ReplicaOf(Some(primary))
             }
             _ => return false,
         };

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use sim_core::{ConnectionEvent, ConnectionId, Context, Origin, Process, ProcessId};
 
 use super::history::ReplicationId;
-use super::link::{Link, LinkNews, PrimarySource};
+use super::link::{LinkNews, Links};
 use super::packet::{Command, Packet, Reply};
 
 /// Who is the best.
@@ -47,7 +47,7 @@ pub struct ElectorSpec {
 #[derive(Clone, Debug)]
 pub struct Elector {
     spec: ElectorSpec,
-    links: Vec<Link>,
+    links: Links,
     task: Option<Task>,
     /// The streams of the primaries that were elected, in this order.
     histories: Vec<ReplicationId>,
@@ -117,7 +117,7 @@ impl Elector {
     fn go_on(&mut self, context: &mut impl Context<Self>) {
         let Some(task) = &self.task else { return };
         match task.request(&self.spec.servers) {
-            Some((server, command)) => self.links[server].request(context, command),
+            Some((server, command)) => self.links.request(context, server, command),
             None => self.task = None,
         }
     }
@@ -175,16 +175,14 @@ impl Process for Elector {
     type Storage = ();
 
     fn boot(spec: &ElectorSpec, _: &mut impl Context<Self>) -> Self {
-        let links = spec.servers.iter().map(|(_, server)| Link::new(PrimarySource::Fixed(*server))).collect();
+        let links = Links::to(spec.servers.iter().map(|(_, server)| *server));
         Self { links, task: None, histories: Vec::new(), elected: None, spec: spec.clone() }
     }
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
         let Origin::Connection(connection, _) = from else { return };
-        for index in 0..self.links.len() {
-            let news = self.links[index].on_packet(context, connection, packet.clone());
-            self.hear(context, &news);
-        }
+        let news = self.links.on_packet(context, connection, &packet);
+        self.hear(context, &news);
     }
 
     fn on_timer(&mut self, _: &mut impl Context<Self>, (): ()) {}
@@ -196,14 +194,8 @@ impl Process for Elector {
         _: ProcessId,
         event: ConnectionEvent,
     ) {
-        for index in 0..self.links.len() {
-            let news = self.links[index].on_connection(context, connection, event);
-            // A link that nothing was asked on may be lost.
-            let asked = self.task.as_ref().and_then(|task| task.request(&self.spec.servers));
-            if asked.is_some_and(|(server, _)| server == index) {
-                self.hear(context, &news);
-            }
-        }
+        let news = self.links.on_connection(context, connection, event);
+        self.hear(context, &news);
     }
 
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {

@@ -65,6 +65,59 @@ pub(crate) enum LinkNews {
     Failed,
 }
 
+/// The ways of an operator to several servers, one of which is asked at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Links {
+    links: Vec<Link>,
+    asked: Option<usize>,
+}
+
+impl Links {
+    /// Ways to these servers, by their places; none is open.
+    pub(crate) fn to(servers: impl Iterator<Item = ProcessId>) -> Self {
+        Self { links: servers.map(|server| Link::new(PrimarySource::Fixed(server))).collect(), asked: None }
+    }
+
+    /// Asks one of them.
+    pub(crate) fn request<P: Process<Packet: From<Packet>>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        place: usize,
+        command: Command,
+    ) {
+        self.asked = Some(place);
+        self.links[place].request(context, command);
+    }
+
+    /// A packet arrived, on one of these ways or on none.
+    pub(crate) fn on_packet<P: Process<Packet: From<Packet>>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        from: ConnectionId,
+        packet: &Packet,
+    ) -> LinkNews {
+        let mut news = self.links.iter_mut().map(|link| link.on_packet(context, from, packet.clone()));
+        news.find(|news| *news != LinkNews::Nothing).unwrap_or(LinkNews::Nothing)
+    }
+
+    /// Something happened to a connection. A way on which nothing was asked may be lost.
+    pub(crate) fn on_connection<P: Process<Packet: From<Packet>>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        connection: ConnectionId,
+        event: ConnectionEvent,
+    ) -> LinkNews {
+        let mut heard = LinkNews::Nothing;
+        for (place, link) in self.links.iter_mut().enumerate() {
+            let news = link.on_connection(context, connection, event);
+            if self.asked == Some(place) {
+                heard = news;
+            }
+        }
+        heard
+    }
+}
+
 impl Link {
     /// A way that is not open.
     pub(crate) fn new(source: PrimarySource) -> Self {

@@ -76,7 +76,7 @@ pub use history::{History, ReplicationId};
 pub use info::{Info, RoleInfo};
 pub use keys::{Key, KeyChange, KeyCommand, Keys, WallMillis};
 pub use link::PrimarySource;
-pub(crate) use link::{Link, LinkNews};
+pub(crate) use link::{Link, LinkNews, Links};
 pub use log::{Change, Entry, ListKey, Log, Snapshot};
 pub use packet::{Command, Epoch, Greeting, GroupId, Hello, Packet, Reply, Restore, RunId};
 pub use parameters::{AppendFsync, Machine, Parameters, SavePoint, ServerSpec};

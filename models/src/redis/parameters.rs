@@ -158,4 +158,9 @@ impl ServerSpec {
             planted,
         }
     }
+
+    /// The server that an operator names so, if it can be named.
+    pub(super) fn named(&self, name: &str) -> Option<ProcessId> {
+        self.namable.iter().find(|(known, _)| known == name).map(|(_, process)| *process)
+    }
 }

@@ -485,8 +485,7 @@ impl Process for Server {
 
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
         if let Some(name) = command.strip_prefix("replicaof ") {
-            let found = self.spec.namable.iter().find(|(known, _)| known == name);
-            let Some(primary) = found.map(|(_, process)| *process) else { return false };
+            let Some(primary) = self.spec.named(name) else { return false };
             self.replicate_from(context, Some(primary));
             return true;
         }

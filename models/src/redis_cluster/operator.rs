@@ -25,7 +25,7 @@ use super::config::Release;
 use super::message::NodeId;
 use super::resharding::SetSlot;
 use super::slots::{Slot, Slots};
-use crate::redis::{Command, Link, LinkNews, Packet, PrimarySource, Reply};
+use crate::redis::{Command, LinkNews, Links, Packet, Reply};
 
 /// `--cluster-pipeline`: lists that one `MIGRATE` moves, at most.
 const PIPELINE: u8 = 10;
@@ -54,7 +54,7 @@ impl ClusterOperatorSpec {
 #[derive(Clone, Debug)]
 pub struct ClusterOperator {
     spec: ClusterOperatorSpec,
-    links: Vec<Link>,
+    links: Links,
     task: Option<Task>,
 }
 
@@ -166,7 +166,7 @@ impl ClusterOperator {
     fn go_on(&mut self, context: &mut impl Context<Self>) {
         let Some(task) = &self.task else { return };
         if let Some((node, command)) = task.request(&self.spec) {
-            self.links[node.index()].request(context, command);
+            self.links.request(context, node.index(), command);
         } else {
             context.note(|| "all slots are moved".to_owned());
             self.task = None;
@@ -197,16 +197,14 @@ impl Process for ClusterOperator {
     type Storage = ();
 
     fn boot(spec: &ClusterOperatorSpec, _: &mut impl Context<Self>) -> Self {
-        let links = spec.nodes.iter().map(|node| Link::new(PrimarySource::Fixed(*node))).collect();
+        let links = Links::to(spec.nodes.iter().copied());
         Self { links, task: None, spec: spec.clone() }
     }
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
         let Origin::Connection(connection, _) = from else { return };
-        for index in 0..self.links.len() {
-            let news = self.links[index].on_packet(context, connection, packet.clone());
-            self.hear(context, &news);
-        }
+        let news = self.links.on_packet(context, connection, &packet);
+        self.hear(context, &news);
     }
 
     fn on_timer(&mut self, _: &mut impl Context<Self>, (): ()) {}
@@ -218,18 +216,8 @@ impl Process for ClusterOperator {
         _: ProcessId,
         event: ConnectionEvent,
     ) {
-        for index in 0..self.links.len() {
-            let news = self.links[index].on_connection(context, connection, event);
-            // A link that nothing was asked on may be lost.
-            let is_asked = self
-                .task
-                .as_ref()
-                .and_then(|task| task.request(&self.spec))
-                .is_some_and(|(node, _)| node.index() == index);
-            if is_asked {
-                self.hear(context, &news);
-            }
-        }
+        let news = self.links.on_connection(context, connection, event);
+        self.hear(context, &news);
     }
 
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {

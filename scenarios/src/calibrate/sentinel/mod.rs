@@ -36,40 +36,27 @@
 //! the old primary; so is it done here, with the row's own 2 s, since a Sentinel's attempts to connect, a second apart, are in step
 //! with the end of its failover. Partitions ended after the row's time. These instants are what was done to the group, not what it did.
 
+mod trial;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use analysis::measure::SurvivingValues;
-use analysis::{MeasureOptions, measure};
 use models::Planted;
 use models::redis::{Machine, Parameters};
-use models::sentinel::{
-    GroupConfig, Inputs, RedisLoad, SAVED, SentinelCluster, SentinelPlan, SentinelProcess,
-};
-use sim_core::{
-    Direction, Distribution, EndReason, Fault, LinkQuality, MarkKind, Operation, Outcome, ProcessId, Record,
-    Schedule, ScheduledFault, Seed, SimDuration, SimTime, Stream, Target, Topology, TraceEntry, Trigger,
-    World, advance_guarded,
-};
+use models::sentinel::{GroupConfig, Inputs, RedisLoad, SentinelCluster, SentinelPlan};
+use sim_core::{Direction, Distribution, Fault, LinkQuality, SimDuration, Target, Topology};
 
+use self::trial::{End, Run, SPREAD, Trial};
 use super::rows::{Row, Table, is_busy};
 use super::{Measurements, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
-/// When a group has settled. The first faults are spread over the ten seconds after it, the longest period of a Sentinel.
-const SETTLED: SimDuration = SimDuration::from_secs(25);
-const SPREAD: SimDuration = SimDuration::from_secs(10);
-/// What is simulated after the end of the fault: old primaries are put right within 10.3 s of it.
-const TAIL: SimDuration = SimDuration::from_secs(14);
-/// How long a trial waits for the end of a failover, and how often it looks.
-const LONGEST_WAIT: SimDuration = SimDuration::from_secs(60);
-const STEP: SimDuration = SimDuration::from_millis(250);
+pub(super) use self::trial::Setup;
+
 /// One way between two hosts: half of the 35 µs of a round trip.
 const ONE_WAY: SimDuration = SimDuration::from_nanos(17_500);
 /// One `fdatasync`.
 const DISK_SYNC: SimDuration = SimDuration::from_micros(250);
-/// More events than two trials have.
-const EVENTS: u64 = 20_000_000;
 
 const NEEDED: [&str; 20] = [
     "utc",
@@ -188,45 +175,6 @@ struct Settings {
     min_replicas: u8,
     client_timeout: SimDuration,
     write_interval: SimDuration,
-}
-
-/// When the faults of a trial struck, and how long they lasted.
-#[derive(Clone, Copy, Debug)]
-struct Trial {
-    /// The trial before on the same group, if it was of the same point: when its fault ended, and how long after that this one's
-    /// struck.
-    before: Option<(End, SimDuration)>,
-    end: End,
-}
-
-/// When a fault ended.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    /// This long after it struck.
-    AfterFault(SimDuration),
-    /// This long after the failover had ended.
-    AfterFailover(SimDuration),
-}
-
-impl End {
-    /// What a row says, if it says when the fault ended.
-    fn of(row: &Row, kind: Kind) -> Result<Option<Self>, UserError> {
-        let (Some(resumed), failover_end) = (row.time("resume")?, row.time("failover_end")?) else {
-            return Ok(None);
-        };
-        let waited = failover_end.filter(|end| kind != Kind::Partition && *end < resumed);
-        Ok(Some(waited.map_or(Self::AfterFault(resumed), |end| Self::AfterFailover(resumed - end))))
-    }
-}
-
-/// What is run for a point.
-#[derive(Debug)]
-pub(super) struct Setup {
-    settings: Settings,
-    cluster: SentinelCluster,
-    /// From the start of a killed server's process until it listens.
-    start: Distribution,
-    trials: Vec<Trial>,
 }
 
 /// What can be read from a row and from a run.
@@ -452,182 +400,5 @@ impl Settings {
             planted: Planted::Nothing,
         };
         SentinelCluster::new(&plan, (topology, zones.to_vec()))
-    }
-}
-
-/// What is read from a simulated trial.
-struct Run {
-    fault: SimTime,
-    log: Vec<TraceEntry>,
-    writable: Option<SimTime>,
-    refused: Option<SimTime>,
-    demoted_after: Option<SimDuration>,
-    first_acknowledgement: Option<SimDuration>,
-    outage: Option<SimDuration>,
-    served_until: Option<SimDuration>,
-    doomed: Option<SimDuration>,
-}
-
-impl Run {
-    /// When the first such event after the fault was heard.
-    fn event(&self, text: &str) -> Option<SimDuration> {
-        let events = self.log.iter().filter(|entry| entry.at > self.fault && entry.text.starts_with(text));
-        self.after_fault(events.map(|entry| heard(&self.log, entry)).min())
-    }
-
-    fn after_fault(&self, at: Option<SimTime>) -> Option<SimDuration> {
-        Some(at?.since(self.fault))
-    }
-}
-
-/// What a Sentinel says leaves it when it has saved its file, if it is at that.
-fn heard(log: &[TraceEntry], event: &TraceEntry) -> SimTime {
-    let mut later = log.iter().filter(|entry| entry.at > event.at && entry.process == event.process);
-    let saved = later.find_map(|entry| {
-        let took: SimDuration = entry.text.strip_prefix(SAVED)?.parse().ok()?;
-        Some((entry.at, took))
-    });
-    match saved {
-        Some((end, took)) if end.since(event.at) <= took => end,
-        _ => event.at,
-    }
-}
-
-impl Setup {
-    /// Run number `run`, which is its seed as well: the trials of the measurements in turn.
-    pub(super) fn values(&self, run: u64, runs: u64) -> Vec<(&'static str, Option<SimDuration>)> {
-        let run = self.run(run, runs);
-        QUANTITIES.iter().map(|quantity| quantity.of(&run)).collect()
-    }
-
-    fn run(&self, run: u64, runs: u64) -> Run {
-        let trial = self.trials[run as usize % self.trials.len()];
-        let kind = self.settings.kind;
-        let cluster = &self.cluster;
-        let mut random = Seed(run).stream("calibrate sentinel", 0);
-        let mut world = cluster.world(Seed(run));
-        world.log(false);
-        let mut fault = SimTime::ZERO + SETTLED + SPREAD.scale(run, runs);
-        if let Some((end, gap)) = trial.before {
-            fault = self.strike(&mut world, &mut random, fault, end) + gap;
-        }
-        let ended = self.strike(&mut world, &mut random, fault, trial.end);
-        let old_primary = cluster.primary(&world);
-        let end = advance_guarded(&mut world, ended + TAIL, EVENTS);
-        assert_eq!(end, EndReason::Horizon, "run {run}");
-        let log = world.log_entries().to_vec();
-        let surviving = cluster.surviving::<SurvivingValues>(&world);
-        let record = world.record(end);
-        let options = MeasureOptions {
-            fault: Some(fault),
-            members: Some(cluster.members()),
-            clients: Some(cluster.clients().to_vec()),
-            // A failover with `down-after-milliseconds` below a second is an outage as well.
-            outage_threshold: SimDuration::from_millis(500),
-            ..MeasureOptions::default()
-        };
-        let measures = measure(&record, &surviving, &options);
-        let find = |kind, after| record.marks.iter().find(|mark| mark.kind == kind && mark.at > after);
-        let writable = find(MarkKind::Writable, fault).map(|mark| mark.at);
-        let demoted = record
-            .marks
-            .iter()
-            .find(|mark| mark.kind == MarkKind::ReadOnly && mark.at > ended && mark.process == old_primary);
-        let beside = old_primary.filter(|_| kind.spares_primary()).and_then(|old_primary| {
-            let client = cluster.client_beside(old_primary)?;
-            Some(Beside { record: &record, old_primary, client })
-        });
-        Run {
-            fault,
-            log,
-            writable,
-            refused: beside.as_ref().and_then(|beside| beside.refused(fault)),
-            demoted_after: demoted.map(|mark| mark.at.since(ended)),
-            first_acknowledgement: measures.phases.and_then(|phases| phases.whole),
-            outage: measures.availability.failover_gap,
-            served_until: beside
-                .as_ref()
-                .and_then(Beside::last_acknowledged)
-                .and_then(|last| (last > ended).then(|| last.since(ended))),
-            doomed: beside.map(|beside| self.settings.write_interval * beside.doomed(&surviving)),
-        }
-    }
-
-    /// Has the fault strike at an instant, up to which the world runs. When it will end: what is waited for is looked up in a fork.
-    fn strike(
-        &self,
-        world: &mut World<SentinelProcess>,
-        random: &mut Stream,
-        at: SimTime,
-        end: End,
-    ) -> SimTime {
-        let before = advance_guarded(world, at, EVENTS);
-        assert_eq!(before, EndReason::Horizon, "before the fault");
-        let schedule = |world: &mut World<SentinelProcess>, lasts: SimDuration| {
-            let trigger = Trigger::At(at.since(SimTime::ZERO));
-            let fault = ScheduledFault { trigger, fault: self.settings.kind.fault(), lasts: Some(lasts) };
-            world.schedule(&Schedule(vec![fault])).expect("the targets exist in every group");
-        };
-        let lasts = match end {
-            End::AfterFault(length) => length,
-            End::AfterFailover(waited) => {
-                let mut fork = world.clone();
-                schedule(&mut fork, LONGEST_WAIT);
-                let failover = (1..=LONGEST_WAIT.as_millis() / STEP.as_millis()).find_map(|step| {
-                    assert_eq!(advance_guarded(&mut fork, at + STEP * step, EVENTS), EndReason::Horizon);
-                    let log = fork.log_entries();
-                    let ended =
-                        |entry: &&TraceEntry| entry.at > at && entry.text.starts_with("+failover-end");
-                    // One more step, so that it has left the Sentinel.
-                    log.iter()
-                        .find(ended)
-                        .map(|entry| heard(log, entry))
-                        .filter(|heard| *heard + STEP <= fork.now())
-                });
-                failover.map_or(LONGEST_WAIT, |ended| ended.since(at) + waited)
-            }
-        };
-        let start = match self.settings.kind {
-            Kind::Kill | Kind::HostKill => self.start.sampler().draw(random),
-            Kind::Stop | Kind::Partition => SimDuration::ZERO,
-        };
-        schedule(world, lasts + start);
-        at + lasts
-    }
-}
-
-/// The client beside the old primary, and what it asked.
-struct Beside<'r> {
-    record: &'r Record,
-    old_primary: ProcessId,
-    client: ProcessId,
-}
-
-impl Beside<'_> {
-    fn operations(&self) -> impl Iterator<Item = &Operation> {
-        self.record.operations.iter().filter(|one| one.client == self.client)
-    }
-
-    fn acknowledged(&self) -> impl Iterator<Item = &Operation> {
-        self.operations().filter(|one| one.is_acknowledged())
-    }
-
-    /// When the old primary first refused a write after the fault.
-    fn refused(&self, fault: SimTime) -> Option<SimTime> {
-        let refused = self.operations().filter(|one| {
-            let by_old_primary = one.outcome == Outcome::Failed && one.served_by == Some(self.old_primary);
-            one.invoked > fault && by_old_primary
-        });
-        refused.filter_map(|one| one.completed).min()
-    }
-
-    /// When the old primary last acknowledged a write.
-    fn last_acknowledged(&self) -> Option<SimTime> {
-        self.acknowledged().filter_map(|one| one.completed).max()
-    }
-
-    /// How many acknowledged writes are gone.
-    fn doomed(&self, surviving: &SurvivingValues) -> u64 {
-        self.acknowledged().filter(|one| !surviving.contains(one.value)).count() as u64
     }
 }

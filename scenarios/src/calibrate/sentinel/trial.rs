@@ -1,0 +1,245 @@
+//! One trial of the measurements, simulated: the fault, what is waited for, and what is read from the run.
+
+use analysis::measure::SurvivingValues;
+use analysis::{MeasureOptions, measure};
+use models::sentinel::{SAVED, SentinelCluster, SentinelProcess};
+use sim_core::{
+    Distribution, EndReason, MarkKind, Operation, Outcome, ProcessId, Record, Schedule, ScheduledFault, Seed,
+    SimDuration, SimTime, Stream, TraceEntry, Trigger, World, advance_guarded,
+};
+
+use super::{Kind, QUANTITIES, Settings};
+use crate::calibrate::rows::Row;
+use crate::diagnostic::UserError;
+
+/// When a group has settled. The first faults are spread over the ten seconds after it, the longest period of a Sentinel.
+const SETTLED: SimDuration = SimDuration::from_secs(25);
+pub(super) const SPREAD: SimDuration = SimDuration::from_secs(10);
+/// What is simulated after the end of the fault: old primaries are put right within 10.3 s of it.
+const TAIL: SimDuration = SimDuration::from_secs(14);
+/// How long a trial waits for the end of a failover, and how often it looks.
+const LONGEST_WAIT: SimDuration = SimDuration::from_secs(60);
+const STEP: SimDuration = SimDuration::from_millis(250);
+/// More events than two trials have.
+const EVENTS: u64 = 20_000_000;
+
+/// When the faults of a trial struck, and how long they lasted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trial {
+    /// The trial before on the same group, if it was of the same point: when its fault ended, and how long after that this one's
+    /// struck.
+    pub(super) before: Option<(End, SimDuration)>,
+    pub(super) end: End,
+}
+
+/// When a fault ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    /// This long after it struck.
+    AfterFault(SimDuration),
+    /// This long after the failover had ended.
+    AfterFailover(SimDuration),
+}
+
+impl End {
+    /// What a row says, if it says when the fault ended.
+    pub(super) fn of(row: &Row, kind: Kind) -> Result<Option<Self>, UserError> {
+        let (Some(resumed), failover_end) = (row.time("resume")?, row.time("failover_end")?) else {
+            return Ok(None);
+        };
+        let waited = failover_end.filter(|end| kind != Kind::Partition && *end < resumed);
+        Ok(Some(waited.map_or(Self::AfterFault(resumed), |end| Self::AfterFailover(resumed - end))))
+    }
+}
+
+/// What is run for a point.
+#[derive(Debug)]
+pub(in crate::calibrate) struct Setup {
+    pub(super) settings: Settings,
+    pub(super) cluster: SentinelCluster,
+    /// From the start of a killed server's process until it listens.
+    pub(super) start: Distribution,
+    pub(super) trials: Vec<Trial>,
+}
+
+/// What is read from a simulated trial.
+pub(super) struct Run {
+    pub(super) fault: SimTime,
+    pub(super) log: Vec<TraceEntry>,
+    pub(super) writable: Option<SimTime>,
+    pub(super) refused: Option<SimTime>,
+    pub(super) demoted_after: Option<SimDuration>,
+    pub(super) first_acknowledgement: Option<SimDuration>,
+    pub(super) outage: Option<SimDuration>,
+    pub(super) served_until: Option<SimDuration>,
+    pub(super) doomed: Option<SimDuration>,
+}
+
+impl Run {
+    /// When the first such event after the fault was heard.
+    pub(super) fn event(&self, text: &str) -> Option<SimDuration> {
+        let events = self.log.iter().filter(|entry| entry.at > self.fault && entry.text.starts_with(text));
+        self.after_fault(events.map(|entry| heard(&self.log, entry)).min())
+    }
+
+    pub(super) fn after_fault(&self, at: Option<SimTime>) -> Option<SimDuration> {
+        Some(at?.since(self.fault))
+    }
+}
+
+/// What a Sentinel says leaves it when it has saved its file, if it is at that.
+fn heard(log: &[TraceEntry], event: &TraceEntry) -> SimTime {
+    let mut later = log.iter().filter(|entry| entry.at > event.at && entry.process == event.process);
+    let saved = later.find_map(|entry| {
+        let took: SimDuration = entry.text.strip_prefix(SAVED)?.parse().ok()?;
+        Some((entry.at, took))
+    });
+    match saved {
+        Some((end, took)) if end.since(event.at) <= took => end,
+        _ => event.at,
+    }
+}
+
+impl Setup {
+    /// Run number `run`, which is its seed as well: the trials of the measurements in turn.
+    pub(in crate::calibrate) fn values(
+        &self,
+        run: u64,
+        runs: u64,
+    ) -> Vec<(&'static str, Option<SimDuration>)> {
+        let run = self.run(run, runs);
+        QUANTITIES.iter().map(|quantity| quantity.of(&run)).collect()
+    }
+
+    fn run(&self, run: u64, runs: u64) -> Run {
+        let trial = self.trials[run as usize % self.trials.len()];
+        let kind = self.settings.kind;
+        let cluster = &self.cluster;
+        let mut random = Seed(run).stream("calibrate sentinel", 0);
+        let mut world = cluster.world(Seed(run));
+        world.log(false);
+        let mut fault = SimTime::ZERO + SETTLED + SPREAD.scale(run, runs);
+        if let Some((end, gap)) = trial.before {
+            fault = self.strike(&mut world, &mut random, fault, end) + gap;
+        }
+        let ended = self.strike(&mut world, &mut random, fault, trial.end);
+        let old_primary = cluster.primary(&world);
+        let end = advance_guarded(&mut world, ended + TAIL, EVENTS);
+        assert_eq!(end, EndReason::Horizon, "run {run}");
+        let log = world.log_entries().to_vec();
+        let surviving = cluster.surviving::<SurvivingValues>(&world);
+        let record = world.record(end);
+        let options = MeasureOptions {
+            fault: Some(fault),
+            members: Some(cluster.members()),
+            clients: Some(cluster.clients().to_vec()),
+            // A failover with `down-after-milliseconds` below a second is an outage as well.
+            outage_threshold: SimDuration::from_millis(500),
+            ..MeasureOptions::default()
+        };
+        let measures = measure(&record, &surviving, &options);
+        let find = |kind, after| record.marks.iter().find(|mark| mark.kind == kind && mark.at > after);
+        let writable = find(MarkKind::Writable, fault).map(|mark| mark.at);
+        let demoted = record
+            .marks
+            .iter()
+            .find(|mark| mark.kind == MarkKind::ReadOnly && mark.at > ended && mark.process == old_primary);
+        let beside = old_primary.filter(|_| kind.spares_primary()).and_then(|old_primary| {
+            let client = cluster.client_beside(old_primary)?;
+            Some(Beside { record: &record, old_primary, client })
+        });
+        Run {
+            fault,
+            log,
+            writable,
+            refused: beside.as_ref().and_then(|beside| beside.refused(fault)),
+            demoted_after: demoted.map(|mark| mark.at.since(ended)),
+            first_acknowledgement: measures.phases.and_then(|phases| phases.whole),
+            outage: measures.availability.failover_gap,
+            served_until: beside
+                .as_ref()
+                .and_then(Beside::last_acknowledged)
+                .and_then(|last| (last > ended).then(|| last.since(ended))),
+            doomed: beside.map(|beside| self.settings.write_interval * beside.doomed(&surviving)),
+        }
+    }
+
+    /// Has the fault strike at an instant, up to which the world runs, and says when it will end.
+    fn strike(
+        &self,
+        world: &mut World<SentinelProcess>,
+        random: &mut Stream,
+        at: SimTime,
+        end: End,
+    ) -> SimTime {
+        let before = advance_guarded(world, at, EVENTS);
+        assert_eq!(before, EndReason::Horizon, "before the fault");
+        let lasts = match end {
+            End::AfterFault(length) => length,
+            End::AfterFailover(waited) => {
+                let failover_end = self.failover_end(world.clone(), at);
+                failover_end.map_or(LONGEST_WAIT, |ended| ended.since(at) + waited)
+            }
+        };
+        let start = match self.settings.kind {
+            Kind::Kill | Kind::HostKill => self.start.sampler().draw(random),
+            Kind::Stop | Kind::Partition => SimDuration::ZERO,
+        };
+        self.schedule(world, at, lasts + start);
+        at + lasts
+    }
+
+    fn schedule(&self, world: &mut World<SentinelProcess>, at: SimTime, lasts: SimDuration) {
+        let trigger = Trigger::At(at.since(SimTime::ZERO));
+        let fault = ScheduledFault { trigger, fault: self.settings.kind.fault(), lasts: Some(lasts) };
+        world.schedule(&Schedule(vec![fault])).expect("the targets exist in every group");
+    }
+
+    /// When `+failover-end` is heard in a fork in which the fault stays.
+    fn failover_end(&self, mut fork: World<SentinelProcess>, at: SimTime) -> Option<SimTime> {
+        self.schedule(&mut fork, at, LONGEST_WAIT);
+        (1..=LONGEST_WAIT.as_millis() / STEP.as_millis()).find_map(|step| {
+            assert_eq!(advance_guarded(&mut fork, at + STEP * step, EVENTS), EndReason::Horizon);
+            let log = fork.log_entries();
+            let ended = log.iter().find(|entry| entry.at > at && entry.text.starts_with("+failover-end"))?;
+            // One more step, so that it has left the Sentinel.
+            Some(heard(log, ended)).filter(|heard| *heard + STEP <= fork.now())
+        })
+    }
+}
+
+/// The client beside the old primary, and what it asked.
+struct Beside<'r> {
+    record: &'r Record,
+    old_primary: ProcessId,
+    client: ProcessId,
+}
+
+impl Beside<'_> {
+    fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.record.operations.iter().filter(|one| one.client == self.client)
+    }
+
+    fn acknowledged(&self) -> impl Iterator<Item = &Operation> {
+        self.operations().filter(|one| one.is_acknowledged())
+    }
+
+    /// When the old primary first refused a write after the fault.
+    fn refused(&self, fault: SimTime) -> Option<SimTime> {
+        let refused = self.operations().filter(|one| {
+            let by_old_primary = one.outcome == Outcome::Failed && one.served_by == Some(self.old_primary);
+            one.invoked > fault && by_old_primary
+        });
+        refused.filter_map(|one| one.completed).min()
+    }
+
+    /// When the old primary last acknowledged a write.
+    fn last_acknowledged(&self) -> Option<SimTime> {
+        self.acknowledged().filter_map(|one| one.completed).max()
+    }
+
+    /// How many acknowledged writes are gone.
+    fn doomed(&self, surviving: &SurvivingValues) -> u64 {
+        self.acknowledged().filter(|one| !surviving.contains(one.value)).count() as u64
+    }
+}
