@@ -135,6 +135,13 @@ impl Case {
             return Err(UserError::at(spot, message, "`service`")
                 .help("set `cluster.patroni.kubernetes.use_endpoints`, or choose another `routing`"));
         }
+        if scenario.workload.routing == Routing::PgbouncerConfd && configuration.kubernetes.is_some() {
+            let start = scenario.source.text.find("routing").unwrap_or(0);
+            let spot = Spot::new(&scenario.source, start..start + "routing".len());
+            let message = "`confd` cannot find the leader: it reads etcd, and the store is Kubernetes";
+            return Err(UserError::at(spot, message, "`pgbouncer-confd`")
+                .help("choose another `routing`, such as `service`"));
+        }
         let etcd_members = etcd_members(scenario, etcd_in_file)?;
         let in_file = users_file.as_ref().and_then(|file| file.members);
         let members = in_file.filter(|_| !scenario.cluster.members_written);

@@ -36,7 +36,7 @@ use crate::execution::{Execution, Residence};
 use crate::family::{Forkable, LogLevel};
 
 /// Processes that promise nothing, without their numbers.
-const BYSTANDERS: &[&str] = &["client", "local-client", "haproxy", "pgbouncer"];
+const BYSTANDERS: &[&str] = &["client", "local-client", "haproxy", "pgbouncer", "confd"];
 
 /// How many forks exist at a time: enough to keep the threads busy, few enough for memory.
 const WINDOW: usize = 256;

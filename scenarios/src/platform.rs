@@ -35,6 +35,7 @@ pub const WORDS: FamilyWords = FamilyWords {
         "etcd",
         "haproxy",
         "pgbouncer",
+        "confd",
         "replica",
         "redis",
         "sentinel",
@@ -53,6 +54,7 @@ pub const WORDS: FamilyWords = FamilyWords {
         "etcd-follower",
         "haproxy",
         "pgbouncer",
+        "confd",
         "replica",
         "redis",
         "sentinel",
@@ -60,7 +62,17 @@ pub const WORDS: FamilyWords = FamilyWords {
         "service",
         "none",
     ],
-    processes: &["patroni", "postgres", "etcd", "haproxy", "pgbouncer", "redis", "sentinel", "service"],
+    processes: &[
+        "patroni",
+        "postgres",
+        "etcd",
+        "haproxy",
+        "pgbouncer",
+        "confd",
+        "redis",
+        "sentinel",
+        "service",
+    ],
 };
 
 /// Patroni, Redis and a service.

@@ -3,7 +3,7 @@
 //! | what | names |
 //! |---|---|
 //! | hosts | `db-1`... for members; `etcd-1`... for etcd, unless it shares the members' hosts; `app-1` for proxies and clients |
-//! | processes | `etcd-1`..., with Kubernetes `api-server-1`... beside them, `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `kube-proxy-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts; `repository-1`, and `operator-1` on `db-1`, if WAL is archived; `namesake-1` |
+//! | processes | `etcd-1`..., with Kubernetes `api-server-1`... beside them, `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `confd-1`, `kube-proxy-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts; `repository-1`, and `operator-1` on `db-1`, if WAL is archived; `namesake-1` |
 //! | zones | those of the placement; members and etcd are spread over them in turn, `app-1` is in the first |
 //!
 //! The data directories are filled before the first instant: `initdb` on the first member, base backups of it on the
@@ -17,24 +17,21 @@ use sim_core::{
     Topology, VolumeId, WallTime, World, WorldBuilder, ZoneRef,
 };
 
+use super::clients::Clients;
 use super::invariants::Watched;
-use super::load::{ClientSettings, ImpatientClient, Load, ProxySettings, ReadFrom, Reads, Route};
+use super::load::{Load, Route};
 use super::member::Peer;
 use super::namesake::add_namesake;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
 use super::version::{Change, Version};
-use super::{Configuration, Inputs, LinkInputs, Packet, RestPath, SynchronousMode};
+use super::{Configuration, Inputs, LinkInputs, Packet, SynchronousMode};
 use crate::backup::{Operator, OperatorSpec, Recovery};
 use crate::planted::Planted;
 use crate::postgres::{
     self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, MemberId,
-    Recycling, RepositorySpec, SynchronousCommit,
+    Recycling, RepositorySpec,
 };
-use crate::routing::{
-    Application, ApplicationSpec, Balance, HaProxy, HaProxySpec, MultiHostClient, MultiHostClientSpec,
-    OnTimeout, PgBouncer, ProxyServer, Service, ServiceSpec, StatementTimeout, StickyClient,
-    StickyClientSpec, Work, Workload,
-};
+use crate::routing::{Application, Confd, HaProxy, MultiHostClient, PgBouncer, Service, StickyClient};
 
 sim_core::system! {
     /// The processes of a whole cluster: its nodes, proxies and clients.
@@ -48,6 +45,7 @@ sim_core::system! {
         Service(Service),
         Repository(ArchiveRepository),
         Operator(Operator),
+        Confd(Confd),
     }
     spec: ClusterSpec,
     timer: ClusterTimer,
@@ -232,7 +230,7 @@ impl PatroniCluster {
     /// Places a cluster.
     ///
     /// # Panics
-    /// If the plan has no members, or no members of etcd, or a Service without Kubernetes.
+    /// If the plan has no members, or no members of etcd, a Service without Kubernetes, or `confd` with it.
     pub fn new(plan: &Plan) -> Self {
         let (mut topology, zones) = plan.topology();
         let hosts = PatroniHosts::add_to(&mut topology, &zones, plan);
@@ -247,6 +245,7 @@ impl PatroniCluster {
         assert!(plan.members > 0 && plan.etcd_members > 0, "a cluster has members, and etcd has, too");
         let on_kubernetes = plan.configuration.kubernetes.is_some();
         assert!(on_kubernetes || plan.load.route != Route::Service, "Services are objects of Kubernetes");
+        assert!(!on_kubernetes || plan.load.route != Route::Confd, "confd reads etcd");
         // The repository comes behind the members and before proxies and clients.
         let api_servers = if on_kubernetes { hosts.etcd.len() } else { 0 };
         let before = hosts.etcd.len() + 2 * hosts.members.len() + api_servers;
@@ -286,6 +285,7 @@ impl PatroniCluster {
             members: &cluster.members,
             api_servers: &cluster.api_servers,
             app: hosts.app,
+            etcd: &cluster.etcd,
             number: 0,
         };
         let addresses = clients.add_proxies();
@@ -446,154 +446,3 @@ fn add_operator(
 
 /// Bytes of the database that is copied back: 3 GB, what [`Inputs::base_backup`] stands for.
 const DATABASE_BYTES: u64 = 3_000_000_000;
-
-/// Adds proxies and clients to a world.
-struct Clients<'a> {
-    builder: &'a mut WorldBuilder<ClusterProcess>,
-    plan: &'a Plan,
-    members: &'a Arc<[Peer]>,
-    api_servers: &'a Arc<[ProcessId]>,
-    app: HostId,
-    /// Clients so far: each writes values of its own.
-    number: u32,
-}
-
-impl Clients<'_> {
-    /// Returns the clients that may go to any server.
-    fn add(&mut self, member_hosts: &[HostId], addresses: Option<(ProcessId, ProcessId)>) -> Vec<ProcessId> {
-        let mut clients = Vec::new();
-        let load = self.plan.load;
-        for index in 0..load.writers {
-            let level = if index < load.local_commit_writers {
-                SynchronousCommit::Local
-            } else {
-                self.plan.configuration.synchronous_commit
-            };
-            let workload = self.workload(Work::Write(level));
-            let spec = self.client(workload, addresses.map(|(primary, _)| primary), load.write_interval);
-            clients.push(self.add_process(&format!("client-{}", index + 1), self.app, spec));
-        }
-        for index in 0..load.readers {
-            let workload = self.workload(match load.reads {
-                Reads::Count => Work::Count,
-                Reads::Newest => Work::Newest,
-            });
-            let reads_primary = match load.read_from {
-                ReadFrom::Replicas => false,
-                ReadFrom::Primary => true,
-                ReadFrom::Everywhere => index % 2 == 0,
-            };
-            let address = addresses.map(|(primary, replicas)| if reads_primary { primary } else { replicas });
-            let spec = self.client(workload, address, load.read_interval);
-            clients.push(self.add_process(&format!("client-{}", load.writers + index + 1), self.app, spec));
-        }
-        if load.local_writers {
-            for (peer, host) in self.members.iter().zip(member_hosts) {
-                let workload = self.workload(Work::Write(self.plan.configuration.synchronous_commit));
-                let mut spec = StickyClientSpec::new(workload, peer.postgres);
-                spec.interval = load.write_interval;
-                let name = format!("local-client-{}", peer.member.0 + 1);
-                self.add_process(&name, *host, ClusterSpec::StickyClient(spec));
-            }
-        }
-        clients
-    }
-
-    /// Where clients connect to for the primary and for replicas; none if they connect to the servers themselves.
-    fn add_proxies(&mut self) -> Option<(ProcessId, ProcessId)> {
-        if self.plan.load.route == Route::MultiHost {
-            return None;
-        }
-        if self.plan.load.route == Route::Service {
-            let service = self.add_service();
-            return Some((service, service));
-        }
-        let servers: Vec<ProxyServer> = self
-            .members
-            .iter()
-            .map(|peer| ProxyServer { rest: peer.patroni, traffic: peer.postgres })
-            .collect();
-        let ProxySettings { health, balance, shutdown_sessions } = self.plan.load.proxy;
-        let proxy = |check, balance, servers| HaProxySpec {
-            health,
-            balance,
-            shutdown_sessions,
-            ..HaProxySpec::template(check, servers)
-        };
-        let primary = proxy(RestPath::Primary, balance, servers.clone());
-        let mut primary = self.add_process("haproxy-1", self.app, ClusterSpec::HaProxy(primary));
-        let mut replicas = primary;
-        if self.plan.load.readers > 0 && self.plan.load.read_from != ReadFrom::Primary {
-            let spec = proxy(RestPath::Replica, Balance::RoundRobin, servers);
-            replicas = self.add_process("haproxy-2", self.app, ClusterSpec::HaProxy(spec));
-        }
-        if self.plan.load.route == Route::PgBouncer {
-            primary = self.add_process(
-                "pgbouncer-1",
-                self.app,
-                ClusterSpec::PgBouncer(self.plan.load.pooler.in_front_of(primary)),
-            );
-        }
-        Some((primary, replicas))
-    }
-
-    fn add_service(&mut self) -> ProcessId {
-        let settings = self.plan.configuration.kubernetes.as_ref();
-        let by_endpoints = settings.is_some_and(|settings| settings.use_endpoints);
-        let servers = self
-            .members
-            .iter()
-            .map(|peer| (format!("patroni-{}", peer.member.0 + 1), peer.postgres))
-            .collect();
-        let endpoints = by_endpoints.then(|| self.plan.configuration.scope.clone());
-        let spec = ServiceSpec::new(Arc::clone(self.api_servers), endpoints, servers);
-        self.add_process("kube-proxy-1", self.app, ClusterSpec::Service(spec))
-    }
-
-    fn workload(&mut self, work: Work) -> Workload {
-        self.number += 1;
-        let load = self.plan.load;
-        Workload {
-            work,
-            stop_at: load.stop_at,
-            ignores_warnings: load.on_timeout == ImpatientClient::CancelAndIgnoreWarnings,
-            ..Workload::writes(self.number)
-        }
-    }
-
-    fn client(&self, workload: Workload, address: Option<ProcessId>, interval: SimDuration) -> ClusterSpec {
-        let timeout = self.plan.load.statement_timeout;
-        let then = match self.plan.load.on_timeout {
-            ImpatientClient::Drop => OnTimeout::Drop,
-            _ => OnTimeout::Cancel { wait: timeout },
-        };
-        let ClientSettings { connect_timeout, tcp } = self.plan.load.client;
-        if let Some(address) = address {
-            let mut spec = ApplicationSpec::new(workload, address);
-            spec.connections = 1;
-            spec.interval = Distribution::Constant(interval);
-            spec.statement_timeout = Some(StatementTimeout { after: timeout, then });
-            spec.connect_timeout = connect_timeout.or(spec.connect_timeout);
-            spec.options = tcp.unwrap_or(spec.options);
-            return ClusterSpec::Application(spec);
-        }
-        let hosts = self.members.iter().map(|peer| peer.postgres).collect();
-        let mut spec = MultiHostClientSpec::new(workload, hosts);
-        spec.interval = interval;
-        spec.statement_timeout = timeout;
-        spec.connect_timeout = connect_timeout.unwrap_or(spec.connect_timeout);
-        spec.options = tcp.unwrap_or(spec.options);
-        ClusterSpec::MultiHostClient(spec)
-    }
-
-    fn add_process(&mut self, name: &str, host: HostId, spec: ClusterSpec) -> ProcessId {
-        let volume = self.builder.add_volume(host, Disk::Nothing, &Distribution::Constant(SimDuration::ZERO));
-        self.builder.add_process(ProcessOptions {
-            name: name.to_owned(),
-            host,
-            volume,
-            starts_with_host: true,
-            spec,
-        })
-    }
-}

@@ -4,7 +4,7 @@ use sim_core::{ConnectOptions, ProcessId, SimDuration};
 
 use super::RestPath;
 use crate::postgres::INSERT_BYTES;
-use crate::routing::{Balance, HaProxySpec, HealthCheck, PgBouncerSpec, PoolMode};
+use crate::routing::{Balance, ConfdSpec, HaProxySpec, HealthCheck, PgBouncerSpec, PoolMode};
 
 /// How clients find the primary.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -14,6 +14,8 @@ pub enum Route {
     HaProxy,
     /// Through `pgbouncer-1`, which goes through `haproxy-1`.
     PgBouncer,
+    /// Through `pgbouncer-1`, which goes to the server that `confd-1` writes into its configuration; readers, too.
+    Confd,
     /// Through the Service of Kubernetes, `kube-proxy-1`; readers, too.
     Service,
     /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.
@@ -90,11 +92,13 @@ pub struct PoolerSettings {
     pub query_wait_timeout: SimDuration,
     /// `tcp_user_timeout` of server connections; none by default.
     pub tcp_user_timeout: Option<SimDuration>,
+    /// `-interval` of the `confd` that writes its configuration, if one does ([`Route::Confd`]).
+    pub confd_interval: SimDuration,
 }
 
 impl Default for PoolerSettings {
     fn default() -> Self {
-        let spec = PgBouncerSpec::new(ProcessId::from_index(0));
+        let spec = PgBouncerSpec::default();
         Self {
             pool_mode: spec.pool_mode,
             server_check_delay: spec.server_check_delay,
@@ -102,13 +106,14 @@ impl Default for PoolerSettings {
             server_login_retry: spec.server_login_retry,
             query_wait_timeout: spec.query_wait_timeout,
             tcp_user_timeout: spec.options.user_timeout,
+            confd_interval: ConfdSpec::INTERVAL,
         }
     }
 }
 
 impl PoolerSettings {
-    pub(super) fn in_front_of(self, upstream: ProcessId) -> PgBouncerSpec {
-        let mut spec = PgBouncerSpec::new(upstream);
+    pub(super) fn in_front_of(self, upstream: Option<ProcessId>) -> PgBouncerSpec {
+        let mut spec = PgBouncerSpec { upstream, ..PgBouncerSpec::default() };
         spec.pool_mode = self.pool_mode;
         spec.server_check_delay = self.server_check_delay;
         spec.server_connect_timeout = self.server_connect_timeout;

@@ -86,6 +86,7 @@
 //! Standby clusters, manual failover without a leader.
 
 mod backoff;
+mod clients;
 mod cluster;
 mod config;
 mod cycle;

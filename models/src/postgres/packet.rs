@@ -53,6 +53,11 @@ pub enum Packet {
     },
     /// In answer to [`Control::Status`]: the query ran into its `statement_timeout` (SQLSTATE 57014).
     StatusCancelled,
+    /// SIGHUP of a pooler on the same host, after the address of its database was written into its configuration.
+    ReloadPooler {
+        /// The server's.
+        host: ProcessId,
+    },
 }
 
 /// What clients ask.

@@ -145,6 +145,7 @@ impl Process for Server {
             | Packet::Newest { .. }
             | Packet::Status(_)
             | Packet::StatusCancelled
+            | Packet::ReloadPooler { .. }
             | Packet::CheckpointDone => unreachable!("only servers send {packet:?}"),
         }
     }

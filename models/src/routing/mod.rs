@@ -7,6 +7,7 @@
 //! ```text
 //! Application ──► PgBouncer ──► HaProxy ──► PostgreSQL        one address, checks decide
 //!                                   └─────► REST API          HEAD /primary every 3 s
+//! Application ──► PgBouncer ────────────► PostgreSQL        confd writes the address: the leader key decides
 //! Application ──► Service ──────────────► PostgreSQL        an object of Kubernetes decides
 //! MultiHostClient ────────────────────────► PostgreSQL (all)  the client decides: the first not in recovery
 //! StickyClient ───────────────────────────► PostgreSQL (one)  nobody decides: split brain becomes visible
@@ -17,6 +18,7 @@
 //! | `health` | the counting health check, for any load balancer |
 //! | `haproxy` | `HAProxy` with Patroni's template |
 //! | `pgbouncer` | `PgBouncer` |
+//! | `confd` | `confd`, which writes `PgBouncer`'s configuration |
 //! | `service` | a Service of Kubernetes |
 //! | `session` | one connection of a client, and what it may conclude from how it ends |
 //! | `workload` | what clients ask, unique values, start and end |
@@ -34,6 +36,7 @@
 //! Each process says on its own page what it models, what it simplifies and where its rules come from.
 
 mod application;
+mod confd;
 mod haproxy;
 mod health;
 mod multi_host;
@@ -44,6 +47,7 @@ mod sticky;
 mod workload;
 
 pub use application::{Application, ApplicationSpec, ApplicationTimer, OnTimeout, StatementTimeout};
+pub use confd::{Confd, ConfdSpec, ConfdTimer};
 pub use haproxy::{Balance, HaProxy, HaProxySpec, HaProxyTimer, ProxyServer};
 pub use health::{Health, HealthCheck, Transition};
 pub use multi_host::{MultiHostClient, MultiHostClientSpec, MultiHostClientTimer};

@@ -51,6 +51,28 @@ fn a_pooler_fails_requests_at_once_while_the_server_starts_up() {
 }
 
 #[test]
+fn a_pooler_turns_clients_away_after_a_failed_connection() {
+    // The first client waits for the retry that follows the failed attempt, the second comes while nothing is connected.
+    let clients = [(0, SimDuration::ZERO), (1, secs(8))].map(|(number, start_at)| {
+        let mut client = application(1);
+        client.workload = Workload { start_at, stop_at: Some(secs(35)), ..Workload::writes(number) };
+        NodeSpec::Application(client)
+    });
+    let nodes = [member(Server::Primary), NodeSpec::Pooler(PgBouncerSpec::new(id(0)))];
+    let mut world = world(nodes.into_iter().chain(clients).collect());
+    fault(&mut world, secs(5), kill(0), Some(secs(2)));
+    let record = record(world, secs(40));
+    let of = |client: usize| record.operations.iter().filter(move |operation| operation.client == id(client));
+    let (waited, turned_away): (Vec<_>, Vec<_>) =
+        (of(2).filter(|operation| completed(operation) > 5_001).collect(), of(3).collect());
+    assert_eq!(waited[0].outcome, Outcome::Ok, "{:?}", waited[0]);
+    let failed = turned_away.iter().take_while(|operation| operation.outcome != Outcome::Ok);
+    let times: Vec<u64> = failed.map(|operation| completed(operation)).collect();
+    assert!(times.len() > 10 && times[0] < 8_100, "at once, again and again: {times:?}");
+    assert!(times.iter().all(|at| *at < 20_500), "until the retry: {times:?}");
+}
+
+#[test]
 fn clients_of_a_pooler_lose_their_connection_after_query_wait_timeout() {
     let mut client = application(1);
     client.connect_timeout = None;

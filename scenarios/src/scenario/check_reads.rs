@@ -22,7 +22,10 @@ impl Checker<'_> {
         }
         if let Some(read_from) = &workload.read_from
             && *read_from.get_ref() != ReadFrom::Primary
-            && matches!(workload.routing, Some(Routing::Service | Routing::MultiHost))
+            && matches!(
+                workload.routing,
+                Some(Routing::PgbouncerConfd | Routing::Service | Routing::MultiHost)
+            )
         {
             return Err(self.wrong(
                 read_from,

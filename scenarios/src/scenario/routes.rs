@@ -39,6 +39,7 @@ pub struct PgbouncerKeys {
     server_login_retry: Option<SimDuration>,
     query_wait_timeout: Option<SimDuration>,
     tcp_user_timeout: Option<SimDuration>,
+    confd_interval: Option<SimDuration>,
 }
 
 /// `pool_mode`.
@@ -106,6 +107,7 @@ impl PgbouncerKeys {
         settings.server_login_retry = self.server_login_retry.unwrap_or(settings.server_login_retry);
         settings.query_wait_timeout = self.query_wait_timeout.unwrap_or(settings.query_wait_timeout);
         settings.tcp_user_timeout = self.tcp_user_timeout.filter(|timeout| *timeout > SimDuration::ZERO);
+        settings.confd_interval = self.confd_interval.unwrap_or(settings.confd_interval);
         settings
     }
 }

@@ -1,4 +1,4 @@
-//! `PgBouncer` in front of one address: a proxy or a server.
+//! `PgBouncer` in front of one address: a proxy or a server, fixed or written by [`super::Confd`].
 //!
 //! # Modelled
 //!
@@ -7,13 +7,17 @@
 //! - One connection attempt at a time. After a failed one, none for `server_login_retry`, counted from its start;
 //!   clients queue meanwhile, up to `query_wait_timeout`. So a failed attempt at the wrong moment costs up to 15 s more
 //!   than the failover itself.
-//! - If the server answered the login with an error (starting up, shutting down), new requests fail at once while there is
-//!   no other server connection (`check_fast_fail`).
+//! - After a failed attempt, whatever its reason, new requests fail at once while there is no other server connection
+//!   (`check_fast_fail`); those that waited already go on waiting.
 //! - A server connection that was idle for `server_check_delay` is checked by a query before it is used. A dead one
 //!   among the fresher ones is found by the client's own statement. The check has no time-out: on a silent host the
 //!   client that it is made for waits for TCP, or until `query_wait_timeout`.
 //! - A server connection that dies takes the client that is linked to it along.
 //! - The last connection that was used is used next (`server_round_robin` = 0).
+//! - `RELOAD` (SIGHUP) with another `host`: nobody is given a connection to the old one any more. Those without a client are
+//!   closed, those of clients when they are given back: with session pooling when the client leaves, so that a session on a
+//!   server that lives on as a standby stays there (`server_fast_close` = 0). An attempt to connect that runs is broken off and
+//!   counts as failed, so that the next one waits for `server_login_retry` although its address is new.
 //!
 //! # Simplified
 //!
@@ -22,10 +26,13 @@
 //! - A cancel request travels on the server connection, not on one of its own; for a client that waits it is dropped.
 //! - `server_lifetime` (3600 s), `server_idle_timeout` (600 s), the reserve pool and limits on clients are left out: runs
 //!   last minutes.
-//! - `dns_max_ttl` has no meaning for a fixed address.
+//! - Names are not looked up (`dns_max_ttl`): Patroni itself changes none, and who does is a script of its user's.
+//! - Connections without a client are closed at the reload, and not by the next round of the janitor, up to 1/3 s later.
 //!
 //! Sources: `PgBouncer`'s manual (`doc/config.md`) and `src/objects.c` (`launch_new_connection`, `find_server`,
-//! `check_fast_fail`, `disconnect_server`).
+//! `check_fast_fail`, `disconnect_server`, `release_server`, `tag_pool_dirty`), `src/janitor.c` (`check_unused_servers`).
+
+mod servers;
 
 use std::collections::VecDeque;
 
@@ -51,8 +58,9 @@ pub enum PoolMode {
 /// The configuration of `PgBouncer` for one database and user. Names, units and defaults are `PgBouncer`'s.
 #[derive(Clone, Debug)]
 pub struct PgBouncerSpec {
-    /// `host` and `port` of the database.
-    pub upstream: ProcessId,
+    /// `host` and `port` of the database. Without, there is no database until a reload names one, and clients are turned
+    /// away.
+    pub upstream: Option<ProcessId>,
     /// `pool_mode`; session.
     pub pool_mode: PoolMode,
     /// `default_pool_size`; 20.
@@ -73,8 +81,15 @@ pub struct PgBouncerSpec {
 impl PgBouncerSpec {
     /// `PgBouncer` with default settings in front of this address.
     pub fn new(upstream: ProcessId) -> Self {
+        Self { upstream: Some(upstream), ..Self::default() }
+    }
+}
+
+impl Default for PgBouncerSpec {
+    /// Default settings, and no database yet.
+    fn default() -> Self {
         Self {
-            upstream,
+            upstream: None,
             pool_mode: PoolMode::Session,
             pool_size: 20,
             server_check_delay: SimDuration::from_secs(30),
@@ -90,16 +105,16 @@ impl PgBouncerSpec {
 #[derive(Clone, Debug)]
 pub struct PgBouncer {
     spec: PgBouncerSpec,
+    /// `host` and `port` of the database, as last read.
+    upstream: Option<ProcessId>,
     clients: Vec<Option<Client>>,
     servers: Vec<Option<Server>>,
     /// Clients that wait for a server connection, by slot, longest first.
     queue: VecDeque<usize>,
     /// When the last attempt to connect began.
     last_connect: HostTime,
-    /// The last attempt did not end in a login.
+    /// The last attempt did not end in a login (`last_connect_failed`, `last_login_failed`).
     last_connect_failed: bool,
-    /// The server refused the last login with an error.
-    last_login_failed: bool,
     /// Whether the last server that was logged in to is in recovery: the part of its welcome that clients ask for.
     welcome: Option<bool>,
     /// [`PgBouncerTimer::QueryWait`] is set.
@@ -136,6 +151,8 @@ struct Server {
     state: ServerState,
     /// When its last client left it.
     last_used: HostTime,
+    /// It leads to an address of before a reload (`close_needed`).
+    obsolete: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -202,7 +219,7 @@ impl PgBouncer {
         if self.queue.back() != Some(&slot) {
             return;
         }
-        if self.last_login_failed && !self.has_logged_in_servers() {
+        if self.upstream.is_none() || self.last_connect_failed && !self.has_logged_in_servers() {
             self.drop_client(context, slot);
         } else if !self.watches_queue {
             self.watch_queue(context);
@@ -307,124 +324,6 @@ impl PgBouncer {
         }
     }
 
-    // Servers.
-
-    fn last_used_idle(&self) -> Option<usize> {
-        let idle = self.servers.iter().enumerate().filter_map(|(index, server)| {
-            let server = server.filter(|server| server.state == ServerState::Idle)?;
-            Some((server.last_used, index))
-        });
-        idle.max().map(|(_, index)| index)
-    }
-
-    fn has_logged_in_servers(&self) -> bool {
-        self.servers.iter().flatten().any(|server| server.state != ServerState::Login)
-    }
-
-    fn launch_connection(&mut self, context: &mut impl Context<Self>) {
-        let now = context.monotonic();
-        if find(&self.servers, |server| server.state == ServerState::Login).is_some() {
-            return;
-        }
-        let passed = now.since(self.last_connect);
-        if self.last_connect_failed && passed < self.spec.server_login_retry {
-            context.set_timer(PgBouncerTimer::LoginRetry, self.spec.server_login_retry - passed);
-            return;
-        }
-        if self.servers.iter().flatten().count() >= self.spec.pool_size {
-            return;
-        }
-        let server = Server {
-            connection: context.connect(self.spec.upstream, self.spec.options),
-            state: ServerState::Login,
-            last_used: now,
-        };
-        put(&mut self.servers, server);
-        self.last_connect = now;
-        context.set_timer(PgBouncerTimer::ServerConnect, self.spec.server_connect_timeout);
-    }
-
-    fn logged_in(&mut self, context: &mut impl Context<Self>, index: usize, answer: Answer) {
-        if let Answer::InRecovery(in_recovery) = answer {
-            self.welcome = Some(in_recovery);
-        }
-        context.cancel_timer(&PgBouncerTimer::ServerConnect);
-        self.last_connect_failed = false;
-        self.last_login_failed = false;
-        self.release(context, index);
-    }
-
-    /// A server connection (again) belongs to nobody.
-    fn release(&mut self, context: &mut impl Context<Self>, index: usize) {
-        if let Some(server) = self.servers[index].as_mut() {
-            server.state = ServerState::Idle;
-            server.last_used = context.monotonic();
-        }
-        self.serve_queue(context);
-    }
-
-    fn drop_server(&mut self, context: &mut impl Context<Self>, index: usize) {
-        if let Some(server) = self.servers[index].take() {
-            context.close(server.connection);
-        }
-    }
-
-    /// A server connection ended, or could not be had.
-    fn server_lost(&mut self, context: &mut impl Context<Self>, index: usize) {
-        let Some(server) = self.servers[index] else {
-            return;
-        };
-        self.drop_server(context, index);
-        match server.state {
-            ServerState::Login => {
-                context.cancel_timer(&PgBouncerTimer::ServerConnect);
-                self.last_connect_failed = true;
-                context.note(|| "connecting to the server failed".to_owned());
-            }
-            ServerState::Active(slot) => {
-                if let Some(client) = self.clients[slot].as_mut() {
-                    client.server = None;
-                    client.running = false;
-                }
-                self.drop_client(context, slot);
-            }
-            ServerState::Idle | ServerState::Tested => {}
-        }
-        self.serve_queue(context);
-    }
-
-    fn on_answer(&mut self, context: &mut impl Context<Self>, index: usize, query: u64, packet: Packet) {
-        let Some(server) = self.servers[index] else {
-            return;
-        };
-        let answer = if let Packet::Answer { answer, .. } = packet { Some(answer) } else { None };
-        let refused = matches!(answer, Some(Answer::StartingUp | Answer::ShuttingDown));
-        match server.state {
-            ServerState::Login | ServerState::Tested if refused => {
-                self.last_login_failed |= server.state == ServerState::Login;
-                self.server_lost(context, index);
-            }
-            ServerState::Login => {
-                if let Some(answer) = answer {
-                    self.logged_in(context, index, answer);
-                }
-            }
-            ServerState::Tested => self.release(context, index),
-            ServerState::Active(slot) if query != OWN_QUERY => {
-                let Some(client) = self.clients[slot].as_mut() else {
-                    return;
-                };
-                context.send(client.connection, packet);
-                client.running = false;
-                if self.spec.pool_mode == PoolMode::Transaction && !refused {
-                    client.server = None;
-                    self.release(context, index);
-                }
-            }
-            ServerState::Active(_) | ServerState::Idle => {}
-        }
-    }
-
     fn client_of(&self, connection: ConnectionId) -> Option<usize> {
         find(&self.clients, |client| client.connection == connection)
     }
@@ -443,12 +342,12 @@ impl Process for PgBouncer {
     fn boot(spec: &PgBouncerSpec, context: &mut impl Context<Self>) -> Self {
         Self {
             spec: spec.clone(),
+            upstream: spec.upstream,
             clients: Vec::new(),
             servers: Vec::new(),
             queue: VecDeque::new(),
             last_connect: context.monotonic(),
             last_connect_failed: false,
-            last_login_failed: false,
             welcome: None,
             watches_queue: false,
         }
@@ -456,6 +355,9 @@ impl Process for PgBouncer {
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
         let Origin::Connection(connection, _) = from else {
+            if let Packet::ReloadPooler { host } = packet {
+                self.reload(context, host);
+            }
             return;
         };
         match packet {
@@ -480,6 +382,7 @@ impl Process for PgBouncer {
             Packet::Control(_)
             | Packet::Status(_)
             | Packet::StatusCancelled
+            | Packet::ReloadPooler { .. }
             | Packet::CheckpointDone
             | Packet::Replication(_)
             | Packet::Repository(_) => {}
