@@ -1,6 +1,7 @@
 //! Proxies, poolers and clients against servers that play by a script.
 
 mod clients;
+mod confd;
 mod haproxy;
 mod pgbouncer;
 mod script;

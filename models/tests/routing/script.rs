@@ -2,10 +2,11 @@
 
 #![expect(unreachable_pub, reason = "`system!` makes public types, and this is a module of a test")]
 
+use models::etcd::{self, KeyValue};
 use models::patroni::{Packet, Rest, RestPath};
 use models::postgres::{self, Answer, Statement};
 use models::routing::{
-    Application, ApplicationSpec, HaProxy, HaProxySpec, MultiHostClient, PgBouncer, ProxyServer,
+    Application, ApplicationSpec, Confd, HaProxy, HaProxySpec, MultiHostClient, PgBouncer, ProxyServer,
     StickyClient, Workload,
 };
 use sim_core::{
@@ -142,6 +143,61 @@ impl Process for Script {
     }
 }
 
+/// A member of etcd that knows who leads, by a script: from then on, `patroni-N`, or nobody.
+#[derive(Clone, Debug)]
+pub struct Store(Vec<(SimDuration, Option<u8>)>);
+
+impl Store {
+    /// The member's key, and the leader's if there is one.
+    fn entries(&self, context: &impl Context<Self>) -> Vec<KeyValue> {
+        let now = context.monotonic().as_nanos();
+        let leader = self.0.iter().rfind(|(from, _)| from.as_nanos() <= now).and_then(|(_, leader)| *leader);
+        let entry = |key: &str, value: String| KeyValue {
+            key: format!("/service/batman/{key}").into(),
+            value: value.into(),
+            create_revision: 1,
+            mod_revision: 1,
+            lease: None,
+        };
+        let named = leader.map(|leader| entry("leader", format!("patroni-{leader}")));
+        let members = (1..=2).map(|number| entry(&format!("members/patroni-{number}"), String::new()));
+        named.into_iter().chain(members).collect()
+    }
+}
+
+impl Process for Store {
+    type Spec = Vec<(SimDuration, Option<u8>)>;
+    type Packet = Packet;
+    type Timer = ();
+    type Storage = ();
+
+    fn boot(spec: &Self::Spec, _context: &mut impl Context<Self>) -> Self {
+        Self(spec.clone())
+    }
+
+    fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
+        if let (Origin::Connection(connection, _), Packet::Etcd(etcd::Packet::Request { id, .. })) =
+            (from, packet)
+        {
+            let result = Ok(etcd::Answer::Range { entries: self.entries(context) });
+            let response = etcd::Response { member: context.me(), revision: 1, raft_term: 1, result };
+            let packet = etcd::Packet::Response { id, response: response.into() };
+            context.send(connection, Packet::Etcd(packet));
+        }
+    }
+
+    fn on_timer(&mut self, _context: &mut impl Context<Self>, (): ()) {}
+
+    fn on_connection(
+        &mut self,
+        _context: &mut impl Context<Self>,
+        _connection: ConnectionId,
+        _peer: ProcessId,
+        _event: ConnectionEvent,
+    ) {
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 /// Nobody keeps anything.
 pub struct Disk;
@@ -163,6 +219,8 @@ system! {
         Script(Script),
         Proxy(HaProxy),
         Pooler(PgBouncer),
+        Confd(Confd),
+        Store(Store),
         Application(Application),
         MultiHost(MultiHostClient),
         Sticky(StickyClient),
