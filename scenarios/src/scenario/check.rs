@@ -76,6 +76,7 @@ impl<'a> Checker<'a> {
         self.cluster(&raw.cluster)?;
         self.workload(&raw.workload)?;
         self.reads(raw)?;
+        self.routes(raw)?;
         if let Some(swarm) = &raw.swarm {
             if !raw.fault.is_empty() {
                 return Err(self.wrong(

@@ -80,6 +80,7 @@ mod check;
 mod check_backup;
 mod check_reads;
 mod check_redis;
+mod check_routes;
 mod check_swarm;
 mod lock;
 mod parse;

@@ -83,7 +83,7 @@ impl HaproxyKeys {
     }
 
     /// A number that `HAProxy` refuses: its key, and what it expects.
-    pub fn refused(&self) -> Option<(&'static str, &'static str)> {
+    pub(super) fn refused(&self) -> Option<(&'static str, &'static str)> {
         let times = [("inter", self.inter), ("fastinter", self.fastinter), ("downinter", self.downinter)];
         let zero = times.into_iter().find(|(_, time)| *time == Some(SimDuration::ZERO));
         let counts = [("fall", self.fall), ("rise", self.rise)];
@@ -109,6 +109,11 @@ impl PgbouncerKeys {
         settings.tcp_user_timeout = self.tcp_user_timeout.filter(|timeout| *timeout > SimDuration::ZERO);
         settings.confd_interval = self.confd_interval.unwrap_or(settings.confd_interval);
         settings
+    }
+
+    /// A number with which `confd` would read without a pause: its key, and what it expects.
+    pub(super) fn refused(&self) -> Option<(&'static str, &'static str)> {
+        (self.confd_interval == Some(SimDuration::ZERO)).then_some(("confd_interval", "a time above 0"))
     }
 }
 

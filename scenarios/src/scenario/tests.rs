@@ -221,6 +221,40 @@ fn misspelt_keys_get_a_suggestion() {
 }
 
 #[test]
+fn proxies_and_confd_never_check_without_a_pause() {
+    check(
+        "[[fault]]",
+        "[workload]\nhaproxy = { inter = \"0s\" }\n\n[[fault]]",
+        &expect![[r#"
+        error
+          × scenario.toml:17:11: `inter` cannot be zero
+            ╭─[scenario.toml:17:11]
+         16 │ [workload]
+         17 │ haproxy = { inter = "0s" }
+            ·           ────────┬───────
+            ·                   ╰── expected a time above 0
+         18 │ 
+            ╰────
+    "#]],
+    );
+    check(
+        "[[fault]]",
+        "[workload]\npgbouncer = { confd_interval = \"0s\" }\n\n[[fault]]",
+        &expect![[r#"
+        error
+          × scenario.toml:17:13: `confd_interval` cannot be zero
+            ╭─[scenario.toml:17:13]
+         16 │ [workload]
+         17 │ pgbouncer = { confd_interval = "0s" }
+            ·             ────────────┬────────────
+            ·                         ╰── expected a time above 0
+         18 │ 
+            ╰────
+    "#]],
+    );
+}
+
+#[test]
 fn values_that_make_no_sense_are_refused() {
     check(
         "etcd = 3",
