@@ -127,21 +127,7 @@ impl Case {
             let complete = tags.over(configuration.tags);
             configuration.member_tags.insert(MemberId(*member), complete);
         }
-        if scenario.workload.routing == Routing::Service && configuration.kubernetes.is_none() {
-            let start = scenario.source.text.find("routing").unwrap_or(0);
-            let spot = Spot::new(&scenario.source, start..start + "routing".len());
-            let message =
-                "clients cannot find the primary by a Service: the store is etcd, and not Kubernetes";
-            return Err(UserError::at(spot, message, "`service`")
-                .help("set `cluster.patroni.kubernetes.use_endpoints`, or choose another `routing`"));
-        }
-        if scenario.workload.routing == Routing::PgbouncerConfd && configuration.kubernetes.is_some() {
-            let start = scenario.source.text.find("routing").unwrap_or(0);
-            let spot = Spot::new(&scenario.source, start..start + "routing".len());
-            let message = "`confd` cannot find the leader: it reads etcd, and the store is Kubernetes";
-            return Err(UserError::at(spot, message, "`pgbouncer-confd`")
-                .help("choose another `routing`, such as `service`"));
-        }
+        check_routing(scenario, configuration.kubernetes.is_some())?;
         let etcd_members = etcd_members(scenario, etcd_in_file)?;
         let in_file = users_file.as_ref().and_then(|file| file.members);
         let members = in_file.filter(|_| !scenario.cluster.members_written);
@@ -155,6 +141,26 @@ impl Case {
             user: all.clone(),
         })
     }
+}
+
+/// Some ways to the primary exist with one of the stores only.
+fn check_routing(scenario: &Scenario, on_kubernetes: bool) -> Result<(), UserError> {
+    let (message, label, help) = match scenario.workload.routing {
+        Routing::Service if !on_kubernetes => (
+            "clients cannot find the primary by a Service: the store is etcd, and not Kubernetes",
+            "`service`",
+            "set `cluster.patroni.kubernetes.use_endpoints`, or choose another `routing`",
+        ),
+        Routing::PgbouncerConfd if on_kubernetes => (
+            "`confd` cannot find the leader: it reads etcd, and the store is Kubernetes",
+            "`pgbouncer-confd`",
+            "choose another `routing`, such as `service`",
+        ),
+        _ => return Ok(()),
+    };
+    let start = scenario.source.text.find("routing").unwrap_or(0);
+    let spot = Spot::new(&scenario.source, start..start + "routing".len());
+    Err(UserError::at(spot, message, label).help(help))
 }
 
 /// Notes about settings of the user's file that the scenario fixes otherwise.

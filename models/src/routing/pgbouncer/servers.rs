@@ -71,6 +71,12 @@ impl PgBouncer {
         }
     }
 
+    /// The attempt to connect that ran is over, without a login.
+    fn attempt_failed(&mut self, context: &mut impl Context<Self>) {
+        context.cancel_timer(&PgBouncerTimer::ServerConnect);
+        self.last_connect_failed = true;
+    }
+
     /// A server connection ended, or could not be had.
     pub(super) fn server_lost(&mut self, context: &mut impl Context<Self>, index: usize) {
         let Some(server) = self.servers[index] else {
@@ -79,8 +85,7 @@ impl PgBouncer {
         self.drop_server(context, index);
         match server.state {
             ServerState::Login => {
-                context.cancel_timer(&PgBouncerTimer::ServerConnect);
-                self.last_connect_failed = true;
+                self.attempt_failed(context);
                 context.note(|| "connecting to the server failed".to_owned());
             }
             ServerState::Active(slot) => {
@@ -143,8 +148,7 @@ impl PgBouncer {
             match server.state {
                 ServerState::Active(_) => server.obsolete = true,
                 ServerState::Login => {
-                    context.cancel_timer(&PgBouncerTimer::ServerConnect);
-                    self.last_connect_failed = true;
+                    self.attempt_failed(context);
                     self.drop_server(context, index);
                 }
                 ServerState::Idle | ServerState::Tested => self.drop_server(context, index),
