@@ -6,13 +6,14 @@ use sim_core::{Distribution, HostId, ProcessId, ProcessOptions, SimDuration, Wor
 
 use super::RestPath;
 use super::cluster::{ClusterProcess, ClusterSpec, Plan};
+use super::dcs::etcd3::Keys;
 use super::load::{ClientSettings, ImpatientClient, ProxySettings, ReadFrom, Reads, Route};
 use super::member::Peer;
 use super::system::Disk;
 use crate::postgres::SynchronousCommit;
 use crate::routing::{
-    ApplicationSpec, Balance, ConfdSpec, HaProxySpec, MultiHostClientSpec, OnTimeout, ProxyServer,
-    ServiceSpec, StatementTimeout, StickyClientSpec, Work, Workload,
+    ApplicationSpec, Balance, ConfdSpec, ConfigurationFile, HaProxySpec, MultiHostClientSpec, OnTimeout,
+    ProxyServer, ServiceSpec, StatementTimeout, StickyClientSpec, Work, Workload,
 };
 
 /// Adds proxies and clients to a world.
@@ -105,22 +106,22 @@ impl Clients<'_> {
             replicas = self.add_process("haproxy-2", self.app, ClusterSpec::HaProxy(spec));
         }
         if self.plan.load.route == Route::PgBouncer {
-            primary = self.add_process(
-                "pgbouncer-1",
-                self.app,
-                ClusterSpec::PgBouncer(self.plan.load.pooler.in_front_of(Some(primary))),
-            );
+            primary = self.add_pooler(Some(primary));
         }
         Some((primary, replicas))
     }
 
+    fn add_pooler(&mut self, upstream: Option<ProcessId>) -> ProcessId {
+        let spec = ClusterSpec::PgBouncer(self.plan.load.pooler.in_front_of(upstream));
+        self.add_process_with("pgbouncer-1", self.app, spec, Disk::Pooler(ConfigurationFile::default()))
+    }
+
     /// The pooler whose configuration `confd` writes.
     fn add_written_pooler(&mut self) -> ProcessId {
-        let spec = ClusterSpec::PgBouncer(self.plan.load.pooler.in_front_of(None));
-        let pooler = self.add_process("pgbouncer-1", self.app, spec);
+        let pooler = self.add_pooler(None);
         let spec = ConfdSpec {
             etcd: Arc::clone(self.etcd),
-            prefix: format!("/service/{}/", self.plan.configuration.scope).into(),
+            prefix: Keys::prefix(&self.plan.configuration.scope),
             servers: self.servers(),
             pooler,
             interval: self.plan.load.pooler.confd_interval,
@@ -180,7 +181,11 @@ impl Clients<'_> {
     }
 
     fn add_process(&mut self, name: &str, host: HostId, spec: ClusterSpec) -> ProcessId {
-        let volume = self.builder.add_volume(host, Disk::Nothing, &Distribution::Constant(SimDuration::ZERO));
+        self.add_process_with(name, host, spec, Disk::Nothing)
+    }
+
+    fn add_process_with(&mut self, name: &str, host: HostId, spec: ClusterSpec, disk: Disk) -> ProcessId {
+        let volume = self.builder.add_volume(host, disk, &Distribution::Constant(SimDuration::ZERO));
         self.builder.add_process(ProcessOptions {
             name: name.to_owned(),
             host,

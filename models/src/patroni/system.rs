@@ -16,6 +16,7 @@ use crate::etcd;
 use crate::kubernetes::{ApiServer, ApiServerSpec};
 use crate::planted::Planted;
 use crate::postgres::{self, Archive, DataDirectory, MemberId};
+use crate::routing::ConfigurationFile;
 
 sim_core::system! {
     /// The processes of a cluster: etcd members, `PostgreSQL` servers, and a Patroni beside each server.
@@ -32,9 +33,9 @@ sim_core::system! {
 }
 
 sim_core::volumes! {
-    /// A volume of a cluster: of an etcd member, of a `PostgreSQL` server and its Patroni, or of a repository of archived WAL and
-    /// backups. Proxies and clients keep nothing.
-    pub enum Disk { Etcd(etcd::Disk), Data(DataDirectory), Archive(Archive) }
+    /// A volume of a cluster: of an etcd member, of a `PostgreSQL` server and its Patroni, of a repository of archived WAL and
+    /// backups, or of a pooler. Proxies and clients keep nothing.
+    pub enum Disk { Etcd(etcd::Disk), Data(DataDirectory), Archive(Archive), Pooler(ConfigurationFile) }
     record: DiskRecord,
 }
 

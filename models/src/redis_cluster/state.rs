@@ -2,7 +2,9 @@
 //!
 //! It is down for a node that reaches no majority of the primaries with slots, or, with `cluster-require-full-coverage`, that
 //! knows of a slot whose owner failed. A primary that was among the minority waits before it serves again, so that it can
-//! be told of a successor; so does one that has just started.
+//! be told of a successor; so does one that has just started. The wait is no proof: one link of its own suffices for the
+//! majority, and those on which it would be told may be between two requests to connect for longer
+//! (`cluster/rz32-minority-primary/async`).
 
 use sim_core::{Context, SimDuration, WallTime};
 

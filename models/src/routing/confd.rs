@@ -9,10 +9,12 @@
 //!   A reading without an answer for 3 s has failed, and the file stays as it is until the next one.
 //! - Without a leader key, or without the leader's member key, the template has nothing to write: the file stays as it is, and
 //!   `PgBouncer` goes on to where the leader was.
-//! - Only a changed file is written and followed by a reload.
+//! - Only a changed file is followed by a reload.
 //!
 //! # Simplified
 //!
+//! - Each reading tells `PgBouncer` what the file says, and that process keeps it. One that was down when the file changed goes to the
+//!   old address until the next reading, where a real one would start with the new one.
 //! - One connection to a member of etcd at random, and the next one when it breaks. The client library keeps one to each, and
 //!   asks them in turn: there, a silent member costs one reading of three until its connection is given up.
 //! - `confd` has run for long when the run begins: its first reading comes at any time within the interval. So it is after a
@@ -78,7 +80,7 @@ pub struct Confd {
     reading: u64,
     /// It waits for an answer.
     waits: bool,
-    /// What the configuration says, as a position among the servers.
+    /// What the configuration says, as a position among the servers, as far as it has written it itself.
     written: Option<usize>,
 }
 
@@ -138,10 +140,11 @@ impl Confd {
             return;
         };
         let position = self.spec.servers.iter().position(|(name, _)| name == leader);
-        if let Some(position) = position.filter(|position| self.written != Some(*position)) {
-            self.written = Some(position);
+        if let Some(position) = position {
+            if self.written.replace(position) != Some(position) {
+                context.mark(MarkKind::Rerouted, position as u64);
+            }
             let host = self.spec.servers[position].1;
-            context.mark(MarkKind::Rerouted, position as u64);
             let reload = postgres::Packet::ReloadPooler { host };
             context.send_datagram(self.spec.pooler, Packet::Postgres(reload));
         }

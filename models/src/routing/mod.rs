@@ -51,7 +51,7 @@ pub use confd::{Confd, ConfdSpec, ConfdTimer};
 pub use haproxy::{Balance, HaProxy, HaProxySpec, HaProxyTimer, ProxyServer};
 pub use health::{Health, HealthCheck, Transition};
 pub use multi_host::{MultiHostClient, MultiHostClientSpec, MultiHostClientTimer};
-pub use pgbouncer::{PgBouncer, PgBouncerSpec, PgBouncerTimer, PoolMode};
+pub use pgbouncer::{ConfigurationFile, PgBouncer, PgBouncerSpec, PgBouncerTimer, PoolMode};
 pub use service::{Service, ServiceSpec, ServiceTimer};
 pub(crate) use session::{News, Session};
 pub use sticky::{StickyClient, StickyClientSpec, StickyClientTimer};

@@ -1,15 +1,26 @@
 //! `PgBouncer` behind `confd`: whose address is in its configuration, and who notices that it changes.
 
 use models::routing::{ConfdSpec, PgBouncerSpec, PoolMode, Workload};
-use sim_core::{Operation, Outcome, SimDuration};
+use sim_core::{Fault, Operation, Outcome, SimDuration, Target};
 
-use crate::script::{NodeSpec, application, completed, id, primary_from, primary_until, record, secs, world};
+use crate::script::{
+    NodeSpec, application, completed, fault, id, primary_from, primary_until, record, secs, world,
+};
 
 /// When the first member is no primary any more.
 const SWITCH: SimDuration = secs(25);
 
 /// What one client saw for a minute, through a pooler that is told who leads; the members change roles at [`SWITCH`].
 fn seen(pool_mode: PoolMode, leaders: Vec<(SimDuration, Option<u8>)>) -> Vec<Operation> {
+    seen_with(pool_mode, leaders, None)
+}
+
+/// The same, and the pooler's process is killed and started again, then and for so long.
+fn seen_with(
+    pool_mode: PoolMode,
+    leaders: Vec<(SimDuration, Option<u8>)>,
+    killed: Option<(SimDuration, SimDuration)>,
+) -> Vec<Operation> {
     let pooler = PgBouncerSpec { pool_mode, ..PgBouncerSpec::default() };
     let confd = ConfdSpec {
         etcd: [id(2)].into(),
@@ -29,7 +40,12 @@ fn seen(pool_mode: PoolMode, leaders: Vec<(SimDuration, Option<u8>)>) -> Vec<Ope
         NodeSpec::Confd(confd),
         NodeSpec::Application(client),
     ];
-    record(world(nodes), secs(60)).operations
+    let mut world = world(nodes);
+    if let Some((at, lasts)) = killed {
+        let kill = Fault::Kill { target: Target::Process("node3".to_owned()) };
+        fault(&mut world, at, kill, Some(lasts));
+    }
+    record(world, secs(60)).operations
 }
 
 /// The last write that failed, in milliseconds.
@@ -57,4 +73,25 @@ fn without_a_leader_the_configuration_stays() {
     assert!((24_000..25_100).contains(&last), "the second member is reached, and leads at last: {last}");
     let operations = seen(PoolMode::Transaction, vec![(SimDuration::ZERO, None)]);
     assert!(operations.iter().all(|operation| operation.outcome != Outcome::Ok), "there is no database");
+}
+
+#[test]
+fn a_pooler_that_starts_again_reads_its_file() {
+    // Nobody leads any more when it starts, and the file says who last did.
+    let leaders = vec![(SimDuration::ZERO, Some(1)), (secs(14), None)];
+    let operations = seen_with(PoolMode::Transaction, leaders, Some((secs(18), secs(1))));
+    let before_switch: Vec<_> =
+        operations.into_iter().filter(|operation| completed(operation) < 25_000).collect();
+    let last = last_failure(&before_switch);
+    assert!((18_000..20_100).contains(&last), "only while there is no pooler: {last}");
+    assert!(completed(before_switch.last().unwrap()) > 24_000);
+}
+
+#[test]
+fn a_pooler_that_was_down_when_the_leader_changed_is_told_at_the_next_reading() {
+    let leaders = vec![(SimDuration::ZERO, Some(1)), (SWITCH, Some(2))];
+    let operations = seen_with(PoolMode::Transaction, leaders, Some((secs(24), secs(12))));
+    let last = last_failure(&operations);
+    assert!((36_000..46_100).contains(&last), "{last}");
+    assert!(completed(operations.last().unwrap()) > 58_000);
 }

@@ -6,8 +6,8 @@ use models::etcd::{self, KeyValue};
 use models::patroni::{Packet, Rest, RestPath};
 use models::postgres::{self, Answer, Statement};
 use models::routing::{
-    Application, ApplicationSpec, Confd, HaProxy, HaProxySpec, MultiHostClient, PgBouncer, ProxyServer,
-    StickyClient, Workload,
+    Application, ApplicationSpec, Confd, ConfigurationFile, HaProxy, HaProxySpec, MultiHostClient, PgBouncer,
+    ProxyServer, StickyClient, Workload,
 };
 use sim_core::{
     ConnectionEvent, ConnectionId, Context, Distribution, EndReason, Fault, Holds, LinkQuality, Operation,
@@ -198,18 +198,47 @@ impl Process for Store {
     }
 }
 
+/// What poolers keep; the others keep nothing.
 #[derive(Clone, Debug, Default)]
-/// Nobody keeps anything.
-pub struct Disk;
+pub struct Disk(ConfigurationFile);
+
+/// A change of a [`Disk`].
+#[derive(Clone, Debug)]
+pub enum DiskRecord {
+    Nothing,
+    Host(ProcessId),
+}
 
 impl Storage for Disk {
-    type Record = ();
-    fn apply(&mut self, (): &()) {}
+    type Record = DiskRecord;
+    fn apply(&mut self, record: &DiskRecord) {
+        if let DiskRecord::Host(host) = record {
+            self.0.apply(host);
+        }
+    }
 }
 
 impl Holds<()> for Disk {
     fn held(&self) -> &() {
         &()
+    }
+}
+
+impl Holds<ConfigurationFile> for Disk {
+    fn held(&self) -> &ConfigurationFile {
+        &self.0
+    }
+}
+
+impl From<()> for DiskRecord {
+    fn from((): ()) -> Self {
+        Self::Nothing
+    }
+}
+
+impl From<ProcessId> for DiskRecord {
+    fn from(host: ProcessId) -> Self {
+        Self::Host(host)
     }
 }
 
@@ -282,7 +311,7 @@ pub(crate) fn world(specs: Vec<NodeSpec>) -> World<Node> {
     let hosts: Vec<_> = names.iter().map(|name| topology.add_host(zone, &format!("host-{name}"))).collect();
     let mut builder = WorldBuilder::new(topology);
     for ((spec, host), name) in specs.into_iter().zip(hosts).zip(names) {
-        let volume = builder.add_volume(host, Disk, &Distribution::Constant(millis(1)));
+        let volume = builder.add_volume(host, Disk::default(), &Distribution::Constant(millis(1)));
         builder.add_process(ProcessOptions { name, host, volume, starts_with_host: true, spec });
     }
     builder.build(Seed(7))

@@ -28,10 +28,12 @@
 //!   last minutes.
 //! - Names are not looked up (`dns_max_ttl`): Patroni itself changes none, and who does is a script of its user's.
 //! - Connections without a client are closed at the reload, and not by the next round of the janitor, up to 1/3 s later.
+//! - The process keeps its configuration file itself, when it is told of a change; it is on the disk at once.
 //!
 //! Sources: `PgBouncer`'s manual (`doc/config.md`) and `src/objects.c` (`launch_new_connection`, `find_server`,
 //! `check_fast_fail`, `disconnect_server`, `release_server`, `tag_pool_dirty`), `src/janitor.c` (`check_unused_servers`).
 
+mod file;
 mod servers;
 
 use std::collections::VecDeque;
@@ -42,6 +44,7 @@ use sim_core::{
     SimDuration,
 };
 
+pub use self::file::ConfigurationFile;
 use crate::postgres::{Answer, Packet, Statement};
 
 /// `pool_mode`.
@@ -58,8 +61,8 @@ pub enum PoolMode {
 /// The configuration of `PgBouncer` for one database and user. Names, units and defaults are `PgBouncer`'s.
 #[derive(Clone, Debug)]
 pub struct PgBouncerSpec {
-    /// `host` and `port` of the database. Without, there is no database until a reload names one, and clients are turned
-    /// away.
+    /// `host` and `port` of the database, for all time. Without, its [`ConfigurationFile`] decides: until that names one,
+    /// there is no database, and clients are turned away.
     pub upstream: Option<ProcessId>,
     /// `pool_mode`; session.
     pub pool_mode: PoolMode,
@@ -337,12 +340,12 @@ impl Process for PgBouncer {
     type Spec = PgBouncerSpec;
     type Packet = Packet;
     type Timer = PgBouncerTimer;
-    type Storage = ();
+    type Storage = ConfigurationFile;
 
     fn boot(spec: &PgBouncerSpec, context: &mut impl Context<Self>) -> Self {
         Self {
             spec: spec.clone(),
-            upstream: spec.upstream,
+            upstream: spec.upstream.or(context.storage().host),
             clients: Vec::new(),
             servers: Vec::new(),
             queue: VecDeque::new(),

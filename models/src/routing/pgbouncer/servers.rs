@@ -140,6 +140,8 @@ impl PgBouncer {
         if self.upstream.replace(host) == Some(host) {
             return;
         }
+        context.write(host);
+        context.sync();
         self.welcome = None;
         for index in 0..self.servers.len() {
             let Some(server) = self.servers[index].as_mut() else {

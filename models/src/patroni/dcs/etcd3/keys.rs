@@ -36,11 +36,17 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
+    /// Under which all keys of a cluster are: `/service/<scope>/`.
+    pub(crate) fn prefix(scope: &str) -> Key {
+        format!("/service/{scope}/").into()
+    }
+
     /// The keys of the cluster with this scope and these members.
     pub(crate) fn new(scope: &str, names: &[String]) -> Self {
-        let key = |name: &str| -> Key { format!("/service/{scope}/{name}").into() };
+        let prefix = Self::prefix(scope);
+        let key = |name: &str| -> Key { format!("{prefix}{name}").into() };
         Self {
-            prefix: key(""),
+            prefix: Arc::clone(&prefix),
             leader: key("leader"),
             status: key("status"),
             sync: key("sync"),
