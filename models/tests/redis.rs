@@ -1,9 +1,10 @@
 //! Replication of Redis: what follows what after which fault, in a world of three servers without anybody who decides.
 
 use models::Planted;
+use models::redis::release::Version;
 use models::redis::{
     AppendFsync, DataDirectory, DataRecord, DirectClient, DirectClientSpec, Machine, Packet, Parameters,
-    Server, ServerSpec, WaitFor,
+    SavePoint, Server, ServerSpec, WaitFor,
 };
 use models::routing::Workload;
 use sim_core::{
@@ -297,4 +298,36 @@ fn a_restarted_replica_goes_on_from_its_file() {
     schedule(&mut world, &[(10, Fault::Kill { target: process("redis-2") }, 2)]);
     run(&mut world, 22);
     assert_eq!(state(&world, REPLICA), state(&world, PRIMARY));
+}
+
+/// True if anybody had to synchronise from nothing after the first three seconds.
+fn synchronises_anew(parameters: Parameters, version: (u16, u16, u16), faults: &[(u64, Fault, u64)]) -> bool {
+    let parameters = Parameters { version: Version::new(version.0, version.1, version.2), ..parameters };
+    let mut world = Cluster { parameters, ..Cluster::default() }.world(12);
+    schedule(&mut world, faults);
+    run(&mut world, 3);
+    world.log(true);
+    run(&mut world, 22);
+    assert_eq!(state(&world, REPLICA), state(&world, PRIMARY));
+    world.log_entries().iter().any(|entry| entry.text.contains("FullResync"))
+}
+
+#[test]
+fn what_survives_of_a_stream_depends_on_the_release() {
+    let parameters = Cluster::default().parameters;
+    let cut = [(5, partition("db-2"), 4)];
+    let short = Parameters { repl_timeout: seconds(2), ..parameters.clone() };
+    assert!(synchronises_anew(short.clone(), (2, 6, 13), &cut), "SYNC");
+    assert!(!synchronises_anew(short, (2, 8, 0), &cut), "PSYNC");
+
+    let replica_restarts = [(10, Fault::Kill { target: process("redis-2") }, 2)];
+    assert!(synchronises_anew(parameters.clone(), (3, 2, 13), &replica_restarts));
+    assert!(!synchronises_anew(parameters.clone(), (4, 0, 0), &replica_restarts));
+
+    let saves = vec![SavePoint { after: seconds(1), changes: 1 }];
+    let saved = Parameters { save: saves, ..parameters };
+    // Nobody writes any more when it is killed, so its file has everything.
+    let primary_restarts = [(16, Fault::Kill { target: process("redis-1") }, 1)];
+    assert!(synchronises_anew(saved.clone(), (6, 2, 7), &primary_restarts));
+    assert!(!synchronises_anew(saved, (7, 0, 0), &primary_restarts));
 }

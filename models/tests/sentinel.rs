@@ -1,6 +1,7 @@
 //! Sentinel: failovers step by step, and what goes wrong in them.
 
 use models::Planted;
+use models::redis::release::Version;
 use models::redis::{Election, Machine, Parameters, SavePoint, WaitFor};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
 use sim_core::{
@@ -278,4 +279,22 @@ fn a_file_counts_from_the_next_start_on_and_can_be_rewritten_from_2_8_on() {
     assert_eq!(after_restart_with_wrong_file("2.6.13", true), (Some(first), 0), "there is no such command");
     let (follows, values) = after_restart_with_wrong_file("2.8.0", true);
     assert!(follows.is_none() && values > 20, "{values}");
+}
+
+/// Before "PSYNC2" a promoted replica had nothing in common with those who followed the same primary.
+#[test]
+fn followers_of_a_promoted_replica_go_on_where_they_were_since_redis_4() {
+    let resyncs = |version: Version| {
+        let mut plan = plan();
+        plan.parameters.version = version;
+        plan.group.version = version;
+        let mut run = Run::new(&plan, 1, &[(20, kill_primary(), 0)]);
+        advance_guarded(&mut run.world, SimTime::ZERO + seconds(19), 50_000_000);
+        run.world.log(true);
+        let run = run.until(40);
+        assert_eq!(run.marks(MarkKind::Elected).len(), 1, "{version}");
+        run.notes("FullResync").len()
+    };
+    assert_eq!(resyncs(Version::new(3, 2, 13)), 1);
+    assert_eq!(resyncs(Version::new(4, 0, 0)), 0);
 }

@@ -16,6 +16,7 @@ use sim_core::{ConnectionId, Context, HostTime, Origin, ProcessId, SimDuration};
 use super::log::{Change, Entry, Snapshot};
 use super::packet::{Greeting, Packet, Reply};
 use super::parameters::Machine;
+use super::release;
 use super::server::{Server, ServerTimer, Waiting};
 use crate::planted::Planted;
 
@@ -140,8 +141,11 @@ impl Server {
     ) {
         self.forget_session(connection);
         let size = self.spec.parameters.repl_backlog_size;
-        let partial = asked.filter(|(id, offset)| {
-            let known = self.history.contains(*id, *offset)
+        let version = self.spec.parameters.version;
+        let partial = asked.filter(|_| release::Change::PartialResync.is_in(version));
+        let partial = partial.filter(|(id, offset)| {
+            let is_own = *id == self.history.id || release::Change::StreamOutlivesPrimary.is_in(version);
+            let known = (is_own && self.history.contains(*id, *offset))
                 || (self.spec.planted == Planted::ContinueAnyStream && *offset <= self.history.offset);
             known && self.log.reaches_back_to(*offset, self.history.offset, size)
         });

@@ -35,6 +35,13 @@ pub(crate) enum Change {
     /// A replica that was never connected since its start says -1 for how long its link has been down (pull request 8785).
     /// Before, the seconds since 1970, with which Sentinel promotes nobody (RZ-14).
     NeverConnectedIsMinusOne,
+    /// `PSYNC`: a replica that lost its link goes on where it was. Before, `SYNC`: all data anew.
+    PartialResync,
+    /// "PSYNC2": a stream outlives its primary and the process of a replica. A promoted replica takes in those who followed the old
+    /// primary, and a replica that starts goes on from its RDB file. Before, the stream had the name of the primary's process.
+    StreamOutlivesPrimary,
+    /// A primary that starts takes in those who followed it, from its RDB file (pull request 8015).
+    StreamOutlivesRestart,
 }
 
 impl Change {
@@ -42,9 +49,10 @@ impl Change {
     const fn since(self) -> Version {
         match self {
             Self::InvalidateAddress => Version::new(3, 2, 0),
-            Self::ForgetInvalidAddress => Version::new(7, 0, 0),
+            Self::ForgetInvalidAddress | Self::StreamOutlivesRestart => Version::new(7, 0, 0),
             Self::SeedByMicroseconds => Version::new(6, 2, 7),
-            Self::ConfigRewrite | Self::SecondSentinel => Version::new(2, 8, 0),
+            Self::ConfigRewrite | Self::SecondSentinel | Self::PartialResync => Version::new(2, 8, 0),
+            Self::StreamOutlivesPrimary => Version::new(4, 0, 0),
             Self::SparePromoted => Version::new(5, 0, 8),
             Self::NeverConnectedIsMinusOne => Version::new(6, 2, 2),
         }

@@ -182,6 +182,7 @@ impl Server {
         self.starting = false;
         let data = context.storage();
         let parameters = &self.spec.parameters;
+        let version = parameters.version;
         if parameters.appendonly {
             self.log = Log::loaded(&data.append_only, &data.append_only_keys, 0);
         } else if let Some(snapshot) = data.rdb.clone() {
@@ -192,11 +193,13 @@ impl Server {
             } else {
                 // A primary begins a new stream, and lets those who followed the old one go on.
                 self.history.id = snapshot.id.successor(context.random());
-                self.history.previous = Some((snapshot.id, snapshot.offset + 1));
+                if release::Change::StreamOutlivesRestart.is_in(version) {
+                    self.history.previous = Some((snapshot.id, snapshot.offset + 1));
+                }
                 self.log.create_backlog(snapshot.offset);
             }
             if let Some(upstream) = &mut self.upstream {
-                upstream.knows_stream = true;
+                upstream.knows_stream = release::Change::StreamOutlivesPrimary.is_in(version);
             }
         }
         self.saving.loaded(context.monotonic());

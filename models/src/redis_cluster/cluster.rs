@@ -341,7 +341,7 @@ impl Placing<'_> {
             expires_while_paused: plan.config.release == Release::Redis30,
             marks_service: false,
             planted: plan.planted,
-            ..ServerSpec::new(plan.parameters.clone())
+            ..ServerSpec::new(Parameters { version: plan.config.release.server(), ..plan.parameters.clone() })
         };
         let config = Arc::new(plan.config.clone());
         for (index, host) in hosts.iter().enumerate() {

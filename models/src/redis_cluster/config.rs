@@ -6,6 +6,7 @@ use sim_core::{ProcessId, SimDuration};
 
 use super::message::NodeId;
 use super::slots::Slot;
+use crate::redis::release::{MODELLED, Version};
 use crate::redis::{ListKey, ServerSpec};
 
 /// Whose rules a node follows, where releases differ.
@@ -14,7 +15,8 @@ pub enum Release {
     /// Redis 3.0: nodes gossip about random others only (issue 3929, commit 02777bb); what a replica that changed its primary
     /// says about the age of its data is the time since 1970 until it has synchronised (PR 5081, commit 677d10b); keys
     /// expire while clients are paused, and whether a manual failover can start is looked at each 100 ms only (issue 4027); a
-    /// node that is connected to anew still reads what comes late on the connection before (pull request 9774 ends that).
+    /// node that is connected to anew still reads what comes late on the connection before (pull request 9774 ends that). A
+    /// stream ends with its primary: who follows a promoted replica synchronises from nothing.
     Redis30,
     /// Redis 7.0, as Debian 12 has it (7.0.15).
     #[default]
@@ -27,6 +29,14 @@ pub enum Release {
 }
 
 impl Release {
+    /// The release of the server that the rules of replication are those of.
+    pub(super) const fn server(self) -> Version {
+        match self {
+            Self::Redis30 => Version::new(3, 0, 0),
+            Self::Redis70 | Self::Redis72 | Self::Valkey8 => MODELLED,
+        }
+    }
+
     /// Every release, with the name that settings use.
     pub const ALL: [(&str, Self); 4] = [
         ("redis-3.0", Self::Redis30),
