@@ -20,15 +20,15 @@
 //! # Simplified
 //!
 //! - Timers fire to the nanosecond: what is exactly as old as it may be is over. Real ones are late by up to a millisecond.
-//! - The pauses between questions do not vary. Since 1.32 c-ares learns from the answers before, and gives up after less than
-//!   2 s with a server that answered within milliseconds so far; before 1.20 it takes 75 s.
+//! - The pauses between questions do not vary. Releases of c-ares since 2024 learn from the answers before, and give up after less
+//!   than 2 s on a server that answered within milliseconds so far; those before #542 (2023) take 75 s.
 //! - There is no SOA record to be looked at (`dns_zone_check_period`, off by default), with which a change would be noticed without a
 //!   new connection.
 //!
 //! Sources: `PgBouncer`, `src/dnslookup.c` (`adns_resolve`, `got_result_gai`, `check_req_result_changes`), `src/objects.c`
 //! (`dns_connect`, `dns_callback`, `tag_host_addr_dirty`), `src/janitor.c` (`full_maint_period`, `per_loop_activate`,
 //! `pool_server_maint`), `src/main.c` (defaults); c-ares, `src/lib/ares_private.h` (`DEFAULT_TIMEOUT`, `DEFAULT_TRIES`),
-//! `src/lib/ares_process.c` (`ares_calc_query_timeout`).
+//! `src/lib/ares_process.c` (`ares_calc_query_timeout`), `src/lib/ares_metrics.c`.
 
 use sim_core::{Context, HostTime, MarkKind, ProcessId, SimDuration};
 
