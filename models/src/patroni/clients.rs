@@ -12,8 +12,8 @@ use super::member::Peer;
 use super::system::Disk;
 use crate::postgres::SynchronousCommit;
 use crate::routing::{
-    ApplicationSpec, Balance, ConfdSpec, ConfigurationFile, HaProxySpec, MultiHostClientSpec, OnTimeout,
-    ProxyServer, ServiceSpec, StatementTimeout, StickyClientSpec, Work, Workload,
+    ApplicationSpec, Balance, ConfdSpec, ConfigurationFile, HaProxySpec, HostName, MultiHostClientSpec,
+    OnTimeout, ProxyServer, ServiceSpec, StatementTimeout, StickyClientSpec, Work, Workload,
 };
 
 /// Adds proxies and clients to a world.
@@ -24,6 +24,7 @@ pub(super) struct Clients<'a> {
     pub(super) api_servers: &'a Arc<[ProcessId]>,
     pub(super) app: HostId,
     pub(super) etcd: &'a Arc<[ProcessId]>,
+    pub(super) name_server: Option<ProcessId>,
     /// Clients so far: each writes values of its own.
     pub(super) number: u32,
 }
@@ -86,6 +87,10 @@ impl Clients<'_> {
             let pooler = self.add_written_pooler();
             return Some((pooler, pooler));
         }
+        if self.plan.load.route == Route::Dns {
+            let pooler = self.add_pooler(None);
+            return Some((pooler, pooler));
+        }
         let servers: Vec<ProxyServer> = self
             .members
             .iter()
@@ -112,7 +117,10 @@ impl Clients<'_> {
     }
 
     fn add_pooler(&mut self, upstream: Option<ProcessId>) -> ProcessId {
-        let spec = ClusterSpec::PgBouncer(self.plan.load.pooler.in_front_of(upstream));
+        let mut spec = self.plan.load.pooler.in_front_of(upstream);
+        let addresses = || self.members.iter().map(|peer| peer.postgres).collect();
+        spec.host_name = self.name_server.map(|name_server| HostName { name_server, addresses: addresses() });
+        let spec = ClusterSpec::PgBouncer(spec);
         self.add_process_with("pgbouncer-1", self.app, spec, Disk::Pooler(ConfigurationFile::default()))
     }
 

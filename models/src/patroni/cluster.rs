@@ -2,9 +2,9 @@
 //!
 //! | what | names |
 //! |---|---|
-//! | hosts | `db-1`... for members; `etcd-1`... for etcd, unless it shares the members' hosts; `app-1` for proxies and clients |
-//! | processes | `etcd-1`..., with Kubernetes `api-server-1`... beside them, `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `confd-1`, `kube-proxy-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts; `repository-1`, and `operator-1` on `db-1`, if WAL is archived; `namesake-1` |
-//! | zones | those of the placement; members and etcd are spread over them in turn, `app-1` is in the first |
+//! | hosts | `db-1`... for members; `etcd-1`... for etcd, unless it shares the members' hosts; `app-1` for proxies and clients; `dns-1` for a name server |
+//! | processes | `etcd-1`..., with Kubernetes `api-server-1`... beside them, `postgres-1`..., `patroni-1`..., `haproxy-1` (primary), `haproxy-2` (replicas), `pgbouncer-1`, `confd-1`, `dns-1`, `kube-proxy-1`, `client-1`... for writers and then readers, `local-client-1`... on the members' hosts; `repository-1`, and `operator-1` on `db-1`, if WAL is archived; `namesake-1` |
+//! | zones | those of the placement; members and etcd are spread over them in turn, `app-1` and `dns-1` are in the first |
 //!
 //! The data directories are filled before the first instant: `initdb` on the first member, base backups of it on the
 //! others, as after a bootstrap that is not part of the run. Who becomes leader is decided by the normal race.
@@ -31,7 +31,9 @@ use crate::postgres::{
     self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, MemberId,
     Recycling, RepositorySpec,
 };
-use crate::routing::{Application, Confd, HaProxy, MultiHostClient, PgBouncer, Service, StickyClient};
+use crate::routing::{
+    Application, Confd, HaProxy, MultiHostClient, NameRecord, NameServer, PgBouncer, Service, StickyClient,
+};
 
 sim_core::system! {
     /// The processes of a whole cluster: its nodes, proxies and clients.
@@ -46,6 +48,7 @@ sim_core::system! {
         Repository(ArchiveRepository),
         Operator(Operator),
         Confd(Confd),
+        NameServer(NameServer),
     }
     spec: ClusterSpec,
     timer: ClusterTimer,
@@ -157,6 +160,8 @@ pub struct PatroniHosts {
     etcd: Vec<HostId>,
     /// Of proxies and clients.
     app: HostId,
+    /// Of the name server, if clients find the primary by a name.
+    name_server: Option<HostId>,
     /// Of the repository, if WAL is archived.
     repository: Option<HostId>,
     /// Of the standby outside of the cluster, if there is one.
@@ -164,8 +169,8 @@ pub struct PatroniHosts {
 }
 
 impl PatroniHosts {
-    /// Adds the hosts of a cluster to a topology: `db-1`..., `etcd-1`..., `app-1`, `repository-1` if WAL is archived, and `namesake-1` if
-    /// there is one.
+    /// Adds the hosts of a cluster to a topology: `db-1`..., `etcd-1`..., `app-1`, and `dns-1`, `repository-1` and `namesake-1` if the plan
+    /// has a use for them.
     ///
     /// # Panics
     /// If there are no zones.
@@ -185,10 +190,11 @@ impl PatroniHosts {
             hosts("etcd", plan.etcd_members)
         };
         let app = hosts("app", 1)[0];
+        let name_server = (plan.load.route == Route::Dns).then(|| hosts("dns", 1)[0]);
         let last = *zones.last().expect("a placement has zones");
         let repository = plan.archive.map(|_| topology.add_host(last, "repository-1"));
         let namesake = plan.namesake.map(|_| topology.add_host(last, "namesake-1"));
-        Self { members, etcd, app, repository, namesake }
+        Self { members, etcd, app, name_server, repository, namesake }
     }
 }
 
@@ -246,6 +252,7 @@ impl PatroniCluster {
         let on_kubernetes = plan.configuration.kubernetes.is_some();
         assert!(on_kubernetes || plan.load.route != Route::Service, "Services are objects of Kubernetes");
         assert!(!on_kubernetes || plan.load.route != Route::Confd, "confd reads etcd");
+        let name_server = hosts.name_server.map(|host| add_name_server(&mut builder, host, plan));
         // The repository comes behind the members and before proxies and clients.
         let api_servers = if on_kubernetes { hosts.etcd.len() } else { 0 };
         let before = hosts.etcd.len() + 2 * hosts.members.len() + api_servers;
@@ -270,6 +277,7 @@ impl PatroniCluster {
             inputs: plan.inputs.clone(),
             parameters,
             etcd_pre_vote: plan.etcd_pre_vote,
+            name_server,
             planted: plan.planted,
         };
         let cluster =
@@ -286,6 +294,7 @@ impl PatroniCluster {
             api_servers: &cluster.api_servers,
             app: hosts.app,
             etcd: &cluster.etcd,
+            name_server,
             number: 0,
         };
         let addresses = clients.add_proxies();
@@ -389,6 +398,17 @@ impl PatroniCluster {
             data.recoverable_rows().collect()
         }
     }
+}
+
+fn add_name_server(builder: &mut WorldBuilder<ClusterProcess>, host: HostId, plan: &Plan) -> ProcessId {
+    let volume = builder.add_volume(host, Disk::Name(NameRecord::default()), &plan.inputs.disk_sync);
+    builder.add_process(ProcessOptions {
+        name: "dns-1".to_owned(),
+        host,
+        volume,
+        starts_with_host: true,
+        spec: ClusterSpec::NameServer(()),
+    })
 }
 
 fn add_repository(builder: &mut WorldBuilder<ClusterProcess>, host: HostId, plan: &Plan) {

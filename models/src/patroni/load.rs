@@ -16,6 +16,8 @@ pub enum Route {
     PgBouncer,
     /// Through `pgbouncer-1`, which goes to the server that `confd-1` writes into its configuration; readers, too.
     Confd,
+    /// Through `pgbouncer-1`, which goes to the server whose address the name server `dns-1` knows; readers, too.
+    Dns,
     /// Through the Service of Kubernetes, `kube-proxy-1`; readers, too.
     Service,
     /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.
@@ -94,6 +96,10 @@ pub struct PoolerSettings {
     pub tcp_user_timeout: Option<SimDuration>,
     /// `-interval` of the `confd` that writes its configuration, if one does ([`Route::Confd`]).
     pub confd_interval: SimDuration,
+    /// `dns_max_ttl`, if it looks up a name ([`Route::Dns`]).
+    pub dns_max_ttl: SimDuration,
+    /// `dns_nxdomain_ttl`, likewise.
+    pub dns_nxdomain_ttl: SimDuration,
 }
 
 impl Default for PoolerSettings {
@@ -107,6 +113,8 @@ impl Default for PoolerSettings {
             query_wait_timeout: spec.query_wait_timeout,
             tcp_user_timeout: spec.options.user_timeout,
             confd_interval: ConfdSpec::INTERVAL,
+            dns_max_ttl: spec.dns_max_ttl,
+            dns_nxdomain_ttl: spec.dns_nxdomain_ttl,
         }
     }
 }
@@ -120,6 +128,8 @@ impl PoolerSettings {
         spec.server_login_retry = self.server_login_retry;
         spec.query_wait_timeout = self.query_wait_timeout;
         spec.options.user_timeout = self.tcp_user_timeout;
+        spec.dns_max_ttl = self.dns_max_ttl;
+        spec.dns_nxdomain_ttl = self.dns_nxdomain_ttl;
         spec
     }
 }

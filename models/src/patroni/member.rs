@@ -8,6 +8,7 @@ use sim_core::{
 };
 
 use super::backoff::Backoff;
+use super::callback::Callback;
 use super::config::{Configuration, Tags};
 use super::cycle::Cycle;
 use super::dcs::{Changes, Event, MemberKey, Store, View};
@@ -39,6 +40,8 @@ pub struct Spec {
     pub etcd: Arc<[ProcessId]>,
     /// The API servers of Kubernetes, if that is the store.
     pub api_servers: Arc<[ProcessId]>,
+    /// The name server that the script of `on_role_change` tells of a promotion, if there is such a script.
+    pub name_server: Option<ProcessId>,
     /// The settings.
     pub configuration: Arc<Configuration>,
     /// Declared inputs, ready to be drawn from.
@@ -116,6 +119,8 @@ pub enum Timer {
     PodCache,
     /// The store has something to tell.
     StoreEvent,
+    /// The script of `on_role_change` has waited long enough for an answer.
+    Callback,
 }
 
 /// Patroni on one host.
@@ -170,6 +175,7 @@ pub struct Member {
     pub(super) sync: Bookkeeping,
     pub(super) failsafe: Failsafe,
     pub(super) retention: Retention,
+    pub(super) callback: Callback,
     pub(super) written_key: Option<MemberKey>,
     /// The leader key was seen by the watch: its loss is worth a mark.
     leader_seen: bool,
@@ -282,6 +288,7 @@ impl Process for Member {
             sync: Bookkeeping::default(),
             failsafe: Failsafe::default(),
             retention: Retention::default(),
+            callback: Callback::default(),
             written_key: None,
             leader_seen: false,
             spec: spec.clone(),
@@ -290,6 +297,9 @@ impl Process for Member {
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
         let Origin::Connection(connection, _) = from else {
+            if let Packet::Name(packet) = packet {
+                self.on_name_packet(context, packet);
+            }
             return;
         };
         match packet {
@@ -300,7 +310,7 @@ impl Process for Member {
                 self.on_store(context);
             }
             Packet::Postgres(packet) if self.is_local(connection) => self.on_local_packet(context, &packet),
-            Packet::Postgres(_) => {}
+            Packet::Postgres(_) | Packet::Name(_) => {}
             Packet::Rest(Rest::Get(_) | Rest::Failsafe { .. }) if self.terminating => {
                 context.close(connection);
             }
@@ -338,6 +348,7 @@ impl Process for Member {
             Timer::Poll(purpose, member) => self.on_poll_timeout(context, purpose, member),
             Timer::Task => self.on_task_timer(context),
             Timer::SyncSettled => self.on_sync_settled(context),
+            Timer::Callback => self.on_callback_timer(context),
         }
     }
 

@@ -34,6 +34,7 @@
 //! | maintenance mode | `pause.rs` | 2.4 (3) |
 //! | SIGTERM | `termination.rs` | 2.11 |
 //! | `pre_promote` | `pre_promote.rs` | 2.6 d |
+//! | `on_role_change` | `callback.rs` | 2.6 |
 //! | switchover to a chosen member | `switchover.rs` | 2.5 (5) |
 //! | synchronous standbys | `synchronous.rs` | 2.8 |
 //! | quorum commit | `quorum.rs`, `quorum_commit.rs` | 2.8, 2.5 (12) |
@@ -86,6 +87,7 @@
 //! Standby clusters, manual failover without a leader.
 
 mod backoff;
+mod callback;
 mod clients;
 mod cluster;
 mod config;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::config::FailoverPriority;
 use crate::postgres::{Lsn, MemberId, Timeline, TimelineHistory};
+use crate::routing::NamePacket;
 use crate::{etcd, kubernetes, postgres};
 
 /// A packet of a Patroni cluster. Each role understands a part of it.
@@ -17,6 +18,8 @@ pub enum Packet {
     Rest(Rest),
     /// With API servers of Kubernetes.
     Kubernetes(kubernetes::Packet),
+    /// With name servers.
+    Name(NamePacket),
 }
 
 /// HTTP on the REST API of Patroni; one request at a time on a connection.

@@ -63,6 +63,7 @@ impl Member {
         self.was_primary = true;
         self.task = Some(Task::Promote { since: context.monotonic() });
         self.control(context, Control::Promote);
+        self.call_on_promotion(context);
         context.set_timer(Timer::Task, POLL);
     }
 

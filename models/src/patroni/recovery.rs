@@ -121,6 +121,7 @@ impl Member {
 
     /// Writes the configuration of a standby and starts the server.
     pub(super) fn start_standby(&mut self, context: &mut impl Context<Self>, leader: Option<MemberId>) {
+        self.call_on_demotion(context);
         let upstream = self.upstream_of(leader);
         let mut slots = context.storage().settings.slots.clone();
         self.first_slots(&mut slots);

@@ -16,7 +16,7 @@ use crate::etcd;
 use crate::kubernetes::{ApiServer, ApiServerSpec};
 use crate::planted::Planted;
 use crate::postgres::{self, Archive, DataDirectory, MemberId};
-use crate::routing::ConfigurationFile;
+use crate::routing::{ConfigurationFile, NameRecord};
 
 sim_core::system! {
     /// The processes of a cluster: etcd members, `PostgreSQL` servers, and a Patroni beside each server.
@@ -34,8 +34,14 @@ sim_core::system! {
 
 sim_core::volumes! {
     /// A volume of a cluster: of an etcd member, of a `PostgreSQL` server and its Patroni, of a repository of archived WAL and
-    /// backups, or of a pooler. Proxies and clients keep nothing.
-    pub enum Disk { Etcd(etcd::Disk), Data(DataDirectory), Archive(Archive), Pooler(ConfigurationFile) }
+    /// backups, of a pooler, or of a name server. Proxies and clients keep nothing.
+    pub enum Disk {
+        Etcd(etcd::Disk),
+        Data(DataDirectory),
+        Archive(Archive),
+        Pooler(ConfigurationFile),
+        Name(NameRecord),
+    }
     record: DiskRecord,
 }
 
@@ -56,6 +62,8 @@ pub struct ClusterOptions {
     pub parameters: postgres::Parameters,
     /// `--pre-vote` of etcd; absent: the default of the release of etcd.
     pub etcd_pre_vote: Option<bool>,
+    /// The name server that members tell of their promotion, if they have such a callback.
+    pub name_server: Option<ProcessId>,
     /// A rule that a test switches off.
     pub planted: Planted,
 }
@@ -152,6 +160,7 @@ where
                 peers: Arc::clone(&members),
                 etcd: Arc::clone(&etcd),
                 api_servers: Arc::clone(&api_servers),
+                name_server: options.name_server,
                 configuration: Arc::clone(&configuration),
                 inputs: Arc::clone(&inputs),
                 planted: options.planted,

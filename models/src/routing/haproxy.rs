@@ -382,7 +382,10 @@ impl Process for HaProxy {
                     self.end_check(context, server, status == 200);
                 }
             }
-            Packet::Rest(Rest::Get(_) | Rest::Failsafe { .. }) | Packet::Etcd(_) | Packet::Kubernetes(_) => {}
+            Packet::Rest(Rest::Get(_) | Rest::Failsafe { .. })
+            | Packet::Etcd(_)
+            | Packet::Kubernetes(_)
+            | Packet::Name(_) => {}
         }
     }
 

@@ -8,6 +8,7 @@
 //! Application ──► PgBouncer ──► HaProxy ──► PostgreSQL        one address, checks decide
 //!                                   └─────► REST API          HEAD /primary every 3 s
 //! Application ──► PgBouncer ────────────► PostgreSQL        confd writes the address: the leader key decides
+//! Application ──► PgBouncer ────────────► PostgreSQL        the address of a name: the last promotion decides
 //! Application ──► Service ──────────────► PostgreSQL        an object of Kubernetes decides
 //! MultiHostClient ────────────────────────► PostgreSQL (all)  the client decides: the first not in recovery
 //! StickyClient ───────────────────────────► PostgreSQL (one)  nobody decides: split brain becomes visible
@@ -19,6 +20,7 @@
 //! | `haproxy` | `HAProxy` with Patroni's template |
 //! | `pgbouncer` | `PgBouncer` |
 //! | `confd` | `confd`, which writes `PgBouncer`'s configuration |
+//! | `name_server` | a name server, which a script of Patroni's tells where the primary is |
 //! | `service` | a Service of Kubernetes |
 //! | `session` | one connection of a client, and what it may conclude from how it ends |
 //! | `workload` | what clients ask, unique values, start and end |
@@ -40,6 +42,7 @@ mod confd;
 mod haproxy;
 mod health;
 mod multi_host;
+mod name_server;
 mod pgbouncer;
 mod service;
 mod session;
@@ -51,7 +54,8 @@ pub use confd::{Confd, ConfdSpec, ConfdTimer};
 pub use haproxy::{Balance, HaProxy, HaProxySpec, HaProxyTimer, ProxyServer};
 pub use health::{Health, HealthCheck, Transition};
 pub use multi_host::{MultiHostClient, MultiHostClientSpec, MultiHostClientTimer};
-pub use pgbouncer::{ConfigurationFile, PgBouncer, PgBouncerSpec, PgBouncerTimer, PoolMode};
+pub use name_server::{NameChange, NamePacket, NameRecord, NameServer};
+pub use pgbouncer::{ConfigurationFile, HostName, PgBouncer, PgBouncerSpec, PgBouncerTimer, PoolMode};
 pub use service::{Service, ServiceSpec, ServiceTimer};
 pub(crate) use session::{News, Session};
 pub use sticky::{StickyClient, StickyClientSpec, StickyClientTimer};

@@ -219,7 +219,7 @@ impl Process for Service {
                 }
             }
             Packet::Kubernetes(packet) if self.api == Some(connection) => self.on_api(context, &packet),
-            Packet::Kubernetes(_) | Packet::Rest(_) | Packet::Etcd(_) => {}
+            Packet::Kubernetes(_) | Packet::Rest(_) | Packet::Etcd(_) | Packet::Name(_) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod clients;
 mod confd;
+mod dns;
 mod haproxy;
 mod pgbouncer;
 mod script;

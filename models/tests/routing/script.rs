@@ -6,8 +6,8 @@ use models::etcd::{self, KeyValue};
 use models::patroni::{Packet, Rest, RestPath};
 use models::postgres::{self, Answer, Statement};
 use models::routing::{
-    Application, ApplicationSpec, Confd, ConfigurationFile, HaProxy, HaProxySpec, MultiHostClient, PgBouncer,
-    ProxyServer, StickyClient, Workload,
+    Application, ApplicationSpec, Confd, ConfigurationFile, HaProxy, HaProxySpec, MultiHostClient,
+    NameChange, NamePacket, NameRecord, NameServer, PgBouncer, ProxyServer, StickyClient, Workload,
 };
 use sim_core::{
     ConnectionEvent, ConnectionId, Context, Distribution, EndReason, Fault, Holds, LinkQuality, Operation,
@@ -198,22 +198,62 @@ impl Process for Store {
     }
 }
 
-/// What poolers keep; the others keep nothing.
+/// Tells a name server the address of the name, by a script: then, this one. Each update is sent once.
+#[derive(Clone, Debug)]
+pub struct Updater {
+    name_server: ProcessId,
+    updates: Vec<(SimDuration, ProcessId)>,
+}
+
+impl Process for Updater {
+    type Spec = (ProcessId, Vec<(SimDuration, ProcessId)>);
+    type Packet = Packet;
+    type Timer = usize;
+    type Storage = ();
+
+    fn boot(spec: &Self::Spec, context: &mut impl Context<Self>) -> Self {
+        for (index, (at, _)) in spec.1.iter().enumerate() {
+            context.set_timer(index, *at);
+        }
+        Self { name_server: spec.0, updates: spec.1.clone() }
+    }
+
+    fn on_packet(&mut self, _context: &mut impl Context<Self>, _from: Origin, _packet: Packet) {}
+
+    fn on_timer(&mut self, context: &mut impl Context<Self>, index: usize) {
+        let update = NamePacket::Update { id: index as u64, address: self.updates[index].1 };
+        context.send_datagram(self.name_server, Packet::Name(update));
+    }
+
+    fn on_connection(
+        &mut self,
+        _context: &mut impl Context<Self>,
+        _connection: ConnectionId,
+        _peer: ProcessId,
+        _event: ConnectionEvent,
+    ) {
+    }
+}
+
+/// What poolers and name servers keep; the others keep nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Disk(ConfigurationFile);
+pub struct Disk(ConfigurationFile, NameRecord);
 
 /// A change of a [`Disk`].
 #[derive(Clone, Debug)]
 pub enum DiskRecord {
     Nothing,
     Host(ProcessId),
+    Name(NameChange),
 }
 
 impl Storage for Disk {
     type Record = DiskRecord;
     fn apply(&mut self, record: &DiskRecord) {
-        if let DiskRecord::Host(host) = record {
-            self.0.apply(host);
+        match record {
+            DiskRecord::Nothing => {}
+            DiskRecord::Host(host) => self.0.apply(host),
+            DiskRecord::Name(change) => self.1.apply(change),
         }
     }
 }
@@ -227,6 +267,18 @@ impl Holds<()> for Disk {
 impl Holds<ConfigurationFile> for Disk {
     fn held(&self) -> &ConfigurationFile {
         &self.0
+    }
+}
+
+impl Holds<NameRecord> for Disk {
+    fn held(&self) -> &NameRecord {
+        &self.1
+    }
+}
+
+impl From<NameChange> for DiskRecord {
+    fn from(change: NameChange) -> Self {
+        Self::Name(change)
     }
 }
 
@@ -253,6 +305,8 @@ system! {
         Application(Application),
         MultiHost(MultiHostClient),
         Sticky(StickyClient),
+        NameServer(NameServer),
+        Updater(Updater),
     }
     spec: NodeSpec,
     timer: NodeTimer,

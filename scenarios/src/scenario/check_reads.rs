@@ -24,7 +24,7 @@ impl Checker<'_> {
             && *read_from.get_ref() != ReadFrom::Primary
             && matches!(
                 workload.routing,
-                Some(Routing::PgbouncerConfd | Routing::Service | Routing::MultiHost)
+                Some(Routing::PgbouncerConfd | Routing::PgbouncerDns | Routing::Service | Routing::MultiHost)
             )
         {
             return Err(self.wrong(

@@ -45,9 +45,9 @@
 //! | `workload.read_from` | behind proxies, where: `replicas`, `primary`, `everywhere` (each reader from one of both, in turn) | `replicas` |
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
-//! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `pgbouncer-confd`, `service` (of Kubernetes), `multi-host` | `haproxy` |
+//! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `pgbouncer-confd`, `pgbouncer-dns`, `service` (of Kubernetes), `multi-host` | `haproxy` |
 //! | `workload.haproxy` | `inter`, `fastinter`, `downinter`, `fall`, `rise`, `timeout_connect`, `timeout_check`, `balance`, `shutdown_sessions` (`on-marked-down`) | Patroni's template |
-//! | `workload.pgbouncer` | `pool_mode`, `server_check_delay`, `server_connect_timeout`, `server_login_retry`, `query_wait_timeout`, `tcp_user_timeout`; `confd_interval`, the `-interval` of `confd` | `PgBouncer`'s; 10 s, as in Patroni's image |
+//! | `workload.pgbouncer` | `pool_mode`, `server_check_delay`, `server_connect_timeout`, `server_login_retry`, `query_wait_timeout`, `tcp_user_timeout`; `dns_max_ttl`, `dns_nxdomain_ttl` (zero: each new connection is worth a look-up); `confd_interval`, the `-interval` of `confd` | `PgBouncer`'s; 10 s, as in Patroni's image |
 //! | `workload.libpq` | of clients: `connect_timeout`, `tcp_user_timeout`, `keepalives_idle`, `keepalives_interval`, `keepalives_count` | the client's; Linux |
 //! | `workload.statement_timeout` | how long a client waits for an answer | `"5s"`; `"1s"` in the families `sentinel` and `cluster` |
 //! | `workload.on_timeout` | what a client behind a proxy does then: `drop` the connection, `cancel` the statement, `cancel-and-ignore-warnings` | `drop` |
@@ -359,6 +359,8 @@ pub enum Routing {
     Pgbouncer,
     /// Through `PgBouncer`, into whose configuration `confd` writes where the leader is.
     PgbouncerConfd,
+    /// Through `PgBouncer`, which looks up a name that a script of Patroni's keeps: `on_role_change`.
+    PgbouncerDns,
     /// Through the Service of Kubernetes.
     Service,
     /// By themselves: libpq with several hosts and `target_session_attrs=read-write`.

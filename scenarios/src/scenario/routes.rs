@@ -40,6 +40,8 @@ pub struct PgbouncerKeys {
     query_wait_timeout: Option<SimDuration>,
     tcp_user_timeout: Option<SimDuration>,
     confd_interval: Option<SimDuration>,
+    dns_max_ttl: Option<SimDuration>,
+    dns_nxdomain_ttl: Option<SimDuration>,
 }
 
 /// `pool_mode`.
@@ -108,6 +110,8 @@ impl PgbouncerKeys {
         settings.query_wait_timeout = self.query_wait_timeout.unwrap_or(settings.query_wait_timeout);
         settings.tcp_user_timeout = self.tcp_user_timeout.filter(|timeout| *timeout > SimDuration::ZERO);
         settings.confd_interval = self.confd_interval.unwrap_or(settings.confd_interval);
+        settings.dns_max_ttl = self.dns_max_ttl.unwrap_or(settings.dns_max_ttl);
+        settings.dns_nxdomain_ttl = self.dns_nxdomain_ttl.unwrap_or(settings.dns_nxdomain_ttl);
         settings
     }
 

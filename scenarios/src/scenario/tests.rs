@@ -193,7 +193,7 @@ fn misspelt_keys_get_a_suggestion() {
              17 │ trigger = { at = "30s..40s" }
              18 │ fault = { power-off = { target = { host-of = "primry" } } }
                 ·         ─────────────────────────┬─────────────────────────
-                ·                                  ╰── expected one of: primary, standby, streaming-standby, postgres, patroni-leader, patroni-replica, patroni, sync-standby, etcd-leader, etcd-follower, etcd, api-server, client, haproxy, pgbouncer, confd, kube-proxy, repository, operator
+                ·                                  ╰── expected one of: primary, standby, streaming-standby, postgres, patroni-leader, patroni-replica, patroni, sync-standby, etcd-leader, etcd-follower, etcd, api-server, client, haproxy, pgbouncer, confd, name-server, kube-proxy, repository, operator
              19 │ lasts = "1m"
                 ╰────
               help: did you mean `primary`?

@@ -1,4 +1,4 @@
-//! `PgBouncer` in front of one address: a proxy or a server, fixed or written by [`super::Confd`].
+//! `PgBouncer` in front of one address: a proxy or a server, fixed, written by [`super::Confd`], or looked up (`name.rs`).
 //!
 //! # Modelled
 //!
@@ -26,7 +26,6 @@
 //! - A cancel request travels on the server connection, not on one of its own; for a client that waits it is dropped.
 //! - `server_lifetime` (3600 s), `server_idle_timeout` (600 s), the reserve pool and limits on clients are left out: runs
 //!   last minutes.
-//! - Names are not looked up (`dns_max_ttl`): Patroni itself changes none, and who does is a script of its user's.
 //! - Connections without a client are closed at the reload, and not by the next round of the janitor, up to 1/3 s later.
 //! - The process keeps its configuration file itself, when it is told of a change; it is on the disk at once.
 //!
@@ -34,6 +33,7 @@
 //! `check_fast_fail`, `disconnect_server`, `release_server`, `tag_pool_dirty`), `src/janitor.c` (`check_unused_servers`).
 
 mod file;
+mod name;
 mod servers;
 
 use std::collections::VecDeque;
@@ -45,6 +45,9 @@ use sim_core::{
 };
 
 pub use self::file::ConfigurationFile;
+pub use self::name::HostName;
+use self::name::Name;
+use crate::patroni;
 use crate::postgres::{Answer, Packet, Statement};
 
 /// `pool_mode`.
@@ -64,6 +67,12 @@ pub struct PgBouncerSpec {
     /// `host` and `port` of the database, for all time. Without, its [`ConfigurationFile`] decides: until that names one,
     /// there is no database, and clients are turned away.
     pub upstream: Option<ProcessId>,
+    /// `host` of the database is a name instead.
+    pub host_name: Option<HostName>,
+    /// `dns_max_ttl`; 15 s.
+    pub dns_max_ttl: SimDuration,
+    /// `dns_nxdomain_ttl`; 15 s.
+    pub dns_nxdomain_ttl: SimDuration,
     /// `pool_mode`; session.
     pub pool_mode: PoolMode,
     /// `default_pool_size`; 20.
@@ -93,6 +102,9 @@ impl Default for PgBouncerSpec {
     fn default() -> Self {
         Self {
             upstream: None,
+            host_name: None,
+            dns_max_ttl: SimDuration::from_secs(15),
+            dns_nxdomain_ttl: SimDuration::from_secs(15),
             pool_mode: PoolMode::Session,
             pool_size: 20,
             server_check_delay: SimDuration::from_secs(30),
@@ -110,6 +122,8 @@ pub struct PgBouncer {
     spec: PgBouncerSpec,
     /// `host` and `port` of the database, as last read.
     upstream: Option<ProcessId>,
+    /// `host` of the database, if that is a name.
+    name: Option<Name>,
     clients: Vec<Option<Client>>,
     servers: Vec<Option<Server>>,
     /// Clients that wait for a server connection, by slot, longest first.
@@ -133,6 +147,8 @@ pub enum PgBouncerTimer {
     LoginRetry,
     /// `query_wait_timeout` of the client that waits longest.
     QueryWait,
+    /// The name server has had enough time to answer.
+    LookUp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -151,10 +167,12 @@ struct Client {
 #[derive(Clone, Copy, Debug)]
 struct Server {
     connection: ConnectionId,
+    /// Where it leads to.
+    address: ProcessId,
     state: ServerState,
     /// When its last client left it.
     last_used: HostTime,
-    /// It leads to an address of before a reload (`close_needed`).
+    /// It leads to an address of before a reload, or that the name had before (`close_needed`).
     obsolete: bool,
 }
 
@@ -208,7 +226,7 @@ impl PgBouncer {
         if let Some(in_recovery) = self.welcome.filter(|_| is_login) {
             let (connection, server) = (client.connection, context.me());
             let answer = Answer::InRecovery(in_recovery);
-            context.send(connection, Packet::Answer { query, answer, server });
+            context.send(connection, Packet::Answer { query, answer, server }.into());
             return;
         }
         client.waiting = Some((query, statement));
@@ -222,7 +240,8 @@ impl PgBouncer {
         if self.queue.back() != Some(&slot) {
             return;
         }
-        if self.upstream.is_none() || self.last_connect_failed && !self.has_logged_in_servers() {
+        let has_database = self.upstream.is_some() || self.name.is_some();
+        if !has_database || self.last_connect_failed && !self.has_logged_in_servers() {
             self.drop_client(context, slot);
         } else if !self.watches_queue {
             self.watch_queue(context);
@@ -238,7 +257,7 @@ impl PgBouncer {
             && let Some((query, statement)) = client.waiting.take()
         {
             client.running = true;
-            context.send(server.connection, Packet::Query { query, statement });
+            context.send(server.connection, Packet::Query { query, statement }.into());
         }
     }
 
@@ -338,7 +357,7 @@ impl PgBouncer {
 
 impl Process for PgBouncer {
     type Spec = PgBouncerSpec;
-    type Packet = Packet;
+    type Packet = patroni::Packet;
     type Timer = PgBouncerTimer;
     type Storage = ConfigurationFile;
 
@@ -346,6 +365,7 @@ impl Process for PgBouncer {
         Self {
             spec: spec.clone(),
             upstream: spec.upstream.or(context.storage().host),
+            name: spec.host_name.as_ref().map(|host| Name::new(host.name_server, context)),
             clients: Vec::new(),
             servers: Vec::new(),
             queue: VecDeque::new(),
@@ -356,7 +376,12 @@ impl Process for PgBouncer {
         }
     }
 
-    fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
+    fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: patroni::Packet) {
+        let packet = match packet {
+            patroni::Packet::Postgres(packet) => packet,
+            patroni::Packet::Name(packet) => return self.on_name_packet(context, packet),
+            _ => return,
+        };
         let Origin::Connection(connection, _) = from else {
             if let Packet::ReloadPooler { host } = packet {
                 self.reload(context, host);
@@ -379,7 +404,7 @@ impl Process for PgBouncer {
                 if let Some(client) = client.filter(|client| client.running)
                     && let Some(server) = client.server.and_then(|server| self.servers[server])
                 {
-                    context.send(server.connection, packet);
+                    context.send(server.connection, packet.into());
                 }
             }
             Packet::Control(_)
@@ -394,12 +419,18 @@ impl Process for PgBouncer {
 
     fn on_timer(&mut self, context: &mut impl Context<Self>, timer: PgBouncerTimer) {
         match timer {
+            PgBouncerTimer::ServerConnect if self.name.is_some_and(|name| name.is_awaited()) => {
+                self.stop_waiting_for_name();
+                self.attempt_failed(context);
+                self.serve_queue(context);
+            }
             PgBouncerTimer::ServerConnect => {
                 if let Some(index) = find(&self.servers, |server| server.state == ServerState::Login) {
                     self.server_lost(context, index);
                 }
             }
             PgBouncerTimer::LoginRetry => self.serve_queue(context),
+            PgBouncerTimer::LookUp => self.on_look_up_timeout(context),
             PgBouncerTimer::QueryWait => {
                 self.watches_queue = false;
                 if let Some(slot) = self.queue.front().copied() {
@@ -441,7 +472,7 @@ impl Process for PgBouncer {
 /// A query of `PgBouncer`'s own.
 fn ask(context: &mut impl Context<PgBouncer>, connection: ConnectionId) {
     let query = Packet::Query { query: OWN_QUERY, statement: Statement::IsInRecovery };
-    context.send(connection, query);
+    context.send(connection, query.into());
 }
 
 /// Puts an item into the first free slot.

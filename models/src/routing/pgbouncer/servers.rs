@@ -20,29 +20,51 @@ impl PgBouncer {
 
     pub(super) fn launch_connection(&mut self, context: &mut impl Context<Self>) {
         let now = context.monotonic();
-        if find(&self.servers, |server| server.state == ServerState::Login).is_some() {
+        let looks_up = self.name.is_some_and(|name| name.is_awaited());
+        if looks_up || find(&self.servers, |server| server.state == ServerState::Login).is_some() {
             return;
         }
-        let passed = now.since(self.last_connect);
-        if self.last_connect_failed && passed < self.spec.server_login_retry {
-            context.set_timer(PgBouncerTimer::LoginRetry, self.spec.server_login_retry - passed);
-            return;
+        if self.last_connect_failed && now.since(self.last_connect) < self.spec.server_login_retry {
+            return self.schedule_retry(context);
         }
         if self.servers.iter().flatten().count() >= self.spec.pool_size {
             return;
         }
-        let Some(upstream) = self.upstream else {
-            return;
-        };
+        if self.name.is_some() {
+            self.last_connect = now;
+            self.look_up(context);
+        } else if let Some(upstream) = self.upstream {
+            self.last_connect = now;
+            self.connect_to(context, upstream);
+        }
+    }
+
+    /// Has those who wait looked at again when the next attempt to connect is allowed.
+    pub(super) fn schedule_retry(&self, context: &mut impl Context<Self>) {
+        let now = context.monotonic();
+        let left = self.spec.server_login_retry.saturating_sub(now.since(self.last_connect));
+        let delay = self.name.map_or(left, |name| name.round_after(now, left));
+        context.set_timer(PgBouncerTimer::LoginRetry, delay);
+    }
+
+    /// The attempt to connect that has begun goes to this address.
+    pub(super) fn connect_to(&mut self, context: &mut impl Context<Self>, address: ProcessId) {
+        let now = context.monotonic();
         let server = Server {
-            connection: context.connect(upstream, self.spec.options),
+            connection: context.connect(address, self.spec.options),
+            address,
             state: ServerState::Login,
             last_used: now,
             obsolete: false,
         };
         put(&mut self.servers, server);
-        self.last_connect = now;
-        context.set_timer(PgBouncerTimer::ServerConnect, self.spec.server_connect_timeout);
+        let mut timeout = self.spec.server_connect_timeout;
+        if let Some(name) = self.name {
+            // The connection has a timer of its own, and the janitor counts from the start of the attempt.
+            let left = timeout.saturating_sub(now.since(self.last_connect));
+            timeout = timeout.min(name.round_after(now, left));
+        }
+        context.set_timer(PgBouncerTimer::ServerConnect, timeout);
     }
 
     fn logged_in(&mut self, context: &mut impl Context<Self>, index: usize, answer: Answer) {
@@ -72,7 +94,7 @@ impl PgBouncer {
     }
 
     /// The attempt to connect that ran is over, without a login.
-    fn attempt_failed(&mut self, context: &mut impl Context<Self>) {
+    pub(super) fn attempt_failed(&mut self, context: &mut impl Context<Self>) {
         context.cancel_timer(&PgBouncerTimer::ServerConnect);
         self.last_connect_failed = true;
     }
@@ -124,7 +146,7 @@ impl PgBouncer {
                 let Some(client) = self.clients[slot].as_mut() else {
                     return;
                 };
-                context.send(client.connection, packet);
+                context.send(client.connection, packet.into());
                 client.running = false;
                 if self.spec.pool_mode == PoolMode::Transaction && !refused {
                     client.server = None;
