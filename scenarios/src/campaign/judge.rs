@@ -3,6 +3,7 @@
 use std::fmt;
 
 use analysis::Measures;
+use analysis::measure::Availability;
 use sim_core::{EndReason, Record, SimDuration};
 
 use crate::exit::Exit;
@@ -184,10 +185,7 @@ fn judge_promise(promise: Promise, measures: &Measures) -> Judgement {
             Some(fork) => Judgement::new(Verdict::LongFork, fork.to_string()),
             None => Judgement::new(Verdict::Kept, ""),
         },
-        Promise::RecoversWithin(_) if !availability.recovered => Judgement::new(
-            Verdict::NotRecovered,
-            format!("unavailable for {} when the run ended", seconds(availability.outage_at_least)),
-        ),
+        Promise::RecoversWithin(_) if !availability.recovered => not_recovered(availability),
         Promise::RecoversWithin(limit) if availability.outage.is_none_or(|outage| outage > limit) => {
             Judgement::new(
                 Verdict::RecoveryTooSlow,
@@ -195,10 +193,7 @@ fn judge_promise(promise: Promise, measures: &Measures) -> Judgement {
             )
         }
         Promise::ConvergesWithin(limit) => match availability.converged_after {
-            None => Judgement::new(
-                Verdict::NotRecovered,
-                format!("unavailable for {} when the run ended", seconds(availability.outage_at_least)),
-            ),
+            None => not_recovered(availability),
             Some(after) if after > limit => Judgement::new(
                 Verdict::RecoveryTooSlow,
                 format!("in service {} after the last fault, promised at most {limit}", seconds(after)),
@@ -207,4 +202,12 @@ fn judge_promise(promise: Promise, measures: &Measures) -> Judgement {
         },
         _ => Judgement::new(Verdict::Kept, ""),
     }
+}
+
+/// The end came within an outage, or before anybody wrote after the last fault.
+fn not_recovered(availability: &Availability) -> Judgement {
+    let longest = seconds(availability.outage_at_least);
+    let text =
+        format!("no write succeeded after the last fault, or at the end; unavailable for up to {longest}");
+    Judgement::new(Verdict::NotRecovered, text)
 }
