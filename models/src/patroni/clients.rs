@@ -118,8 +118,10 @@ impl Clients<'_> {
 
     fn add_pooler(&mut self, upstream: Option<ProcessId>) -> ProcessId {
         let mut spec = self.plan.load.pooler.in_front_of(upstream);
-        let addresses = || self.members.iter().map(|peer| peer.postgres).collect();
-        spec.host_name = self.name_server.map(|name_server| HostName { name_server, addresses: addresses() });
+        spec.host_name = self.name_server.map(|name_server| HostName {
+            name_server,
+            addresses: self.members.iter().map(|peer| peer.postgres).collect(),
+        });
         let spec = ClusterSpec::PgBouncer(spec);
         self.add_process_with("pgbouncer-1", self.app, spec, Disk::Pooler(ConfigurationFile::default()))
     }

@@ -142,12 +142,13 @@ impl Server {
         self.forget_session(connection);
         let size = self.spec.parameters.repl_backlog_size;
         let version = self.spec.parameters.version;
-        let partial = asked.filter(|_| release::Change::PartialResync.is_in(version));
-        let partial = partial.filter(|(id, offset)| {
+        let partial = asked.filter(|(id, offset)| {
             let is_own = *id == self.history.id || release::Change::StreamOutlivesPrimary.is_in(version);
             let known = (is_own && self.history.contains(*id, *offset))
                 || (self.spec.planted == Planted::ContinueAnyStream && *offset <= self.history.offset);
-            known && self.log.reaches_back_to(*offset, self.history.offset, size)
+            release::Change::PartialResync.is_in(version)
+                && known
+                && self.log.reaches_back_to(*offset, self.history.offset, size)
         });
         let mut link = Link {
             connection,

@@ -1,10 +1,10 @@
 //! `PgBouncer` behind `confd`: whose address is in its configuration, and who notices that it changes.
 
 use models::routing::{ConfdSpec, PgBouncerSpec, PoolMode, Workload};
-use sim_core::{Fault, Operation, Outcome, SimDuration, Target};
+use sim_core::{Operation, Outcome, SimDuration};
 
 use crate::script::{
-    NodeSpec, application, completed, fault, id, primary_from, primary_until, record, secs, world,
+    NodeSpec, application, completed, fault, id, kill, primary_from, primary_until, record, secs, world,
 };
 
 /// When the first member is no primary any more.
@@ -42,8 +42,7 @@ fn seen_with(
     ];
     let mut world = world(nodes);
     if let Some((at, lasts)) = killed {
-        let kill = Fault::Kill { target: Target::Process("node3".to_owned()) };
-        fault(&mut world, at, kill, Some(lasts));
+        fault(&mut world, at, kill(3), Some(lasts));
     }
     record(world, secs(60)).operations
 }

@@ -32,7 +32,7 @@
 
 use sim_core::{Context, HostTime, MarkKind, ProcessId, SimDuration};
 
-use super::{PgBouncer, PgBouncerTimer, ServerState};
+use super::{PgBouncer, PgBouncerTimer};
 use crate::patroni::Packet;
 use crate::routing::NamePacket;
 
@@ -208,13 +208,8 @@ impl PgBouncer {
     /// The name has this address no longer (`tag_host_addr_dirty`).
     fn leave(&mut self, context: &mut impl Context<Self>, address: Option<ProcessId>) {
         for index in 0..self.servers.len() {
-            let Some(server) = self.servers[index].as_mut().filter(|server| Some(server.address) == address)
-            else {
-                continue;
-            };
-            match server.state {
-                ServerState::Active(_) | ServerState::Login => server.obsolete = true,
-                ServerState::Idle | ServerState::Tested => self.drop_server(context, index),
+            if self.servers[index].is_some_and(|server| Some(server.address) == address) {
+                self.retire(context, index);
             }
         }
     }

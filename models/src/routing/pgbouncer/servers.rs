@@ -166,18 +166,24 @@ impl PgBouncer {
         context.sync();
         self.welcome = None;
         for index in 0..self.servers.len() {
-            let Some(server) = self.servers[index].as_mut() else {
-                continue;
-            };
-            match server.state {
-                ServerState::Active(_) => server.obsolete = true,
-                ServerState::Login => {
-                    self.attempt_failed(context);
-                    self.drop_server(context, index);
-                }
-                ServerState::Idle | ServerState::Tested => self.drop_server(context, index),
+            if self.servers[index].is_some_and(|server| server.state == ServerState::Login) {
+                self.attempt_failed(context);
+                self.drop_server(context, index);
+            } else {
+                self.retire(context, index);
             }
         }
         self.serve_queue(context);
+    }
+
+    /// A connection leads to where the database is no longer: it ends, at once or when it is given back.
+    pub(super) fn retire(&mut self, context: &mut impl Context<Self>, index: usize) {
+        let Some(server) = self.servers[index].as_mut() else {
+            return;
+        };
+        match server.state {
+            ServerState::Active(_) | ServerState::Login => server.obsolete = true,
+            ServerState::Idle | ServerState::Tested => self.drop_server(context, index),
+        }
     }
 }
