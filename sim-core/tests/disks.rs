@@ -226,6 +226,25 @@ fn who_ends_because_of_its_disk_is_started_again_when_the_fault_ends() {
     }
 }
 
+/// The sync of 10 ms fails while the process is paused. When it hears of that and ends, the disk is sound.
+#[test]
+fn who_hears_late_of_a_failing_disk_is_started_again_at_once() {
+    let strict = Spec { goes_on: false, syncs: true };
+    let error = (12, Fault::DiskError { target: a() }, Some(10));
+    let pause = (13, Fault::Pause { target: a() }, Some(27));
+    let world = run(strict, &[error, pause], 60);
+    assert_eq!(sync_times(&world), [55], "it booted at 40 ms");
+}
+
+#[test]
+fn who_is_held_down_is_not_started_by_a_sound_disk() {
+    let strict = Spec { goes_on: false, syncs: true };
+    let full = (15, Fault::DiskFull { target: a() }, Some(30));
+    let killed = (25, Fault::Kill { target: a() }, Some(40));
+    assert!(!runs(&run(strict, &[full.clone(), killed.clone()], 50), "a"), "the disk is sound at 45 ms");
+    assert!(runs(&run(strict, &[full, killed], 70), "a"), "the kill ends at 65 ms");
+}
+
 #[test]
 fn a_torn_write_leaves_a_bad_record_at_the_end() {
     let lazy = Spec { goes_on: true, syncs: false };

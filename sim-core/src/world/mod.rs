@@ -378,6 +378,8 @@ impl<P: Process> World<P> {
             Event::Kill { process, incarnation } => {
                 if self.kernel.processes[process.index()].incarnation == incarnation {
                     self.kill(process);
+                    // A process that heard late of a failure of its disk may end after the disk is sound again.
+                    self.restart_failed(process);
                 }
             }
             Event::Watchdog { host } => self.on_watchdog(host),

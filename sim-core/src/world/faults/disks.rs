@@ -29,18 +29,20 @@ impl<P: Process> World<P> {
             self.kernel.go_on(*volume);
         }
         if matches!(fault, Fault::DiskError { .. } | Fault::DiskFull { .. }) {
-            self.restart_failed(&effect.processes);
+            for process in &effect.processes {
+                self.restart_failed(*process);
+            }
         }
     }
 
-    /// The disk is sound again: whoever ended because of it is started by its supervisor.
-    fn restart_failed(&mut self, processes: &[ProcessId]) {
-        for process in processes {
-            let slot = &self.kernel.processes[process.index()];
-            let trouble = &self.kernel.volumes[slot.volume.index()].trouble;
-            if slot.disk_failed && slot.starts_with_host && trouble.errors == 0 && trouble.full == 0 {
-                self.boot(*process);
-            }
+    /// If a process ended because of its disk and that is sound again, its supervisor starts it, unless a fault keeps it
+    /// down: the end of that fault will.
+    pub(in crate::world) fn restart_failed(&mut self, process: ProcessId) {
+        let slot = &self.kernel.processes[process.index()];
+        let trouble = &self.kernel.volumes[slot.volume.index()].trouble;
+        let is_sound = trouble.errors == 0 && trouble.full == 0;
+        if slot.disk_failed && slot.starts_with_host && slot.kills == 0 && is_sound {
+            self.boot(process);
         }
     }
 }
