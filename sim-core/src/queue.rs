@@ -104,12 +104,15 @@ impl<T: Vacant> Queue<T> {
             self.far.push(Reverse(key));
             return;
         }
-        // From the end, because a packet is nearly always due before most of the list.
+        // From the end, because a packet is nearly always due before most of the list; what is due before it makes room on
+        // the way.
         let mut place = self.near.len();
+        self.near.push(key);
         while place > 0 && self.near[place - 1] < key {
+            self.near[place] = self.near[place - 1];
             place -= 1;
         }
-        self.near.insert(place, key);
+        self.near[place] = key;
     }
 
     /// Moves the next keys of the heap to the empty list.

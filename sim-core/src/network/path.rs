@@ -147,6 +147,7 @@ impl Paths {
     }
 
     /// If a datagram that is sent now arrives twice: the latency of the second copy.
+    #[inline]
     pub(crate) fn duplicate(&mut self, from: ProcessId, to: ProcessId) -> Option<SimDuration> {
         let index = self.link_index(from, to);
         let link = &mut self.links[index];
@@ -170,6 +171,7 @@ impl Paths {
         }
     }
 
+    #[inline]
     fn link_index(&self, from: ProcessId, to: ProcessId) -> usize {
         self.host_of(from).index() * self.table.hosts + self.host_of(to).index()
     }
