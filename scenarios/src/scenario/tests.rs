@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use expect_test::{Expect, expect};
+use models::postgres::MemberId;
 use sim_core::{Seed, SimDuration, Trigger};
 
 use super::*;
