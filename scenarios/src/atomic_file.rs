@@ -24,7 +24,7 @@ pub fn copy(path: &Path, content: &mut impl Read) -> Result<(), UserError> {
     try_write(path, content).map_err(|error| refused(path, &error))
 }
 
-/// Whether [`write`] can write there later, as far as that can be known: found out before hours of work, not after.
+/// Whether [`write()`] can write there later, as far as that can be known: found out before hours of work, not after.
 ///
 /// # Errors
 /// The system refuses; the error names the file.

@@ -1,7 +1,7 @@
 //! The etcd family: etcd alone, with clients that put it to the test.
 //!
 //! `cluster.etcd` is the number of members, `cluster.topology` where they are; `workload.writers` clients work with rows
-//! and registers, [`LOCKERS`] more contend for a lock, and one watches. `workload.write_interval` and
+//! and registers, `LOCKERS` more contend for a lock, and one watches. `workload.write_interval` and
 //! `workload.statement_timeout` are the most that a client rests between two operations and waits for an answer.
 
 use analysis::SurvivingValues;

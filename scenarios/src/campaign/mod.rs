@@ -5,7 +5,7 @@
 //! [`Journal`] says the same as one that was not. An interrupted campaign, and one whose time was spent, are the
 //! exception: how many seeds they got to depends on luck, and they say so.
 //!
-//! Seeds are run in windows: [`WINDOW`] of them at a time are spread over the threads, and what they leave is handed on
+//! Seeds are run in windows: `WINDOW` of them at a time are spread over the threads, and what they leave is handed on
 //! in order before the next window begins. So the memory of a campaign does not hold its runs.
 //!
 //! A share of the seeds is run twice ([`Campaign::recheck`]): determinism is not believed but watched.
