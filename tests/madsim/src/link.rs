@@ -9,7 +9,8 @@ use sim_core::{
 #[derive(Debug)]
 pub(crate) struct Links {
     hosts: usize,
-    links: Vec<Link>,
+    /// Row by row: from each host to each.
+    ways: Vec<Link>,
     seed: Seed,
 }
 
@@ -31,7 +32,7 @@ impl Links {
         let all = (0..hosts).map(HostId::from_index);
         // Hosts share a handful of qualities, whose tables are costly.
         let mut known: Vec<(&LinkQuality, Sampler)> = Vec::new();
-        let links = all
+        let ways = all
             .clone()
             .flat_map(|from| all.clone().map(move |to| (from, to)))
             .map(|(from, to)| {
@@ -50,11 +51,11 @@ impl Links {
                 }
             })
             .collect();
-        Self { hosts, links, seed }
+        Self { hosts, ways, seed }
     }
 
     fn link(&mut self, from: HostId, to: HostId) -> &mut Link {
-        &mut self.links[from.index() * self.hosts + to.index()]
+        &mut self.ways[from.index() * self.hosts + to.index()]
     }
 
     /// The latency of a packet of this size that is sent now; none if it is lost.
