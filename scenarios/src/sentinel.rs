@@ -8,7 +8,7 @@ use analysis::SurvivingValues;
 use models::Planted;
 use models::patroni::{self, Placement};
 use models::redis::{self, Machine, WaitFor};
-use models::sentinel::{self, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
+use models::sentinel::{RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
 use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
@@ -90,7 +90,7 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
         parameters: case.redis.parameters.clone(),
         machine: Machine { dataset: cluster.redis.dataset_bytes, ..Machine::default() },
         disk_sync: patroni::Inputs::default().disk_sync,
-        save_sync: sentinel::Inputs::default().save_sync,
+        save_sync: redis::Inputs::default().save_sync,
         load: RedisLoad {
             writers: workload.writers,
             write_interval: workload.write_interval,

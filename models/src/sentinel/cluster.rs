@@ -104,7 +104,7 @@ pub struct SentinelPlan {
     pub machine: Machine,
     /// How long a sync of a server takes.
     pub disk_sync: Distribution,
-    /// How long each of the three syncs takes by which a Sentinel saves its file ([`Inputs::save_sync`](super::Inputs)).
+    /// How long each of the three syncs takes by which a Sentinel saves its file ([`Inputs::save_sync`](crate::redis::Inputs)).
     pub save_sync: Distribution,
     /// The load.
     pub load: RedisLoad,

@@ -54,7 +54,6 @@ mod failover;
 mod group;
 mod hello;
 mod info;
-mod inputs;
 pub mod invariants;
 mod link;
 mod process;
@@ -67,6 +66,5 @@ pub use cluster::{
     SentinelProcessTimer,
 };
 pub use config::{GroupConfig, GroupState, SentinelDisk, SentinelSpec, SentinelState};
-pub use inputs::Inputs;
 pub use link::SAVED;
 pub use process::{Sentinel, SentinelTimer};

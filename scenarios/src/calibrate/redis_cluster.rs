@@ -12,6 +12,13 @@
 //! | other shard's gap | `other_unavail`: the longest of a writer that writes each 20 ms | the same |
 //! | demoted | `old_demoted` less `resume` | from the end of the fault to its log |
 //!
+//! Where `cpu_busy` says that other jobs used up the processors, the declared inputs are those of a busy machine
+//! ([`Inputs::on_busy_machine`]), which come from other measurements than these rows.
+//!
+//! Nodes tell each other in whole seconds of the wall clock when they last heard of somebody, so which part of such a second a fault falls into
+//! decides when it is noticed: runs take that part of the rows' `utc` in turn, as they take how long the fault lasted. Both are what was
+//! done to the cluster, not what it did.
+//!
 //! Flags of nodes were polled each 20 ms, so what was read that way is up to that much late. Not compared: counts of what was acknowledged, and
 //! when the old primary's link was up, which full resynchronisation decides.
 
@@ -19,21 +26,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use models::Planted;
-use models::redis::{Machine, Parameters};
+use models::redis::{Inputs, Machine, Parameters};
 use models::redis_cluster::{ClusterConfig, ClusterLoad, ClusterPlan, RedisCluster, Refresh};
 use sim_core::{
     Distribution, EndReason, Fault, LinkQuality, MarkKind, Outcome, ProcessId, Record, Schedule,
     ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, TraceEntry, Trigger, advance_guarded,
 };
 
-use super::rows::{Row, Table};
+use super::rows::{Row, Table, is_busy};
 use super::{Measured, Measurements, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
 /// When a cluster has settled.
 const SETTLED: SimDuration = SimDuration::from_secs(20);
-/// Faults fall anywhere in this time after it.
-const SPREAD: SimDuration = SimDuration::from_secs(10);
+/// In which of so many seconds after it a fault falls is drawn.
+const SPREAD_SECONDS: u64 = 10;
+/// How long a fault lasts if its row does not say so.
+const LASTS: SimDuration = SimDuration::from_secs(10);
 /// What is left of a run after the fault has ended.
 const TAIL: SimDuration = SimDuration::from_secs(10);
 /// One way between two hosts: half of the 35 µs of a round trip (README of the measurements).
@@ -42,11 +51,10 @@ const ONE_WAY: SimDuration = SimDuration::from_nanos(17_500);
 const DISK_SYNC: Distribution =
     Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 };
 
-const NEEDED: [&str; 7] =
-    ["node_timeout_ms", "full_coverage", "fault", "write_interval", "unavail", "resume", "note"];
-const KNOWN: [&str; 32] = [
+const NEEDED: [&str; 8] =
+    ["utc", "node_timeout_ms", "full_coverage", "fault", "write_interval", "unavail", "resume", "note"];
+const KNOWN: [&str; 31] = [
     "trial",
-    "utc",
     "cluster",
     "redis",
     "shard",
@@ -93,8 +101,26 @@ struct Settings {
 #[derive(Clone, Debug)]
 pub struct Setup {
     settings: Settings,
-    /// How long the fault lasted, trial by trial: runs take them in turn.
-    resumed: Vec<SimDuration>,
+    inputs: Inputs,
+    /// Runs take them in turn.
+    trials: Vec<Trial>,
+}
+
+/// What was done to the cluster in one row.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// How much of a second of the wall clock was over when the fault struck.
+    into_second: SimDuration,
+    /// How long the fault lasted.
+    lasts: SimDuration,
+}
+
+impl Trial {
+    fn of(row: &Row) -> Result<Self, UserError> {
+        let into_second = row.time_of_day("utc")?.as_nanos() % SimDuration::from_secs(1).as_nanos();
+        let lasts = row.time("resume")?.unwrap_or(LASTS);
+        Ok(Self { into_second: SimDuration::from_nanos(into_second), lasts })
+    }
 }
 
 pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError> {
@@ -105,14 +131,15 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
         points.entry(settings(&row)?).or_default().push(row);
     }
     for (settings, rows) in points {
-        let resumed = rows.iter().map(|row| row.time("resume")).collect::<Result<Vec<_>, _>>()?;
-        let resumed = resumed.into_iter().flatten().collect();
+        let trials = rows.iter().map(Trial::of).collect::<Result<Vec<_>, _>>()?;
+        let busy = is_busy(&rows)?;
+        let inputs = if busy { Inputs::on_busy_machine() } else { Inputs::default() };
         into.points.push(Point {
             system: "redis-cluster",
-            title: settings.title(),
+            title: format!("{}{}", settings.title(), if busy { ", busy machine" } else { "" }),
             measured_count: rows.len(),
             samples: samples(QUANTITIES.iter().map(|(name, value)| Measured { name, value: *value }), &rows)?,
-            setup: super::Setup::RedisCluster(Setup { settings, resumed }),
+            setup: super::Setup::RedisCluster(Setup { settings, inputs, trials }),
         });
     }
     Ok(())
@@ -176,7 +203,7 @@ impl Settings {
         format!("{what} cluster-node-timeout {timeout} cluster-require-full-coverage {coverage}")
     }
 
-    fn cluster(&self) -> RedisCluster {
+    fn cluster(&self, inputs: &Inputs) -> RedisCluster {
         let plan = ClusterPlan {
             nodes: 6,
             shards: 3,
@@ -191,7 +218,8 @@ impl Settings {
                 save: Vec::new(),
                 ..Parameters::default()
             },
-            machine: Machine::default(),
+            // Runs wait for it: before it listens, a process that starts is like one that does not run.
+            machine: Machine { start: SimDuration::ZERO, ..Machine::default() },
             disk_sync: DISK_SYNC,
             load: ClusterLoad {
                 writers: 1,
@@ -209,7 +237,8 @@ impl Settings {
             operator: None,
             planted: Planted::Nothing,
         };
-        let link = LinkQuality::reliable(Distribution::Constant(ONE_WAY));
+        let one_way = inputs.one_way.clone().unwrap_or(Distribution::Constant(ONE_WAY));
+        let link = LinkQuality::reliable(one_way);
         let (topology, zone) = Topology::single_zone(&link);
         RedisCluster::new(&plan, (topology, vec![zone]))
     }
@@ -221,20 +250,22 @@ impl Setup {
     /// # Panics
     /// If the run ends early, which is a bug of a model.
     pub(super) fn run(&self, run: u64) -> Vec<(&'static str, Option<SimDuration>)> {
-        let cluster = self.settings.cluster();
+        let cluster = self.settings.cluster(&self.inputs);
         let mut world = cluster.world(Seed(run));
         world.log(false);
         let mut random = Seed(run).stream("calibrate redis-cluster", 0);
-        let at = SETTLED + random.duration(SimDuration::ZERO, SPREAD);
-        let lasts = match self.resumed.len() as u64 {
-            0 => SPREAD,
-            count => self.resumed[(run % count) as usize],
+        let Trial { into_second, lasts } = self.trials[run as usize % self.trials.len()];
+        let at = SETTLED + SimDuration::from_secs(random.below(SPREAD_SECONDS)) + into_second;
+        let start = if self.settings.stopped {
+            SimDuration::ZERO
+        } else {
+            self.inputs.start.sampler().draw(&mut random)
         };
         let target = Target::Process("redis-1".to_owned());
         let fault = if self.settings.stopped { Fault::Pause { target } } else { Fault::Kill { target } };
-        let fault = ScheduledFault { trigger: Trigger::At(at), fault, lasts: Some(lasts) };
+        let fault = ScheduledFault { trigger: Trigger::At(at), fault, lasts: Some(lasts + start) };
         world.schedule(&Schedule(vec![fault])).expect("redis-1 is there");
-        let horizon = SimTime::ZERO + at + lasts + TAIL;
+        let horizon = SimTime::ZERO + at + lasts + start + TAIL;
         let end = advance_guarded(&mut world, horizon, 10_000_000);
         assert_eq!(end, EndReason::Horizon, "run {run} of {}", self.settings.title());
         let log = world.log_entries().to_vec();

@@ -72,7 +72,7 @@ fn assert_agrees(title: &str, rows: usize, known: &[&str]) {
 fn a_killed_primary_is_replaced_as_fast_as_measured() {
     // Roles were polled, and a real process takes its time to start.
     assert_agrees(
-        "primary killed cluster-node-timeout 5000 cluster-require-full-coverage yes",
+        "primary killed cluster-node-timeout 5000 cluster-require-full-coverage yes, busy machine",
         30,
         &["demoted shape"],
     );
@@ -83,7 +83,7 @@ fn a_stopped_primary_is_replaced_as_fast_as_measured() {
     // The first to suspect it is a node that asked somebody in between: half of this node timeout is the second in which gossip counts,
     // so that the others ask at the beginning of a second of the wall clock.
     assert_agrees(
-        "primary stopped cluster-node-timeout 2000 cluster-require-full-coverage yes",
+        "primary stopped cluster-node-timeout 2000 cluster-require-full-coverage yes, busy machine",
         15,
         &["demoted shape"],
     );

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use analysis::stats::{Sample, kolmogorov_smirnov};
 use models::Planted;
-use models::redis::{Machine, Parameters};
-use models::sentinel::{GroupConfig, Inputs, RedisLoad, SentinelCluster, SentinelPlan};
+use models::redis::{Inputs, Machine, Parameters};
+use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use scenarios::calibrate::{self, Agreement};
 use sim_core::{
     Distribution, EndReason, Fault, LinkQuality, Schedule, ScheduledFault, Seed, SimDuration, SimTime,

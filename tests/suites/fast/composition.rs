@@ -10,8 +10,8 @@ use analysis::{MeasureOptions, measure};
 use models::Planted;
 use models::patroni::{Load, PatroniCluster, Placement, Plan};
 use models::platform::{PlatformCluster, PlatformPlan, RedisNeed};
-use models::redis::{Machine, Parameters};
-use models::sentinel::{GroupConfig, Inputs, RedisLoad, SentinelCluster, SentinelPlan};
+use models::redis::{Inputs, Machine, Parameters};
+use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use rayon::prelude::*;
 use sim_core::{
     EndReason, Fault, Process, ProcessId, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target,

@@ -42,8 +42,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use models::Planted;
-use models::redis::{Machine, Parameters};
-use models::sentinel::{GroupConfig, Inputs, RedisLoad, SentinelCluster, SentinelPlan};
+use models::redis::{Inputs, Machine, Parameters};
+use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use sim_core::{Direction, Distribution, Fault, LinkQuality, SimDuration, Target, Topology};
 
 use self::trial::{End, Run, SPREAD, Trial};

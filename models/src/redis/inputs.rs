@@ -1,9 +1,9 @@
-//! Declared inputs: durations that the models do not derive but take from measurements of the real software, or of what it asks
+//! Declared inputs of servers, Sentinels and nodes of a cluster: durations that the models do not derive but take from measurements of the real software, or of what it asks
 //! of its machine. None of them comes from the failovers that the models are held to.
 
 use sim_core::{Distribution, SimDuration};
 
-use crate::redis::Machine;
+use super::parameters::Machine;
 
 /// How long what is not looked into takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,14 +34,15 @@ impl Inputs {
     /// - `save_sync`: 900 syncs of 300 files of 1.8 kB that were saved as a Sentinel saves its own (a new file, its folder, the file
     ///   again; ext4, load 8 to 11), at the same priority as the measured programs: `tests/data/inputs/save.csv`. A new file has to
     ///   wait for the journal, which is why a sync takes so much longer than the `fdatasync` of a file that exists.
-    /// - `one_way`: half of a round trip with a `SET`, 2,000 on the measured machine without any fault: 20 quantiles.
+    /// - `one_way`: half of a round trip with a `SET`, the middles of twenty equal parts of those 1,000 that were made without any fault
+    ///   at load 16.5, as that of the failovers (`latency.csv` of the calibration measurements, note `busy_host`).
     /// - `start`: 200 starts of Redis 7.0.15 without data, in a network namespace as those of the harness, at load 9 to 13:
     ///   `tests/data/inputs/start.csv`.
     pub fn on_busy_machine() -> Self {
         let micros = SimDuration::from_micros;
         let syncs = SAVE_SYNCS_MICROS.map(micros);
         let round_trips =
-            [33, 42, 47, 55, 60, 65, 68, 71, 73, 75, 79, 92, 109, 129, 158, 219, 307, 520, 944, 2_407];
+            [40, 45, 49, 56, 70, 88, 102, 115, 129, 148, 170, 212, 248, 306, 383, 540, 688, 1_037, 1_501, 3_430];
         Self {
             save_sync: Distribution::Empirical(syncs.to_vec()),
             one_way: Some(Distribution::Empirical(round_trips.map(|length| micros(length) / 2).to_vec())),
