@@ -246,6 +246,16 @@ fn who_is_held_down_is_not_started_by_a_sound_disk() {
 }
 
 #[test]
+fn a_restart_takes_its_time_though_the_disk_is_sound_before() {
+    let strict = Spec { goes_on: false, syncs: true };
+    let full = (15, Fault::DiskFull { target: a() }, Some(30));
+    let restart = Fault::Restart { target: a(), delay: MS * 40, stagger: MS };
+    let faults = [full, (25, restart, None)];
+    assert!(!runs(&run(strict, &faults, 64), "a"), "the disk is sound at 45 ms");
+    assert!(runs(&run(strict, &faults, 66), "a"), "the restart is over at 65 ms");
+}
+
+#[test]
 fn a_torn_write_leaves_a_bad_record_at_the_end() {
     let lazy = Spec { goes_on: true, syncs: false };
     let tear = (5, Fault::DiskTornWrite { target: a() }, None);

@@ -99,7 +99,8 @@ fn successes(record: &Record, options: &MeasureOptions) -> Vec<SimTime> {
         .filter(|write| is_success(write))
         .filter_map(|write| write.completed)
         .collect();
-    instants.sort_unstable();
+    // Nearly in order already, which this sort is made for.
+    instants.sort();
     instants
 }
 

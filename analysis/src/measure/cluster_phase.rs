@@ -119,7 +119,8 @@ impl Successes {
         };
         let mut instants: Vec<SimTime> =
             record.operations.iter().filter(counts).filter_map(|write| write.completed).collect();
-        instants.sort_unstable();
+        // Nearly in order already, which this sort is made for.
+        instants.sort();
         Self(instants)
     }
 

@@ -113,7 +113,8 @@ impl<P: Process> Context<P> for NativeContext<'_, P> {
 
     fn kill(&mut self, neighbour: ProcessId) {
         let incarnation = self.neighbour(neighbour).incarnation;
-        self.kernel.queue.push(self.kernel.now, Event::Kill { process: neighbour, incarnation });
+        let by_itself = neighbour == self.me;
+        self.kernel.queue.push(self.kernel.now, Event::Kill { process: neighbour, incarnation, by_itself });
     }
 
     fn is_running(&self, neighbour: ProcessId) -> bool {

@@ -157,7 +157,7 @@ enum Event<P: Process> {
     Served { process: ProcessId },
     WriteRefused { process: ProcessId, incarnation: u32, error: DiskError },
     Boot { process: ProcessId },
-    Kill { process: ProcessId, incarnation: u32 },
+    Kill { process: ProcessId, incarnation: u32, by_itself: bool },
     Watchdog { host: HostId },
     PowerOn { host: HostId },
     Fault(FaultEvent),
@@ -375,11 +375,16 @@ impl<P: Process> World<P> {
             Event::KeepAlive { connection, side } => self.on_keep_alive(connection, usize::from(side)),
             Event::Served { process } => self.on_served(process),
             Event::Boot { process } => self.boot(process),
-            Event::Kill { process, incarnation } => {
+            Event::Kill { process, incarnation, by_itself } => {
                 if self.kernel.processes[process.index()].incarnation == incarnation {
                     self.kill(process);
-                    // A process that heard late of a failure of its disk may end after the disk is sound again.
-                    self.restart_failed(process);
+                    if by_itself {
+                        // A process that heard late of a failure of its disk may end after the disk is sound again.
+                        self.restart_failed(process);
+                    } else {
+                        // It did not end because of its disk.
+                        self.kernel.processes[process.index()].disk_failed = false;
+                    }
                 }
             }
             Event::Watchdog { host } => self.on_watchdog(host),

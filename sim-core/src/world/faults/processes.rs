@@ -46,6 +46,12 @@ impl<P: Process> World<P> {
             unreachable!("only a restart queues its turns");
         };
         self.kill(process);
+        self.boot_later(process, delay);
+    }
+
+    /// Starts a process that has just ended after a delay, which the end of a disk fault does not cut short.
+    fn boot_later(&mut self, process: ProcessId, delay: SimDuration) {
+        self.kernel.processes[process.index()].disk_failed = false;
         self.kernel.queue.push(self.kernel.now + delay, Event::Boot { process });
     }
 
@@ -61,7 +67,7 @@ impl<P: Process> World<P> {
             let restarts = slot.running && slot.starts_with_host;
             self.kill(*process);
             if restarts {
-                self.kernel.queue.push(now + delay, Event::Boot { process: *process });
+                self.boot_later(*process, delay);
             }
         }
         for volume in volumes {
