@@ -24,7 +24,7 @@ pub struct SurvivingValues(Vec<Page>);
 struct Page {
     /// The values divided by their number in a page. Pages are in order of it.
     number: u64,
-    bits: [u64; Page::WORDS],
+    bits: [u64; Self::WORDS],
 }
 
 impl Page {

@@ -19,14 +19,14 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Completion, ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, MarkKind, OperationId,
-    OperationKind, Origin, Outcome, Process, ProcessId, SimDuration,
+    ConnectionEvent, ConnectionId, Context, HostTime, MarkKind, OperationId, Origin, Process, ProcessId,
+    SimDuration,
 };
 
 use super::Packet;
 use super::lease::{Answer, Lease, Purpose, Round, valid_until};
 use super::parameters::{Fencing, LockParameters};
-use super::store::{HolderId, StorePacket, StoreReply, StoreRequest, Token};
+use super::store::{HolderId, StorePacket, Token};
 use crate::planted::Planted;
 use crate::redis::{Command, Key, KeyCommand, Link, LinkNews, PrimarySource};
 use crate::routing::{Progress, Workload};
@@ -35,8 +35,6 @@ use crate::routing::{Progress, Workload};
 pub const LOCK: Key = Key(0);
 /// The key of the counter for tokens.
 const COUNTER: Key = Key(1);
-/// How long it waits for the store.
-const STORE_TIMEOUT: SimDuration = SimDuration::from_secs(1);
 
 /// The configuration of a [`Contender`].
 #[derive(Clone, Debug)]
@@ -56,26 +54,26 @@ pub struct ContenderSpec {
 /// A contender.
 #[derive(Clone, Debug)]
 pub struct Contender {
-    spec: ContenderSpec,
-    progress: Progress,
+    pub(super) spec: ContenderSpec,
+    pub(super) progress: Progress,
     links: Vec<Link>,
     /// Requests that are under way.
     round: Option<Round>,
     /// What it holds.
-    lease: Option<Lease>,
+    pub(super) lease: Option<Lease>,
     /// It acts.
-    acts: bool,
-    store: Option<ConnectionId>,
-    store_request: u32,
-    operation: Option<Running>,
+    pub(super) acts: bool,
+    pub(super) store: Option<ConnectionId>,
+    pub(super) store_request: u32,
+    pub(super) operation: Option<Running>,
 }
 
 /// The effect that it wants to write.
 #[derive(Clone, Copy, Debug)]
-struct Running {
-    id: OperationId,
-    value: u64,
-    sent: bool,
+pub(super) struct Running {
+    pub(super) id: OperationId,
+    pub(super) value: u64,
+    pub(super) sent: bool,
 }
 
 /// What a [`Contender`] waits for.
@@ -308,7 +306,7 @@ impl Contender {
     }
 
     /// It is no leader any more.
-    fn step_down(&mut self, context: &mut impl Context<Self>, why: &str) {
+    pub(super) fn step_down(&mut self, context: &mut impl Context<Self>, why: &str) {
         let Some(lease) = self.lease.take() else { return };
         context.note(|| format!("steps down: {why}"));
         if self.acts {
@@ -331,134 +329,6 @@ impl Contender {
             self.close_store(context);
         }
         self.fail(context, lease.holder);
-    }
-
-    /// Reads the document, under its token if it has one.
-    fn open_store(&mut self, context: &mut impl Context<Self>) {
-        self.close_store(context);
-        self.store = Some(context.connect(self.spec.store, ConnectOptions::default()));
-        context.set_timer(ContenderTimer::Store, STORE_TIMEOUT);
-        if let Some(Lease { holder, token, .. }) = self.lease {
-            let request = match self.spec.parameters.fencing {
-                Fencing::Store => StoreRequest::OpenFenced(holder),
-                Fencing::Redis | Fencing::Off => StoreRequest::Open(holder, token),
-            };
-            self.ask_store(context, request);
-        }
-    }
-
-    /// Leaves the store. What was on its way may have arrived or not.
-    fn close_store(&mut self, context: &mut impl Context<Self>) {
-        context.cancel_timer(&ContenderTimer::Store);
-        if let Some(connection) = self.store.take() {
-            context.close(connection);
-        }
-        if self.is_writing() {
-            self.complete(context, Completion::without_answer(Outcome::Unknown));
-        }
-    }
-
-    /// True while an effect is on its way.
-    fn is_writing(&self) -> bool {
-        self.operation.is_some_and(|operation| operation.sent)
-    }
-
-    /// The store does not answer, or its connection is lost.
-    fn lose_store(&mut self, context: &mut impl Context<Self>) {
-        self.close_store(context);
-        if self.lease.is_none() {
-            return;
-        }
-        if self.lease.is_some_and(|lease| lease.version.is_some())
-            && self.spec.parameters.fencing == Fencing::Redis
-        {
-            // Another connection needs another token, and that comes with another turn.
-            return self.step_down(context, "it lost the store");
-        }
-        // Who refuses once refuses twice.
-        context.set_timer(ContenderTimer::Open, self.spec.parameters.retry);
-    }
-
-    fn ask_store(&mut self, context: &mut impl Context<Self>, request: StoreRequest) {
-        if let Some(connection) = self.store {
-            self.store_request = self.store_request.wrapping_add(1);
-            context.send(connection, StorePacket::Request(self.store_request, request).into());
-        }
-    }
-
-    fn on_store(&mut self, context: &mut impl Context<Self>, reply: StoreReply) {
-        context.cancel_timer(&ContenderTimer::Store);
-        let me = context.me();
-        let Some(lease) = &mut self.lease else {
-            // It is no leader any more, and hears what became of its last effect.
-            let outcome = if reply == StoreReply::Fenced { Outcome::Failed } else { Outcome::Ok };
-            if self.is_writing() {
-                self.complete(context, Completion::answered(outcome, me));
-            }
-            return self.close_store(context);
-        };
-        match reply {
-            StoreReply::Opened(version, token) => {
-                lease.version = Some(version);
-                lease.token = token;
-                if !self.acts {
-                    self.acts = true;
-                    context.mark(MarkKind::Writable, token.map_or(0, Token::number));
-                }
-                self.look(context);
-            }
-            StoreReply::Stored(version) => {
-                lease.version = Some(version);
-                self.complete(context, Completion::answered(Outcome::Ok, me));
-                context.set_timer(ContenderTimer::Look, self.spec.parameters.interval);
-            }
-            StoreReply::Fenced => {
-                if self.is_writing() {
-                    self.complete(context, Completion::answered(Outcome::Failed, me));
-                }
-                self.step_down(context, "the store has seen a newer token");
-            }
-        }
-    }
-
-    /// Looks whether it still leads, and if so works on the next effect.
-    fn look(&mut self, context: &mut impl Context<Self>) {
-        let Some(lease) = &self.lease else { return };
-        if context.monotonic() >= lease.deadline {
-            return self.step_down(context, "its time is over");
-        }
-        if self.operation.is_some() {
-            context.set_timer(ContenderTimer::Write, self.spec.parameters.work);
-        }
-    }
-
-    /// Writes what it has worked on, without another look.
-    fn write(&mut self, context: &mut impl Context<Self>) {
-        let (Some(Lease { holder, token, version: Some(base), .. }), Some(operation)) =
-            (self.lease, &mut self.operation)
-        else {
-            return;
-        };
-        operation.sent = true;
-        let value = operation.value;
-        context.set_timer(ContenderTimer::Store, STORE_TIMEOUT);
-        self.ask_store(context, StoreRequest::Put { holder, token, base, value });
-    }
-
-    /// The effect was written, or not; it wants to write the next.
-    fn complete(&mut self, context: &mut impl Context<Self>, completion: Completion) {
-        if let Some(operation) = self.operation.take() {
-            context.complete(operation.id, completion);
-        }
-        self.invoke(context);
-    }
-
-    fn invoke(&mut self, context: &mut impl Context<Self>) {
-        if !self.progress.has_ended(context) {
-            let value = self.progress.next_value();
-            let id = context.invoke(OperationKind::Write, value);
-            self.operation = Some(Running { id, value, sent: false });
-        }
     }
 }
 

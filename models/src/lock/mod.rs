@@ -27,6 +27,7 @@
 
 mod cluster;
 mod contender;
+mod effects;
 pub mod invariants;
 mod lease;
 mod parameters;

@@ -41,8 +41,10 @@ impl Inputs {
     pub fn on_busy_machine() -> Self {
         let micros = SimDuration::from_micros;
         let syncs = SAVE_SYNCS_MICROS.map(micros);
-        let round_trips =
-            [40, 45, 49, 56, 70, 88, 102, 115, 129, 148, 170, 212, 248, 306, 383, 540, 688, 1_037, 1_501, 3_430];
+        let round_trips = [
+            40, 45, 49, 56, 70, 88, 102, 115, 129, 148, 170, 212, 248, 306, 383, 540, 688, 1_037, 1_501,
+            3_430,
+        ];
         Self {
             save_sync: Distribution::Empirical(syncs.to_vec()),
             one_way: Some(Distribution::Empirical(round_trips.map(|length| micros(length) / 2).to_vec())),

@@ -24,9 +24,6 @@ use crate::context::MadsimContext;
 use crate::link::Links;
 use crate::pace::Pace;
 
-/// Bytes of Ethernet, IP and TCP of a segment without data, as on the native host.
-const HEADERS: u32 = 66;
-
 /// A world that runs on madsim, shared by its tasks.
 #[derive(Debug)]
 pub(crate) struct Shared<P: Portable> {
@@ -275,89 +272,6 @@ impl<P: Portable> World<P> {
             }
         }
     }
-
-    /// Boots a process, unless it runs or its host has no power. True if its task has to be started.
-    pub(crate) fn boot(&mut self, process: ProcessId) -> bool {
-        let kernel = &mut self.kernel;
-        let slot = &mut kernel.slots[process.index()];
-        let Some(program) = &slot.program else { return false };
-        if slot.running || slot.endpoint.is_none() {
-            return false;
-        }
-        let spec = program.spec.clone();
-        slot.running = true;
-        kernel.mark(Some(process), MarkKind::Started, 0);
-        let state = P::boot(&spec, &mut MadsimContext { kernel, me: process });
-        self.states[process.index()] = Some(state);
-        true
-    }
-
-    /// SIGKILL: the kernel of the host closes the connections of the process.
-    pub(crate) fn kill(&mut self, process: ProcessId) {
-        if self.end_life(process) {
-            let now = self.kernel.now;
-            self.kernel.with_stack(process, |stack, effects| stack.close_all(now, effects));
-        }
-    }
-
-    fn end_life(&mut self, process: ProcessId) -> bool {
-        let slot = &mut self.kernel.slots[process.index()];
-        if !slot.running || slot.program.is_none() {
-            return false;
-        }
-        slot.running = false;
-        slot.incarnation += 1;
-        slot.pauses = 0;
-        slot.inbox.clear();
-        slot.timers.clear();
-        // Its task sees that its life is over.
-        slot.waker.take().into_iter().for_each(Waker::wake);
-        self.states[process.index()] = None;
-        self.kernel.mark(Some(process), MarkKind::Stopped, 0);
-        true
-    }
-
-    /// The host loses power. Nobody hears of it.
-    pub(crate) fn power_off(&mut self, host: HostId) {
-        let machine = &mut self.kernel.hosts[host.index()];
-        machine.powered = false;
-        machine.watchdog = None;
-        let (processes, volumes) = (machine.processes.clone(), machine.volumes.clone());
-        for process in processes {
-            self.end_life(process);
-            let kernel = &mut self.kernel;
-            let slot = &mut kernel.slots[process.index()];
-            slot.stack.forget_all();
-            slot.endpoint = None;
-            slot.stack_waker = None;
-            kernel.orders.push(Order::KillNode(slot.node()));
-        }
-        for volume in volumes {
-            let disk = &mut self.kernel.volumes[volume.index()];
-            disk.volume.lose_power(self.kernel.now, &mut disk.stream);
-            disk.waiting.clear();
-        }
-    }
-
-    /// The host gets power: its nodes start again, and boot what starts with the host.
-    pub(crate) fn power_on(&mut self, host: HostId) {
-        let kernel = &mut self.kernel;
-        let machine = &mut kernel.hosts[host.index()];
-        if machine.powered || machine.outages > 0 {
-            return;
-        }
-        machine.powered = true;
-        machine.clock.reboot(kernel.now);
-        let frozen = machine.freezes > 0;
-        for process in machine.processes.clone() {
-            let node = kernel.slots[process.index()].node();
-            kernel.orders.push(Order::RestartNode(node));
-            if frozen {
-                // Its processes start when it thaws.
-                kernel.orders.push(Order::PauseNode(node));
-            }
-        }
-    }
 }
 
 impl<P: Portable> Kernel<P> {
@@ -461,71 +375,6 @@ impl<P: Portable> Kernel<P> {
             slot.inbox.push_back((now, input));
             slot.waker.take().into_iter().for_each(Waker::wake);
         }
-    }
-
-    /// Lets a process's connections do something, and passes on what comes of it.
-    pub(crate) fn with_stack(
-        &mut self,
-        process: ProcessId,
-        action: impl FnOnce(&mut Stack<P::Packet>, &mut Effects<P::Packet>),
-    ) {
-        let mut effects = Effects::default();
-        let slot = &mut self.slots[process.index()];
-        action(&mut slot.stack, &mut effects);
-        let deadline = slot.stack.deadline();
-        if deadline.is_some_and(|at| slot.stack_armed.is_none_or(|armed| at < armed)) {
-            slot.stack_waker.take().into_iter().for_each(Waker::wake);
-        }
-        for frame in effects.frames {
-            self.transmit(frame);
-        }
-        for heard in effects.heard {
-            let input = match heard {
-                Heard::Packet(connection, peer, packet) => {
-                    Input::Packet(Origin::Connection(connection, peer), packet)
-                }
-                Heard::Event(connection, peer, event) => Input::Connection(connection, peer, event),
-            };
-            self.give(process, input);
-        }
-    }
-
-    fn transmit(&mut self, frame: Frame<P::Packet>) {
-        let size = match &frame.segment {
-            Segment::Data(packet) => P::packet_size(packet),
-            _ => HEADERS,
-        };
-        let link = self.link(frame.from, frame.to);
-        let latency = self.links.travel(link, self.now, size);
-        if let Some((socket, node, latency)) = self.way(frame.from, latency) {
-            self.orders.push(Order::Frame(socket, node, latency, frame));
-        }
-    }
-
-    pub(crate) fn send_datagram(&mut self, from: ProcessId, to: ProcessId, packet: P::Packet) {
-        let link = self.link(from, to);
-        let first = self.links.travel(link, self.now, P::packet_size(&packet));
-        let second = self.links.duplicate(link);
-        for latency in [first, second] {
-            if let Some((socket, node, latency)) = self.way(from, latency) {
-                self.orders.push(Order::Datagram(socket, node, latency, from, to, packet.clone()));
-            }
-        }
-    }
-
-    fn link(&self, from: ProcessId, to: ProcessId) -> (HostId, HostId) {
-        (self.slots[from.index()].host, self.slots[to.index()].host)
-    }
-
-    /// How a packet leaves that takes so long; none if it is lost, or its sender has no power.
-    fn way(&self, from: ProcessId, latency: Option<SimDuration>) -> Option<(Socket, NodeId, SimDuration)> {
-        let slot = &self.slots[from.index()];
-        Some((slot.endpoint.clone()?, slot.node(), latency?))
-    }
-
-    pub(crate) fn on_frame(&mut self, me: ProcessId, frame: Frame<P::Packet>) {
-        let (now, listens) = (self.now, self.slots[me.index()].running);
-        self.with_stack(me, |stack, effects| stack.on_frame(now, frame, listens, effects));
     }
 
     pub(crate) fn sync(&mut self, process: ProcessId) -> SyncId {

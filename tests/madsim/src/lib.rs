@@ -51,8 +51,6 @@
 //! - Retransmission follows acknowledgements, not knowledge of what was delivered: the path back counts as well.
 //! - Lost packets: acknowledgements, too, draw from the stream of their link, so that on a lossy link other packets are
 //!   lost than on the native host, just as often.
-//! - Keep-alive probes pause while data is unacknowledged, as Linux does; the native host ends such a connection by
-//!   whichever limit comes first.
 //! - Conditions that are checked while a run goes on (`sim_core::Probe`) are not; the judge sees the record.
 //! - Faults that break connections, hang listeners, wipe or damage disks, or slow a machine down are refused before the run.
 //! - Digests are of this host: equal for equal seeds, unrelated to the native ones.
@@ -75,6 +73,8 @@ mod gateway;
 #[cfg(madsim)]
 mod kernel;
 #[cfg(madsim)]
+mod lifecycle;
+#[cfg(madsim)]
 mod link;
 #[cfg(madsim)]
 mod pace;
@@ -86,6 +86,8 @@ mod simulation;
 mod system;
 #[cfg(madsim)]
 mod tasks;
+#[cfg(madsim)]
+mod wire;
 
 #[cfg(madsim)]
 pub use gateway::Gateway;
