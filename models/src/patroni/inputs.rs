@@ -50,6 +50,10 @@ pub struct Inputs {
     /// assumption. It matters to a race while WAL still flows: a member samples its own position before, those of the
     /// others after it.
     pub rest_poll: Distribution,
+    /// What a member of etcd takes for a request of Patroni beside round trips, consensus and syncs: HTTP, the JSON of its gateway, the turns of
+    /// its threads. Nothing by default: 1.3 ms on an idle machine (400 serializable ranges, 0.9 to 2.2 ms between the outer deciles) are little
+    /// beside the 40 ms that each request waits for. Measured: [`Self::on_busy_machine`].
+    pub gateway: Distribution,
     /// One-way latencies between hosts that were recorded; without, those of [`sim_core::LinkQuality`].
     pub links: LinkInputs,
 }
@@ -81,6 +85,7 @@ impl Default for Inputs {
             rewind: Distribution::Uniform(millis(2_000), millis(10_000)),
             base_backup: Distribution::Uniform(millis(20_000), millis(40_000)),
             rest_poll: Distribution::Uniform(millis(10), millis(30)),
+            gateway: Distribution::Constant(SimDuration::ZERO),
             links: LinkInputs::default(),
         }
     }
@@ -95,6 +100,8 @@ impl Inputs {
     /// - `postmaster_spawn`: 0.43 to 1.09 s in 59 starts; `postmaster_start`: 0.02 to 0.11 s in 20 starts after an orderly
     ///   shutdown; `data_directory_sync`: the deciles of what 39 starts after a SIGKILL took longer than the median of those
     ///   (1,032 files, load 7 to 11). All with Patroni's own code, without a cluster: `tests/data/inputs`.
+    /// - `gateway`: the middles of twenty equal parts of 400 serializable ranges, which ask nobody else and sync nothing, at load 19
+    ///   (`latency.csv` of the calibration measurements, note `busy_host`).
     /// - `login`: the deciles of 900 logins at three servers at once, as the client of those measurements asks them (same folder).
     pub fn on_busy_machine() -> Self {
         let millis = SimDuration::from_millis;
@@ -105,6 +112,7 @@ impl Inputs {
             postmaster_start: Distribution::Uniform(millis(20), millis(110)),
             data_directory_sync: Distribution::Empirical(deciles.map(millis).to_vec()),
             login: Distribution::Empirical(LOGIN_DECILES_MICROS.map(SimDuration::from_micros).to_vec()),
+            gateway: Distribution::Empirical(GATEWAY_MICROS.map(SimDuration::from_micros).to_vec()),
             ..Self::default()
         }
     }
@@ -113,6 +121,12 @@ impl Inputs {
 /// From the shortest to the longest of the measured logins.
 const LOGIN_DECILES_MICROS: [u64; 11] =
     [10_800, 23_100, 27_400, 30_300, 33_000, 36_000, 39_000, 41_800, 45_200, 50_200, 64_100];
+
+/// The middles of twenty equal parts of the measured ranges.
+const GATEWAY_MICROS: [u64; 20] = [
+    1_230, 1_425, 1_618, 1_763, 1_950, 2_098, 2_226, 2_416, 2_619, 2_902, 3_165, 3_472, 4_069, 4_716, 5_406,
+    6_862, 8_413, 10_498, 14_293, 23_255,
+];
 
 /// The inputs that Patroni itself draws from; those of `PostgreSQL` belong to the server's specification.
 #[derive(Clone, Debug)]
@@ -135,6 +149,8 @@ pub struct InputSamplers {
     pub base_backup: Sampler,
     /// [`Inputs::rest_poll`].
     pub rest_poll: Sampler,
+    /// [`Inputs::gateway`].
+    pub gateway: Sampler,
 }
 
 impl From<&Inputs> for InputSamplers {
@@ -149,6 +165,7 @@ impl From<&Inputs> for InputSamplers {
             rewind: inputs.rewind.sampler(),
             base_backup: inputs.base_backup.sampler(),
             rest_poll: inputs.rest_poll.sampler(),
+            gateway: inputs.gateway.sampler(),
         }
     }
 }

@@ -23,7 +23,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, ProcessId, SimDuration, WallTime,
+    ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, ProcessId, Sampler, SimDuration,
+    WallTime,
 };
 
 use super::timeouts::Timeouts;
@@ -126,6 +127,8 @@ pub(crate) struct Client<T, P: Protocol> {
     calls: Vec<Call<T, P>>,
     next_call: u64,
     next_request: u64,
+    /// What an endpoint takes for a request beside what is modelled of it.
+    service: Sampler,
     budget: SimDuration,
     /// The last retried call failed: the next one starts with a discovery.
     discover_first: bool,
@@ -186,7 +189,7 @@ struct Call<T, P: Protocol> {
     tries_left: u32,
     attempt: u64,
     attempt_started: HostTime,
-    /// The body of the attempt waits for the acknowledgement of its header.
+    /// The attempt is not on its way yet: its body waits for the acknowledgement of its header, or the endpoint has not come to it.
     held: bool,
 }
 
@@ -198,10 +201,12 @@ enum Phase {
 }
 
 impl<T: Clone, P: Protocol> Client<T, P> {
-    /// A client that knows these endpoints; the order of trying is shuffled.
+    /// A client that knows these endpoints, each of which takes this long for a request beside what is modelled of it; the order
+    /// of trying is shuffled.
     pub(crate) fn new(
         protocol: P,
         mut endpoints: Vec<Endpoint>,
+        service: &Sampler,
         configuration: &Configuration,
         context: &mut impl Context<Member>,
     ) -> Self {
@@ -214,6 +219,7 @@ impl<T: Clone, P: Protocol> Client<T, P> {
             calls: Vec::new(),
             next_call: 0,
             next_request: 0,
+            service: service.clone(),
             budget: configuration.retry_timeout,
             discover_first: false,
             switched: false,
@@ -288,10 +294,13 @@ impl<T: Clone, P: Protocol> Client<T, P> {
         context.set_timer(Timer::Call(call.id), timeout);
         let request = Self::asked(&self.protocol, call);
         let held = pooled.round_trip.filter(|_| P::has_body(&request));
-        call.held = held.is_some();
-        match held {
-            Some(round_trip) => context.set_timer(Timer::Body(call.id), round_trip + acknowledged_in(now)),
-            None => context.send(pooled.connection, P::packet(attempt, request)),
+        let held = held.map_or(SimDuration::ZERO, |round_trip| round_trip + acknowledged_in(now));
+        let service = self.service.draw(context.random());
+        call.held = held + service > SimDuration::ZERO;
+        if call.held {
+            context.set_timer(Timer::Body(call.id), held + service);
+        } else {
+            context.send(pooled.connection, P::packet(attempt, request));
         }
     }
 
@@ -301,7 +310,7 @@ impl<T: Clone, P: Protocol> Client<T, P> {
         discovery.map_or_else(|| Arc::clone(&call.request), Arc::new)
     }
 
-    /// The header of an attempt was acknowledged: its body follows.
+    /// The header of an attempt was acknowledged, and the endpoint has come to it: its body follows.
     pub(crate) fn on_acknowledged(&mut self, context: &mut impl Context<Member>, id: u64) {
         let Some(call) = self.calls.iter_mut().find(|call| call.id == id && call.held) else {
             return;

@@ -68,7 +68,7 @@ impl Etcd3 {
         let endpoints = spec.etcd.iter().map(|member| Arc::from([*member])).collect();
         let protocol = Etcd3Protocol::new(spec.configuration.version);
         Self {
-            client: Client::new(protocol, endpoints, &spec.configuration, context),
+            client: Client::new(protocol, endpoints, &spec.inputs.gateway, &spec.configuration, context),
             cache: Cache::new(Arc::clone(&keys.prefix), &spec.configuration),
             keys,
             lease: None,

@@ -32,7 +32,7 @@ mod record;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sim_core::{ConnectionEvent, ConnectionId, Context, SimDuration, WallTime};
+use sim_core::{ConnectionEvent, ConnectionId, Context, Sampler, SimDuration, WallTime};
 
 use self::cache::{Change, ObjectCache};
 use self::leader::Operation;
@@ -129,7 +129,14 @@ impl Kubernetes {
                 sync: name("-sync"),
                 failover: name("-failover"),
             },
-            client: Client::new(KubernetesProtocol::new(settings), endpoints, configuration, context),
+            // How long API servers take is in their own specification.
+            client: Client::new(
+                KubernetesProtocol::new(settings),
+                endpoints,
+                &Sampler::Constant(SimDuration::ZERO),
+                configuration,
+                context,
+            ),
             kinds: ObjectCache::new(resource, Timer::Cache, configuration),
             pods: ObjectCache::new(Resource::Pods, Timer::PodCache, configuration),
             observed: Observed::default(),
