@@ -3,12 +3,13 @@
 //! ```text
 //! ask a random Sentinel for the address -> connect -> ROLE says primary -> write, write, ...
 //!        ^                                                                    |
-//!        +---- 50 ms pause, unless it was writing <--- any error, or no answer in time
+//!        +---- 50 ms pause, unless it lost a server that it wrote to <--- any error, or no answer in time
 //! ```
 //!
 //! This is the procedure of the documentation for client authors, with a random Sentinel first as in the calibration. It
-//! asks anew after every error, or before each write. It may listen for `+switch-master` besides, on a connection to each Sentinel (as Jedis
-//! and go-redis do), and then leaves its server as soon as a Sentinel announces another one.
+//! asks anew after every error, or before each write; then it rests as long after one that failed as after one that did not.
+//! It may listen for `+switch-master` besides, on a connection to each Sentinel (as Jedis and go-redis do), and then leaves its
+//! server as soon as a Sentinel announces another one.
 
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ pub struct AwareClientSpec {
     pub sentinel_timeout: SimDuration,
     /// How long it waits for a server, at each step; 1 s.
     pub timeout: SimDuration,
-    /// From an attempt that failed to the next; 50 ms. Who loses a primary asks at once.
+    /// From an attempt that failed, or a write that was refused, to the next attempt; 50 ms. Who loses a primary asks at once.
     pub pause: SimDuration,
     /// `WAIT` after each write.
     pub wait_for: Option<WaitFor>,
@@ -119,10 +120,23 @@ impl AwareClient {
         context.set_timer(AwareClientTimer::Timeout, self.spec.sentinel_timeout);
     }
 
-    /// Something went wrong: asks again, after a pause if that was an attempt to find the primary.
+    /// Something went wrong: asks again, at once if it lost a server that it was writing to.
     fn start_over(&mut self, context: &mut impl Context<Self>) {
+        let pause = match self.step {
+            Step::Writing if !self.spec.asks_each_time => SimDuration::ZERO,
+            _ => self.rest(),
+        };
+        self.look_again(context, pause);
+    }
+
+    /// How long it rests after what failed.
+    fn rest(&self) -> SimDuration {
+        if self.spec.asks_each_time { self.spec.interval } else { self.spec.pause }
+    }
+
+    /// Leaves everything, and asks a Sentinel after a pause.
+    fn look_again(&mut self, context: &mut impl Context<Self>, pause: SimDuration) {
         self.session.abandon(context);
-        let pause = if self.step == Step::Writing { SimDuration::ZERO } else { self.spec.pause };
         self.step = Step::Pausing;
         self.server = None;
         context.cancel_timer(&AwareClientTimer::Timeout);
@@ -180,9 +194,9 @@ impl AwareClient {
                     context.set_timer(AwareClientTimer::Write, self.spec.interval);
                 }
             }
-            (News::Answer(_) | News::Redirected(_) | News::Done(_) | News::Lost, _) => {
-                self.start_over(context);
-            }
+            // Refused: there are too few replicas, or it is none to write to.
+            (News::Done(_), _) => self.look_again(context, self.rest()),
+            (News::Answer(_) | News::Redirected(_) | News::Lost, _) => self.start_over(context),
         }
     }
 

@@ -19,7 +19,7 @@ use sim_core::{
 };
 
 use crate::Portable;
-use crate::connection::{Effects, Frame, Heard, Segment, Stack};
+use crate::connection::{Frame, Stack};
 use crate::context::MadsimContext;
 use crate::link::Links;
 use crate::pace::Pace;

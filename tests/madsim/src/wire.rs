@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use madsim::task::NodeId;
-use sim_core::{HostId, Origin, Process, ProcessId, SimDuration};
+use sim_core::{HostId, Origin, ProcessId, SimDuration};
 
 use crate::Portable;
 use crate::connection::{Effects, Frame, Heard, Segment, Stack};
