@@ -94,7 +94,7 @@ fn add_outage(availability: &mut Availability, length: SimDuration) {
 }
 
 /// The instants at which clients learned of a successful write, in order.
-fn successes(record: &Record, options: &MeasureOptions) -> Vec<SimTime> {
+pub(super) fn successes(record: &Record, options: &MeasureOptions) -> Vec<SimTime> {
     let mut instants: Vec<SimTime> = writes(record, options)
         .filter(|write| is_success(write))
         .filter_map(|write| write.completed)

@@ -25,10 +25,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use sim_core::{Mark, MarkKind, OperationKind, ProcessId, Record, SimTime};
+use sim_core::{Mark, MarkKind, ProcessId, Record, SimTime};
 
 use super::MeasureOptions;
-use super::availability::is_success;
+use super::availability::successes;
 use super::writable::WritableState;
 
 /// What a cluster is in the middle of; see the module's table.
@@ -94,7 +94,7 @@ pub fn phases_at_faults(record: &Record, options: &MeasureOptions) -> Vec<(u64, 
     if !record.marks.iter().any(|mark| mark.kind == MarkKind::Fault) {
         return found;
     }
-    let successes = Successes::new(record, options);
+    let successes = Successes(successes(record, options));
     let mut cluster = Cluster::default();
     for mark in &record.marks {
         match mark.process {
@@ -113,17 +113,6 @@ pub fn phases_at_faults(record: &Record, options: &MeasureOptions) -> Vec<(u64, 
 struct Successes(Vec<SimTime>);
 
 impl Successes {
-    fn new(record: &Record, options: &MeasureOptions) -> Self {
-        let counts = |write: &&sim_core::Operation| {
-            write.kind == OperationKind::Write && options.counts_client(write.client) && is_success(write)
-        };
-        let mut instants: Vec<SimTime> =
-            record.operations.iter().filter(counts).filter_map(|write| write.completed).collect();
-        // Nearly in order already, which this sort is made for.
-        instants.sort();
-        Self(instants)
-    }
-
     /// The last one at or before an instant.
     fn last_until(&self, at: SimTime) -> Option<SimTime> {
         let after = self.0.partition_point(|success| *success <= at);

@@ -1,5 +1,6 @@
-//! Declared inputs of servers, Sentinels and nodes of a cluster: durations that the models do not derive but take from measurements of the real software, or of what it asks
-//! of its machine. None of them comes from the failovers that the models are held to.
+//! Declared inputs of servers, Sentinels and nodes of a cluster: durations that the models do not derive but take from
+//! measurements of the real software, or of what it asks of its machine. None of them comes from the failovers that the
+//! models are held to.
 
 use sim_core::{Distribution, SimDuration};
 

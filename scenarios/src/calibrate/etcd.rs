@@ -23,15 +23,13 @@ use sim_core::{
 };
 
 use super::rows::{Row, Table};
-use super::{Measured, Measurements, Point, samples};
+use super::{Measured, Measurements, ONE_WAY, Point, samples};
 use crate::diagnostic::UserError;
 
 /// From one try to the next.
 const TRY_INTERVAL: SimDuration = SimDuration::from_millis(20);
 /// When the client begins: long after the first election.
 const SETTLED: SimDuration = SimDuration::from_secs(10);
-/// One way between two hosts: half of the 35 µs of a round trip.
-const ONE_WAY: SimDuration = SimDuration::from_nanos(17_500);
 /// One `fdatasync`: median 0.25 ms (README of the measurements), with the spread of the declared inputs.
 const DISK_SYNC: Distribution =
     Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 };

@@ -89,6 +89,9 @@ pub struct Compared {
     pub quantities: Vec<Comparison>,
 }
 
+/// One way between two hosts of the measurements: half of the 35 µs of a round trip (their README).
+const ONE_WAY: SimDuration = SimDuration::from_nanos(17_500);
+
 /// The name of the quantity that the figures show.
 pub const OUTAGE: &str = "outage";
 

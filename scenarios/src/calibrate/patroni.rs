@@ -40,16 +40,14 @@ use sim_core::{
     Trigger, run_guarded,
 };
 
-use super::rows::{Row, Table, is_busy};
-use super::{Measurements, OUTAGE, Point, samples};
+use super::rows::{Row, Table, is_busy, title};
+use super::{Measurements, ONE_WAY, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
 /// When a cluster has settled: members take up to 7.3 s to start, and a synchronous standby some cycles to be confirmed.
 const SETTLED: SimDuration = SimDuration::from_secs(45);
 /// Pauses and partitions last so long (the README of the measurements).
 const LASTS: SimDuration = SimDuration::from_secs(60);
-/// One way between two hosts: half of the 35 µs of a round trip.
-const ONE_WAY: SimDuration = SimDuration::from_nanos(17_500);
 /// From one question whether the new leader is in recovery to the next (the README of the measurements).
 const RECOVERY_POLL: SimDuration = SimDuration::from_millis(25);
 /// More events than a run of a few minutes has.
@@ -255,7 +253,7 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
         let measured = setup.quantities().iter().map(Quantity::measured);
         into.points.push(Point {
             system: "patroni",
-            title: format!("{}{}", settings.title(), if busy { ", busy machine" } else { "" }),
+            title: title(settings.title(), busy),
             measured_count: rows.len(),
             samples: samples(measured, &rows)?,
             setup: super::Setup::Patroni(Box::new(setup)),

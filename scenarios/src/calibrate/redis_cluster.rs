@@ -33,8 +33,8 @@ use sim_core::{
     ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, TraceEntry, Trigger, advance_guarded,
 };
 
-use super::rows::{Row, Table, is_busy};
-use super::{Measured, Measurements, OUTAGE, Point, samples};
+use super::rows::{Row, Table, is_busy, title};
+use super::{Measured, Measurements, ONE_WAY, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
 /// When a cluster has settled.
@@ -45,8 +45,6 @@ const SPREAD_SECONDS: u64 = 10;
 const LASTS: SimDuration = SimDuration::from_secs(10);
 /// What is left of a run after the fault has ended.
 const TAIL: SimDuration = SimDuration::from_secs(10);
-/// One way between two hosts: half of the 35 µs of a round trip (README of the measurements).
-const ONE_WAY: SimDuration = SimDuration::from_nanos(17_500);
 /// One `fdatasync` (README of the measurements), with the spread of the declared inputs.
 const DISK_SYNC: Distribution =
     Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 };
@@ -136,7 +134,7 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
         let inputs = if busy { Inputs::on_busy_machine() } else { Inputs::default() };
         into.points.push(Point {
             system: "redis-cluster",
-            title: format!("{}{}", settings.title(), if busy { ", busy machine" } else { "" }),
+            title: title(settings.title(), busy),
             measured_count: rows.len(),
             samples: samples(QUANTITIES.iter().map(|(name, value)| Measured { name, value: *value }), &rows)?,
             setup: super::Setup::RedisCluster(Setup { settings, inputs, trials }),

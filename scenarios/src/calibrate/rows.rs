@@ -32,6 +32,11 @@ pub(super) fn is_busy(rows: &[Row]) -> Result<bool, UserError> {
     Ok(2 * busy > rows.len())
 }
 
+/// What a point is called, from its settings and whether its machine was busy.
+pub(super) fn title(settings: String, busy: bool) -> String {
+    if busy { settings + ", busy machine" } else { settings }
+}
+
 /// One row: one measured failover.
 #[derive(Clone, Debug)]
 pub(super) struct Row {

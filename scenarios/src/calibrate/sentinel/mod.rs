@@ -47,14 +47,12 @@ use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use sim_core::{Direction, Distribution, Fault, LinkQuality, SimDuration, Target, Topology};
 
 use self::trial::{End, Run, SPREAD, Trial};
-use super::rows::{Row, Table, is_busy};
-use super::{Measurements, OUTAGE, Point, samples};
+use super::rows::{Row, Table, is_busy, title};
+use super::{Measurements, ONE_WAY, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
 pub(super) use self::trial::Setup;
 
-/// One way between two hosts: half of the 35 µs of a round trip.
-const ONE_WAY: SimDuration = SimDuration::from_nanos(17_500);
 /// One `fdatasync`.
 const DISK_SYNC: SimDuration = SimDuration::from_micros(250);
 
@@ -295,7 +293,7 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
         let measured = QUANTITIES.iter().map(Quantity::measured);
         into.points.push(Point {
             system: "sentinel",
-            title: format!("{}{}", settings.title(), if busy { ", busy machine" } else { "" }),
+            title: title(settings.title(), busy),
             measured_count: rows.len(),
             samples: samples(measured, &rows)?,
             setup: super::Setup::Sentinel(Box::new(Setup {
