@@ -55,7 +55,12 @@ pub(crate) struct Paths {
     table: Arc<LinkTable>,
     processes: usize,
     host_of: Vec<HostId>,
+    /// The links on which anything ever happened: most pairs of hosts never talk.
     links: Vec<Link>,
+    /// For each pair of hosts, the position of its link counted from one; zero if it has none yet.
+    links_of_hosts: Vec<u32>,
+    /// The same for each pair of processes: all that is looked up for a packet.
+    links_of_processes: Vec<u32>,
     /// How many partitions cut the way from row to column.
     cuts: Vec<u8>,
     /// The sum of `cuts`: mostly none, and then the way need not be looked up.
@@ -63,23 +68,84 @@ pub(crate) struct Paths {
     seed: Seed,
 }
 
-/// What changes about the directed way from one host to another.
-#[derive(Clone, Debug, Default)]
+/// The directed way from one host to another.
+#[derive(Clone, Debug)]
 struct Link {
+    /// The number of the pair of hosts, for its streams.
+    index: u32,
+    /// The position of its quality in the table.
+    quality: u16,
     /// What faults add; both counted, so that overlapping faults end one by one.
-    extra_latency: SimDuration,
     extra_loss: u32,
-    /// Created at the first packet: most pairs of hosts never talk.
+    extra_latency: SimDuration,
+    /// Created at the first packet.
     stream: Option<Stream>,
     /// What faults do to packets beyond that. Boxed, because it is rare and links are many.
     shapes: Option<Box<Shapes>>,
 }
 
+/// A way on which a packet is about to be put.
+pub(crate) struct Way<'p> {
+    link: &'p mut Link,
+    latency: &'p Sampler,
+    loss: Probability,
+    seed: Seed,
+}
+
+impl Way<'_> {
+    /// The latency of the next packet, and whether it is lost on the way. A packet of this size takes its share of a
+    /// limited bandwidth.
+    #[inline]
+    pub(crate) fn travel(&mut self, now: SimTime, size: impl FnOnce() -> u32) -> (SimDuration, bool) {
+        let (latency, lost) = self.draw();
+        match self.squeeze(now, size) {
+            Some(extra) => (latency + extra, lost),
+            None => (latency, true),
+        }
+    }
+
+    /// The same without what faults add beyond latency and loss, see `squeeze`.
+    #[inline]
+    pub(crate) fn draw(&mut self) -> (SimDuration, bool) {
+        let Self { link, latency, loss, seed } = self;
+        let index = link.index;
+        let stream = link.stream.get_or_insert_with(|| first_draw(*seed, index));
+        let latency = latency.draw(stream) + link.extra_latency;
+        let lost = stream.chance(Probability::from_ppm(loss.ppm() + link.extra_loss));
+        (latency, lost)
+    }
+
+    /// What faults add to the latency of a packet that is sent now, beyond that of `draw`; absent if they drop it.
+    #[inline]
+    pub(crate) fn squeeze(&mut self, now: SimTime, size: impl FnOnce() -> u32) -> Option<SimDuration> {
+        match &mut self.link.shapes {
+            None => Some(SimDuration::ZERO),
+            Some(shapes) => shapes.pass(now, size()),
+        }
+    }
+
+    /// If a datagram that is sent now arrives twice: the latency of the second copy.
+    #[inline]
+    pub(crate) fn duplicate(&mut self) -> Option<SimDuration> {
+        let latency = self.link.shapes.as_mut()?.duplicate(self.latency)?;
+        Some(latency + self.link.extra_latency)
+    }
+}
+
 impl Paths {
     pub(crate) fn new(table: Arc<LinkTable>, host_of: Vec<HostId>, seed: Seed) -> Self {
-        let links = vec![Link::default(); table.hosts * table.hosts];
         let processes = host_of.len();
-        Self { table, processes, host_of, links, cuts: vec![0; processes * processes], cut_count: 0, seed }
+        Self {
+            links: Vec::new(),
+            links_of_hosts: vec![0; table.hosts * table.hosts],
+            links_of_processes: vec![0; processes * processes],
+            cuts: vec![0; processes * processes],
+            cut_count: 0,
+            table,
+            processes,
+            host_of,
+            seed,
+        }
     }
 
     /// From the next packet on, every link draws from a stream of this seed.
@@ -88,6 +154,48 @@ impl Paths {
         for link in &mut self.links {
             link.stream = None;
         }
+    }
+
+    /// The position of the link between these hosts, counted from one.
+    fn position(&mut self, from: HostId, to: HostId) -> u32 {
+        let index = from.index() * self.table.hosts + to.index();
+        if self.links_of_hosts[index] == 0 {
+            self.links.push(Link {
+                index: index as u32,
+                quality: self.table.quality_of[index],
+                extra_loss: 0,
+                extra_latency: SimDuration::ZERO,
+                stream: None,
+                shapes: None,
+            });
+            self.links_of_hosts[index] = self.links.len() as u32;
+        }
+        self.links_of_hosts[index]
+    }
+
+    fn link(&mut self, from: HostId, to: HostId) -> &mut Link {
+        let position = self.position(from, to);
+        &mut self.links[position as usize - 1]
+    }
+
+    /// The way from one process to another.
+    #[inline]
+    pub(crate) fn way(&mut self, from: ProcessId, to: ProcessId) -> Way<'_> {
+        let index = from.index() * self.processes + to.index();
+        let position = match self.links_of_processes[index] {
+            0 => self.first_use(index, from, to),
+            position => position,
+        };
+        let link = &mut self.links[position as usize - 1];
+        let (latency, loss) = &self.table.qualities[usize::from(link.quality)];
+        Way { link, latency, loss: *loss, seed: self.seed }
+    }
+
+    #[cold]
+    fn first_use(&mut self, index: usize, from: ProcessId, to: ProcessId) -> u32 {
+        let position = self.position(self.host_of(from), self.host_of(to));
+        self.links_of_processes[index] = position;
+        position
     }
 
     #[inline]
@@ -119,7 +227,7 @@ impl Paths {
         loss: Probability,
         ends: bool,
     ) {
-        let link = &mut self.links[from.index() * self.table.hosts + to.index()];
+        let link = self.link(from, to);
         if ends {
             link.extra_latency = link.extra_latency - latency;
             link.extra_loss -= loss.ppm();
@@ -131,85 +239,16 @@ impl Paths {
 
     /// Treats packets of this link in another way until `unshape` with the same fault.
     pub(crate) fn shape(&mut self, from: HostId, to: HostId, fault: usize, shape: Shape) {
-        let index = from.index() * self.table.hosts + to.index();
         let seed = self.seed;
-        let shapes =
-            self.links[index].shapes.get_or_insert_with(|| Box::new(Shapes::new(seed, index as u64)));
-        shapes.add(fault, shape);
+        let Link { index, shapes, .. } = self.link(from, to);
+        shapes.get_or_insert_with(|| Box::new(Shapes::new(seed, u64::from(*index)))).add(fault, shape);
     }
 
     /// Ends what this fault does to packets of this link.
     pub(crate) fn unshape(&mut self, from: HostId, to: HostId, fault: usize) {
-        let link = &mut self.links[from.index() * self.table.hosts + to.index()];
-        if let Some(shapes) = &mut link.shapes {
+        if let Some(shapes) = &mut self.link(from, to).shapes {
             shapes.remove(fault);
         }
-    }
-
-    /// If a datagram that is sent now arrives twice: the latency of the second copy.
-    #[inline]
-    pub(crate) fn duplicate(&mut self, from: ProcessId, to: ProcessId) -> Option<SimDuration> {
-        let index = self.link_index(from, to);
-        let link = &mut self.links[index];
-        let shapes = link.shapes.as_mut()?;
-        let (latency, _) = self.table.quality(index);
-        shapes.duplicate(latency).map(|latency| latency + link.extra_latency)
-    }
-
-    /// What faults add to the latency of a packet that is sent now, beyond that of `draw`; absent if they drop it.
-    pub(crate) fn squeeze(
-        &mut self,
-        now: SimTime,
-        from: ProcessId,
-        to: ProcessId,
-        size: impl FnOnce() -> u32,
-    ) -> Option<SimDuration> {
-        let index = self.link_index(from, to);
-        match &mut self.links[index].shapes {
-            None => Some(SimDuration::ZERO),
-            Some(shapes) => shapes.pass(now, size()),
-        }
-    }
-
-    #[inline]
-    fn link_index(&self, from: ProcessId, to: ProcessId) -> usize {
-        self.host_of(from).index() * self.table.hosts + self.host_of(to).index()
-    }
-
-    /// The latency of the next packet, and whether it is lost on the way. A packet of this size takes its share of a
-    /// limited bandwidth.
-    #[inline]
-    pub(crate) fn travel(
-        &mut self,
-        now: SimTime,
-        from: ProcessId,
-        to: ProcessId,
-        size: impl FnOnce() -> u32,
-    ) -> (SimDuration, bool) {
-        let index = self.link_index(from, to);
-        let (latency, lost) = self.draw_on(index);
-        match &mut self.links[index].shapes {
-            None => (latency, lost),
-            Some(shapes) => match shapes.pass(now, size()) {
-                Some(extra) => (latency + extra, lost),
-                None => (latency, true),
-            },
-        }
-    }
-
-    /// The same without what faults add beyond latency and loss, see `squeeze`.
-    pub(crate) fn draw(&mut self, from: ProcessId, to: ProcessId) -> (SimDuration, bool) {
-        self.draw_on(self.link_index(from, to))
-    }
-
-    #[inline]
-    fn draw_on(&mut self, index: usize) -> (SimDuration, bool) {
-        let (latency, loss) = self.table.quality(index);
-        let link = &mut self.links[index];
-        let stream = link.stream.get_or_insert_with(|| first_draw(self.seed, index));
-        let latency = latency.draw(stream) + link.extra_latency;
-        let lost = stream.chance(Probability::from_ppm(loss.ppm() + link.extra_loss));
-        (latency, lost)
     }
 
     /// A typical round trip between two processes.
@@ -219,9 +258,11 @@ impl Paths {
             .iter()
             .map(|(from, to)| {
                 let index = from * self.table.hosts + to;
-                let link = &self.links[index];
+                let median = self.table.quality(index).0.median();
+                let Some(position) = self.links_of_hosts[index].checked_sub(1) else { return median };
+                let link = &self.links[position as usize];
                 let extra = link.shapes.as_ref().map_or(SimDuration::ZERO, |shapes| shapes.median());
-                self.table.quality(index).0.median() + link.extra_latency + extra
+                median + link.extra_latency + extra
             })
             .sum()
     }
@@ -229,6 +270,6 @@ impl Paths {
 
 /// The stream of a link on which nothing was sent before. Apart, because that is once in a run.
 #[cold]
-fn first_draw(seed: Seed, index: usize) -> Stream {
-    numbered_link_stream(seed, index)
+fn first_draw(seed: Seed, index: u32) -> Stream {
+    numbered_link_stream(seed, index as usize)
 }

@@ -92,14 +92,22 @@ impl<P: Process> Kernel<P> {
 
     #[inline]
     pub(crate) fn send_datagram(&mut self, from: ProcessId, to: ProcessId, packet: P::Packet) {
-        let (latency, lost) = self.paths.travel(self.now, from, to, || P::packet_size(&packet));
-        if !lost && !self.paths.is_cut(from, to) {
-            if let Some(latency) = self.paths.duplicate(from, to) {
-                let packet = packet.clone();
-                self.queue.push(self.now + latency, Event::Datagram { from, to, packet });
-            }
-            self.queue.push(self.now + latency, Event::Datagram { from, to, packet });
+        let cut = self.paths.is_cut(from, to);
+        let mut way = self.paths.way(from, to);
+        let (latency, lost) = way.travel(self.now, || P::packet_size(&packet));
+        if lost || cut {
+            return;
         }
+        if let Some(latency) = way.duplicate() {
+            self.push_copy(self.now + latency, from, to, packet.clone());
+        }
+        self.queue.push(self.now + latency, Event::Datagram { from, to, packet });
+    }
+
+    /// Puts the second copy of a datagram on the way. Apart, because it is rare.
+    #[cold]
+    fn push_copy(&mut self, arrival: SimTime, from: ProcessId, to: ProcessId, packet: P::Packet) {
+        self.queue.push(arrival, Event::Datagram { from, to, packet });
     }
 
     /// Puts a new segment on the way.
@@ -151,7 +159,7 @@ impl<P: Process> Kernel<P> {
                 break;
             }
             let size = || size_of::<P>(&segment);
-            let Some(extra) = self.paths.squeeze(now, sender, receiver, size) else {
+            let Some(extra) = self.paths.way(sender, receiver).squeeze(now, size) else {
                 end.undelivered.push_front((number, segment));
                 return progress;
             };
@@ -231,7 +239,7 @@ fn launch<P: Process>(
     segment: Segment<P::Packet>,
 ) {
     let [from, to] = [side, 1 - side].map(|side| connection.ends[side].process);
-    let (latency, lost) = paths.travel(now, from, to, || size_of::<P>(&segment));
+    let (latency, lost) = paths.way(from, to).travel(now, || size_of::<P>(&segment));
     let lost = lost || paths.is_cut(from, to);
     let arrival = (now + latency).max(connection.ends[side].last_arrival);
     connection.ends[side].last_arrival = arrival;
@@ -409,7 +417,7 @@ impl<P: Process> World<P> {
             return;
         }
         let sender_frozen = kernel.hosts[kernel.paths.host_of(sender).index()].is_silent();
-        let (latency, lost) = kernel.paths.draw(sender, receiver);
+        let (latency, lost) = kernel.paths.way(sender, receiver).draw();
         let vanishes = connection.lost == Some(LostAnswer::Silence)
             || end.state == EndState::Opening && kernel.processes[receiver.index()].listening.drops > 0;
         let forward = !lost
