@@ -7,7 +7,7 @@
 use analysis::SurvivingValues;
 use models::backup::{BackupCluster, BackupLoad, BackupProcess};
 use models::patroni::Placement;
-use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
+use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::{Spot, UserError};
@@ -68,6 +68,10 @@ impl Cluster for Watched {
 
     fn world(&self, seed: Seed) -> World<BackupProcess> {
         self.cluster.world(seed)
+    }
+
+    fn advance(world: &mut World<BackupProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        BackupCluster::advance(world, until, event_budget)
     }
 
     fn add_conditions(&self, _: &mut World<BackupProcess>, _: Option<SimTime>) {}

@@ -8,7 +8,7 @@ use analysis::SurvivingValues;
 use models::Planted;
 use models::etcd::{EtcdCluster, EtcdPlan, EtcdProcess};
 use models::patroni::{Inputs, Placement};
-use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
+use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -66,6 +66,10 @@ impl Cluster for EtcdCluster {
 
     fn world(&self, seed: Seed) -> World<EtcdProcess> {
         self.world(seed)
+    }
+
+    fn advance(world: &mut World<EtcdProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        Self::advance(world, until, event_budget)
     }
 
     fn add_conditions(&self, world: &mut World<EtcdProcess>, _: Option<SimTime>) {

@@ -87,14 +87,19 @@ pub struct Residence {
     pub starts_with_host: bool,
 }
 
-/// Reads from the final world what outlived the run.
-pub trait Outlives<P: Process>: Clone + Send + 'static {
-    /// What is left.
-    fn read(&self, world: &World<P>) -> SurvivingValues;
+/// What the execution of a world needs to know of what runs in it.
+pub trait Subject<P: Process>: Clone + Send + 'static {
+    /// Goes on with a run, as [`advance_guarded`] does. Models that do it themselves are not compiled once more here.
+    fn advance(world: &mut World<P>, until: SimTime, event_budget: u64) -> EndReason {
+        advance_guarded(world, until, event_budget)
+    }
+
+    /// Reads from the final world what outlived the run.
+    fn surviving(&self, world: &World<P>) -> SurvivingValues;
 }
 
-impl<P: Process, F: Fn(&World<P>) -> SurvivingValues + Clone + Send + 'static> Outlives<P> for F {
-    fn read(&self, world: &World<P>) -> SurvivingValues {
+impl<P: Process, F: Fn(&World<P>) -> SurvivingValues + Clone + Send + 'static> Subject<P> for F {
+    fn surviving(&self, world: &World<P>) -> SurvivingValues {
         self(world)
     }
 }
@@ -125,7 +130,7 @@ impl Course {
     }
 }
 
-/// The execution of a world. `S` reads from the final world what outlived the run.
+/// The execution of a world, in which `S` runs.
 #[derive(Clone)]
 pub struct WorldExecution<P: Process, S> {
     world: World<P>,
@@ -133,23 +138,17 @@ pub struct WorldExecution<P: Process, S> {
     course: Option<Course>,
     horizon: SimTime,
     event_budget: u64,
-    surviving: S,
+    subject: S,
     ended: Option<EndReason>,
 }
 
-impl<P: Process, S: Outlives<P>> WorldExecution<P, S> {
+impl<P: Process, S: Subject<P>> WorldExecution<P, S> {
     /// The run of this world, in which nothing goes wrong.
-    pub fn new(
-        mut world: World<P>,
-        log: LogLevel,
-        horizon: SimTime,
-        event_budget: u64,
-        surviving: S,
-    ) -> Self {
+    pub fn new(mut world: World<P>, log: LogLevel, horizon: SimTime, event_budget: u64, subject: S) -> Self {
         if log > LogLevel::Off {
             world.log(log == LogLevel::Packets);
         }
-        Self { world, course: None, horizon, event_budget, surviving, ended: None }
+        Self { world, course: None, horizon, event_budget, subject, ended: None }
     }
 
     /// The same under a schedule.
@@ -189,7 +188,7 @@ impl<P: Process, S: Outlives<P>> WorldExecution<P, S> {
         if self.ended.is_some() {
             return None;
         }
-        let reason = advance_guarded(&mut self.world, until, events.min(self.event_budget));
+        let reason = S::advance(&mut self.world, until, events.min(self.event_budget));
         let paused = match reason {
             EndReason::Horizon => until < self.horizon,
             EndReason::EventBudget => self.world.events() < self.event_budget,
@@ -199,7 +198,9 @@ impl<P: Process, S: Outlives<P>> WorldExecution<P, S> {
         };
         if !paused {
             self.ended = Some(match &reason {
-                EndReason::EventBudget if is_livelock(&self.world, self.horizon) => EndReason::Livelock,
+                EndReason::EventBudget if is_livelock(&self.world, self.horizon, S::advance) => {
+                    EndReason::Livelock
+                }
                 reason => reason.clone(),
             });
         }
@@ -211,7 +212,7 @@ impl<P, S> Execution for WorldExecution<P, S>
 where
     P: Process,
     World<P>: Send + 'static,
-    S: Outlives<P>,
+    S: Subject<P>,
 {
     fn now(&self) -> SimTime {
         self.world.now()
@@ -300,7 +301,7 @@ where
     fn finish(mut self: Box<Self>) -> RunResult {
         let end = self.go(self.horizon, u64::MAX).expect("a run ends at its horizon at the latest");
         RunResult {
-            surviving: self.surviving.read(&self.world),
+            surviving: self.subject.surviving(&self.world),
             faults: self.world.delivered_faults().to_vec(),
             log: self.world.log_entries().to_vec(),
             record: self.world.record(end),

@@ -9,7 +9,7 @@ use analysis::SurvivingValues;
 use models::Planted;
 use models::lock::{LockCluster, LockPlan, LockProcess};
 use models::patroni::Placement;
-use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
+use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -90,6 +90,10 @@ impl Cluster for LockCluster {
 
     fn world(&self, seed: Seed) -> World<LockProcess> {
         self.world(seed)
+    }
+
+    fn advance(world: &mut World<LockProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        Self::advance(world, until, event_budget)
     }
 
     fn add_conditions(&self, world: &mut World<LockProcess>, _: Option<SimTime>) {

@@ -5,7 +5,7 @@ use models::patroni::{
     ClusterArchive, ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
 };
 use models::postgres::MemberId;
-use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
+use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use analysis::SurvivingValues;
 
@@ -199,6 +199,10 @@ impl Cluster for PatroniCluster {
 
     fn world(&self, seed: Seed) -> World<ClusterProcess> {
         self.world(seed)
+    }
+
+    fn advance(world: &mut World<ClusterProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        Self::advance(world, until, event_budget)
     }
 
     fn add_conditions(&self, world: &mut World<ClusterProcess>, quiet_from: Option<SimTime>) {

@@ -10,7 +10,7 @@ use models::Planted;
 use models::patroni::{Load, Plan};
 use models::platform::{PlatformCluster, PlatformPlan, PlatformProcess};
 use models::sentinel::{RedisLoad, SentinelPlan};
-use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
+use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -120,6 +120,10 @@ impl Cluster for PlatformCluster {
 
     fn world(&self, seed: Seed) -> World<PlatformProcess> {
         self.world(seed)
+    }
+
+    fn advance(world: &mut World<PlatformProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        Self::advance(world, until, event_budget)
     }
 
     fn add_conditions(&self, world: &mut World<PlatformProcess>, quiet_from: Option<SimTime>) {

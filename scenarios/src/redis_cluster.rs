@@ -9,7 +9,7 @@ use models::Planted;
 use models::patroni::{Inputs, Placement};
 use models::redis::{Machine, WaitFor};
 use models::redis_cluster::{self as model, ClusterLoad, ClusterPlan, ClusterProcess, RedisCluster};
-use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
+use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -90,6 +90,10 @@ impl Cluster for RedisCluster {
 
     fn world(&self, seed: Seed) -> World<ClusterProcess> {
         self.world(seed)
+    }
+
+    fn advance(world: &mut World<ClusterProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        Self::advance(world, until, event_budget)
     }
 
     fn add_conditions(&self, world: &mut World<ClusterProcess>, _: Option<SimTime>) {

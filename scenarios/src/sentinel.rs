@@ -9,7 +9,7 @@ use models::Planted;
 use models::patroni::{self, Placement};
 use models::redis::{self, Machine, WaitFor};
 use models::sentinel::{RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
-use sim_core::{ProcessId, Seed, SimDuration, SimTime, World};
+use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
@@ -113,6 +113,10 @@ impl Cluster for SentinelCluster {
 
     fn world(&self, seed: Seed) -> World<SentinelProcess> {
         self.world(seed)
+    }
+
+    fn advance(world: &mut World<SentinelProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        Self::advance(world, until, event_budget)
     }
 
     fn add_conditions(&self, world: &mut World<SentinelProcess>, _: Option<SimTime>) {

@@ -9,10 +9,10 @@
 use std::sync::Arc;
 
 use analysis::{MeasureOptions, SurvivingValues};
-use sim_core::{FaultBudget, Process, ProcessId, Schedule, Seed, SimDuration, SimTime, World};
+use sim_core::{EndReason, FaultBudget, Process, ProcessId, Schedule, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
-use crate::execution::{Course, Execution, Outlives, WorldExecution};
+use crate::execution::{Course, Execution, Subject, WorldExecution};
 use crate::family::{FaultError, Forkable, LogLevel, RunResult, System, add_faults};
 
 /// How many seeds begin alike. More would save little, as the warm-up is then a small part of their time, and would make neighbours
@@ -26,6 +26,9 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// The world of a seed, before its first event.
     fn world(&self, seed: Seed) -> World<Self::Process>;
+
+    /// Goes on with a run, as [`sim_core::advance_guarded`] does.
+    fn advance(world: &mut World<Self::Process>, until: SimTime, event_budget: u64) -> EndReason;
 
     /// Adds what always holds. `quiet_from` is when nothing is wrong any more, if ever.
     fn add_conditions(&self, world: &mut World<Self::Process>, quiet_from: Option<SimTime>);
@@ -80,26 +83,30 @@ impl<C: Cluster> WorldSystem<C> {
         }
     }
 
-    fn execution(&self, seed: Seed, log: LogLevel) -> WorldExecution<C::Process, Surviving<C>> {
+    fn execution(&self, seed: Seed, log: LogLevel) -> WorldExecution<C::Process, Running<C>> {
         let mut world = self.cluster.world(seed);
         self.cluster.add_conditions(&mut world, self.quiet_from);
         world.limit_faults(Arc::clone(&self.budgets));
-        let surviving = Surviving(Arc::clone(&self.cluster));
-        WorldExecution::new(world, log, self.horizon, self.event_budget, surviving)
+        let subject = Running(Arc::clone(&self.cluster));
+        WorldExecution::new(world, log, self.horizon, self.event_budget, subject)
     }
 }
 
-/// Reads from the final world what outlived the run.
-struct Surviving<C>(Arc<C>);
+/// The cluster of an execution.
+struct Running<C>(Arc<C>);
 
-impl<C> Clone for Surviving<C> {
+impl<C> Clone for Running<C> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<C: Cluster> Outlives<C::Process> for Surviving<C> {
-    fn read(&self, world: &World<C::Process>) -> SurvivingValues {
+impl<C: Cluster> Subject<C::Process> for Running<C> {
+    fn advance(world: &mut World<C::Process>, until: SimTime, event_budget: u64) -> EndReason {
+        C::advance(world, until, event_budget)
+    }
+
+    fn surviving(&self, world: &World<C::Process>) -> SurvivingValues {
         self.0.surviving(world)
     }
 }

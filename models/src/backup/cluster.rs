@@ -10,8 +10,8 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Distribution, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Topology, World, WorldBuilder,
-    ZoneRef,
+    Distribution, EndReason, HostId, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology, World,
+    WorldBuilder, ZoneRef, advance_guarded,
 };
 
 use super::inputs::Inputs;
@@ -145,6 +145,11 @@ impl BackupCluster {
     /// The world of a seed at its first instant.
     pub fn world(&self, seed: Seed) -> World<BackupProcess> {
         self.builder.build(seed)
+    }
+
+    /// Goes on with a run, see [`advance_guarded`]. Compiled here, with the models, for everybody who runs this family.
+    pub fn advance(world: &mut World<BackupProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        advance_guarded(world, until, event_budget)
     }
 
     /// The servers and the operator.

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use sim_core::host::Inspect;
 use sim_core::{
-    HostId, Part, ProcessId, ProcessOptions, Seed, SimDuration, Topology, World, WorldBuilder, ZoneRef,
+    EndReason, HostId, Part, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology, World,
+    WorldBuilder, ZoneRef, advance_guarded,
 };
 
 use super::contender::{Contender, ContenderSpec};
@@ -189,6 +190,11 @@ impl LockCluster {
     /// The world of a seed at its first instant.
     pub fn world(&self, seed: Seed) -> World<LockProcess> {
         self.builder.build(seed)
+    }
+
+    /// Goes on with a run, see [`advance_guarded`]. Compiled here, with the models, for everybody who runs this family.
+    pub fn advance(world: &mut World<LockProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        advance_guarded(world, until, event_budget)
     }
 
     /// Adds what must always hold ([`invariants`]).

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use sim_core::host::{Blueprint, Inspect};
 use sim_core::{
-    Contains, Distribution, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration, SimTime,
-    Topology, VolumeId, WallTime, World, WorldBuilder, ZoneRef,
+    Contains, Distribution, EndReason, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration,
+    SimTime, Topology, VolumeId, WallTime, World, WorldBuilder, ZoneRef, advance_guarded,
 };
 
 use super::clients::Clients;
@@ -318,6 +318,11 @@ impl PatroniCluster {
     /// The world of a seed at its first instant.
     pub fn world(&self, seed: Seed) -> World<ClusterProcess> {
         self.builder.build(seed)
+    }
+
+    /// Goes on with a run, see [`advance_guarded`]. Compiled here, with the models, for everybody who runs this family.
+    pub fn advance(world: &mut World<ClusterProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        advance_guarded(world, until, event_budget)
     }
 
     /// Adds to a world of this cluster, or one of which it is a part, what must always hold in it ([`super::invariants`]). From

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Contains, Distribution, HostId, Part, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology,
-    World, WorldBuilder, ZoneRef,
+    Contains, Distribution, EndReason, HostId, Part, ProcessId, ProcessOptions, Seed, SimDuration, SimTime,
+    Topology, World, WorldBuilder, ZoneRef, advance_guarded,
 };
 
 use super::service::{RedisNeed, Service, ServiceSpec};
@@ -155,6 +155,11 @@ impl PlatformCluster {
     /// The world of a seed at its first instant.
     pub fn world(&self, seed: Seed) -> World<PlatformProcess> {
         self.builder.build(seed)
+    }
+
+    /// Goes on with a run, see [`advance_guarded`]. Compiled here, with the models, for everybody who runs this family.
+    pub fn advance(world: &mut World<PlatformProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        advance_guarded(world, until, event_budget)
     }
 
     /// Adds what must always hold in each part; see [`PatroniCluster::add_conditions`].

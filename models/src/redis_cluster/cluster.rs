@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Contains, Damage, Distribution, Holds, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Storage,
-    Topology, World, WorldBuilder, ZoneRef,
+    Contains, Damage, Distribution, EndReason, Holds, HostId, ProcessId, ProcessOptions, Seed, SimDuration,
+    SimTime, Storage, Topology, World, WorldBuilder, ZoneRef, advance_guarded,
 };
 
 use super::client::{ClusterClient, ClusterClientSpec, Refresh};
@@ -229,6 +229,11 @@ impl RedisCluster {
     /// The world of a seed at its first instant.
     pub fn world(&self, seed: Seed) -> World<ClusterProcess> {
         self.builder.build(seed)
+    }
+
+    /// Goes on with a run, see [`advance_guarded`]. Compiled here, with the models, for everybody who runs this family.
+    pub fn advance(world: &mut World<ClusterProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        advance_guarded(world, until, event_budget)
     }
 
     /// Adds to a world of this cluster, or one of which it is a part, what must always hold in it ([`super::invariants`]).

@@ -19,8 +19,8 @@
 use std::sync::Arc;
 
 use sim_core::{
-    Contains, Distribution, HostId, ProcessId, ProcessOptions, Seed, SimDuration, Topology, World,
-    WorldBuilder, ZoneRef,
+    Contains, Distribution, EndReason, HostId, ProcessId, ProcessOptions, Seed, SimDuration, SimTime,
+    Topology, World, WorldBuilder, ZoneRef, advance_guarded,
 };
 
 use super::client::{AwareClient, AwareClientSpec};
@@ -192,6 +192,11 @@ impl SentinelCluster {
     /// The world of a seed at its first instant.
     pub fn world(&self, seed: Seed) -> World<SentinelProcess> {
         self.builder.build(seed)
+    }
+
+    /// Goes on with a run, see [`advance_guarded`]. Compiled here, with the models, for everybody who runs this family.
+    pub fn advance(world: &mut World<SentinelProcess>, until: SimTime, event_budget: u64) -> EndReason {
+        advance_guarded(world, until, event_budget)
     }
 
     /// Adds to a world of this group, or one of which it is a part, what must always hold in it ([`super::invariants`]).

@@ -37,7 +37,7 @@ use models::patroni::{
 };
 use sim_core::{
     Direction, Distribution, EndReason, Fault, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target,
-    Trigger, run_guarded,
+    Trigger,
 };
 
 use super::rows::{Row, Table, is_busy, title};
@@ -373,8 +373,9 @@ impl Setup {
         world.schedule(&Schedule(vec![fault])).expect("the targets exist in every cluster");
         // The slowest failover takes the time to live, a race that is repeated, and some seconds.
         let horizon = SimTime::ZERO + at + ttl + loop_wait + SimDuration::from_secs(10);
-        let record = run_guarded(&mut world, horizon, EVENTS);
-        assert_eq!(record.end, EndReason::Horizon, "run {run} of {}", self.settings.title());
+        let end = PatroniCluster::advance(&mut world, horizon, EVENTS);
+        assert_eq!(end, EndReason::Horizon, "run {run} of {}", self.settings.title());
+        let record = world.record(end);
         let measures = measure(&record, &self.cluster.surviving::<SurvivingValues>(&world), &self.options);
         assert_eq!(measures.fault_count, 1, "run {run} of {}: there was a primary", self.settings.title());
         measures

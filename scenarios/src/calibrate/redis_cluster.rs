@@ -30,7 +30,7 @@ use models::redis::{Inputs, Machine, Parameters};
 use models::redis_cluster::{ClusterConfig, ClusterLoad, ClusterPlan, RedisCluster, Refresh};
 use sim_core::{
     Distribution, EndReason, Fault, LinkQuality, MarkKind, Outcome, ProcessId, Record, Schedule,
-    ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, TraceEntry, Trigger, advance_guarded,
+    ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, TraceEntry, Trigger,
 };
 
 use super::rows::{Row, Table, is_busy, title};
@@ -264,7 +264,7 @@ impl Setup {
         let fault = ScheduledFault { trigger: Trigger::At(at), fault, lasts: Some(lasts + start) };
         world.schedule(&Schedule(vec![fault])).expect("redis-1 is there");
         let horizon = SimTime::ZERO + at + lasts + start + TAIL;
-        let end = advance_guarded(&mut world, horizon, 10_000_000);
+        let end = RedisCluster::advance(&mut world, horizon, 10_000_000);
         assert_eq!(end, EndReason::Horizon, "run {run} of {}", self.settings.title());
         let log = world.log_entries().to_vec();
         Run { cluster: &cluster, fault: SimTime::ZERO + at, lasts, log, record: world.record(end) }.values()

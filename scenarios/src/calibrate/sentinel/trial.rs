@@ -5,7 +5,7 @@ use analysis::{MeasureOptions, measure};
 use models::sentinel::{SAVED, SentinelCluster, SentinelProcess};
 use sim_core::{
     Distribution, EndReason, MarkKind, Operation, Outcome, ProcessId, Record, Schedule, ScheduledFault, Seed,
-    SimDuration, SimTime, Stream, TraceEntry, Trigger, World, advance_guarded,
+    SimDuration, SimTime, Stream, TraceEntry, Trigger, World,
 };
 
 use super::{Kind, QUANTITIES, Settings};
@@ -124,7 +124,7 @@ impl Setup {
         }
         let ended = self.strike(&mut world, &mut random, fault, trial.end);
         let old_primary = cluster.primary(&world);
-        let end = advance_guarded(&mut world, ended + TAIL, EVENTS);
+        let end = SentinelCluster::advance(&mut world, ended + TAIL, EVENTS);
         assert_eq!(end, EndReason::Horizon, "run {run}");
         let log = world.log_entries().to_vec();
         let surviving = cluster.surviving::<SurvivingValues>(&world);
@@ -172,7 +172,7 @@ impl Setup {
         at: SimTime,
         end: End,
     ) -> SimTime {
-        let before = advance_guarded(world, at, EVENTS);
+        let before = SentinelCluster::advance(world, at, EVENTS);
         assert_eq!(before, EndReason::Horizon, "before the fault");
         let lasts = match end {
             End::AfterFault(length) => length,
@@ -199,7 +199,7 @@ impl Setup {
     fn failover_end(&self, mut fork: World<SentinelProcess>, at: SimTime) -> Option<SimTime> {
         self.schedule(&mut fork, at, LONGEST_WAIT);
         (1..=LONGEST_WAIT.as_millis() / STEP.as_millis()).find_map(|step| {
-            assert_eq!(advance_guarded(&mut fork, at + STEP * step, EVENTS), EndReason::Horizon);
+            assert_eq!(SentinelCluster::advance(&mut fork, at + STEP * step, EVENTS), EndReason::Horizon);
             let log = fork.log_entries();
             let ended = log.iter().find(|entry| entry.at > at && entry.text.starts_with("+failover-end"))?;
             // One more step, so that it has left the Sentinel.
