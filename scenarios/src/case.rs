@@ -52,6 +52,36 @@ pub(crate) fn is_of_redis(family: &str) -> bool {
     [crate::sentinel::WORDS.name, crate::redis_cluster::WORDS.name, crate::lock::WORDS.name].contains(&family)
 }
 
+/// A setting of the person's file that scenarios fix otherwise.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Overruled {
+    /// What it is called.
+    pub key: &'static str,
+    /// Where the person wrote it.
+    pub spot: Spot,
+    /// What the person wrote.
+    pub theirs: String,
+    /// What it is fixed to.
+    pub ours: String,
+}
+
+impl Overruled {
+    /// What to say of it, when these scenarios fix it so.
+    pub fn remark(&self, scenarios: &[&str]) -> Remark {
+        let names: Vec<String> = scenarios.iter().map(|name| format!("`{name}`")).collect();
+        let (these, fix) = match &*names {
+            [name] => (format!("the scenario {name}"), "fixes it to"),
+            names => (format!("the scenarios {}", names.join(", ")), "fix it to"),
+        };
+        let Self { key, theirs, ours, .. } = self;
+        let message = format!(
+            "`{key}` is {theirs} here; {these} {fix} {ours}, because a promise depends on it (`--set {key}=...` \
+             overrules both)"
+        );
+        Remark { weight: Weight::Note, spot: self.spot.clone(), message }
+    }
+}
+
 /// A scenario with complete settings: all that a family needs to build a system.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
@@ -67,6 +97,8 @@ pub struct Case {
     pub redis: RedisCase,
     /// What there is to say about the files and flags.
     pub remarks: Vec<Remark>,
+    /// Settings of the person's file that the scenario fixes otherwise, because its promise depends on them.
+    pub overruled: Vec<Overruled>,
     /// What the person brought.
     pub user: UserSettings,
 }
@@ -80,7 +112,7 @@ impl Case {
     pub fn new(scenario: &Arc<Scenario>, user: &UserSettings) -> Result<Self, UserError> {
         let mut remarks = scenario.remarks.clone();
         if is_of_redis(scenario.family()) {
-            let (redis, more) = RedisCase::new(scenario, user)?;
+            let (redis, more, overruled) = RedisCase::new(scenario, user)?;
             remarks.extend(more);
             return Ok(Self {
                 scenario: Arc::clone(scenario),
@@ -89,15 +121,16 @@ impl Case {
                 etcd_members: 0,
                 redis,
                 remarks,
+                overruled,
                 user: user.clone(),
             });
         }
-        let redis = if scenario.family() == "platform" {
-            let (redis, more) = RedisCase::new(scenario, &user.part(true))?;
+        let (redis, mut overruled) = if scenario.family() == "platform" {
+            let (redis, more, overruled) = RedisCase::new(scenario, &user.part(true))?;
             remarks.extend(more);
-            redis
+            (redis, overruled)
         } else {
-            RedisCase::default()
+            (RedisCase::default(), Vec::new())
         };
         let all = user;
         let own = if scenario.family() == "platform" { user.part(false) } else { user.clone() };
@@ -111,7 +144,9 @@ impl Case {
             remarks.extend(file.remarks.iter().cloned());
         }
         if let Some(file) = &users_file {
-            remarks.extend(overruled(&file.settings, scenario));
+            // What Patroni does not start with is refused, whatever the scenario makes of it.
+            file.settings.configuration()?;
+            overruled.extend(overruled_settings(&file.settings, scenario));
         }
         settings.overlay(&scenario.cluster.settings);
         for flag in &user.flags {
@@ -138,6 +173,7 @@ impl Case {
             etcd_members,
             redis,
             remarks,
+            overruled,
             user: all.clone(),
         })
     }
@@ -163,18 +199,14 @@ fn check_routing(scenario: &Scenario, on_kubernetes: bool) -> Result<(), UserErr
     Err(UserError::at(spot, message, label).help(help))
 }
 
-/// Notes about settings of the user's file that the scenario fixes otherwise.
-fn overruled(file: &Settings, scenario: &Scenario) -> Vec<Remark> {
+fn overruled_settings(file: &Settings, scenario: &Scenario) -> Vec<Overruled> {
     file.shared(&scenario.cluster.settings)
         .filter(|(_, theirs, ours)| theirs.value.kind != ours.value.kind)
-        .map(|(key, theirs, ours)| Remark {
-            weight: Weight::Note,
+        .map(|(key, theirs, ours)| Overruled {
+            key,
             spot: theirs.spot.clone(),
-            message: format!(
-                "`{key}` is {} here; the scenario `{}` fixes it to {}, because its promise depends on it \
-                 (`--set {key}=...` overrules both)",
-                theirs.value, scenario.name, ours.value
-            ),
+            theirs: theirs.value.to_string(),
+            ours: ours.value.to_string(),
         })
         .collect()
 }

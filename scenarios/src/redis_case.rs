@@ -4,7 +4,7 @@ use models::redis::Parameters;
 use models::redis_cluster::ClusterConfig;
 use models::sentinel::GroupConfig;
 
-use crate::case::UserSettings;
+use crate::case::{Overruled, UserSettings};
 use crate::diagnostic::{Remark, Spot, UserError, Weight};
 use crate::import::{RedisSettings, read_redis_conf, redis_setting_from_flag};
 use crate::scenario::{EtcdHosts, Scenario};
@@ -24,31 +24,35 @@ pub struct RedisCase {
 
 impl RedisCase {
     /// Puts the layers on top of each other: the defaults of Redis, the files of the scenario, the user's, the
-    /// scenario's own settings (its promise depends on them), and the user's flags. Remarks say what has no effect.
+    /// scenario's own settings (its promise depends on them), and the user's flags. Remarks say what has no effect; settings of
+    /// the user's file that the scenario fixes otherwise come last.
     ///
     /// # Errors
     /// What Redis or Sentinel would not start with, or hasim does not model.
-    pub fn new(scenario: &Scenario, user: &UserSettings) -> Result<(Self, Vec<Remark>), UserError> {
+    pub fn new(
+        scenario: &Scenario,
+        user: &UserSettings,
+    ) -> Result<(Self, Vec<Remark>, Vec<Overruled>), UserError> {
         let redis = &scenario.cluster.redis;
         let users_file = user.file.as_ref().map(read_redis_conf).transpose()?;
         let mut settings = RedisSettings::default();
         let mut remarks = Vec::new();
         let mut sentinels = None;
+        let mut overruled = Vec::new();
         for file in redis.files.iter().chain(&users_file) {
             settings.overlay(&file.settings);
             sentinels = file.sentinels.or(sentinels);
             remarks.extend(file.remarks.iter().cloned());
         }
         if let Some(file) = &users_file {
-            let overruled = file.settings.contradictions(&redis.settings);
-            remarks.extend(overruled.map(|(name, spot, theirs, ours)| Remark {
-                weight: Weight::Note,
+            // What Redis does not start with is refused, whatever the scenario makes of it.
+            file.settings.configuration()?;
+            let contradictions = file.settings.contradictions(&redis.settings);
+            overruled.extend(contradictions.map(|(key, spot, theirs, ours)| Overruled {
+                key,
                 spot: spot.clone(),
-                message: format!(
-                    "`{name}` is {theirs} here; the scenario `{}` fixes it to {ours}, because its promise depends on \
-                     it (`--set {name}=...` overrules both)",
-                    scenario.name
-                ),
+                theirs,
+                ours,
             }));
         }
         settings.overlay(&redis.settings);
@@ -57,7 +61,7 @@ impl RedisCase {
         }
         let (group, parameters, cluster) = settings.configuration()?;
         if scenario.family() == crate::redis_cluster::WORDS.name || redis.election.is_some() {
-            return Ok((Self { group, parameters, cluster, sentinels: 0 }, remarks));
+            return Ok((Self { group, parameters, cluster, sentinels: 0 }, remarks, overruled));
         }
         let count = redis.sentinels.map_or(sentinels.unwrap_or(3), usize::from);
         let sentinels =
@@ -85,6 +89,6 @@ impl RedisCase {
                 ),
             });
         }
-        Ok((Self { group, parameters, cluster, sentinels }, remarks))
+        Ok((Self { group, parameters, cluster, sentinels }, remarks, overruled))
     }
 }

@@ -153,14 +153,24 @@ pub(super) fn cases(
     let cases: Vec<Case> =
         chosen.into_iter().map(|scenario| Case::new(scenario, user)).collect::<Result<_, _>>()?;
     let mut said = BTreeSet::new();
-    for remark in cases.iter().flat_map(|case| &case.remarks) {
-        let text = remark.to_string();
+    let about_files = cases.iter().flat_map(|case| &case.remarks).map(ToString::to_string);
+    for text in about_files.chain(overruled(&cases)) {
         if !said.contains(&text) {
             terminal.say(&text);
             said.insert(text);
         }
     }
     Ok(cases)
+}
+
+/// A remark for each setting of the person's file that scenarios fix otherwise, which names all that fix it alike.
+fn overruled(cases: &[Case]) -> impl Iterator<Item = String> {
+    let all = cases.iter().flat_map(|case| &case.overruled);
+    all.map(|overruled| {
+        let alike = cases.iter().filter(|case| case.overruled.contains(overruled));
+        let names: Vec<&str> = alike.map(|case| &*case.scenario.name).collect();
+        overruled.remark(&names).to_string()
+    })
 }
 
 /// A case of the one scenario with this name.

@@ -187,11 +187,35 @@ fn settings_of_the_user_are_remarked_upon() {
     let (exit, _, err) = hasim(&["run", &scenario, "--config", &config]);
     assert_eq!(exit, Exit::Kept, "{err}");
     expect![[r#"
-        patroni.yml:4:23: note: `synchronous_mode` is false here; the scenario `patroni/test/sync` fixes it to on, because its promise depends on it (`--set synchronous_mode=...` overrules both)
         patroni.yml:3:10: warning: `ttl` is 5 s; Patroni raises it to 20 s, the least it accepts
         patroni.yml:3:10: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 10 s, more than the `ttl` of 20 s; Patroni lowers `loop_wait` from 10 s to 1 s
         patroni.yml:3:10: warning: `loop_wait` + 2 * `retry_timeout` is 10 s + 2 * 10 s, more than the `ttl` of 20 s; Patroni lowers `retry_timeout` from 10 s to 9 s
+        patroni.yml:4:23: note: `synchronous_mode` is false here; the scenario `patroni/test/sync` fixes it to on, because a promise depends on it (`--set synchronous_mode=...` overrules both)
     "#]].assert_eq(&err.replace(&config, "patroni.yml"));
+}
+
+#[test]
+fn scenarios_that_fix_a_setting_alike_are_named_together() {
+    let folder = Folder::new("remarks-together");
+    let mine = folder.write("mine.toml", &scenario_text("sync"));
+    let other =
+        folder.write("other.toml", &scenario_text("sync").replace("patroni/test/sync", "patroni/other/sync"));
+    let config = folder.write("patroni.yml", "bootstrap:\n  dcs:\n    synchronous_mode: off\n");
+    let (_, _, err) = hasim(&["check", &mine, &other, "--seeds", "1", "--config", &config]);
+    expect![[r#"
+        patroni.yml:3:23: note: `synchronous_mode` is false here; the scenarios `patroni/test/sync`, `patroni/other/sync` fix it to on, because a promise depends on it (`--set synchronous_mode=...` overrules both)
+    "#]]
+    .assert_eq(&err.replace(&config, "patroni.yml"));
+}
+
+#[test]
+fn a_wrong_value_is_refused_though_the_scenario_overrules_it() {
+    let folder = Folder::new("wrong-and-overruled");
+    let conf = "sentinel monitor mymaster 10.0.0.1 6379 2\nsentinel down-after-milliseconds mymaster 5s\n";
+    let config = folder.write("sentinel.conf", conf);
+    let (exit, _, err) = hasim(&["run", "sentinel/primary-killed/async", "--config", &config]);
+    assert_eq!(exit, Exit::Usage, "{err}");
+    assert!(err.contains("`down-after-milliseconds` is `5s`"), "{err}");
 }
 
 #[test]

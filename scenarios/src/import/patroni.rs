@@ -65,6 +65,7 @@ pub fn read_patroni_yml(source: &Arc<Source>) -> Result<PatroniFile, UserError> 
             importer.collect(found, "", !path.is_empty());
         }
     }
+    importer.warn_of_other_stores(&root);
     importer.choose_kubernetes(&root);
     importer.file.etcd_members =
         ["etcd3", "etcd"].iter().find_map(|section| root.get(section)?.get("hosts")).and_then(count_hosts);
@@ -99,6 +100,9 @@ fn count_hosts(hosts: &Value) -> Option<usize> {
     (count > 0).then_some(count)
 }
 
+/// Sections of stores that hasim does not model.
+const OTHER_STORES: &[&str] = &["consul", "exhibitor", "raft", "zookeeper"];
+
 struct Importer<'a> {
     source: &'a Arc<Source>,
     file: PatroniFile,
@@ -125,7 +129,8 @@ impl Importer<'_> {
     fn known(&mut self, entry: &Entry, path: &str) {
         let setting = path.strip_prefix("bootstrap.dcs.").unwrap_or(path);
         let used = modelled(setting).is_some()
-            || matches!(path, "name" | "namespace" | "etcd.hosts" | "etcd3.hosts");
+            || matches!(path, "name" | "namespace" | "etcd.hosts" | "etcd3.hosts")
+            || OTHER_STORES.contains(&path);
         if !used {
             let spot = Spot::new(self.source, entry.key_span.clone());
             self.not_modelled.push((path.to_owned(), spot));
@@ -164,6 +169,23 @@ impl Importer<'_> {
             let counts = if dynamic { dynamic_only } else { local };
             if counts && entry.value.kind != Kind::Null {
                 self.file.settings.put(key, entry.value.clone(), self.source);
+            }
+        }
+    }
+
+    /// When a lock is lost, and how long the store itself is away, is a matter of the store.
+    fn warn_of_other_stores(&mut self, root: &Value) {
+        for entry in root.entries().unwrap_or_default() {
+            if OTHER_STORES.contains(&entry.key.as_str()) {
+                self.file.remarks.push(Remark {
+                    weight: Weight::Warning,
+                    spot: Spot::new(self.source, entry.key_span.clone()),
+                    message: format!(
+                        "the store `{}` is not modelled: the cluster runs on etcd here, which loses and gives locks at \
+                         other times",
+                        entry.key
+                    ),
+                });
             }
         }
     }
@@ -293,6 +315,15 @@ mod tests {
         };
         assert_eq!(configuration, expected, "{remarks}");
         assert_eq!(members, Some(2));
+    }
+
+    #[test]
+    fn a_store_that_is_not_modelled_is_warned_of() {
+        for store in OTHER_STORES {
+            let (_, remarks, _) = read(&format!("scope: a\n{store}:\n  host: 127.0.0.1\n"));
+            let expected = format!("patroni.yml:2:1: warning: the store `{store}` is not modelled");
+            assert!(remarks.starts_with(&expected), "{remarks}");
+        }
     }
 
     #[test]

@@ -226,6 +226,16 @@ mod tests {
     }
 
     #[test]
+    fn directives_of_the_example_files_of_redis_are_known() {
+        let file = read(
+            "set-proc-title yes\nlatency-tracking-info-percentiles 50 99 99.9\nproto-max-bulk-len 512mb\n\
+             tls-ca-cert-dir /etc/ssl/certs\nset-max-listpack-entries 128\nslave-lazy-flush no\n",
+        )
+        .unwrap();
+        assert!(file.remarks.iter().all(|remark| remark.weight == Weight::Note), "{:?}", file.remarks);
+    }
+
+    #[test]
     fn what_redis_does_not_start_with_is_refused_with_its_place() {
         check_error(
             "sentinel monitor m 1.1.1.1 1 0\n",
