@@ -65,7 +65,7 @@ pub fn read_patroni_yml(source: &Arc<Source>) -> Result<PatroniFile, UserError> 
             importer.collect(found, "", !path.is_empty());
         }
     }
-    importer.warn_of_other_stores(&root);
+    importer.warn_of_other_systems(&root);
     importer.choose_kubernetes(&root);
     importer.file.etcd_members =
         ["etcd3", "etcd"].iter().find_map(|section| root.get(section)?.get("hosts")).and_then(count_hosts);
@@ -103,6 +103,9 @@ fn count_hosts(hosts: &Value) -> Option<usize> {
 /// Sections of stores that hasim does not model.
 const OTHER_STORES: &[&str] = &["consul", "exhibitor", "raft", "zookeeper"];
 
+/// The dynamic setting that makes a cluster follow another one.
+const STANDBY_CLUSTER: &str = "standby_cluster";
+
 struct Importer<'a> {
     source: &'a Arc<Source>,
     file: PatroniFile,
@@ -130,7 +133,8 @@ impl Importer<'_> {
         let setting = path.strip_prefix("bootstrap.dcs.").unwrap_or(path);
         let used = modelled(setting).is_some()
             || matches!(path, "name" | "namespace" | "etcd.hosts" | "etcd3.hosts")
-            || OTHER_STORES.contains(&path);
+            || OTHER_STORES.contains(&path)
+            || setting == STANDBY_CLUSTER;
         if !used {
             let spot = Spot::new(self.source, entry.key_span.clone());
             self.not_modelled.push((path.to_owned(), spot));
@@ -173,20 +177,24 @@ impl Importer<'_> {
         }
     }
 
-    /// When a lock is lost, and how long the store itself is away, is a matter of the store.
-    fn warn_of_other_stores(&mut self, root: &Value) {
-        for entry in root.entries().unwrap_or_default() {
-            if OTHER_STORES.contains(&entry.key.as_str()) {
-                self.file.remarks.push(Remark {
-                    weight: Weight::Warning,
-                    spot: Spot::new(self.source, entry.key_span.clone()),
-                    message: format!(
-                        "the store `{}` is not modelled: the cluster runs on etcd here, which loses and gives locks at \
-                         other times",
-                        entry.key
-                    ),
-                });
-            }
+    /// What makes another system of the cluster than the one that is run here is not left out in silence.
+    fn warn_of_other_systems(&mut self, root: &Value) {
+        let dynamic =
+            root.get("bootstrap").and_then(|bootstrap| bootstrap.get("dcs")).and_then(Value::entries);
+        for entry in root.entries().into_iter().chain(dynamic).flatten() {
+            let message = match entry.key.as_str() {
+                store if OTHER_STORES.contains(&store) => format!(
+                    "the store `{store}` is not modelled: the cluster runs on etcd here, which loses and gives locks at \
+                     other times"
+                ),
+                STANDBY_CLUSTER if entry.value.kind != Kind::Null => {
+                    "a standby cluster is not modelled: the cluster follows no other here, and accepts writes"
+                        .to_owned()
+                }
+                _ => continue,
+            };
+            let spot = Spot::new(self.source, entry.key_span.clone());
+            self.file.remarks.push(Remark { weight: Weight::Warning, spot, message });
         }
     }
 
@@ -324,6 +332,15 @@ mod tests {
             let expected = format!("patroni.yml:2:1: warning: the store `{store}` is not modelled");
             assert!(remarks.starts_with(&expected), "{remarks}");
         }
+    }
+
+    #[test]
+    fn a_standby_cluster_is_warned_of_and_none_is_not() {
+        let of = |value: &str| read(&format!("bootstrap:\n  dcs:\n    standby_cluster: {value}\n")).1;
+        let expected = "patroni.yml:3:5: warning: a standby cluster is not modelled: the cluster follows no other here, \
+                        and accepts writes";
+        assert_eq!(of("{host: 10.0.0.1}"), expected);
+        assert_eq!(of("null"), "");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use crate::process::Process;
 use crate::record::MarkKind;
 use crate::time::SimDuration;
 
-use super::{Deferred, Event, Input, Kernel, NativeContext, World};
+use super::context::NativeContext;
+use super::{Deferred, Event, Input, Kernel, World};
 
 impl<P: Process> World<P> {
     /// Boots a process from its specification and its volume, unless it runs or its host has no power. On a frozen

@@ -6,6 +6,7 @@ mod context;
 mod delivery;
 mod faults;
 mod fork;
+mod input;
 mod lifecycle;
 mod pending;
 mod storage;
@@ -18,18 +19,18 @@ use crate::digest::Digest;
 use crate::host::faults::{DeliveredFault, FaultEvent, FaultState};
 use crate::id::{ConnectionId, HostId, ProcessId, SyncId, VolumeId};
 use crate::network::{Connections, Paths, Segment};
-use crate::process::{ConnectionEvent, Origin, Probe, Process, StateProbe};
+use crate::process::{Origin, Probe, Process, StateProbe};
 use crate::queue::{Order, Queue, Vacant};
 use crate::random::Stream;
 use crate::record::{EndReason, Mark, MarkKind, Record, Recorder, Violation};
-use crate::storage::{DiskError, PendingSync, StorageFailure, Volume};
+use crate::storage::{DiskError, PendingSync, Volume};
 use crate::time::{SimDuration, SimTime};
 use crate::topology::Topology;
 use crate::trace::{Trace, TraceEntry, TraceKind, TraceLevel};
 
 pub use builder::{ProcessOptions, WorldBuilder};
 pub(crate) use clock::HostClock;
-use context::NativeContext;
+use input::Input;
 pub use pending::NextEvent;
 use timers::Timers;
 
@@ -167,26 +168,6 @@ enum Event<P: Process> {
 
 impl<P: Process> Vacant for Event<P> {
     const VACANT: Self = Self::Nothing;
-}
-
-/// What a handler can be given.
-#[derive(Clone, Debug)]
-enum Input<P: Process> {
-    Packet(Origin, P::Packet),
-    Timer(P::Timer),
-    /// A timer that came due while the process could not take it: the slot and the order it was set for.
-    DueTimer(u32, Order),
-    Connection(ConnectionId, ProcessId, ConnectionEvent),
-    Synced(SyncId),
-    StorageFailed(StorageFailure),
-    Command(Arc<str>, u32),
-}
-
-impl<P: Process> Input<P> {
-    /// True if it tells the process that it has been asked for this connection.
-    fn accepts(&self, connection: ConnectionId) -> bool {
-        matches!(self, Self::Connection(id, _, ConnectionEvent::Accepted) if *id == connection)
-    }
 }
 
 impl<P: Process> World<P> {
@@ -333,20 +314,6 @@ impl<P: Process> World<P> {
         self.kernel.state_probes.push(probe);
     }
 
-    /// Shows the state of a process to the state probes.
-    fn observe(&mut self, process: ProcessId) {
-        let kernel = &mut self.kernel;
-        let Some(state) = &self.states[process.index()] else { return };
-        let storage = &kernel.volumes[kernel.processes[process.index()].volume.index()].current;
-        for probe in &mut kernel.state_probes {
-            if let Some(found) = probe.on_state(kernel.now, process, state, storage)
-                && kernel.violation.is_none()
-            {
-                kernel.violation = Some(found);
-            }
-        }
-    }
-
     fn dispatch(&mut self, order: Order, event: Event<P>) {
         self.kernel.digest.fold(order.at.as_nanos());
         match event {
@@ -394,121 +361,6 @@ impl<P: Process> World<P> {
             Event::Nothing => unreachable!("free slots of the queue are never due"),
         }
     }
-
-    /// Hands an input to a process: now if it runs, when it resumes if it is paused, when it has worked off what came
-    /// before if its host is slow, never if it is stopped.
-    fn give(&mut self, process: ProcessId, input: Input<P>) {
-        match self.kernel.readiness(process) {
-            Readiness::Ready => self.handle(process, input),
-            Readiness::Hindered => self.kernel.line_up(process, input),
-            Readiness::Stopped => {}
-        }
-    }
-
-    /// Hands a packet to a process.
-    ///
-    /// This and [`Self::give_timer`] are what [`Self::give`] does for these inputs, without wrapping them: nearly all
-    /// events are one of them, and each copy of a packet costs.
-    #[inline]
-    pub(crate) fn give_packet(&mut self, process: ProcessId, from: Origin, packet: P::Packet) {
-        match self.kernel.readiness(process) {
-            Readiness::Ready => self.handle_packet(process, from, packet),
-            Readiness::Hindered => self.kernel.line_up(process, Input::Packet(from, packet)),
-            Readiness::Stopped => {}
-        }
-    }
-
-    /// Wakes a process for a timer, as [`Self::give_packet`] does.
-    #[inline]
-    fn give_timer(&mut self, process: ProcessId, timer: P::Timer) {
-        match self.kernel.readiness(process) {
-            Readiness::Ready => self.handle_timer(process, timer),
-            Readiness::Hindered => self.kernel.line_up(process, Input::Timer(timer)),
-            Readiness::Stopped => {}
-        }
-    }
-
-    #[inline]
-    fn handle_packet(&mut self, process: ProcessId, from: Origin, packet: P::Packet) {
-        let kernel = &mut self.kernel;
-        kernel.digest.fold(process.index() as u64);
-        kernel.digest.fold_hash(&packet);
-        if kernel.trace.level == TraceLevel::Everything {
-            kernel.log_delivery(process, &format_args!("Packet({from:?}, {packet:?})"));
-        }
-        let state = self.states[process.index()].as_mut().expect("a running process has a state");
-        state.on_packet(&mut NativeContext { kernel, me: process }, from, packet);
-        self.observe_if_watched(process);
-    }
-
-    #[inline]
-    fn handle_timer(&mut self, process: ProcessId, timer: P::Timer) {
-        let kernel = &mut self.kernel;
-        kernel.digest.fold(process.index() as u64);
-        kernel.digest.fold_hash(&timer);
-        if kernel.trace.level == TraceLevel::Everything {
-            kernel.log_delivery(process, &format_args!("Timer({timer:?})"));
-        }
-        let state = self.states[process.index()].as_mut().expect("a running process has a state");
-        state.on_timer(&mut NativeContext { kernel, me: process }, timer);
-        self.observe_if_watched(process);
-    }
-
-    /// Calls the handler of a process.
-    fn handle(&mut self, process: ProcessId, input: Input<P>) {
-        let event = match input {
-            Input::Packet(from, packet) => return self.handle_packet(process, from, packet),
-            Input::Timer(timer) => return self.handle_timer(process, timer),
-            event => event,
-        };
-        let state = self.states[process.index()].as_mut().expect("a running process has a state");
-        let kernel = &mut self.kernel;
-        kernel.digest.fold(process.index() as u64);
-        match &event {
-            Input::Connection(_, _, event) => kernel.digest.fold_hash(event),
-            Input::Synced(sync) => kernel.digest.fold(sync.0),
-            Input::StorageFailed(failure) => kernel.digest.fold_hash(failure),
-            Input::Command(command, _) => kernel.digest.fold_hash(command),
-            Input::Packet(..) | Input::Timer(_) => unreachable!("handled above"),
-            Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
-        }
-        if kernel.trace.level == TraceLevel::Everything {
-            kernel.log_delivery(process, &format_args!("{event:?}"));
-        }
-        let mut context = NativeContext { kernel, me: process };
-        match event {
-            Input::Connection(connection, peer, event) => {
-                state.on_connection(&mut context, connection, peer, event);
-            }
-            Input::Synced(sync) => state.on_synced(&mut context, sync),
-            Input::StorageFailed(failure) => state.on_storage_failed(&mut context, failure),
-            Input::Command(command, fault) => {
-                if !state.on_command(&mut context, &command) {
-                    self.kernel.faults.command_refused(fault as usize);
-                }
-            }
-            Input::Packet(..) | Input::Timer(_) => unreachable!("handled above"),
-            Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
-        }
-        self.observe_if_watched(process);
-    }
-
-    #[inline]
-    fn observe_if_watched(&mut self, process: ProcessId) {
-        if self.kernel.processes[process.index()].observed {
-            self.observe(process);
-        }
-    }
-}
-
-/// What can be done with an input for a process.
-enum Readiness {
-    /// It runs.
-    Ready,
-    /// It, or its machine, is paused or slow: inputs stand in line.
-    Hindered,
-    /// It is stopped.
-    Stopped,
 }
 
 impl<P: Process> Kernel<P> {
@@ -525,24 +377,6 @@ impl<P: Process> Kernel<P> {
             }
         }
         self.trigger_on_mark(kind);
-    }
-
-    #[inline]
-    fn readiness(&self, process: ProcessId) -> Readiness {
-        let slot = &self.processes[process.index()];
-        if !slot.running {
-            Readiness::Stopped
-        } else if slot.pauses > 0 || self.hosts[slot.host.index()].hindered {
-            Readiness::Hindered
-        } else {
-            Readiness::Ready
-        }
-    }
-
-    #[cold]
-    fn log_delivery(&mut self, process: ProcessId, text: &std::fmt::Arguments<'_>) {
-        let text = || text.to_string();
-        self.trace.add(TraceLevel::Everything, self.now, Some(process), TraceKind::Delivery, text);
     }
 
     #[inline]

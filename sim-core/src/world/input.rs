@@ -1,0 +1,183 @@
+//! What a handler can be given, and how a process is given it.
+
+use std::sync::Arc;
+
+use crate::id::{ConnectionId, ProcessId, SyncId};
+use crate::process::{ConnectionEvent, Origin, Process};
+use crate::queue::Order;
+use crate::storage::StorageFailure;
+use crate::trace::{TraceKind, TraceLevel};
+
+use super::context::NativeContext;
+use super::{Kernel, World};
+
+/// What a handler can be given.
+#[derive(Clone, Debug)]
+pub(super) enum Input<P: Process> {
+    Packet(Origin, P::Packet),
+    Timer(P::Timer),
+    /// A timer that came due while the process could not take it: the slot and the order it was set for.
+    DueTimer(u32, Order),
+    Connection(ConnectionId, ProcessId, ConnectionEvent),
+    Synced(SyncId),
+    StorageFailed(StorageFailure),
+    Command(Arc<str>, u32),
+}
+
+impl<P: Process> Input<P> {
+    /// True if it tells the process that it has been asked for this connection.
+    pub(super) fn accepts(&self, connection: ConnectionId) -> bool {
+        matches!(self, Self::Connection(id, _, ConnectionEvent::Accepted) if *id == connection)
+    }
+}
+
+impl<P: Process> World<P> {
+    /// Hands an input to a process: now if it runs, when it resumes if it is paused, when it has worked off what came
+    /// before if its host is slow, never if it is stopped.
+    pub(super) fn give(&mut self, process: ProcessId, input: Input<P>) {
+        match self.kernel.readiness(process) {
+            Readiness::Ready => self.handle(process, input),
+            Readiness::Hindered => self.kernel.line_up(process, input),
+            Readiness::Stopped => {}
+        }
+    }
+
+    /// Hands a packet to a process.
+    ///
+    /// This and [`Self::give_timer`] are what [`Self::give`] does for these inputs, without wrapping them: nearly all
+    /// events are one of them, and each copy of a packet costs.
+    #[inline]
+    pub(super) fn give_packet(&mut self, process: ProcessId, from: Origin, packet: P::Packet) {
+        match self.kernel.readiness(process) {
+            Readiness::Ready => self.handle_packet(process, from, packet),
+            Readiness::Hindered => self.kernel.line_up(process, Input::Packet(from, packet)),
+            Readiness::Stopped => {}
+        }
+    }
+
+    /// Wakes a process for a timer, as [`Self::give_packet`] does.
+    #[inline]
+    pub(super) fn give_timer(&mut self, process: ProcessId, timer: P::Timer) {
+        match self.kernel.readiness(process) {
+            Readiness::Ready => self.handle_timer(process, timer),
+            Readiness::Hindered => self.kernel.line_up(process, Input::Timer(timer)),
+            Readiness::Stopped => {}
+        }
+    }
+
+    #[inline]
+    fn handle_packet(&mut self, process: ProcessId, from: Origin, packet: P::Packet) {
+        let kernel = &mut self.kernel;
+        kernel.digest.fold(process.index() as u64);
+        kernel.digest.fold_hash(&packet);
+        if kernel.trace.level == TraceLevel::Everything {
+            kernel.log_delivery(process, &format_args!("Packet({from:?}, {packet:?})"));
+        }
+        let state = self.states[process.index()].as_mut().expect("a running process has a state");
+        state.on_packet(&mut NativeContext { kernel, me: process }, from, packet);
+        self.observe_if_watched(process);
+    }
+
+    #[inline]
+    fn handle_timer(&mut self, process: ProcessId, timer: P::Timer) {
+        let kernel = &mut self.kernel;
+        kernel.digest.fold(process.index() as u64);
+        kernel.digest.fold_hash(&timer);
+        if kernel.trace.level == TraceLevel::Everything {
+            kernel.log_delivery(process, &format_args!("Timer({timer:?})"));
+        }
+        let state = self.states[process.index()].as_mut().expect("a running process has a state");
+        state.on_timer(&mut NativeContext { kernel, me: process }, timer);
+        self.observe_if_watched(process);
+    }
+
+    /// Calls the handler of a process.
+    pub(super) fn handle(&mut self, process: ProcessId, input: Input<P>) {
+        let event = match input {
+            Input::Packet(from, packet) => return self.handle_packet(process, from, packet),
+            Input::Timer(timer) => return self.handle_timer(process, timer),
+            event => event,
+        };
+        let state = self.states[process.index()].as_mut().expect("a running process has a state");
+        let kernel = &mut self.kernel;
+        kernel.digest.fold(process.index() as u64);
+        match &event {
+            Input::Connection(_, _, event) => kernel.digest.fold_hash(event),
+            Input::Synced(sync) => kernel.digest.fold(sync.0),
+            Input::StorageFailed(failure) => kernel.digest.fold_hash(failure),
+            Input::Command(command, _) => kernel.digest.fold_hash(command),
+            Input::Packet(..) | Input::Timer(_) => unreachable!("handled above"),
+            Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
+        }
+        if kernel.trace.level == TraceLevel::Everything {
+            kernel.log_delivery(process, &format_args!("{event:?}"));
+        }
+        let mut context = NativeContext { kernel, me: process };
+        match event {
+            Input::Connection(connection, peer, event) => {
+                state.on_connection(&mut context, connection, peer, event);
+            }
+            Input::Synced(sync) => state.on_synced(&mut context, sync),
+            Input::StorageFailed(failure) => state.on_storage_failed(&mut context, failure),
+            Input::Command(command, fault) => {
+                if !state.on_command(&mut context, &command) {
+                    self.kernel.faults.command_refused(fault as usize);
+                }
+            }
+            Input::Packet(..) | Input::Timer(_) => unreachable!("handled above"),
+            Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
+        }
+        self.observe_if_watched(process);
+    }
+
+    #[inline]
+    pub(super) fn observe_if_watched(&mut self, process: ProcessId) {
+        if self.kernel.processes[process.index()].observed {
+            self.observe(process);
+        }
+    }
+
+    /// Shows the state of a process to the state probes.
+    pub(super) fn observe(&mut self, process: ProcessId) {
+        let kernel = &mut self.kernel;
+        let Some(state) = &self.states[process.index()] else { return };
+        let storage = &kernel.volumes[kernel.processes[process.index()].volume.index()].current;
+        for probe in &mut kernel.state_probes {
+            if let Some(found) = probe.on_state(kernel.now, process, state, storage)
+                && kernel.violation.is_none()
+            {
+                kernel.violation = Some(found);
+            }
+        }
+    }
+}
+
+/// What can be done with an input for a process.
+enum Readiness {
+    /// It runs.
+    Ready,
+    /// It, or its machine, is paused or slow: inputs stand in line.
+    Hindered,
+    /// It is stopped.
+    Stopped,
+}
+
+impl<P: Process> Kernel<P> {
+    #[inline]
+    fn readiness(&self, process: ProcessId) -> Readiness {
+        let slot = &self.processes[process.index()];
+        if !slot.running {
+            Readiness::Stopped
+        } else if slot.pauses > 0 || self.hosts[slot.host.index()].hindered {
+            Readiness::Hindered
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    #[cold]
+    fn log_delivery(&mut self, process: ProcessId, text: &std::fmt::Arguments<'_>) {
+        let text = || text.to_string();
+        self.trace.add(TraceLevel::Everything, self.now, Some(process), TraceKind::Delivery, text);
+    }
+}
