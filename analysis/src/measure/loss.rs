@@ -46,6 +46,20 @@ impl SurvivingValues {
         found.is_ok_and(|index| self.0[index].bits[word] & bit != 0)
     }
 
+    /// Adds a value and returns the index of its page. It is first looked for at `near`, where the value before it is: most come in order.
+    fn insert(&mut self, value: u64, near: usize) -> usize {
+        let (number, word, bit) = Page::place(value);
+        let index = match self.0.get(near) {
+            Some(page) if page.number == number => near,
+            _ => self.0.binary_search_by_key(&number, |page| page.number).unwrap_or_else(|index| {
+                self.0.insert(index, Page { number, bits: [0; Page::WORDS] });
+                index
+            }),
+        };
+        self.0[index].bits[word] |= bit;
+        index
+    }
+
     /// How many different values there are.
     pub fn len(&self) -> usize {
         self.0.iter().flat_map(|page| page.bits).map(|bits| bits.count_ones() as usize).sum()
@@ -60,16 +74,12 @@ impl SurvivingValues {
 impl FromIterator<u64> for SurvivingValues {
     /// Takes the values in any order; a value present twice counts once.
     fn from_iter<I: IntoIterator<Item = u64>>(values: I) -> Self {
-        let mut pages: Vec<Page> = Vec::new();
+        let mut surviving = Self::default();
+        let mut near = 0;
         for value in values {
-            let (number, word, bit) = Page::place(value);
-            let index = pages.binary_search_by_key(&number, |page| page.number).unwrap_or_else(|index| {
-                pages.insert(index, Page { number, bits: [0; Page::WORDS] });
-                index
-            });
-            pages[index].bits[word] |= bit;
+            near = surviving.insert(value, near);
         }
-        Self(pages)
+        surviving
     }
 }
 
