@@ -144,8 +144,6 @@ impl Case {
             remarks.extend(file.remarks.iter().cloned());
         }
         if let Some(file) = &users_file {
-            // What Patroni does not start with is refused, whatever the scenario makes of it.
-            file.settings.configuration()?;
             overruled.extend(overruled_settings(&file.settings, scenario));
         }
         settings.overlay(&scenario.cluster.settings);

@@ -45,8 +45,6 @@ impl RedisCase {
             remarks.extend(file.remarks.iter().cloned());
         }
         if let Some(file) = &users_file {
-            // What Redis does not start with is refused, whatever the scenario makes of it.
-            file.settings.configuration()?;
             let contradictions = file.settings.contradictions(&redis.settings);
             overruled.extend(contradictions.map(|(key, spot, theirs, ours)| Overruled {
                 key,

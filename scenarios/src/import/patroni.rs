@@ -34,8 +34,14 @@ const LOCAL: [&str; 5] = ["scope", "postgresql.", "watchdog.", "tags.", "kuberne
 /// Reads the file.
 ///
 /// # Errors
-/// It is not YAML, or not a mapping.
+/// It is not YAML, not a mapping, or Patroni would not start with it, whatever a scenario makes of its settings.
 pub fn read_patroni_yml(source: &Arc<Source>) -> Result<PatroniFile, UserError> {
+    let file = import(source)?;
+    file.settings.configuration()?;
+    Ok(file)
+}
+
+fn import(source: &Arc<Source>) -> Result<PatroniFile, UserError> {
     let root = parse(source)?;
     if root.entries().is_none() {
         return Err(UserError::at(
@@ -249,9 +255,7 @@ mod tests {
 
     #[track_caller]
     fn check_error(text: &str, expected: &Expect) {
-        let error = read_patroni_yml(&Source::new("patroni.yml", text))
-            .and_then(|file| file.settings.configuration().map(|_| ()))
-            .unwrap_err();
+        let error = read_patroni_yml(&Source::new("patroni.yml", text)).unwrap_err();
         // expect-test removes indentation that all lines share; a first line without any keeps it.
         expected.assert_eq(&format!("error\n{}", error.report(false)));
     }

@@ -24,7 +24,7 @@ pub struct RedisFile {
 /// Reads the file.
 ///
 /// # Errors
-/// Quotes that do not end, an `include`, or a `sentinel` line that Sentinel would refuse.
+/// Quotes that do not end, an `include`, or what Redis or Sentinel would not start with, whatever a scenario makes of it.
 pub fn read_redis_conf(source: &Arc<Source>) -> Result<RedisFile, UserError> {
     let lines = directives::read(source)?;
     let mut importer = Importer {
@@ -44,7 +44,9 @@ pub fn read_redis_conf(source: &Arc<Source>) -> Result<RedisFile, UserError> {
     for line in &lines {
         importer.line(line)?;
     }
-    Ok(importer.finish())
+    let file = importer.finish();
+    file.settings.configuration()?;
+    Ok(file)
 }
 
 struct Importer<'a> {
@@ -184,7 +186,7 @@ mod tests {
 
     #[track_caller]
     fn check_error(text: &str, expected: &Expect) {
-        let error = read(text).and_then(|file| file.settings.configuration().map(|_| file)).unwrap_err();
+        let error = read(text).unwrap_err();
         // With a line that is not indented, so that the indentation of the others counts.
         expected.assert_eq(&format!("error\n{}", error.report(false)));
     }
@@ -272,7 +274,6 @@ mod tests {
         assert_eq!(parameters.repl_backlog_size, 64 << 20);
         assert_eq!(parameters.save.len(), 3);
         assert_eq!(parameters.appendfsync, models::redis::AppendFsync::Always);
-        let odd = read("save 900\n").unwrap();
-        assert!(odd.settings.configuration().is_err());
+        assert!(read("save 900\n").is_err());
     }
 }
