@@ -5,8 +5,8 @@ use std::sync::Arc;
 use models::patroni::Configuration;
 use models::postgres::MemberId;
 
-use crate::diagnostic::{Remark, Source, Spot, UserError, Weight};
-use crate::import::{Settings, read_patroni_yml, redis_setting_from_flag, setting_from_flag};
+use crate::diagnostic::{Remark, Source, Spot, UserError};
+use crate::import::{Overruled, Settings, read_patroni_yml, redis_setting_from_flag, setting_from_flag};
 use crate::redis_case::RedisCase;
 use crate::scenario::{EtcdHosts, Routing, Scenario};
 
@@ -50,36 +50,6 @@ impl UserSettings {
 /// True for the families whose settings are those of Redis.
 pub(crate) fn is_of_redis(family: &str) -> bool {
     [crate::sentinel::WORDS.name, crate::redis_cluster::WORDS.name, crate::lock::WORDS.name].contains(&family)
-}
-
-/// A setting of the person's file that scenarios fix otherwise.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Overruled {
-    /// What it is called.
-    pub key: &'static str,
-    /// Where the person wrote it.
-    pub spot: Spot,
-    /// What the person wrote.
-    pub theirs: String,
-    /// What it is fixed to.
-    pub ours: String,
-}
-
-impl Overruled {
-    /// What to say of it, when these scenarios fix it so.
-    pub fn remark(&self, scenarios: &[&str]) -> Remark {
-        let names: Vec<String> = scenarios.iter().map(|name| format!("`{name}`")).collect();
-        let (these, fix) = match &*names {
-            [name] => (format!("the scenario {name}"), "fixes it to"),
-            names => (format!("the scenarios {}", names.join(", ")), "fix it to"),
-        };
-        let Self { key, theirs, ours, .. } = self;
-        let message = format!(
-            "`{key}` is {theirs} here; {these} {fix} {ours}, because a promise depends on it (`--set {key}=...` \
-             overrules both)"
-        );
-        Remark { weight: Weight::Note, spot: self.spot.clone(), message }
-    }
 }
 
 /// A scenario with complete settings: all that a family needs to build a system.
@@ -144,7 +114,7 @@ impl Case {
             remarks.extend(file.remarks.iter().cloned());
         }
         if let Some(file) = &users_file {
-            overruled.extend(overruled_settings(&file.settings, scenario));
+            overruled.extend(file.settings.overruled_by(&scenario.cluster.settings));
         }
         settings.overlay(&scenario.cluster.settings);
         for flag in &user.flags {
@@ -195,18 +165,6 @@ fn check_routing(scenario: &Scenario, on_kubernetes: bool) -> Result<(), UserErr
     let start = scenario.source.text.find("routing").unwrap_or(0);
     let spot = Spot::new(&scenario.source, start..start + "routing".len());
     Err(UserError::at(spot, message, label).help(help))
-}
-
-fn overruled_settings(file: &Settings, scenario: &Scenario) -> Vec<Overruled> {
-    file.shared(&scenario.cluster.settings)
-        .filter(|(_, theirs, ours)| theirs.value.kind != ours.value.kind)
-        .map(|(key, theirs, ours)| Overruled {
-            key,
-            spot: theirs.spot.clone(),
-            theirs: theirs.value.to_string(),
-            ours: ours.value.to_string(),
-        })
-        .collect()
 }
 
 fn etcd_members(scenario: &Scenario, in_file: Option<usize>) -> Result<u8, UserError> {

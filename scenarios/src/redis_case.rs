@@ -4,9 +4,9 @@ use models::redis::Parameters;
 use models::redis_cluster::ClusterConfig;
 use models::sentinel::GroupConfig;
 
-use crate::case::{Overruled, UserSettings};
+use crate::case::UserSettings;
 use crate::diagnostic::{Remark, Spot, UserError, Weight};
-use crate::import::{RedisSettings, read_redis_conf, redis_setting_from_flag};
+use crate::import::{Overruled, RedisSettings, read_redis_conf, redis_setting_from_flag};
 use crate::scenario::{EtcdHosts, Scenario};
 
 /// What servers and Sentinels run with.
@@ -45,13 +45,7 @@ impl RedisCase {
             remarks.extend(file.remarks.iter().cloned());
         }
         if let Some(file) = &users_file {
-            let contradictions = file.settings.contradictions(&redis.settings);
-            overruled.extend(contradictions.map(|(key, spot, theirs, ours)| Overruled {
-                key,
-                spot: spot.clone(),
-                theirs,
-                ours,
-            }));
+            overruled.extend(file.settings.overruled_by(&redis.settings));
         }
         settings.overlay(&redis.settings);
         for flag in &user.flags {

@@ -5,12 +5,14 @@
 
 mod helm;
 mod known_keys;
+mod overruled;
 mod patroni;
 mod redis;
 mod round_trips;
 mod settings;
 pub mod value;
 
+pub use overruled::Overruled;
 pub use patroni::{PatroniFile, read_patroni_yml};
 pub use redis::{
     RedisFile, RedisSettings, read_redis_conf, redis_setting_from_flag, redis_settings_from_table,

@@ -17,6 +17,7 @@ use sim_core::SimDuration;
 use super::directives::Word;
 use super::known::{self, Kind};
 use crate::diagnostic::{Source, Spot, UserError, did_you_mean};
+use crate::import::Overruled;
 use crate::import::value::{self, Value};
 
 /// The arguments of one directive and their place.
@@ -53,14 +54,12 @@ impl RedisSettings {
         }
     }
 
-    /// The directives that both layers have with different arguments: the name, this layer's place and both texts.
-    pub fn contradictions<'a>(
-        &'a self,
-        other: &'a Self,
-    ) -> impl Iterator<Item = (&'static str, &'a Spot, String, String)> {
-        self.0.iter().filter_map(|(name, setting)| {
-            let theirs = other.0.get(name).filter(|theirs| theirs.words != setting.words)?;
-            Some((*name, &setting.spot, setting.words.join(" "), theirs.words.join(" ")))
+    /// The directives that the other layer has with other arguments.
+    pub fn overruled_by<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Overruled> {
+        self.0.iter().filter_map(|(key, setting)| {
+            let ours = other.0.get(key).filter(|ours| ours.words != setting.words)?;
+            let (theirs, ours) = (setting.words.join(" "), ours.words.join(" "));
+            Some(Overruled { key, spot: setting.spot.clone(), theirs, ours })
         })
     }
 

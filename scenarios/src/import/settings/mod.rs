@@ -13,6 +13,7 @@ use std::sync::Arc;
 use models::patroni::Configuration;
 
 use self::reader::Reader;
+use super::Overruled;
 use super::value::{Entry, Kind, Reading, Value, Yaml};
 use crate::diagnostic::{Remark, Source, Spot, UserError, did_you_mean};
 
@@ -105,12 +106,13 @@ impl Settings {
         }
     }
 
-    /// The keys that both have, with both settings: what this layer says and what the other one says.
-    pub fn shared<'a>(
-        &'a self,
-        other: &'a Self,
-    ) -> impl Iterator<Item = (&'static str, &'a Setting, &'a Setting)> {
-        self.0.iter().filter_map(|(key, setting)| other.0.get(key).map(|theirs| (*key, setting, theirs)))
+    /// The keys that the other layer has with another value.
+    pub fn overruled_by<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Overruled> {
+        self.0.iter().filter_map(|(key, setting)| {
+            let ours = other.0.get(key).filter(|ours| ours.value.kind != setting.value.kind)?;
+            let (theirs, ours) = (setting.value.to_string(), ours.value.to_string());
+            Some(Overruled { key, spot: setting.spot.clone(), theirs, ours })
+        })
     }
 
     /// Reads the settings as Patroni does. Remarks say what it changes.
