@@ -92,7 +92,7 @@
 //!
 //! # Example
 //!
-//! `models/tests/postgres/` builds a world of three servers and shows each of these rules at work.
+//! `models/tests/suite/postgres/` builds a world of three servers and shows each of these rules at work.
 
 mod archive;
 mod checkpoint;

@@ -1,0 +1,13 @@
+//! The models in worlds of their own. One program holds all of it: a world is compiled once, and not for each subject.
+
+mod backup;
+mod kubernetes;
+mod patroni;
+mod patroni_disks;
+mod patroni_kubernetes;
+mod patroni_names;
+mod postgres;
+mod redis;
+mod redis_cluster;
+mod routing;
+mod sentinel;
