@@ -18,4 +18,4 @@ pub use redis::{
     RedisFile, RedisSettings, read_redis_conf, redis_setting_from_flag, redis_settings_from_table,
 };
 pub use round_trips::read_round_trips;
-pub use settings::{Setting, Settings, setting_from_flag, settings_from_table};
+pub use settings::{Settings, setting_from_flag, settings_from_table};

@@ -55,7 +55,7 @@ impl RedisSettings {
     }
 
     /// The directives that the other layer has with other arguments.
-    pub fn overruled_by<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Overruled> {
+    pub fn overruled_by(&self, other: &Self) -> impl Iterator<Item = Overruled> {
         self.0.iter().filter_map(|(key, setting)| {
             let ours = other.0.get(key).filter(|ours| ours.words != setting.words)?;
             let (theirs, ours) = (setting.words.join(" "), ours.words.join(" "));

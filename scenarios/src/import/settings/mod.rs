@@ -76,11 +76,9 @@ pub(super) fn modelled(key: &str) -> Option<&'static str> {
 
 /// One value and its place.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Setting {
-    /// The value.
-    pub value: Value,
-    /// Where it was written.
-    pub spot: Spot,
+struct Setting {
+    value: Value,
+    spot: Spot,
 }
 
 /// The modelled settings that somebody wrote down.
@@ -107,7 +105,7 @@ impl Settings {
     }
 
     /// The keys that the other layer has with another value.
-    pub fn overruled_by<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = Overruled> {
+    pub fn overruled_by(&self, other: &Self) -> impl Iterator<Item = Overruled> {
         self.0.iter().filter_map(|(key, setting)| {
             let ours = other.0.get(key).filter(|ours| ours.value.kind != setting.value.kind)?;
             let (theirs, ours) = (setting.value.to_string(), ours.value.to_string());
