@@ -138,6 +138,12 @@ impl<T> Connection<T> {
     pub(crate) fn side_of(&self, process: ProcessId) -> usize {
         usize::from(self.ends[0].process != process)
     }
+
+    /// Who sends from this side, and who receives it.
+    #[inline]
+    pub(crate) fn way_from(&self, side: usize) -> [ProcessId; 2] {
+        [self.ends[side].process, self.ends[1 - side].process]
+    }
 }
 
 /// All connections of a world. Slots are used again, identities are not.

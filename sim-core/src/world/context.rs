@@ -20,10 +20,12 @@ pub(crate) struct NativeContext<'w, P: Process> {
 }
 
 impl<P: Process> NativeContext<'_, P> {
+    #[inline]
     fn slot(&self) -> &ProcessSlot<P> {
         &self.kernel.processes[self.me.index()]
     }
 
+    #[inline]
     fn host(&self) -> &Host {
         &self.kernel.hosts[self.slot().host.index()]
     }
@@ -43,6 +45,7 @@ impl<P: Process> Context<P> for NativeContext<'_, P> {
         self.me
     }
 
+    #[inline]
     fn monotonic(&self) -> HostTime {
         self.host().clock.monotonic(self.kernel.now)
     }
@@ -90,6 +93,7 @@ impl<P: Process> Context<P> for NativeContext<'_, P> {
         self.kernel.cancel_timer(self.me, timer);
     }
 
+    #[inline]
     fn storage(&self) -> &P::Storage {
         &self.kernel.volumes[self.slot().volume.index()].current
     }

@@ -129,7 +129,7 @@ impl<P: Process> Kernel<P> {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        let [from, to] = [side, 1 - side].map(|side| connection.ends[side].process);
+        let [from, to] = connection.way_from(side);
         let end = &mut connection.ends[side];
         if end.unacknowledged_since.is_some() {
             return;
@@ -148,7 +148,7 @@ impl<P: Process> Kernel<P> {
     fn send_again(&mut self, id: ConnectionId, side: usize, latency: SimDuration) -> Progress {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(id) else { return Progress::None };
-        let [sender, receiver] = [side, 1 - side].map(|side| connection.ends[side].process);
+        let [sender, receiver] = connection.way_from(side);
         let end = &mut connection.ends[side];
         // While the connection is being asked for, only the request itself goes out.
         let request_only = end.state == EndState::Opening;
@@ -180,7 +180,7 @@ impl<P: Process> Kernel<P> {
                 let Some(connection) = self.connections.get(id) else {
                     continue;
                 };
-                let ends = [0, 1].map(|side| connection.ends[side].process);
+                let ends = connection.way_from(0);
                 let broken = self.is_broken(ends[0], ends[1]) || self.is_broken(ends[1], ends[0]);
                 let now = self.now;
                 let Some(connection) = self.connections.get_mut(id) else {
@@ -238,7 +238,7 @@ fn launch<P: Process>(
     number: u32,
     segment: Segment<P::Packet>,
 ) {
-    let [from, to] = [side, 1 - side].map(|side| connection.ends[side].process);
+    let [from, to] = connection.way_from(side);
     let (latency, lost) = paths.way(from, to).travel(now, || size_of::<P>(&segment));
     let lost = lost || paths.is_cut(from, to);
     let arrival = (now + latency).max(connection.ends[side].last_arrival);
@@ -263,7 +263,7 @@ impl<P: Process> World<P> {
             return;
         };
         let from = 1 - to;
-        let [sender, receiver] = [from, to].map(|side| connection.ends[side].process);
+        let [sender, receiver] = connection.way_from(from);
         let silent = kernel.hosts[kernel.paths.host_of(receiver).index()].is_silent();
         let vanishes = connection.lost == Some(LostAnswer::Silence)
             || matches!(segment, Segment::Open) && kernel.processes[receiver.index()].listening.drops > 0;
@@ -402,7 +402,7 @@ impl<P: Process> World<P> {
         let Some(connection) = kernel.connections.get_mut(id) else {
             return;
         };
-        let [sender, receiver] = [side, 1 - side].map(|side| connection.ends[side].process);
+        let [sender, receiver] = connection.way_from(side);
         let end = &mut connection.ends[side];
         let Some(since) = end.unacknowledged_since else {
             return;
