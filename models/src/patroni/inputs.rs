@@ -12,6 +12,9 @@ pub struct Inputs {
     /// `restore_command`, the end of the cycle included, for which `pg_ctl promote` waits (`async_executor.py:run`): 70 to 210 ms, mean 120 ms over 12 promotions (Patroni 4.1.5, `PostgreSQL` 15.18, idle machine;
     /// fidelity specification of Patroni, section 8.2, first row).
     pub promotion: Distribution,
+    /// What a promotion takes longer when the log ends in the last quarter of its segment: before it accepts writes, the server fills
+    /// and syncs the next segment, 16 MB (`xlog.c:PreallocXlogFiles`): 20 to 55 ms in 9 failovers of an idle machine (`tests/data/inputs/failover.csv`).
+    pub segment_fill: Distribution,
     /// From Patroni's decision to start `PostgreSQL` until the postmaster runs: a fresh Python interpreter forks it,
     /// 0.8 to 1.5 s (fidelity specification, section 5.2).
     pub postmaster_spawn: Distribution,
@@ -74,6 +77,7 @@ impl Default for Inputs {
         let millis = SimDuration::from_millis;
         Self {
             promotion: Distribution::Uniform(millis(70), millis(210)),
+            segment_fill: Distribution::Uniform(millis(20), millis(55)),
             postmaster_spawn: Distribution::Uniform(millis(800), millis(1_500)),
             postmaster_start: Distribution::Uniform(millis(100), millis(300)),
             data_directory_sync: Distribution::Constant(SimDuration::ZERO),
@@ -97,6 +101,8 @@ impl Inputs {
     ///
     /// - `promotion`: 0.22 to 0.45 s from the lock to the first write, in 8 failovers with `primary_start_timeout: 0` (fidelity
     ///   specification, section 8.2, a row marked as busy; six switchovers gave 0.22 to 0.43 s).
+    /// - `segment_fill`: 14 failovers of real clusters at loads of 10 to 20, whose log ended in the last quarter of its segment (same folder as the
+    ///   next).
     /// - `postmaster_spawn`: 0.43 to 1.09 s in 59 starts; `postmaster_start`: 0.02 to 0.11 s in 20 starts after an orderly
     ///   shutdown; `data_directory_sync`: the deciles of what 39 starts after a SIGKILL took longer than the median of those
     ///   (1,032 files, load 7 to 11). All with Patroni's own code, without a cluster: `tests/data/inputs`.
@@ -104,28 +110,64 @@ impl Inputs {
     ///   (`latency.csv` of the calibration measurements, note `busy_host`).
     /// - `login`: the deciles of 900 logins at three servers at once, as the client of those measurements asks them (same folder).
     pub fn on_busy_machine() -> Self {
-        let millis = SimDuration::from_millis;
+        let (millis, micros) = (SimDuration::from_millis, SimDuration::from_micros);
         let deciles = [2_358, 3_126, 3_309, 3_378, 3_413, 3_469, 3_577, 3_719, 3_744, 4_002, 4_282];
         Self {
             promotion: Distribution::Uniform(millis(220), millis(450)),
+            segment_fill: empirical(millis, &BUSY_SEGMENT_FILL_MILLIS),
             postmaster_spawn: Distribution::Uniform(millis(430), millis(1_090)),
             postmaster_start: Distribution::Uniform(millis(20), millis(110)),
             data_directory_sync: Distribution::Empirical(deciles.map(millis).to_vec()),
-            login: Distribution::Empirical(LOGIN_DECILES_MICROS.map(SimDuration::from_micros).to_vec()),
-            gateway: Distribution::Empirical(GATEWAY_MICROS.map(SimDuration::from_micros).to_vec()),
+            login: empirical(micros, &BUSY_LOGIN_MICROS),
+            gateway: empirical(micros, &BUSY_GATEWAY_MICROS),
             ..Self::default()
+        }
+    }
+
+    /// The inputs of a machine at a load of 40 to 53, half of whose two processors' time went to five clusters of Patroni, with priority over
+    /// compilers. What is not named here is as on a busy one. All from `tests/data/inputs`:
+    ///
+    /// - `promotion`: 106 failovers whose log did not end in the last quarter of its segment, from the lock until the server was out of
+    ///   recovery, but for two in which it waited for `wal_retrieve_retry_interval`, which the model has as a rule;
+    /// - `segment_fill`: what the end of 25 others took longer, whose log did;
+    /// - `rest_poll`: 68 races in Patroni's own logs, from the news that the leader key is gone until the last answer;
+    /// - `gateway`: 400 serializable ranges; `login`: 450 logins at three servers at once.
+    pub fn on_crowded_machine() -> Self {
+        let (millis, micros) = (SimDuration::from_millis, SimDuration::from_micros);
+        Self {
+            promotion: empirical(millis, &CROWDED_PROMOTION_MILLIS),
+            segment_fill: empirical(millis, &CROWDED_SEGMENT_FILL_MILLIS),
+            rest_poll: empirical(millis, &CROWDED_POLL_MILLIS),
+            login: empirical(micros, &CROWDED_LOGIN_MICROS),
+            gateway: empirical(micros, &CROWDED_GATEWAY_MICROS),
+            ..Self::on_busy_machine()
         }
     }
 }
 
-/// From the shortest to the longest of the measured logins.
-const LOGIN_DECILES_MICROS: [u64; 11] =
-    [10_800, 23_100, 27_400, 30_300, 33_000, 36_000, 39_000, 41_800, 45_200, 50_200, 64_100];
+/// A distribution through these points, evenly spaced quantiles.
+fn empirical(unit: impl Fn(u64) -> SimDuration, points: &[u64]) -> Distribution {
+    Distribution::Empirical(points.iter().map(|point| unit(*point)).collect())
+}
 
-/// The middles of twenty equal parts of the measured ranges.
-const GATEWAY_MICROS: [u64; 20] = [
+// Middles of equal parts of what was measured, but for the logins: from the shortest to the longest, by deciles.
+const BUSY_SEGMENT_FILL_MILLIS: [u64; 10] = [94, 129, 158, 186, 204, 212, 233, 271, 285, 339];
+const BUSY_LOGIN_MICROS: [u64; 11] =
+    [10_800, 23_100, 27_400, 30_300, 33_000, 36_000, 39_000, 41_800, 45_200, 50_200, 64_100];
+const BUSY_GATEWAY_MICROS: [u64; 20] = [
     1_230, 1_425, 1_618, 1_763, 1_950, 2_098, 2_226, 2_416, 2_619, 2_902, 3_165, 3_472, 4_069, 4_716, 5_406,
     6_862, 8_413, 10_498, 14_293, 23_255,
+];
+const CROWDED_PROMOTION_MILLIS: [u64; 20] =
+    [195, 224, 266, 278, 300, 317, 334, 344, 357, 370, 400, 423, 443, 452, 473, 492, 526, 560, 583, 635];
+const CROWDED_SEGMENT_FILL_MILLIS: [u64; 10] = [48, 66, 74, 79, 86, 133, 174, 200, 262, 350];
+const CROWDED_POLL_MILLIS: [u64; 20] =
+    [19, 38, 43, 51, 59, 64, 68, 76, 80, 87, 96, 115, 122, 137, 147, 155, 177, 191, 231, 313];
+const CROWDED_LOGIN_MICROS: [u64; 11] =
+    [14_600, 50_400, 67_200, 85_700, 103_300, 116_000, 128_700, 149_900, 177_200, 226_300, 409_400];
+const CROWDED_GATEWAY_MICROS: [u64; 20] = [
+    1_992, 2_138, 2_290, 2_444, 2_562, 2_663, 2_773, 2_957, 3_092, 3_286, 3_524, 3_806, 4_005, 4_376, 5_005,
+    5_484, 6_556, 7_817, 10_149, 23_426,
 ];
 
 /// The inputs that Patroni itself draws from; those of `PostgreSQL` belong to the server's specification.

@@ -109,6 +109,8 @@ impl Default for Parameters {
 pub struct Durations {
     /// From the request to promote until the server accepts writes, without WAL left to replay.
     pub promotion: Sampler,
+    /// How long it takes to fill and sync a new WAL segment.
+    pub segment_fill: Sampler,
     /// From the start of the postmaster until it accepts connections, without WAL to replay.
     pub postmaster_start: Sampler,
     /// How long the files of the data directory are looked after if the server was not shut down in order.
@@ -130,6 +132,7 @@ impl From<&crate::patroni::Inputs> for Durations {
     fn from(inputs: &crate::patroni::Inputs) -> Self {
         Self {
             promotion: inputs.promotion.sampler(),
+            segment_fill: inputs.segment_fill.sampler(),
             postmaster_start: inputs.postmaster_start.sampler(),
             data_directory_sync: inputs.data_directory_sync.sampler(),
             login: inputs.login.sampler(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sim_core::{Context, SyncId};
+use sim_core::{Context, SimDuration, SyncId};
 
 use super::parameters::Spec;
 use super::server::{Phase, Server, Timer};
@@ -165,21 +165,37 @@ impl Server {
             Phase::Starting { .. } if context.storage().settings.standby => self.promotion_wanted = true,
             Phase::Standby => {
                 context.note(|| "received promote request".to_owned());
+                let pause = self.pause_without_receiver(context.monotonic());
                 self.stop_receiver(context);
                 self.phase = Phase::Promoting;
-                if self.restores() {
-                    self.restore_then_open(context);
+                if pause > SimDuration::ZERO {
+                    context.set_timer(Timer::WalRetrieveRetry, pause);
                 } else {
-                    self.set_promotion_timer(context);
+                    self.read_the_rest(context);
                 }
             }
             _ => context.note(|| "is not a standby: ignores the promote request".to_owned()),
         }
     }
 
+    /// A promotion reads what there still is in the archive, and replays it.
+    pub(super) fn read_the_rest(&mut self, context: &mut impl Context<Self>) {
+        if self.restores() {
+            self.restore_then_open(context);
+        } else {
+            self.set_promotion_timer(context);
+        }
+    }
+
     /// Nothing is left to be read: replays the rest and begins a new timeline.
     pub(super) fn set_promotion_timer(&mut self, context: &mut impl Context<Self>) {
-        let promotion = self.spec.durations.promotion.draw(context.random());
+        let durations = &self.spec.durations;
+        let mut promotion = durations.promotion.draw(context.random());
+        if context.random().below(4) == 0 {
+            // The log ends in the last quarter of its segment: before it accepts writes, the server makes the next one, which the
+            // new timeline cannot have yet (`PreallocXlogFiles`). Where in its segment a log of years ends is anybody's guess.
+            promotion += durations.segment_fill.draw(context.random());
+        }
         context.set_timer(Timer::Promoted, promotion + self.remaining_redo(context));
     }
 

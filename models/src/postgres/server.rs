@@ -162,6 +162,7 @@ impl Process for Server {
             Timer::Checkpoint => self.checkpoint_is_due(context),
             Timer::WalSender => self.check_senders(context),
             Timer::WalReceiver => self.check_receiver(context),
+            Timer::WalRetrieveRetry if self.phase == Phase::Promoting => self.read_the_rest(context),
             Timer::WalRetrieveRetry => self.start_receiver(context),
             Timer::Archive => self.archive(context),
             Timer::ArchiveTimeout => self.archive_timeout_is_due(context),

@@ -108,6 +108,18 @@ impl Server {
         }
     }
 
+    /// How long the startup process sleeps when a promote request makes it give up a walreceiver: as after any other failure, what is left
+    /// of `wal_retrieve_retry_interval` since the one before (`WaitForWALToBecomeAvailable`). The request is what it has just looked at, so nothing
+    /// wakes it. A promotion that falls into an attempt to reach a dead primary takes up to 5 s longer for it.
+    pub(super) fn pause_without_receiver(&self, now: HostTime) -> SimDuration {
+        match self.receiving.last_failure {
+            Some(last) if self.receiving.is_receiving() => {
+                (last + self.spec.parameters.wal_retrieve_retry_interval).since(now)
+            }
+            _ => SimDuration::ZERO,
+        }
+    }
+
     /// `primary_conninfo` was loaded again: with another upstream the walreceiver starts anew, at once.
     pub(super) fn upstream_may_have_changed(&mut self, context: &mut impl Context<Self>) {
         let wanted = context.storage().settings.upstream;

@@ -33,7 +33,7 @@ use sim_core::{
     ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, TraceEntry, Trigger,
 };
 
-use super::rows::{Row, Table, is_busy, title};
+use super::rows::{self, Row, Table};
 use super::{Measured, Measurements, ONE_WAY, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
@@ -130,11 +130,12 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
     }
     for (settings, rows) in points {
         let trials = rows.iter().map(Trial::of).collect::<Result<Vec<_>, _>>()?;
-        let busy = is_busy(&rows)?;
-        let inputs = if busy { Inputs::on_busy_machine() } else { Inputs::default() };
+        let machine = rows::Machine::of(&rows)?.at_most_busy();
+        let inputs =
+            if machine == rows::Machine::Idle { Inputs::default() } else { Inputs::on_busy_machine() };
         into.points.push(Point {
             system: "redis-cluster",
-            title: title(settings.title(), busy),
+            title: machine.title(settings.title()),
             measured_count: rows.len(),
             samples: samples(QUANTITIES.iter().map(|(name, value)| Measured { name, value: *value }), &rows)?,
             setup: super::Setup::RedisCluster(Setup { settings, inputs, trials }),

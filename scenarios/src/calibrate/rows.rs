@@ -23,18 +23,54 @@ pub(super) struct Table {
 /// The share of processor time from which on a machine is called busy.
 const BUSY: f64 = 0.9;
 
-/// True if in most rows at least nine tenths of the machine's processor time were used, by whomever.
-pub(super) fn is_busy(rows: &[Row]) -> Result<bool, UserError> {
-    let mut busy = 0;
-    for row in rows {
-        busy += usize::from(row.share("cpu_busy")?.is_some_and(|share| share >= BUSY));
-    }
-    Ok(2 * busy > rows.len())
+/// The load average over a minute from which on a machine is called crowded: of what runs on its two processors, each has nine others to
+/// share with.
+const CROWDED: f64 = 20.0;
+
+/// What else the machine of the measurements did meanwhile.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Machine {
+    /// Little.
+    Idle,
+    /// At least nine tenths of its processor time were used, by whomever.
+    Busy,
+    /// That, at a load average of 20 and more.
+    Crowded,
 }
 
-/// What a point is called, from its settings and whether its machine was busy.
-pub(super) fn title(settings: String, busy: bool) -> String {
-    if busy { settings + ", busy machine" } else { settings }
+impl Machine {
+    /// That of most of these rows.
+    pub(super) fn of(rows: &[Row]) -> Result<Self, UserError> {
+        let (mut busy, mut crowded) = (0, 0);
+        for row in rows {
+            if row.share("cpu_busy")?.is_some_and(|share| share >= BUSY) {
+                busy += 1;
+                crowded += usize::from(row.number("load1")?.is_some_and(|load| load >= CROWDED));
+            }
+        }
+        let most = |count: usize| 2 * count > rows.len();
+        Ok(if most(crowded) {
+            Self::Crowded
+        } else if most(busy) {
+            Self::Busy
+        } else {
+            Self::Idle
+        })
+    }
+
+    /// The same for models that have no inputs for a crowded machine.
+    pub(super) fn at_most_busy(self) -> Self {
+        self.min(Self::Busy)
+    }
+
+    /// What a point is called, from its settings and its machine.
+    pub(super) fn title(self, settings: String) -> String {
+        match self {
+            Self::Idle => settings,
+            Self::Busy => settings + ", busy machine",
+            Self::Crowded => settings + ", crowded machine",
+        }
+    }
 }
 
 /// One row: one measured failover.
@@ -180,15 +216,27 @@ impl Row {
         Ok(SimDuration::from_secs(seconds))
     }
 
+    /// A number that is not negative; none if the field is empty.
+    fn number(&self, column: &str) -> Result<Option<f64>, UserError> {
+        self.real(column, |number| number.is_finite() && *number >= 0.0, "a number, not negative")
+    }
+
     /// A share from 0 to 1; none if the field is empty.
     pub(super) fn share(&self, column: &str) -> Result<Option<f64>, UserError> {
+        self.real(column, |share| (0.0..=1.0).contains(share), "a share from 0 to 1")
+    }
+
+    fn real(
+        &self,
+        column: &str,
+        is_possible: impl Fn(&f64) -> bool,
+        expected: &str,
+    ) -> Result<Option<f64>, UserError> {
         let text = self.text(column);
         if text.is_empty() {
             return Ok(None);
         }
-        match text.parse::<f64>() {
-            Ok(share) if (0.0..=1.0).contains(&share) => Ok(Some(share)),
-            _ => Err(self.wrong(column, "a share from 0 to 1")),
-        }
+        let number = text.parse().ok().filter(is_possible);
+        number.map(Some).ok_or_else(|| self.wrong(column, expected))
     }
 }

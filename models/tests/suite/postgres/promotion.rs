@@ -1,7 +1,8 @@
 //! Promotions, timelines, and old primaries that come back.
 
-use models::postgres::{Answer, ClusterState, Timeline};
-use sim_core::{MarkKind, SimDuration};
+use models::patroni::Inputs;
+use models::postgres::{Answer, ClusterState, Parameters, Timeline};
+use sim_core::{Distribution, MarkKind, Seed, SimDuration};
 
 use super::cluster::{Cluster, MS, server};
 
@@ -42,6 +43,53 @@ fn a_promotion_starts_a_new_timeline_and_loses_nothing_that_the_standby_flushed(
     cluster.run(MS * 50);
     assert_eq!(cluster.data("n3").history, cluster.data("n2").history);
     assert_eq!(cluster.rows("n3"), (1..=11).collect::<Vec<u64>>());
+}
+
+#[test]
+fn every_fourth_promotion_fills_the_next_segment_before_it_is_over() {
+    let inputs = Inputs { segment_fill: Distribution::Constant(SECOND), ..Inputs::default() };
+    let is_slow = |seed| {
+        let mut cluster = Cluster::on_machines(Parameters::default(), &inputs, Seed(seed));
+        // At times the first attempt to stream fails, and for 5 s a promotion would wait besides.
+        cluster.run(SECOND * 5);
+        cluster.power_off("h1", SECOND * 1_000);
+        cluster.tell("d2", "promote");
+        cluster.run(MS * 300);
+        let slow = cluster.status("d2").in_recovery;
+        cluster.run(SECOND);
+        assert!(
+            !cluster.status("d2").in_recovery,
+            "a promotion takes 70 to 210 ms, and a second to fill a segment"
+        );
+        slow
+    };
+    let slow = (0..60).filter(|seed| is_slow(*seed)).count();
+    assert!((8..=22).contains(&slow), "{slow} of 60");
+}
+
+/// The host of the primary is gone, so that an attempt to reach it hangs. The same happens to a standby that streams again since less than 5 s.
+#[test]
+fn a_promotion_in_the_middle_of_an_attempt_to_connect_waits_as_after_a_failure() {
+    let promoted_after = |attempt_hangs: bool| {
+        let mut cluster = Cluster::new();
+        cluster.kill("n1");
+        // Attempts at 0 and 5 s are refused; the next one is at 10 s.
+        cluster.run(SECOND * 7);
+        if attempt_hangs {
+            cluster.power_off("h1", SECOND * 1_000);
+        }
+        cluster.run(SECOND * 4);
+        cluster.tell("d2", "promote");
+        let mut waited = SimDuration::ZERO;
+        while cluster.status("d2").in_recovery {
+            cluster.run(MS * 100);
+            waited += MS * 100;
+        }
+        waited
+    };
+    let (between, amid) = (promoted_after(false), promoted_after(true));
+    assert!(between <= MS * 500, "{between}: the request wakes a startup process that sleeps");
+    assert!((SECOND * 4..SECOND * 5).contains(&amid), "{amid}: the rest of `wal_retrieve_retry_interval`");
 }
 
 /// The old primary was cut off from its standbys and wrote on; n2 was promoted.

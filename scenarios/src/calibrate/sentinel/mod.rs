@@ -47,7 +47,7 @@ use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use sim_core::{Direction, Distribution, Fault, LinkQuality, SimDuration, Target, Topology};
 
 use self::trial::{End, Run, SPREAD, Trial};
-use super::rows::{Row, Table, is_busy, title};
+use super::rows::{self, Row, Table};
 use super::{Measurements, ONE_WAY, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
@@ -288,12 +288,13 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
         if trials.iter().any(|trial| trial.before.is_some()) {
             trials.retain(|trial| trial.before.is_some());
         }
-        let busy = is_busy(&rows)?;
-        let inputs = if busy { Inputs::on_busy_machine() } else { Inputs::default() };
+        let machine = rows::Machine::of(&rows)?.at_most_busy();
+        let inputs =
+            if machine == rows::Machine::Idle { Inputs::default() } else { Inputs::on_busy_machine() };
         let measured = QUANTITIES.iter().map(Quantity::measured);
         into.points.push(Point {
             system: "sentinel",
-            title: title(settings.title(), busy),
+            title: machine.title(settings.title()),
             measured_count: rows.len(),
             samples: samples(measured, &rows)?,
             setup: super::Setup::Sentinel(Box::new(Setup {
