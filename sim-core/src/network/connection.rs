@@ -1,4 +1,4 @@
-//! The state of connections. The rules that move it are in `world::delivery`.
+//! The state of connections. The rules that move it are in `world::delivery` and `world::keep_alive`.
 
 use std::collections::VecDeque;
 

@@ -26,6 +26,6 @@ mod path;
 mod shape;
 
 pub use connection::{ConnectOptions, KeepAlive};
-pub(crate) use connection::{Connection, Connections, EndState, Segment};
+pub(crate) use connection::{Connection, Connections, End, EndState, Segment};
 pub(crate) use path::{LinkTable, Paths};
 pub(crate) use shape::{Shape, Shapes};

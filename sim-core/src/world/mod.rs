@@ -7,6 +7,7 @@ mod delivery;
 mod faults;
 mod fork;
 mod input;
+mod keep_alive;
 mod lifecycle;
 mod pending;
 mod storage;
