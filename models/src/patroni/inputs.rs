@@ -101,8 +101,8 @@ impl Inputs {
     ///
     /// - `promotion`: 0.22 to 0.45 s from the lock to the first write, in 8 failovers with `primary_start_timeout: 0` (fidelity
     ///   specification, section 8.2, a row marked as busy; six switchovers gave 0.22 to 0.43 s).
-    /// - `segment_fill`: 14 failovers of real clusters at loads of 10 to 20, whose log ended in the last quarter of its segment (same folder as the
-    ///   next).
+    /// - `segment_fill`: 14 failovers of real clusters at loads of 10 to 20, whose log ended in the last quarter of its segment
+    ///   (`tests/data/inputs/failover.csv`).
     /// - `postmaster_spawn`: 0.43 to 1.09 s in 59 starts; `postmaster_start`: 0.02 to 0.11 s in 20 starts after an orderly
     ///   shutdown; `data_directory_sync`: the deciles of what 39 starts after a SIGKILL took longer than the median of those
     ///   (1,032 files, load 7 to 11). All with Patroni's own code, without a cluster: `tests/data/inputs`.
