@@ -47,7 +47,8 @@ impl Distribution {
             Self::Constant(length) => Sampler::Constant(*length),
             Self::Uniform(low, high) => {
                 assert!(low <= high, "empty range {low} to {high}");
-                Sampler::Uniform(*low, *high)
+                // The longest of all possible lengths is not drawn: the count of lengths would not fit.
+                Sampler::Uniform { low: *low, lengths: (*high - *low).as_nanos().saturating_add(1) }
             }
             Self::Exponential { min, mean } => {
                 let mean = mean.as_nanos() as f64;
@@ -88,26 +89,31 @@ impl Distribution {
 pub enum Sampler {
     /// Always this length; draws nothing from the stream.
     Constant(SimDuration),
-    /// Uniform between the two.
-    Uniform(SimDuration, SimDuration),
+    /// One of so many lengths, a nanosecond apart, from the shortest on.
+    Uniform {
+        /// The shortest.
+        low: SimDuration,
+        /// How many there are, at least one.
+        lengths: u64,
+    },
     /// Nanoseconds at evenly spaced quantiles, with linear interpolation between them.
-    Table(Arc<[u64]>),
+    Table(Arc<[u64; Self::CELLS + 1]>),
 }
 
 impl Sampler {
     /// Quantiles 0 to [`Self::CELLS`]; the tail beyond the last cell's middle is cut there.
-    const CELLS: u64 = 1 << Self::CELL_BITS;
+    const CELLS: usize = 1 << Self::CELL_BITS;
     /// 8 KiB a table: three of them stay in the first-level cache.
     const CELL_BITS: u32 = 10;
 
     fn table(quantile: impl Fn(f64) -> f64) -> Self {
         let cells = Self::CELLS as f64;
-        let point = |index: u64| {
+        let point = |index: usize| {
             // The outermost points stand for the middle of the outermost cells: an unbounded tail has no end.
             let position = (index as f64).clamp(0.25, cells - 0.25) / cells;
             libm::round(quantile(position).max(0.0)) as u64
         };
-        Self::Table((0..=Self::CELLS).map(point).collect())
+        Self::Table(Arc::new(std::array::from_fn(point)))
     }
 
     /// One length.
@@ -115,7 +121,7 @@ impl Sampler {
     pub fn draw(&self, stream: &mut Stream) -> SimDuration {
         match self {
             Self::Constant(length) => *length,
-            Self::Uniform(low, high) => stream.duration(*low, *high),
+            Self::Uniform { low, lengths } => *low + SimDuration::from_nanos(stream.below(*lengths)),
             Self::Table(points) => {
                 let bits = stream.bits();
                 let cell = (bits >> (64 - Self::CELL_BITS)) as usize;
@@ -131,7 +137,7 @@ impl Sampler {
     pub fn median(&self) -> SimDuration {
         match self {
             Self::Constant(length) => *length,
-            Self::Uniform(low, high) => (*low + *high) / 2,
+            Self::Uniform { low, lengths } => *low + SimDuration::from_nanos((*lengths - 1) / 2),
             Self::Table(points) => SimDuration::from_nanos(points[points.len() / 2]),
         }
     }

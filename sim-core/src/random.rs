@@ -87,12 +87,20 @@ impl Stream {
     #[inline]
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "a number below zero was asked for");
-        let mut product = u128::from(self.bits()) * u128::from(bound);
+        let product = u128::from(self.bits()) * u128::from(bound);
         if (product as u64) < bound {
-            let threshold = bound.wrapping_neg() % bound;
-            while (product as u64) < threshold {
-                product = u128::from(self.bits()) * u128::from(bound);
-            }
+            self.below_unless_uneven(bound, product)
+        } else {
+            (product >> 64) as u64
+        }
+    }
+
+    /// The rest of [`Self::below`]: apart, because it is once in 2^64 / `bound` draws.
+    #[cold]
+    fn below_unless_uneven(&mut self, bound: u64, mut product: u128) -> u64 {
+        let threshold = bound.wrapping_neg() % bound;
+        while (product as u64) < threshold {
+            product = u128::from(self.bits()) * u128::from(bound);
         }
         (product >> 64) as u64
     }

@@ -255,6 +255,18 @@ impl Topology {
         own.flatten().unwrap_or(&self.between_regions)
     }
 
+    /// For each host a number that the hosts of its zone share, and no others: zones are counted as hosts name them.
+    pub(crate) fn zones_of_hosts(&self) -> Vec<usize> {
+        let mut seen: Vec<Option<NodeIndex>> = Vec::new();
+        let mut number_of = |zone| {
+            seen.iter().position(|other| *other == zone).unwrap_or_else(|| {
+                seen.push(zone);
+                seen.len() - 1
+            })
+        };
+        self.hosts.iter().map(|host| number_of(self.parent(*host))).collect()
+    }
+
     fn parent(&self, node: NodeIndex) -> Option<NodeIndex> {
         self.tree.neighbors_directed(node, petgraph::Direction::Incoming).next()
     }

@@ -169,10 +169,9 @@ impl<T> Connections<T> {
     ) -> ConnectionId {
         let ends = [End::new(from.0, from.1, options, now), End::new(to, 0, ConnectOptions::default(), now)];
         if let Some(slot) = self.free.pop() {
-            let generation = self.slots[slot as usize].id.generation + 1;
-            let id = ConnectionId { slot, generation };
-            self.slots[slot as usize] = Connection { id, lost: None, ends };
-            id
+            let slot = &mut self.slots[slot as usize];
+            *slot = Connection { id: slot.id, lost: None, ends };
+            slot.id
         } else {
             let id = ConnectionId { slot: self.slots.len() as u32, generation: 0 };
             self.slots.push(Connection { id, lost: None, ends });
@@ -183,15 +182,11 @@ impl<T> Connections<T> {
     /// The connection, unless it is gone and its slot free or in use again.
     #[inline]
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection<T>> {
-        self.slots
-            .get_mut(id.slot as usize)
-            .filter(|connection| connection.id == id && !connection.ends.iter().all(is_done))
+        self.slots.get_mut(id.slot as usize).filter(|connection| connection.id == id)
     }
 
     pub(crate) fn get(&self, id: ConnectionId) -> Option<&Connection<T>> {
-        self.slots
-            .get(id.slot as usize)
-            .filter(|connection| connection.id == id && !connection.ends.iter().all(is_done))
+        self.slots.get(id.slot as usize).filter(|connection| connection.id == id)
     }
 
     /// Marks an end as done; frees the slot when both are.
@@ -205,6 +200,7 @@ impl<T> Connections<T> {
                 end.undelivered.clear();
                 end.early.clear();
             }
+            connection.id.generation += 1;
             self.free.push(id.slot);
         }
     }

@@ -24,16 +24,28 @@ pub(crate) struct LinkTable {
 impl LinkTable {
     pub(crate) fn new(topology: &Topology) -> Self {
         let hosts = topology.host_count();
+        let zone_of = topology.zones_of_hosts();
+        let zones = zone_of.iter().max().map_or(0, |last| last + 1);
         let mut known: Vec<&LinkQuality> = Vec::new();
+        let mut position_of = |from: usize, to: usize| {
+            let quality = topology.quality(HostId::from_index(from), HostId::from_index(to));
+            let position = known.iter().position(|other| *other == quality).unwrap_or_else(|| {
+                known.push(quality);
+                known.len() - 1
+            });
+            position as u16
+        };
+        // What holds between two hosts holds between all others of their zones.
+        let mut of_zones: Vec<Option<u16>> = vec![None; zones * zones];
         let mut quality_of = Vec::with_capacity(hosts * hosts);
         for from in 0..hosts {
             for to in 0..hosts {
-                let quality = topology.quality(HostId::from_index(from), HostId::from_index(to));
-                let position = known.iter().position(|other| *other == quality).unwrap_or_else(|| {
-                    known.push(quality);
-                    known.len() - 1
+                quality_of.push(if from == to {
+                    position_of(from, to)
+                } else {
+                    *of_zones[zone_of[from] * zones + zone_of[to]]
+                        .get_or_insert_with(|| position_of(from, to))
                 });
-                quality_of.push(position as u16);
             }
         }
         let qualities = known.into_iter().map(|quality| (quality.latency.sampler(), quality.loss)).collect();
@@ -78,8 +90,7 @@ struct Link {
     /// What faults add; both counted, so that overlapping faults end one by one.
     extra_loss: u32,
     extra_latency: SimDuration,
-    /// Created at the first packet.
-    stream: Option<Stream>,
+    stream: Stream,
     /// What faults do to packets beyond that. Boxed, because it is rare and links are many.
     shapes: Option<Box<Shapes>>,
 }
@@ -89,7 +100,6 @@ pub(crate) struct Way<'p> {
     link: &'p mut Link,
     latency: &'p Sampler,
     loss: Probability,
-    seed: Seed,
 }
 
 impl Way<'_> {
@@ -107,11 +117,9 @@ impl Way<'_> {
     /// The same without what faults add beyond latency and loss, see `squeeze`.
     #[inline]
     pub(crate) fn draw(&mut self) -> (SimDuration, bool) {
-        let Self { link, latency, loss, seed } = self;
-        let index = link.index;
-        let stream = link.stream.get_or_insert_with(|| first_draw(*seed, index));
-        let latency = latency.draw(stream) + link.extra_latency;
-        let lost = stream.chance(Probability::from_ppm(loss.ppm() + link.extra_loss));
+        let Self { link, latency, loss } = self;
+        let latency = latency.draw(&mut link.stream) + link.extra_latency;
+        let lost = link.stream.chance(Probability::from_ppm(loss.ppm() + link.extra_loss));
         (latency, lost)
     }
 
@@ -152,7 +160,7 @@ impl Paths {
     pub(crate) fn reseed(&mut self, seed: Seed) {
         self.seed = seed;
         for link in &mut self.links {
-            link.stream = None;
+            link.stream = numbered_link_stream(seed, link.index as usize);
         }
     }
 
@@ -165,7 +173,7 @@ impl Paths {
                 quality: self.table.quality_of[index],
                 extra_loss: 0,
                 extra_latency: SimDuration::ZERO,
-                stream: None,
+                stream: numbered_link_stream(self.seed, index),
                 shapes: None,
             });
             self.links_of_hosts[index] = self.links.len() as u32;
@@ -188,7 +196,7 @@ impl Paths {
         };
         let link = &mut self.links[position as usize - 1];
         let (latency, loss) = &self.table.qualities[usize::from(link.quality)];
-        Way { link, latency, loss: *loss, seed: self.seed }
+        Way { link, latency, loss: *loss }
     }
 
     #[cold]
@@ -266,10 +274,4 @@ impl Paths {
             })
             .sum()
     }
-}
-
-/// The stream of a link on which nothing was sent before. Apart, because that is once in a run.
-#[cold]
-fn first_draw(seed: Seed, index: u32) -> Stream {
-    numbered_link_stream(seed, index as usize)
 }

@@ -175,7 +175,13 @@ impl<P: Process> World<P> {
     /// Processes the next event. False if none is left.
     #[inline]
     pub fn step(&mut self) -> bool {
-        let Some((order, due)) = self.kernel.queue.pop() else {
+        self.step_by(SimTime::NEVER)
+    }
+
+    /// Processes the next event if it is due by `limit`.
+    #[inline]
+    fn step_by(&mut self, limit: SimTime) -> bool {
+        let Some((order, due)) = self.kernel.queue.pop_by(limit) else {
             return false;
         };
         debug_assert!(order.at >= self.kernel.now, "time never runs backwards");
@@ -188,21 +194,18 @@ impl<P: Process> World<P> {
 
     /// Runs until `horizon`, or until `event_budget` events were processed in all, or a probe finds a violation.
     pub fn run(&mut self, horizon: SimTime, event_budget: u64) -> EndReason {
-        loop {
-            match self.kernel.queue.next_at() {
-                None => return EndReason::Quiescent,
-                Some(at) if at > horizon => {
-                    self.kernel.now = horizon;
-                    return EndReason::Horizon;
-                }
-                Some(_) if self.kernel.events >= event_budget => return EndReason::EventBudget,
-                Some(_) => {
-                    self.step();
-                    if self.kernel.violation.is_some() {
-                        return EndReason::Violated;
-                    }
-                }
+        while self.kernel.events < event_budget && self.step_by(horizon) {
+            if self.kernel.violation.is_some() {
+                return EndReason::Violated;
             }
+        }
+        match self.kernel.queue.next_at() {
+            None => EndReason::Quiescent,
+            Some(at) if at > horizon => {
+                self.kernel.now = horizon;
+                EndReason::Horizon
+            }
+            Some(_) => EndReason::EventBudget,
         }
     }
 
@@ -333,9 +336,7 @@ impl<P: Process> World<P> {
                 self.on_write_refused(process, incarnation, error);
             }
             Event::Datagram { from, to, packet } => {
-                if !self.kernel.hosts[self.kernel.paths.host_of(to).index()].is_silent()
-                    && !self.kernel.paths.is_cut(from, to)
-                {
+                if !self.kernel.host_is_silent(to) && !self.kernel.paths.is_cut(from, to) {
                     self.give_packet(to, Origin::Datagram(from), packet);
                 }
             }
@@ -364,6 +365,11 @@ impl<P: Process> World<P> {
     }
 }
 
+#[inline]
+fn is_on_silent_host<P: Process>(hosts: &[Host], process: &ProcessSlot<P>) -> bool {
+    hosts[process.host.index()].is_silent()
+}
+
 impl<P: Process> Kernel<P> {
     fn mark(&mut self, process: Option<ProcessId>, kind: MarkKind, value: u64) {
         let mark = Mark { at: self.now, process, kind, value };
@@ -380,8 +386,9 @@ impl<P: Process> Kernel<P> {
         self.trigger_on_mark(kind);
     }
 
+    /// True when the network hears nothing of the host of this process.
     #[inline]
     fn host_is_silent(&self, process: ProcessId) -> bool {
-        self.hosts[self.paths.host_of(process).index()].is_silent()
+        is_on_silent_host(&self.hosts, &self.processes[process.index()])
     }
 }
