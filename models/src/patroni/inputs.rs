@@ -15,6 +15,9 @@ pub struct Inputs {
     /// What a promotion takes longer when the log ends in the last quarter of its segment: before it accepts writes, the server fills
     /// and syncs the next segment, 16 MB (`xlog.c:PreallocXlogFiles`): 20 to 55 ms in 9 failovers of an idle machine (`tests/data/inputs/failover.csv`).
     pub segment_fill: Distribution,
+    /// From the startup process' request for a walreceiver until that asks its upstream: the postmaster forks it. 34 starts on an idle
+    /// machine, from the end of a stream until the next connection was refused (`tests/data/inputs/walreceiver.csv`).
+    pub walreceiver_start: Distribution,
     /// From Patroni's decision to start `PostgreSQL` until the postmaster runs: a fresh Python interpreter forks it,
     /// 0.8 to 1.5 s (fidelity specification, section 5.2).
     pub postmaster_spawn: Distribution,
@@ -78,6 +81,7 @@ impl Default for Inputs {
         Self {
             promotion: Distribution::Uniform(millis(70), millis(210)),
             segment_fill: Distribution::Uniform(millis(20), millis(55)),
+            walreceiver_start: empirical(millis, &WALRECEIVER_START_MILLIS),
             postmaster_spawn: Distribution::Uniform(millis(800), millis(1_500)),
             postmaster_start: Distribution::Uniform(millis(100), millis(300)),
             data_directory_sync: Distribution::Constant(SimDuration::ZERO),
@@ -103,6 +107,7 @@ impl Inputs {
     ///   specification, section 8.2, a row marked as busy; six switchovers gave 0.22 to 0.43 s).
     /// - `segment_fill`: 14 failovers of real clusters at loads of 10 to 20, whose log ended in the last quarter of its segment
     ///   (`tests/data/inputs/failover.csv`).
+    /// - `walreceiver_start`: 116 starts at loads of 12 to 25 (`tests/data/inputs/walreceiver.csv`).
     /// - `postmaster_spawn`: 0.43 to 1.09 s in 59 starts; `postmaster_start`: 0.02 to 0.11 s in 20 starts after an orderly
     ///   shutdown; `data_directory_sync`: the deciles of what 39 starts after a SIGKILL took longer than the median of those
     ///   (1,032 files, load 7 to 11). All with Patroni's own code, without a cluster: `tests/data/inputs`.
@@ -115,6 +120,7 @@ impl Inputs {
         Self {
             promotion: Distribution::Uniform(millis(220), millis(450)),
             segment_fill: empirical(millis, &BUSY_SEGMENT_FILL_MILLIS),
+            walreceiver_start: empirical(millis, &BUSY_WALRECEIVER_START_MILLIS),
             postmaster_spawn: Distribution::Uniform(millis(430), millis(1_090)),
             postmaster_start: Distribution::Uniform(millis(20), millis(110)),
             data_directory_sync: Distribution::Empirical(deciles.map(millis).to_vec()),
@@ -130,6 +136,7 @@ impl Inputs {
     /// - `promotion`: 106 failovers whose log did not end in the last quarter of its segment, from the lock until the server was out of
     ///   recovery, but for two in which it waited for `wal_retrieve_retry_interval`, which the model has as a rule;
     /// - `segment_fill`: what the end of 25 others took longer, whose log did;
+    /// - `walreceiver_start`: 53 starts;
     /// - `rest_poll`: 68 races in Patroni's own logs, from the news that the leader key is gone until the last answer;
     /// - `gateway`: 400 serializable ranges; `login`: 450 logins at three servers at once.
     pub fn on_crowded_machine() -> Self {
@@ -137,6 +144,7 @@ impl Inputs {
         Self {
             promotion: empirical(millis, &CROWDED_PROMOTION_MILLIS),
             segment_fill: empirical(millis, &CROWDED_SEGMENT_FILL_MILLIS),
+            walreceiver_start: empirical(millis, &CROWDED_WALRECEIVER_START_MILLIS),
             rest_poll: empirical(millis, &CROWDED_POLL_MILLIS),
             login: empirical(micros, &CROWDED_LOGIN_MICROS),
             gateway: empirical(micros, &CROWDED_GATEWAY_MICROS),
@@ -151,6 +159,10 @@ fn empirical(unit: impl Fn(u64) -> SimDuration, points: &[u64]) -> Distribution 
 }
 
 // Middles of equal parts of what was measured, but for the logins: from the shortest to the longest, by deciles.
+const WALRECEIVER_START_MILLIS: [u64; 10] = [7, 9, 12, 13, 14, 16, 18, 20, 25, 31];
+const BUSY_WALRECEIVER_START_MILLIS: [u64; 20] =
+    [14, 19, 23, 27, 32, 36, 38, 42, 45, 49, 52, 56, 61, 66, 70, 76, 88, 99, 125, 171];
+const CROWDED_WALRECEIVER_START_MILLIS: [u64; 10] = [8, 15, 22, 32, 43, 48, 56, 66, 84, 157];
 const BUSY_SEGMENT_FILL_MILLIS: [u64; 10] = [94, 129, 158, 186, 204, 212, 233, 271, 285, 339];
 const BUSY_LOGIN_MICROS: [u64; 11] =
     [10_800, 23_100, 27_400, 30_300, 33_000, 36_000, 39_000, 41_800, 45_200, 50_200, 64_100];

@@ -111,6 +111,8 @@ pub struct Durations {
     pub promotion: Sampler,
     /// How long it takes to fill and sync a new WAL segment.
     pub segment_fill: Sampler,
+    /// From the request for a walreceiver until it asks its upstream.
+    pub walreceiver_start: Sampler,
     /// From the start of the postmaster until it accepts connections, without WAL to replay.
     pub postmaster_start: Sampler,
     /// How long the files of the data directory are looked after if the server was not shut down in order.
@@ -133,6 +135,7 @@ impl From<&crate::patroni::Inputs> for Durations {
         Self {
             promotion: inputs.promotion.sampler(),
             segment_fill: inputs.segment_fill.sampler(),
+            walreceiver_start: inputs.walreceiver_start.sampler(),
             postmaster_start: inputs.postmaster_start.sampler(),
             data_directory_sync: inputs.data_directory_sync.sampler(),
             login: inputs.login.sampler(),

@@ -97,6 +97,8 @@ pub enum Timer {
     WalReceiver,
     /// `wal_retrieve_retry_interval`.
     WalRetrieveRetry,
+    /// The postmaster has forked a walreceiver.
+    WalReceiverStart,
     /// The archiver tries again.
     Archive,
     /// `archive_timeout`.
@@ -164,6 +166,7 @@ impl Process for Server {
             Timer::WalReceiver => self.check_receiver(context),
             Timer::WalRetrieveRetry if self.phase == Phase::Promoting => self.read_the_rest(context),
             Timer::WalRetrieveRetry => self.start_receiver(context),
+            Timer::WalReceiverStart => self.connect_receiver(context),
             Timer::Archive => self.archive(context),
             Timer::ArchiveTimeout => self.archive_timeout_is_due(context),
             Timer::RestoreCommand => self.restored(context, None),

@@ -1,5 +1,9 @@
 //! The walreceiver of a standby (`walreceiver.c`), and the part of the startup process that replays what it brings and
 //! starts it again (`xlogrecovery.c`).
+//!
+//! A walreceiver is a process that the postmaster forks when the startup process asks for one (`RequestXLogStreaming`): a declared input
+//! ([`Inputs::walreceiver_start`](crate::patroni::Inputs::walreceiver_start)). Its login at the upstream takes no time; measured were 10 ms
+//! more until it streams on an idle machine, 50 to 60 ms on a busy one.
 
 use std::sync::Arc;
 
@@ -17,6 +21,8 @@ const SHORT_REPLAY: SimDuration = SimDuration::from_millis(1);
 #[derive(Clone, Debug, Default)]
 pub(super) struct WalReceiving {
     receiver: Option<WalReceiver>,
+    /// The postmaster forks a walreceiver for this upstream.
+    starting: Option<Upstream>,
     /// When streaming last failed.
     last_failure: Option<HostTime>,
     /// The flush under way, and the position and the number of records that it makes durable.
@@ -46,8 +52,9 @@ impl WalReceiving {
         self.receiver.as_ref().is_some_and(|receiver| receiver.connection == connection)
     }
 
+    /// A walreceiver runs, or is about to.
     pub(super) fn is_receiving(&self) -> bool {
-        self.receiver.is_some()
+        self.receiver.is_some() || self.starting.is_some()
     }
 
     pub(super) fn is_streaming(&self) -> bool {
@@ -58,7 +65,7 @@ impl WalReceiving {
 impl Server {
     /// A standby fetches what it lacks: from the archive if there is one, then from its upstream.
     pub(super) fn start_receiver(&mut self, context: &mut impl Context<Self>) {
-        if self.restores() && self.phase == Phase::Standby && self.receiving.receiver.is_none() {
+        if self.restores() && self.phase == Phase::Standby && !self.receiving.is_receiving() {
             self.restore_then_stream(context, true);
         } else {
             self.stream(context);
@@ -68,16 +75,24 @@ impl Server {
     /// Starts the walreceiver, if there is an upstream and none runs. A standby that has an archive alone asks it again and
     /// again.
     pub(super) fn stream(&mut self, context: &mut impl Context<Self>) {
-        if self.phase != Phase::Standby || self.receiving.receiver.is_some() {
+        if self.phase != Phase::Standby || self.receiving.is_receiving() {
             return;
         }
-        let data = context.storage();
-        let Some(upstream) = data.settings.upstream else {
+        let Some(upstream) = context.storage().settings.upstream else {
             if self.restores() {
                 context.set_timer(Timer::WalRetrieveRetry, self.spec.parameters.wal_retrieve_retry_interval);
             }
             return;
         };
+        self.receiving.starting = Some(upstream);
+        let start = self.spec.durations.walreceiver_start.draw(context.random());
+        context.set_timer(Timer::WalReceiverStart, start);
+    }
+
+    /// The new walreceiver asks its upstream for what comes next.
+    pub(super) fn connect_receiver(&mut self, context: &mut impl Context<Self>) {
+        let Some(upstream) = self.receiving.starting.take() else { return };
+        let data = context.storage();
         let start = Replication::Start {
             member: self.spec.member,
             timeline: data.history.current,
@@ -103,6 +118,8 @@ impl Server {
     pub(super) fn stop_receiver(&mut self, context: &mut impl Context<Self>) {
         context.cancel_timer(&Timer::WalReceiver);
         context.cancel_timer(&Timer::WalRetrieveRetry);
+        context.cancel_timer(&Timer::WalReceiverStart);
+        self.receiving.starting = None;
         if let Some(receiver) = self.receiving.receiver.take() {
             context.close(receiver.connection);
         }
@@ -123,7 +140,8 @@ impl Server {
     /// `primary_conninfo` was loaded again: with another upstream the walreceiver starts anew, at once.
     pub(super) fn upstream_may_have_changed(&mut self, context: &mut impl Context<Self>) {
         let wanted = context.storage().settings.upstream;
-        let current = self.receiving.receiver.as_ref().map(|receiver| receiver.upstream);
+        let running = self.receiving.receiver.as_ref().map(|receiver| receiver.upstream);
+        let current = self.receiving.starting.or(running);
         if wanted == current {
             return;
         }

@@ -75,8 +75,8 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
         combined.to_string()
     });
     expect![[r#"
-        8f572a49dd7bf405
-        8e1d57fbe7de8a2b"#]]
+        761202c6eac63158
+        67cb49ce46a699be"#]]
     .assert_eq(&combined.join("\n"));
 }
 

@@ -79,17 +79,41 @@ fn a_promotion_in_the_middle_of_an_attempt_to_connect_waits_as_after_a_failure()
             cluster.power_off("h1", SECOND * 1_000);
         }
         cluster.run(SECOND * 4);
-        cluster.tell("d2", "promote");
-        let mut waited = SimDuration::ZERO;
-        while cluster.status("d2").in_recovery {
-            cluster.run(MS * 100);
-            waited += MS * 100;
-        }
-        waited
+        promotion_of_n2(&mut cluster)
     };
     let (between, amid) = (promoted_after(false), promoted_after(true));
     assert!(between <= MS * 500, "{between}: the request wakes a startup process that sleeps");
     assert!((SECOND * 4..SECOND * 5).contains(&amid), "{amid}: the rest of `wal_retrieve_retry_interval`");
+}
+
+/// The stream ends, and the next walreceiver is asked for at once: the request comes before it is refused, or after.
+#[test]
+fn a_promotion_while_a_walreceiver_starts_waits_as_after_a_failure() {
+    let promoted_after = |start: SimDuration| {
+        let inputs = Inputs { walreceiver_start: Distribution::Constant(start), ..Inputs::default() };
+        let mut cluster = Cluster::on_machines(Parameters::default(), &inputs, Seed(1));
+        cluster.run(SECOND * 10);
+        cluster.kill("n1");
+        cluster.run(MS * 500);
+        promotion_of_n2(&mut cluster)
+    };
+    let (refused, starting) = (promoted_after(MS * 400), promoted_after(MS * 600));
+    assert!(refused <= MS * 500, "{refused}: nobody tries to connect");
+    assert!(
+        (MS * 4_500..MS * 5_000).contains(&starting),
+        "{starting}: the stream ended half a second before"
+    );
+}
+
+/// How long it takes n2, to a tenth of a second.
+fn promotion_of_n2(cluster: &mut Cluster) -> SimDuration {
+    cluster.tell("d2", "promote");
+    let mut waited = SimDuration::ZERO;
+    while cluster.status("d2").in_recovery {
+        cluster.run(MS * 100);
+        waited += MS * 100;
+    }
+    waited
 }
 
 /// The old primary was cut off from its standbys and wrote on; n2 was promoted.
