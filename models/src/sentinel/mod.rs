@@ -12,6 +12,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `process` | the tick, TILT, requests and replies |
+//! | `monitor` | who is asked what, and when |
 //! | `link` | connections, PING, when a link is built anew |
 //! | `down` | subjectively and objectively down |
 //! | `vote` | votes, epochs, leaders |
@@ -22,7 +23,6 @@
 //! | `group` | what is known of a group |
 //! | [`invariants`] | what must always hold |
 //! | `config` | `sentinel.conf`, as written by the operator and by the Sentinel |
-//! | `inputs` | declared inputs |
 //! | `client` | a client that asks Sentinels where the primary is |
 //! | `cluster` | servers, Sentinels and clients on hosts |
 //!
@@ -56,6 +56,7 @@ mod hello;
 mod info;
 pub mod invariants;
 mod link;
+mod monitor;
 mod process;
 mod rand;
 mod vote;

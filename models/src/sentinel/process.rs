@@ -9,10 +9,9 @@ use sim_core::{
 
 use super::config::{GroupState, SentinelDisk, SentinelSpec, SentinelState};
 use super::down::{self, Role};
-use super::group::{FailoverState, Group, INFO_PERIOD, is_due};
-use super::link::{Link, Outbox, PUBLISH_PERIOD, Request};
+use super::group::{FailoverState, Group};
+use super::link::{Link, Outbox, Request};
 use super::rand::Rand;
-use crate::planted::Planted;
 use crate::redis::{Command, Epoch, GroupId, Hello, Packet, Reply, RunId};
 
 /// `SENTINEL_TILT_TRIGGER`.
@@ -182,71 +181,6 @@ impl Sentinel {
         }
     }
 
-    fn monitor_primary(&mut self, context: &mut impl Context<Self>, id: GroupId, now: WallTime) {
-        let hello = self.hello(context.me(), id);
-        let group = &mut self.groups[usize::from(id.0)];
-        let (primary, outbox) = (&mut group.primary, &mut self.outbox);
-        primary.link.reconnect(context, outbox, primary.address, true, now);
-        if primary.link.is_disconnected(true) || primary.link.is_clogged(1) {
-            return;
-        }
-        if is_due(primary.info_at, INFO_PERIOD, now) {
-            primary.link.ask(context, outbox, Request::Info, Command::Info);
-            if self.spec.planted == Planted::InfoBeforePing {
-                return;
-            }
-        }
-        primary.link.ping_if_due(context, outbox, group.config.down_after, now);
-        if is_due(primary.published_at, PUBLISH_PERIOD, now) {
-            primary.link.ask(context, outbox, Request::Publish(id), Command::Publish(hello));
-        }
-    }
-
-    fn monitor_replica(
-        &mut self,
-        context: &mut impl Context<Self>,
-        id: GroupId,
-        index: usize,
-        now: WallTime,
-    ) {
-        let hello = self.hello(context.me(), id);
-        let group = &mut self.groups[usize::from(id.0)];
-        let is_urgent = group.agreed || group.state != FailoverState::None;
-        let (replica, outbox) = (&mut group.replicas[index], &mut self.outbox);
-        replica.link.reconnect(context, outbox, replica.address, true, now);
-        if replica.link.is_disconnected(true) || replica.link.is_clogged(1) {
-            return;
-        }
-        let period = if is_urgent || replica.replica.link_down_millis != 0 {
-            SimDuration::from_secs(1)
-        } else {
-            INFO_PERIOD
-        };
-        if is_due(replica.info_at, period, now) {
-            replica.link.ask(context, outbox, Request::Info, Command::Info);
-        }
-        replica.link.ping_if_due(context, outbox, group.config.down_after, now);
-        if is_due(replica.published_at, PUBLISH_PERIOD, now) {
-            replica.link.ask(context, outbox, Request::Publish(id), Command::Publish(hello));
-        }
-    }
-
-    fn monitor_peer(&mut self, context: &mut impl Context<Self>, id: GroupId, index: usize, now: WallTime) {
-        let hello = self.hello(context.me(), id);
-        let groups = self.groups.len() as u32;
-        let group = &mut self.groups[usize::from(id.0)];
-        let peer = &mut group.peers[index];
-        let link = link_to(&mut self.peers, peer.address, now);
-        link.reconnect(context, &mut self.outbox, peer.address, false, now);
-        if link.is_disconnected(false) || link.is_clogged(groups) {
-            return;
-        }
-        link.ping_if_due(context, &mut self.outbox, group.config.down_after, now);
-        if is_due(peer.published_at, PUBLISH_PERIOD, now) {
-            link.ask(context, &mut self.outbox, Request::Publish(id), Command::Publish(hello));
-        }
-    }
-
     /// Writes the configuration file and syncs it. Nothing leaves before that is done.
     pub(super) fn flush(&mut self, context: &mut impl Context<Self>) {
         let state = SentinelState {
@@ -282,7 +216,7 @@ impl Sentinel {
         self.flush(context);
     }
 
-    fn hello(&self, me: ProcessId, id: GroupId) -> Hello {
+    pub(super) fn hello(&self, me: ProcessId, id: GroupId) -> Hello {
         let group = &self.groups[usize::from(id.0)];
         Hello {
             sentinel: me,

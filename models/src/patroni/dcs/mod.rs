@@ -7,6 +7,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `view` | what a store says about a cluster |
+//! | `protocol` | in what stores differ for the client |
 //! | `client` | requests with time-outs, endpoint failover and a budget |
 //! | `timeouts` | how long one attempt may take |
 //! | `etcd3` | etcd: a lease, a key for each thing, one watch |
@@ -15,14 +16,16 @@
 mod client;
 pub(super) mod etcd3;
 pub(super) mod kubernetes;
+mod protocol;
 mod timeouts;
 mod view;
 
 use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, KeepAlive, SimDuration, WallTime};
 
-pub(crate) use client::{Client, Effort, Endpoint, Finished, Judgement, Protocol};
+pub(crate) use client::{Client, Effort, Endpoint, Finished};
 use etcd3::Etcd3;
 use kubernetes::Kubernetes;
+pub(crate) use protocol::{Judgement, Protocol};
 pub(crate) use timeouts::Timeouts;
 pub(crate) use view::{MemberKey, StatusKey, SyncKey, View};
 

@@ -45,7 +45,7 @@ impl Timeouts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::patroni::dcs::client::Protocol as _;
+    use crate::patroni::dcs::Protocol as _;
     use crate::patroni::dcs::etcd3::Etcd3Protocol;
     use crate::patroni::dcs::kubernetes::KubernetesProtocol;
 
