@@ -10,7 +10,7 @@
 //!              DCS error                      ├─ no leader ──────► Polling ─► Locking(Acquire) ──────────────┐
 //!            (Demoting if primary)            └─ leader ─┬─ me ──► Locking(Renew) ─► lead ◄─────────────────┘
 //!                                                        └─ other ► follow
-//!                              then Locking(Member), and the nap
+//!                              then Locking(Member), Touching, and the nap
 //! ```
 
 use std::sync::Arc;
@@ -42,8 +42,14 @@ pub(crate) enum Cycle {
     AwaitingRole,
     /// Waits for the store.
     Locking(Goal),
+    /// Has kept the lock, and waits until what the leader says besides is written.
+    Publishing(After),
+    /// Waits until the member's own key is written: the last step.
+    Touching,
     /// Waits for the reports of other members.
     Polling(RoundPurpose),
+    /// Has the lock, and waits until `/failover` is removed.
+    CleaningUp,
     /// Manages synchronous standbys.
     Synchronizing(SyncStep),
     /// The loop itself stops the server.
@@ -165,6 +171,24 @@ impl Member {
     /// The lock is kept.
     pub(super) fn on_renewed(&mut self, context: &mut impl Context<Self>, after: After) {
         self.after_renewal(context, Goal::Renew(after));
+        if self.store.is_writing() {
+            self.cycle = Cycle::Publishing(after);
+        } else {
+            self.on_published(context, after);
+        }
+    }
+
+    /// All that the cycle had written is written.
+    pub(super) fn on_written(&mut self, context: &mut impl Context<Self>) {
+        match self.cycle {
+            Cycle::Publishing(after) => self.on_published(context, after),
+            Cycle::Touching => self.end_cycle(context),
+            _ => {}
+        }
+    }
+
+    /// The lock is kept, and everything is said besides.
+    fn on_published(&mut self, context: &mut impl Context<Self>, after: After) {
         match after {
             After::Lead => self.lead(context),
             After::Busy if self.recovers_for_too_long(context.monotonic()) => {
@@ -227,8 +251,10 @@ impl Member {
         purpose: RoundPurpose,
         reports: &[Arc<MemberReport>],
     ) {
-        if purpose == RoundPurpose::Receivers {
-            return self.on_receivers(context, reports);
+        match purpose {
+            RoundPurpose::Receivers => return self.on_receivers(context, reports),
+            RoundPurpose::Requested => return self.on_requested(context, reports),
+            _ => {}
         }
         if self.cycle != Cycle::Polling(purpose) {
             return;
@@ -238,7 +264,7 @@ impl Member {
             RoundPurpose::Candidates => self.on_candidates(context, reports),
             RoundPurpose::Leader => self.on_leader_polled(context, reports),
             RoundPurpose::Chosen => self.on_chosen_polled(context, reports),
-            RoundPurpose::Receivers | RoundPurpose::Failsafe => {}
+            RoundPurpose::Receivers | RoundPurpose::Requested | RoundPurpose::Failsafe => {}
         }
     }
 
@@ -288,6 +314,7 @@ impl Member {
     /// The cycle is over: naps until the next one.
     pub(super) fn end_cycle(&mut self, context: &mut impl Context<Self>) {
         self.cycle = Cycle::Napping;
+        self.begin_handover(context);
         let now = context.wall();
         if std::mem::take(&mut self.woken) {
             self.schedule.wake(now);

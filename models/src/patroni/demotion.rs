@@ -71,6 +71,10 @@ pub(crate) struct Demotion {
 enum Stage {
     /// The lock turned out to be somebody else's; the stop is on its way to the server.
     Turning,
+    /// Waits for the end of the cycle, which holds the executor (`async_executor.py:run`).
+    Scheduled,
+    /// On its way to the checkpoint.
+    Preparing,
     Checkpointing,
     Stopping,
     Grace,
@@ -107,13 +111,12 @@ impl Member {
     pub(super) fn demote(&mut self, context: &mut impl Context<Self>, mode: DemoteMode) {
         let graceful = mode == DemoteMode::Graceful;
         let stage = match mode {
-            DemoteMode::Graceful => Stage::Checkpointing,
+            DemoteMode::Graceful => Stage::Scheduled,
             DemoteMode::ImmediateNoLock => Stage::Turning,
             DemoteMode::Offline | DemoteMode::Immediate | DemoteMode::Final { .. } => Stage::Stopping,
         };
         self.task = Some(Task::Demote(Demotion { mode, stage, since: context.monotonic() }));
         if graceful {
-            self.control(context, Control::Checkpoint);
             self.finish_cycle(context);
             return;
         }
@@ -123,6 +126,17 @@ impl Member {
             context.set_timer(Timer::Task, delay);
         } else {
             self.stop_server(context, mode);
+        }
+    }
+
+    /// The cycle that decided to hand over is over.
+    pub(super) fn begin_handover(&mut self, context: &mut impl Context<Self>) {
+        if let Some(Task::Demote(demotion)) = self.task
+            && demotion.stage == Stage::Scheduled
+        {
+            self.enter(demotion, Stage::Preparing);
+            let delay = self.spec.inputs.handover.draw(context.random());
+            context.set_timer(Timer::Task, delay);
         }
     }
 
@@ -152,6 +166,11 @@ impl Member {
                 self.enter(demotion, Stage::Stopping);
                 self.stop_server(context, demotion.mode);
             }
+            Stage::Preparing => {
+                self.enter(demotion, Stage::Checkpointing);
+                self.control(context, Control::Checkpoint);
+                return;
+            }
             // The server died before it answered: there is nothing to checkpoint.
             Stage::Checkpointing => self.enter(demotion, Stage::Stopping),
             Stage::Stopping if self.is_stopping(context, demotion) => self.watch_stop(context, demotion),
@@ -166,7 +185,7 @@ impl Member {
                 context.set_timer(Timer::Task, STOP_POLL);
             }
             Stage::Resting => self.rest_demoted(context, demotion),
-            Stage::AskingReceivers | Stage::Releasing => {}
+            Stage::Scheduled | Stage::AskingReceivers | Stage::Releasing => {}
         }
         if demotion.stage == Stage::Checkpointing {
             context.set_timer(Timer::Task, STOP_POLL);
@@ -213,7 +232,7 @@ impl Member {
             DemoteMode::Offline | DemoteMode::ImmediateNoLock => self.rest_demoted(context, demotion),
             DemoteMode::Immediate => {
                 self.enter(demotion, Stage::Releasing);
-                self.store.release(context);
+                self.store.release(context, None);
             }
             DemoteMode::Final { leads: false } => Self::exit(context),
             DemoteMode::Graceful | DemoteMode::Final { leads: true } => {
@@ -223,7 +242,7 @@ impl Member {
                     context.set_timer(Timer::Task, GRACE);
                 } else {
                     self.enter(demotion, Stage::Releasing);
-                    self.store.release(context);
+                    self.store.release(context, None);
                 }
             }
         }
@@ -241,7 +260,7 @@ impl Member {
             context.note(|| format!("nobody has received the shutdown checkpoint at {shutdown}"));
         }
         self.enter(demotion, Stage::Releasing);
-        self.store.release(context);
+        self.store.release(context, Some(shutdown));
     }
 
     /// The lock was given back, or etcd did not answer.

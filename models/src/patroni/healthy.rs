@@ -18,7 +18,7 @@ use crate::planted::Planted;
 use crate::postgres::{Control, MemberId, Status};
 
 impl Member {
-    /// The lock was renewed or acquired: what `update_lock` does besides. The cycle does not wait for the writes.
+    /// The lock was renewed or acquired: what `update_lock` does besides.
     pub(super) fn after_renewal(&mut self, context: &mut impl Context<Self>, goal: Goal) {
         self.leader_expiry = Some(context.wall() + self.spec.configuration.ttl);
         self.end_failsafe_mode();
@@ -55,7 +55,7 @@ impl Member {
                 return self.demote(context, DemoteMode::Immediate);
             }
             self.leader_expiry = None;
-            self.store.release(context);
+            self.store.release(context, None);
             return self.finish_cycle(context);
         }
         if !self.is_primary(context) && !self.query_cancelled {
@@ -72,7 +72,7 @@ impl Member {
         }
         self.start_failed = false;
         let is_chosen = self.view.failover.is_some_and(|key| key.leader == self.spec.member);
-        if std::mem::take(&mut self.switchover_requested) || is_chosen {
+        if is_chosen {
             self.cycle = Cycle::Polling(RoundPurpose::Candidates);
             let candidates = self.chosen_candidate().unwrap_or_else(|| self.candidates());
             return self.poll(context, RoundPurpose::Candidates, candidates);
@@ -149,7 +149,8 @@ impl Member {
                     <= configuration.maximum_lag_on_failover
         };
         // A chosen candidate needs no votes.
-        let counts = self.spec.has(Change::CountVotersBeforeHandover) && self.view.failover.is_none();
+        let chosen = self.view.failover.and_then(|key| key.candidate);
+        let counts = self.spec.has(Change::CountVotersBeforeHandover) && chosen.is_none();
         let needed = if self.quorum_commit() && counts { usize::from(self.view.sync.quorum) } else { 0 };
         reports.iter().filter(is_healthy).count() > needed
     }
@@ -178,7 +179,6 @@ impl Member {
 
     /// Somebody else leads: follows it.
     pub(super) fn follow(&mut self, context: &mut impl Context<Self>) {
-        self.switchover_requested = false;
         if self.role_is_unknown() || (self.query_cancelled && !self.is_primary(context)) {
             return self.give_up_on_server(context);
         }

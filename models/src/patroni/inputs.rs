@@ -36,6 +36,10 @@ pub struct Inputs {
     /// from the resume of a paused host to its last acknowledgement (fidelity specification, sections 2.11 and 5.4: 3
     /// pauses; the requests to etcd before it take milliseconds).
     pub lost_lock_stop: Distribution,
+    /// From the end of the cycle in which a leader decided to hand over until it asks for the fast stop: another `postgres` is asked for
+    /// `archive_mode` (`rewind.py:get_archive_command`), a session is opened, and a checkpoint is made that has next to nothing to
+    /// write. 40 switchovers of Patroni 4.1.5 (`tests/data/inputs/switchover.csv`).
+    pub handover: Distribution,
     /// From a client's connection until its backend has authenticated it and answers the first statement: the fork, and SCRAM. Nothing
     /// by default: 11 to 27 ms on an idle machine are little beside an outage. Measured: [`Self::on_busy_machine`].
     pub login: Distribution,
@@ -87,6 +91,7 @@ impl Default for Inputs {
             data_directory_sync: Distribution::Constant(SimDuration::ZERO),
             disk_sync: Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 },
             lost_lock_stop: Distribution::Uniform(millis(400), millis(1_000)),
+            handover: empirical(millis, &HANDOVER_MILLIS),
             login: Distribution::Constant(SimDuration::ZERO),
             redo_bytes_per_second: 100_000_000,
             patroni_start: Distribution::Uniform(millis(2_900), millis(7_300)),
@@ -159,6 +164,7 @@ fn empirical(unit: impl Fn(u64) -> SimDuration, points: &[u64]) -> Distribution 
 }
 
 // Middles of equal parts of what was measured, but for the logins: from the shortest to the longest, by deciles.
+const HANDOVER_MILLIS: [u64; 10] = [145, 157, 162, 176, 182, 190, 204, 214, 219, 233];
 const WALRECEIVER_START_MILLIS: [u64; 10] = [7, 9, 12, 13, 14, 16, 18, 20, 25, 31];
 const BUSY_WALRECEIVER_START_MILLIS: [u64; 20] =
     [14, 19, 23, 27, 32, 36, 38, 42, 45, 49, 52, 56, 61, 66, 70, 76, 88, 99, 125, 171];
@@ -193,6 +199,8 @@ pub struct InputSamplers {
     pub data_directory_sync: Sampler,
     /// [`Inputs::lost_lock_stop`].
     pub lost_lock_stop: Sampler,
+    /// [`Inputs::handover`].
+    pub handover: Sampler,
     /// [`Inputs::redo_bytes_per_second`].
     pub redo_bytes_per_second: u64,
     /// [`Inputs::patroni_start`].
@@ -214,6 +222,7 @@ impl From<&Inputs> for InputSamplers {
             postmaster_start: inputs.postmaster_start.sampler(),
             data_directory_sync: inputs.data_directory_sync.sampler(),
             lost_lock_stop: inputs.lost_lock_stop.sampler(),
+            handover: inputs.handover.sampler(),
             redo_bytes_per_second: inputs.redo_bytes_per_second,
             patroni_start: inputs.patroni_start.sampler(),
             rewind: inputs.rewind.sampler(),

@@ -73,7 +73,11 @@ impl Member {
             }
             Goal::Member => {
                 self.write_member_key(context, anew);
-                self.end_cycle(context);
+                if self.store.is_writing() {
+                    self.cycle = Cycle::Touching;
+                } else {
+                    self.end_cycle(context);
+                }
             }
         }
     }

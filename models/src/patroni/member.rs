@@ -19,6 +19,7 @@ use super::packet::{Packet, Rest};
 use super::rest::{Round, RoundPurpose};
 use super::schedule::Schedule;
 use super::slots::Retention;
+use super::switchover::FailoverKey;
 use super::synchronous::Bookkeeping;
 use super::task::Task;
 use super::version::Change;
@@ -160,7 +161,8 @@ pub struct Member {
     pub(super) crash_recovered: bool,
     /// It is to be checked whether the server has forked from the leader (`REWIND_STATUS.CHECK`).
     pub(super) check_divergence: bool,
-    pub(super) switchover_requested: bool,
+    /// The switchover for which the API looks for candidates.
+    pub(super) requested: Option<FailoverKey>,
     pub(super) backoff: Backoff,
     /// The script of `pre_promote` has failed, and the lock is still held.
     pub(super) pre_promote_failed: bool,
@@ -221,7 +223,9 @@ impl Member {
                 Event::Lock(goal, outcome) => self.on_lock(context, goal, outcome),
                 Event::Sync(written) => self.on_sync_written(context, written),
                 Event::Failover => self.wake(context),
+                Event::FailoverRemoved => self.on_failover_removed(context),
                 Event::Released => self.on_released(context),
+                Event::Written => self.on_written(context),
             }
         }
     }
@@ -277,7 +281,7 @@ impl Process for Member {
             start_failed: false,
             crash_recovered: false,
             check_divergence: true,
-            switchover_requested: false,
+            requested: None,
             backoff: Backoff::default(),
             pre_promote_failed: false,
             released_lock_at: None,
@@ -389,29 +393,16 @@ impl Process for Member {
             return self.on_switchover_to(context, name);
         }
         match command {
-            "switchover" => {}
-            "pause" | "resume" => {
-                self.on_pause(context, command == "pause");
-                return true;
-            }
+            "switchover" => self.on_switchover(context, None),
+            "pause" | "resume" => self.on_pause(context, command == "pause"),
+            // A thread of the REST API loads the cluster, and with it what the HA loop shares with it (#3718).
             "GET /cluster" => {
-                // A thread of the REST API loads the cluster, and with it what the HA loop shares with it (#3718).
                 self.store.view(context.wall());
-                return true;
             }
-            "stop" if self.started => {
-                self.terminate(context);
-                return true;
-            }
-            "stop" => {
-                Self::exit(context);
-                return true;
-            }
+            "stop" if self.started => self.terminate(context),
+            "stop" => Self::exit(context),
             _ => return false,
         }
-        context.note(|| "received switchover request".to_owned());
-        self.switchover_requested = true;
-        self.wake(context);
         true
     }
 

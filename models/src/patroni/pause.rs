@@ -43,7 +43,7 @@ impl Member {
     pub(super) fn give_lock_back(&mut self, context: &mut impl Context<Self>, why: &str) {
         context.note(|| why.to_owned());
         self.leader_expiry = None;
-        self.store.release(context);
+        self.store.release(context, None);
         self.finish_cycle(context);
     }
 }

@@ -109,7 +109,6 @@ impl Member {
     /// There is no leader.
     pub(super) fn race(&mut self, context: &mut impl Context<Self>) {
         self.leader_expiry = None;
-        self.switchover_requested = false;
         if self.query_cancelled {
             return self.give_up_on_server(context);
         }
@@ -156,10 +155,6 @@ impl Member {
 
     /// Why this member may not even ask, if so.
     fn disqualification(&self) -> Option<&'static str> {
-        let configuration = &self.spec.configuration;
-        let Some(status) = self.status.as_ref().filter(|status| status.accepts_connections) else {
-            return Some("PostgreSQL is starting");
-        };
         if self.tags().nofailover {
             return Some("I am not allowed to promote");
         }
@@ -175,10 +170,20 @@ impl Member {
         if restricts && !self.view.sync.allows(self.spec.member) {
             return Some("I am not a synchronous standby");
         }
-        let lag = self.view.status.optime.0.saturating_sub(position_of(status).0);
-        if lag > configuration.maximum_lag_on_failover {
+        let position = self.status.as_ref().map_or(Lsn(0), |status| position_of(status));
+        let lag = self.view.status.optime.0.saturating_sub(position.0);
+        if lag > self.spec.configuration.maximum_lag_on_failover {
             return Some("I lag too far behind the last known position of the leader");
         }
+        self.disqualification_by_state()
+    }
+
+    /// The same by the state of its server alone: all that counts in a switchover.
+    pub(super) fn disqualification_by_state(&self) -> Option<&'static str> {
+        let configuration = &self.spec.configuration;
+        let Some(status) = self.status.as_ref().filter(|status| status.accepts_connections) else {
+            return Some("PostgreSQL is starting");
+        };
         if configuration.check_timeline && status.timeline < self.view.history.current {
             return Some("my timeline is behind the cluster's");
         }
@@ -263,10 +268,20 @@ impl Member {
 
     /// The lock is this member's.
     pub(super) fn on_acquired(&mut self, context: &mut impl Context<Self>) {
-        self.remove_failover_key(context);
         self.retain_slots_of_former_leader(context.wall());
         self.after_renewal(context, Goal::Acquire);
+        if self.view.failover.is_some() {
+            self.cycle = Cycle::CleaningUp;
+            return self.remove_failover_key(context);
+        }
         self.lead(context);
+    }
+
+    /// `/failover` is gone, or could not be removed.
+    pub(super) fn on_failover_removed(&mut self, context: &mut impl Context<Self>) {
+        if self.cycle == Cycle::CleaningUp {
+            self.lead(context);
+        }
     }
 
     /// Somebody else took the lock first: follows it, as soon as the copy of the keys shows who.

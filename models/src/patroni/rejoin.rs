@@ -163,7 +163,7 @@ impl Member {
             context
                 .note(|| "released leader key voluntarily as data dir empty and currently leader".to_owned());
             self.leader_expiry = None;
-            self.store.release(context);
+            self.store.release(context, None);
         } else if let Some(leader) = self.view.leader() {
             let name = self.spec.name(leader).to_owned();
             context.note(|| format!("trying to bootstrap from leader '{name}'"));

@@ -42,6 +42,8 @@ pub enum RoundPurpose {
     Failsafe,
     /// The cycle asks the member that a switchover has chosen.
     Chosen,
+    /// The API looks whether somebody could take over before it takes a switchover on.
+    Requested,
 }
 
 /// Polls of several members at once.

@@ -52,6 +52,22 @@ fn failovers_take_as_long_as_measured() {
     }
 }
 
+/// The same of the switchovers in `data/switchover`: each request that they wait for counts, and the shapes of steps that consist of them are
+/// narrower than on a real machine.
+#[test]
+fn switchovers_take_as_long_as_measured() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/switchover");
+    let measurements = calibrate::read(&folder).expect("the rows can be read");
+    assert!(measurements.remarks.is_empty(), "{:?}", measurements.remarks);
+    let [point] = &measurements.points[..] else { panic!("there is one point") };
+    assert_eq!(point.measured_count, 40);
+    let comparison = point.compare(RUNS);
+    assert_eq!(comparison.quantities.len(), 4);
+    for quantity in &comparison.quantities {
+        assert_ne!(quantity.agreement, Agreement::Apart, "{quantity:?}");
+    }
+}
+
 #[track_caller]
 fn assert_near(point: &str, quantity: &Comparison) {
     let Comparison { quantity: name, agreement, .. } = quantity;

@@ -75,8 +75,8 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
         combined.to_string()
     });
     expect![[r#"
-        761202c6eac63158
-        67cb49ce46a699be"#]]
+        d6b3de184fa748fc
+        5cfcf6964b254a7a"#]]
     .assert_eq(&combined.join("\n"));
 }
 

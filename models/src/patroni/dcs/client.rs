@@ -273,6 +273,14 @@ impl<T: Clone, P: Protocol> Client<T, P> {
         }
     }
 
+    /// True if a call for this goes on.
+    pub(crate) fn has_call_for(&self, purpose: &T) -> bool
+    where
+        T: PartialEq,
+    {
+        self.calls.iter().any(|call| call.purpose == *purpose)
+    }
+
     /// True if this is a connection of the pool.
     pub(crate) fn owns(&self, connection: ConnectionId) -> bool {
         self.endpoint_of(connection).is_some()

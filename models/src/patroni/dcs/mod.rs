@@ -34,7 +34,7 @@ use super::lock::Goal;
 use super::member::{Member, Spec, Timer};
 use super::packet::Packet;
 use super::switchover::FailoverKey;
-use crate::postgres::{MemberId, TimelineHistory};
+use crate::postgres::{Lsn, MemberId, TimelineHistory};
 
 /// The store of one member.
 #[derive(Clone, Debug)]
@@ -56,8 +56,12 @@ pub(crate) enum Event {
     Sync(Option<u64>),
     /// `/failover` was written, or not.
     Failover,
+    /// `/failover` was removed, or not.
+    FailoverRemoved,
     /// The lock was given back, or the store did not answer.
     Released,
+    /// All that a cycle had written is written, or could not be.
+    Written,
 }
 
 /// What came of an operation on the lock.
@@ -146,7 +150,12 @@ impl Store {
         store!(self, store => store.lock(context, goal, publication))
     }
 
-    /// The lock was kept: writes what the leader says besides. The cycle does not wait for it.
+    /// True as long as a cycle waits for what it has written: an [`Event::Written`] follows.
+    pub(crate) fn is_writing(&self) -> bool {
+        store!(self, store => store.is_writing())
+    }
+
+    /// The lock was kept: writes what the leader says besides.
     pub(crate) fn publish(&mut self, context: &mut impl Context<Member>, publication: &Publication) {
         match self {
             Self::Etcd3(store) => store.publish(context, publication),
@@ -155,12 +164,17 @@ impl Store {
         }
     }
 
-    /// Gives the lock back, if it is still this member's; an [`Event::Released`] follows.
-    pub(crate) fn release(&mut self, context: &mut impl Context<Member>) {
-        store!(self, store => store.release(context));
+    /// Gives the lock back, if it is still this member's; an [`Event::Released`] follows. Where the log of a server that was
+    /// stopped in order ended is said before that (`delete_leader`), or with Kubernetes along with it: a replica that lags
+    /// behind is not to lead.
+    pub(crate) fn release(&mut self, context: &mut impl Context<Member>, end: Option<Lsn>) {
+        match self {
+            Self::Etcd3(store) => store.release(context, end),
+            Self::Kubernetes(store) => store.release(context),
+        }
     }
 
-    /// Writes the member's own key. The cycle does not wait for it.
+    /// Writes the member's own key.
     pub(crate) fn touch_member(&mut self, context: &mut impl Context<Member>, key: MemberKey) {
         store!(self, store => store.touch_member(context, key));
     }
@@ -180,17 +194,17 @@ impl Store {
         store!(self, store => store.write_pause(context, paused));
     }
 
-    /// Deletes `/failover`. The cycle does not wait for it.
+    /// Deletes `/failover`; an [`Event::FailoverRemoved`] follows.
     pub(crate) fn remove_failover(&mut self, context: &mut impl Context<Member>) {
         store!(self, store => store.remove_failover(context));
     }
 
-    /// Writes `/history`. The cycle does not wait for it.
+    /// Writes `/history`.
     pub(crate) fn write_history(&mut self, context: &mut impl Context<Member>, history: &TimelineHistory) {
         store!(self, store => store.write_history(context, history));
     }
 
-    /// Writes `/initialize`. The cycle does not wait for it.
+    /// Writes `/initialize`.
     pub(crate) fn write_initialize(&mut self, context: &mut impl Context<Member>) {
         store!(self, store => store.write_initialize(context));
     }

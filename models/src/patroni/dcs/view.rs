@@ -203,7 +203,7 @@ pub(crate) struct View {
     pub(crate) failsafe: Vec<MemberId>,
     /// `pause` of the config key: maintenance mode.
     pub(crate) paused: bool,
-    /// A switchover to a chosen member is under way.
+    /// A switchover is under way.
     pub(crate) failover: Option<FailoverKey>,
 }
 
@@ -223,10 +223,16 @@ pub(super) fn member_named(name: &str, names: &[String]) -> Option<MemberId> {
     names.iter().position(|other| other == name).map(|index| MemberId(index as u8))
 }
 
+/// As the failover key stores it: the leader, and the candidate if there is one.
+pub(super) fn failover_to_value(key: FailoverKey, names: &[String]) -> Value {
+    let named: Vec<MemberId> = std::iter::once(key.leader).chain(key.candidate).collect();
+    members_to_value(&named, names)
+}
+
 /// As the failover key stores it.
 pub(super) fn failover_from_value(value: &str, names: &[String]) -> Option<FailoverKey> {
     let mut named = value.split(' ').filter_map(|name| member_named(name, names));
-    named.next().zip(named.next()).map(|(leader, candidate)| FailoverKey { leader, candidate })
+    Some(FailoverKey { leader: named.next()?, candidate: named.next() })
 }
 
 /// As the failsafe key stores it.

@@ -8,7 +8,7 @@ mod store;
 mod synchronous;
 
 use models::patroni::{Configuration, Disk, Peer, SynchronousMode};
-use sim_core::{Direction, Fault, MarkKind, Schedule, ScheduledFault, Seed, Target, Trigger};
+use sim_core::{Direction, Fault, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, Target, Trigger};
 
 use self::script::{
     assert_within, cluster, fault_at, host_of, marks, players, role, run, run_with, secs, story,
@@ -48,6 +48,43 @@ fn a_switchover_hands_over_without_losing_anything() {
         assert_within(writable.saturating_sub(stopped), 1_500, 3_000, &world);
         assert_eq!(players(&world, "standby").len(), 2, "{}", story(&world));
     }
+}
+
+/// `/failover` is removed before the promotion, and the request for it waits for its acknowledgement.
+#[test]
+fn a_new_leader_removes_the_failover_key_and_is_promoted_then() {
+    let fault = Fault::Command { target: role("patroni-leader"), command: "switchover".to_owned() };
+    let world = run_with(Configuration::default(), 5, secs(62), fault, None);
+    let story = story(&world);
+    let place = |text: &str| story.rfind(text).unwrap_or_else(|| panic!("nobody says {text}: {story}"));
+    let said = [
+        "received switchover request",
+        "demoting myself",
+        "Cleaning up failover key",
+        "received promote request",
+    ];
+    let places = said.map(place);
+    assert!(places.is_sorted(), "{places:?}: {story}");
+    let (elected, ..) = marks(&world, MarkKind::Elected, secs(62))[0];
+    let (writable, ..) = marks(&world, MarkKind::Writable, secs(62))[0];
+    assert!(writable.saturating_sub(elected) >= SimDuration::from_millis(40 + 70), "{story}");
+}
+
+/// The REST API asks before it writes the key.
+#[test]
+fn a_switchover_that_nobody_is_fit_for_is_refused() {
+    let (mut world, _) = cluster(Configuration::default(), 1);
+    run(&mut world, secs(50));
+    let leader = players(&world, "patroni-leader");
+    let killed = Fault::Kill { target: Target::Every("patroni-replica".to_owned()) };
+    world.schedule(&fault_at(secs(60), killed, Some(secs(5)))).expect("the targets exist");
+    let asked = Fault::Command { target: role("patroni-leader"), command: "switchover".to_owned() };
+    world.schedule(&fault_at(secs(61), asked, None)).expect("the target exists");
+    run(&mut world, secs(110));
+    let story = story(&world);
+    assert!(story.contains("no good candidates have been found"), "{story}");
+    assert_eq!(players(&world, "patroni-leader"), leader, "{story}");
+    assert_eq!(marks(&world, MarkKind::ReadOnly, secs(60)), [], "{story}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use self::cache::{Cache, Seen};
 pub(crate) use self::keys::Keys;
 use self::lock::LockStep;
 pub(super) use self::protocol::Etcd3Protocol;
-use super::view::{PAUSED, history_to_value, members_to_value};
+use super::view::{PAUSED, failover_to_value, history_to_value, members_to_value};
 use super::{Changes, Client, Effort, Event, Finished, MemberKey, Publication, StatusKey, SyncKey, View};
 use crate::etcd::{self, Answer, Compare, LeaseId, Mutation, Request};
 use crate::patroni::lock::Goal;
@@ -26,7 +26,7 @@ use crate::patroni::packet::Packet;
 use crate::patroni::switchover::FailoverKey;
 use crate::patroni::version::Change;
 use crate::planted::Planted;
-use crate::postgres::TimelineHistory;
+use crate::postgres::{Lsn, TimelineHistory};
 
 /// What a call to etcd is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,10 +37,14 @@ enum Purpose {
     Sync,
     /// A write whose failure is ignored.
     Plain,
+    /// A demotion says how far its server came before it gives the lock back.
+    LastStatus,
     /// A demotion gives the lock back.
     Release,
-    /// The key of a switchover to a chosen member.
+    /// The key of a switchover.
     Failover,
+    /// It is to go.
+    FailoverRemoval,
     /// The cluster-wide settings.
     Configuration,
 }
@@ -116,7 +120,16 @@ impl Etcd3 {
         }
     }
 
-    pub(super) fn release(&mut self, context: &mut impl Context<Member>) {
+    pub(super) fn release(&mut self, context: &mut impl Context<Member>, end: Option<Lsn>) {
+        let Some(optime) = end else { return self.delete_leader(context) };
+        self.written_status.optime = optime;
+        let key = Arc::clone(&self.keys.status);
+        let value = self.written_status.to_value(&self.spec.names);
+        let request = Self::put(Mutation::Put { key, value, lease: None });
+        self.client.call(context, Purpose::LastStatus, request, Effort::Single);
+    }
+
+    fn delete_leader(&mut self, context: &mut impl Context<Member>) {
         let leader = Arc::clone(&self.keys.leader);
         let request = Request::Txn {
             compare: vec![Compare::Value(leader.clone(), self.name().into())],
@@ -147,21 +160,20 @@ impl Etcd3 {
     }
 
     pub(super) fn write_failover(&mut self, context: &mut impl Context<Member>, key: FailoverKey) {
-        let value = members_to_value(&[key.leader, key.candidate], &self.spec.names);
-        let put = Mutation::Put { key: Arc::clone(&self.keys.failover), value, lease: None };
-        let request = Request::Txn { compare: Vec::new(), then: vec![put], otherwise: Vec::new() };
+        let value = failover_to_value(key, &self.spec.names);
+        let request = Self::put(Mutation::Put { key: Arc::clone(&self.keys.failover), value, lease: None });
         self.client.call(context, Purpose::Failover, request, Effort::Retried);
     }
 
     pub(super) fn write_pause(&mut self, context: &mut impl Context<Member>, paused: bool) {
         let value = if paused { PAUSED } else { "" }.into();
-        let put = Mutation::Put { key: Arc::clone(&self.keys.config), value, lease: None };
-        let request = Request::Txn { compare: Vec::new(), then: vec![put], otherwise: Vec::new() };
+        let request = Self::put(Mutation::Put { key: Arc::clone(&self.keys.config), value, lease: None });
         self.client.call(context, Purpose::Configuration, request, Effort::Retried);
     }
 
     pub(super) fn remove_failover(&mut self, context: &mut impl Context<Member>) {
-        self.put_plain(context, Mutation::Delete { key: Arc::clone(&self.keys.failover) });
+        let request = Self::put(Mutation::Delete { key: Arc::clone(&self.keys.failover) });
+        self.client.call(context, Purpose::FailoverRemoval, request, Effort::Single);
     }
 
     pub(super) fn write_history(&mut self, context: &mut impl Context<Member>, history: &TimelineHistory) {
@@ -174,10 +186,18 @@ impl Etcd3 {
         self.put_plain(context, Mutation::Put { key, value: "7000000000000000001".into(), lease: None });
     }
 
-    /// Writes a key whose failure is ignored. The cycle does not wait for it.
+    pub(super) fn is_writing(&self) -> bool {
+        self.client.has_call_for(&Purpose::Plain)
+    }
+
+    /// Writes a key whose failure is ignored.
     fn put_plain(&mut self, context: &mut impl Context<Member>, mutation: Mutation) {
-        let request = Request::Txn { compare: Vec::new(), then: vec![mutation], otherwise: Vec::new() };
-        self.client.call(context, Purpose::Plain, request, Effort::Single);
+        self.client.call(context, Purpose::Plain, Self::put(mutation), Effort::Single);
+    }
+
+    /// The request of a change that nothing has to be compared for.
+    fn put(mutation: Mutation) -> Request {
+        Request::Txn { compare: Vec::new(), then: vec![mutation], otherwise: Vec::new() }
     }
 
     pub(super) fn on_packet(
@@ -287,8 +307,14 @@ impl Etcd3 {
             written = Some(response.revision);
         }
         match finished.purpose {
-            Purpose::Plain | Purpose::Configuration => None,
+            Purpose::Plain => (!self.is_writing()).then_some(Event::Written),
+            Purpose::Configuration => None,
             Purpose::Failover => Some(Event::Failover),
+            Purpose::FailoverRemoval => Some(Event::FailoverRemoved),
+            Purpose::LastStatus => {
+                self.delete_leader(context);
+                None
+            }
             Purpose::Release => Some(Event::Released),
             Purpose::Sync => {
                 if written.is_none() {

@@ -39,8 +39,8 @@ use self::leader::Operation;
 use self::protocol::{CONFLICT, Call, object_of, status_of};
 use self::record::{LEADER, Observed};
 use super::view::{
-    PAUSED, failover_from_value, history_from_value, history_to_value, member_named, members_from_value,
-    members_to_value,
+    PAUSED, failover_from_value, failover_to_value, history_from_value, history_to_value, member_named,
+    members_from_value,
 };
 use super::{Changes, Client, Effort, Endpoint, Event, Finished, MemberKey, StatusKey, SyncKey, View};
 use crate::kubernetes::{self, Answer, Name, Object, Patch, Request, Resource, Response};
@@ -78,6 +78,8 @@ enum Purpose {
     Release,
     /// The object of a switchover to a chosen member.
     Failover,
+    /// It is to go.
+    FailoverRemoval,
     /// A list of objects, for a copy.
     List(Resource),
 }
@@ -233,8 +235,12 @@ impl Kubernetes {
         self.call(context, Purpose::Sync, request, Effort::Retried);
     }
 
+    pub(super) fn is_writing(&self) -> bool {
+        self.client.has_call_for(&Purpose::Plain)
+    }
+
     pub(super) fn write_failover(&mut self, context: &mut impl Context<Member>, key: FailoverKey) {
-        let value = members_to_value(&[key.leader, key.candidate], &self.spec.names);
+        let value = failover_to_value(key, &self.spec.names);
         let request = self.merge_request(Arc::clone(&self.names.failover), annotation(FAILOVER, Some(value)));
         self.call(context, Purpose::Failover, request, Effort::Single);
     }
@@ -247,7 +253,7 @@ impl Kubernetes {
 
     pub(super) fn remove_failover(&mut self, context: &mut impl Context<Member>) {
         let request = self.merge_request(Arc::clone(&self.names.failover), annotation(FAILOVER, None));
-        self.call(context, Purpose::Plain, request, Effort::Single);
+        self.call(context, Purpose::FailoverRemoval, request, Effort::Single);
     }
 
     pub(super) fn write_history(&mut self, context: &mut impl Context<Member>, history: &TimelineHistory) {
@@ -412,7 +418,11 @@ impl Kubernetes {
         match finished.purpose {
             Purpose::Lock => return self.on_lock_finished(context, finished),
             Purpose::List(resource) => return self.on_listed(context, resource, response),
-            Purpose::Plain | Purpose::Sync | Purpose::Failover | Purpose::Release => {}
+            Purpose::Plain
+            | Purpose::Sync
+            | Purpose::Failover
+            | Purpose::FailoverRemoval
+            | Purpose::Release => {}
         }
         let written = object_of(response);
         if let Some(object) = written {
@@ -428,8 +438,10 @@ impl Kubernetes {
         match finished.purpose {
             Purpose::Sync => Some(Event::Sync(written.map(|object| object.resource_version))),
             Purpose::Failover => Some(Event::Failover),
+            Purpose::FailoverRemoval => Some(Event::FailoverRemoved),
             Purpose::Release => Some(Event::Released),
-            Purpose::Plain | Purpose::Lock | Purpose::List(_) => None,
+            Purpose::Plain => (!self.is_writing()).then_some(Event::Written),
+            Purpose::Lock | Purpose::List(_) => None,
         }
     }
 
