@@ -24,8 +24,6 @@
 //!   what is not flushed was not acknowledged.
 //! - *A Sentinel whose link is missing looks for no age* (RZ-16, pull request 2998 of Redis). A connection that is refused takes a
 //!   round trip here, so a PING is under way by then, and its age counts; the mistake needs one that fails at once.
-//! - *A replica of a replica goes on after that has loaded a snapshot* (RZ-25, redis/redis#2694). Nobody follows a replica here but
-//!   for the seconds until a Sentinel puts that right.
 //! - *A switchover gives the lock back before it stops the server.* The others ask the old primary before they race, hear
 //!   that it is one, and stand back until it has stopped.
 
@@ -168,6 +166,9 @@ planted! {
     /// Redis: a primary that frees its backlog, or begins one anew, keeps the name of its stream, although the offset stood still
     /// while it wrote. Breaks "one stream, one history" (RZ-25, pull request 4412).
     KeepNameWithoutBacklog = "keep-name-without-backlog",
+    /// Redis: a replica that takes a snapshot of its primary keeps its own replicas, which go on behind data that they do not have.
+    /// Breaks "one stream, one history" (RZ-25, redis/redis#2694).
+    KeepSubReplicas = "keep-sub-replicas",
     /// Redis: `min-replicas-to-write` counts connected replicas, whenever they last acknowledged. Breaks its bound on lost writes.
     IgnoreLag = "ignore-lag",
     /// Redis: `WAIT` counts replicas to which the write was sent. Breaks its promise that so many have it.

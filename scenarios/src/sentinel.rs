@@ -82,6 +82,7 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
         sentinels: case.redis.sentinels,
         shared_hosts: cluster.redis.sentinel_hosts == EtcdHosts::Shared,
         containers: cluster.redis.sentinel_containers,
+        replicaof: cluster.redis.replicaof.clone(),
         election: cluster.redis.election.map(|election| match election {
             Election::Offset => redis::Election::Offset,
             Election::History => redis::Election::History,

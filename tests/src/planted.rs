@@ -62,6 +62,7 @@ pub fn scenario_of(bug: Planted) -> &'static str {
         P::MajorityOfResponders | P::ElectByQuorum => "sentinel/split-sentinels/async",
         P::ReconfigurePromoted => "sentinel/rz17-promoted-follows-itself/redis-5-0-8",
         P::KeepNameWithoutBacklog => "sentinel/replicas-away/backlog-freed",
+        P::KeepSubReplicas => "sentinel/replica-of-a-replica/backlog-overrun",
         P::IgnoreLag => "sentinel/rz03-client-beside-old-primary/bounded",
         P::CountSent => "sentinel/primary-host-crash/wait",
         P::ForgetSentinelVote => "sentinel/voter-restarts/async",

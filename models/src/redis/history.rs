@@ -4,6 +4,8 @@ use std::fmt;
 
 use sim_core::Stream;
 
+use super::packet::RunId;
+
 /// The name of a stream of changes (`master_replid`).
 ///
 /// The real one is 40 random hexadecimal digits. The generation is no part of it: it counts the promotions that led to
@@ -31,6 +33,23 @@ impl ReplicationId {
     #[must_use]
     pub fn renamed(self, random: &mut Stream) -> Self {
         Self { random: random.bits() as u32, ..self }
+    }
+
+    /// The name of what a process gives its replicas in releases in which that is the run id of the process.
+    #[must_use]
+    pub(super) fn of_process(self, run_id: RunId) -> Self {
+        Self { random: run_id.0, ..self }
+    }
+
+    /// The same stream after a promotion that has not changed its name.
+    #[must_use]
+    pub(super) fn promoted(self) -> Self {
+        Self { generation: self.generation + 1, ..self }
+    }
+
+    /// True if both have one name: that is all that a server compares.
+    pub(super) fn is_same_stream(self, other: Self) -> bool {
+        self.random == other.random
     }
 }
 

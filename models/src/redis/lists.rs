@@ -64,20 +64,15 @@ impl Server {
         let entry = |value: &u64| Entry { end, change: Change::Write(*value) };
         let entries: Arc<[Entry]> = values.iter().map(entry).collect();
         self.take_together(context, &entries, values);
+        self.downstream.feed_all(context, &entries);
         self.answer(context, connection, id, None);
     }
 
     /// Takes entries with one end, which their primary sent or a client caused.
-    fn take_together(
-        &mut self,
-        context: &mut impl Context<Self>,
-        entries: &Arc<[Entry]>,
-        values: &Arc<[u64]>,
-    ) {
-        for entry in entries.iter() {
+    fn take_together(&mut self, context: &mut impl Context<Self>, entries: &[Entry], values: &Arc<[u64]>) {
+        for entry in entries {
             self.log.push(*entry);
         }
-        self.downstream.feed_all(context, entries);
         self.append_all(context, values);
     }
 
@@ -89,11 +84,17 @@ impl Server {
         entries: &[Entry],
     ) {
         let (Some(last), true) = (entries.last(), self.hears_upstream(context, from)) else { return };
+        let bytes = last.end - self.history.offset;
         self.history.offset = last.end;
         let values = entries.iter().filter_map(|entry| match entry.change {
             Change::Write(value) => Some(value),
             _ => None,
         });
-        self.take_together(context, &entries.into(), &values.collect());
+        self.take_together(context, entries, &values.collect());
+        if self.relays() {
+            self.relay_together(context, entries, bytes);
+        } else {
+            self.downstream.feed_all(context, &entries.into());
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::history::ReplicationId;
 use super::keys::{Key, KeyChange, Keys};
+use super::relay::Backlog;
 use crate::routing::{as_of_client, client_of};
 
 /// Bytes of `RPUSH` with a key of one letter and a value of 13 digits, in the protocol of Redis.
@@ -132,6 +133,8 @@ pub struct Log {
     backlog_from: Option<u64>,
     /// Lists that were removed, and how many entries there were then.
     removed: Vec<(ListKey, usize)>,
+    /// What can be sent again of a time before the first entry.
+    earlier: Option<Backlog>,
 }
 
 impl Log {
@@ -143,6 +146,12 @@ impl Log {
             log.push(Entry { end: offset, change: Change::Write(*value) });
         }
         log
+    }
+
+    /// Data with a backlog that is not a part of how they came about.
+    pub(super) fn with_backlog(values: &[u64], keys: &Keys, backlog: Backlog) -> Self {
+        let from = backlog.from;
+        Self { backlog_from: Some(from), earlier: Some(backlog), ..Self::loaded(values, keys, from) }
     }
 
     /// Applies an entry.
@@ -229,6 +238,7 @@ impl Log {
     /// Keeps nothing for replicas any more.
     pub fn free_backlog(&mut self) {
         self.backlog_from = None;
+        self.earlier = None;
     }
 
     /// True if there is a backlog. Without one, the offset stands still.
@@ -244,6 +254,11 @@ impl Log {
     /// All entries that it holds; a data set that was loaded begins with its values, and without what led to its keys.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The entries after this offset of a time before the first one.
+    pub(super) fn earlier_after(&self, offset: u64) -> &[Entry] {
+        self.earlier.as_ref().map_or(&[], |backlog| backlog.after(offset))
     }
 
     /// The entries after this offset.

@@ -17,6 +17,7 @@
 //! | `lists` | several lists at once: transactions, lists that move to another server |
 //! | `primary` | `PSYNC`, feeding, acknowledgements, `WAIT`, `min-replicas-to-write` |
 //! | `replica` | the link to the primary, promotion, demotion |
+//! | `relay` | what a replica gives its own replicas before release 4.0 |
 //! | `saving`, `persistence` | append-only file, RDB file, what a restart finds |
 //! | `server` | connections, commands, roles |
 //! | `info` | what `INFO` says |
@@ -64,6 +65,7 @@ mod packet;
 mod parameters;
 mod persistence;
 mod primary;
+mod relay;
 pub mod release;
 mod replica;
 mod saving;
@@ -86,4 +88,5 @@ pub use persistence::{DataDirectory, DataRecord};
 pub use server::{Server, ServerTimer};
 pub use session::WaitFor;
 pub(crate) use session::{News, Session};
-pub(crate) use streams::{STREAM_DIVERGED, Streams};
+pub use streams::STREAM_DIVERGED;
+pub(crate) use streams::Streams;

@@ -68,6 +68,11 @@ impl Downstream {
         self.links.iter().map(|link| link.process)
     }
 
+    /// True if there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
     /// Sends an entry to every replica that is online.
     #[inline]
     pub(super) fn feed(&mut self, context: &mut impl Context<Server>, entry: Entry) {
@@ -143,23 +148,19 @@ impl Server {
         let size = self.spec.parameters.repl_backlog_size;
         let version = self.spec.parameters.version;
         let partial = asked.filter(|(id, offset)| {
-            let is_own = *id == self.history.id || release::Change::StreamOutlivesPrimary.is_in(version);
-            let known = (is_own && self.history.contains(*id, *offset))
-                || (self.spec.planted == Planted::ContinueAnyStream && *offset <= self.history.offset);
-            release::Change::PartialResync.is_in(version)
-                && known
-                && self.log.reaches_back_to(*offset, self.history.offset, size)
+            release::Change::PartialResync.is_in(version) && self.can_continue(*id, *offset, size)
         });
+        let (stream, offset) = self.fed();
         let mut link = Link {
             connection,
             process,
             state: LinkState::Online,
-            sent: self.history.offset,
+            sent: offset,
             acknowledged: 0,
             acknowledged_at: unix_time(context),
         };
         if let Some((_, offset)) = partial {
-            context.send(connection, Packet::Continue(self.history.id));
+            context.send(connection, Packet::Continue(stream));
             link.sent = offset;
             self.downstream.links.push(link);
             self.catch_up(context);
@@ -167,7 +168,11 @@ impl Server {
             link.state = LinkState::Waiting(context.monotonic());
             self.downstream.links.push(link);
             context.send(connection, Packet::FullResync);
-            if !self.log.has_backlog() {
+            if let Some(relay) = self.relay.as_mut().filter(|_| self.upstream.is_some()) {
+                if !relay.has_backlog() {
+                    relay.create_backlog();
+                }
+            } else if !self.log.has_backlog() {
                 let keeps = self.spec.planted == Planted::KeepNameWithoutBacklog;
                 // Writes without a backlog left no trace in the offset: what it meant before means nothing now.
                 if !keeps {
@@ -185,16 +190,48 @@ impl Server {
         self.refresh_good_replicas(context);
     }
 
+    /// The stream that its replicas get, and how far it is.
+    fn fed(&self) -> (super::ReplicationId, u64) {
+        match self.relay.as_ref().filter(|_| self.upstream.is_some()) {
+            Some(relay) => (self.own_stream(), relay.offset()),
+            None => (self.history.id, self.history.offset),
+        }
+    }
+
+    /// True if a replica that has this stream up to `offset` can go on here, with a backlog of this size.
+    fn can_continue(&self, id: super::ReplicationId, offset: u64, size: u64) -> bool {
+        let (stream, end) = self.fed();
+        let Some(relay) = &self.relay else {
+            let known = self.history.contains(id, offset)
+                || (self.spec.planted == Planted::ContinueAnyStream && offset <= end);
+            return known && self.log.reaches_back_to(offset, end, size);
+        };
+        let reaches = if self.upstream.is_some() {
+            relay.reaches_back_to(offset, size)
+        } else {
+            offset <= end && self.log.reaches_back_to(offset, end, size)
+        };
+        id.is_same_stream(stream) && reaches
+    }
+
     /// Sends every online replica what it was not sent yet.
     pub(super) fn catch_up(&mut self, context: &mut impl Context<Self>) {
+        let (_, end) = self.fed();
+        let relay = self.relay.as_ref().filter(|_| self.upstream.is_some());
         for link in &mut self.downstream.links {
-            if link.state == LinkState::Online && link.sent < self.history.offset {
-                match self.log.after(link.sent) {
-                    [] => {}
-                    [entry] => context.send(link.connection, Packet::Stream(*entry)),
-                    entries => context.send(link.connection, Packet::Batch(entries.into())),
+            if link.state == LinkState::Online && link.sent < end {
+                let parts = match relay {
+                    Some(relay) => [&[], relay.after(link.sent)],
+                    None => [self.log.earlier_after(link.sent), self.log.after(link.sent)],
+                };
+                for part in parts {
+                    match part {
+                        [] => {}
+                        [entry] => context.send(link.connection, Packet::Stream(*entry)),
+                        entries => context.send(link.connection, Packet::Batch(entries.into())),
+                    }
                 }
-                link.sent = self.history.offset;
+                link.sent = end;
             }
         }
     }
@@ -204,7 +241,8 @@ impl Server {
         if self.downstream.dump.is_some() {
             return;
         }
-        let snapshot = self.log.snapshot(self.history.id, self.history.offset);
+        let (stream, end) = self.fed();
+        let snapshot = self.log.snapshot(stream, end);
         for link in &mut self.downstream.links {
             if matches!(link.state, LinkState::Waiting(_)) {
                 link.state = LinkState::Dumping;
@@ -268,11 +306,16 @@ impl Server {
     pub(super) fn look_after_replicas(&mut self, context: &mut impl Context<Self>) {
         let now = context.monotonic();
         let parameters = Arc::clone(&self.spec.parameters);
-        if self.upstream.is_none() && !self.downstream.links.is_empty() && !self.stream_held {
+        let pings = self.upstream.is_none() || self.relay.is_some();
+        if pings && !self.downstream.links.is_empty() && !self.stream_held {
             let period = parameters.repl_ping_replica_period;
             if self.downstream.pinged_at.is_none_or(|at| now.since(at) >= period) {
                 self.downstream.pinged_at = Some(now);
-                self.apply(context, Change::Ping);
+                if self.relays() {
+                    self.relay(context, Change::Ping);
+                } else {
+                    self.apply(context, Change::Ping);
+                }
             }
         }
         self.drop_silent_replicas(context, parameters.repl_timeout);
@@ -291,6 +334,9 @@ impl Server {
                     self.history.previous = None;
                 }
                 self.log.free_backlog();
+            }
+            if let Some(relay) = self.relay.as_mut().filter(|_| is_over) {
+                relay.free_backlog();
             }
         } else {
             self.downstream.alone_since = None;

@@ -42,6 +42,10 @@ pub(crate) enum Change {
     StreamOutlivesPrimary,
     /// A primary that starts takes in those who followed it, from its RDB file (pull request 8015).
     StreamOutlivesRestart,
+    /// A replica with replicas of its own cuts them off, and frees its backlog, when it takes a snapshot of its primary (commit
+    /// c1e94b6; RZ-25). Before, it cut them off as soon as it lost its primary and kept the backlog whatever came after, so that
+    /// they went on behind data that was gone.
+    SubReplicasResync,
 }
 
 impl Change {
@@ -55,12 +59,22 @@ impl Change {
             Self::StreamOutlivesPrimary => Version::new(4, 0, 0),
             Self::SparePromoted => Version::new(5, 0, 8),
             Self::NeverConnectedIsMinusOne => Version::new(6, 2, 2),
+            Self::SubReplicasResync => Version::new(3, 0, 4),
+        }
+    }
+
+    /// The first release of an older series that has it, too, and the first of the next series, which has it not.
+    const fn backported(self) -> Option<(Version, Version)> {
+        match self {
+            Self::SubReplicasResync => Some((Version::new(2, 8, 22), Version::new(3, 0, 0))),
+            _ => None,
         }
     }
 
     /// True if a release has it.
     pub(crate) fn is_in(self, version: Version) -> bool {
         version >= self.since()
+            || self.backported().is_some_and(|(first, end)| (first..end).contains(&version))
     }
 }
 
@@ -74,5 +88,21 @@ mod tests {
         assert!(!Change::SparePromoted.is_in(Version::new(5, 0, 7)));
         assert!(!Change::SecondSentinel.is_in(OLDEST));
         assert!(Change::NeverConnectedIsMinusOne.is_in(MODELLED));
+    }
+
+    #[test]
+    fn a_change_can_reach_an_older_series_first() {
+        for ((major, minor, patch), expected) in [
+            ((2, 8, 21), false),
+            ((2, 8, 22), true),
+            ((2, 8, 24), true),
+            ((3, 0, 0), false),
+            ((3, 0, 3), false),
+            ((3, 0, 4), true),
+            ((3, 2, 0), true),
+        ] {
+            let version = Version::new(major, minor, patch);
+            assert_eq!(Change::SubReplicasResync.is_in(version), expected, "{version}");
+        }
     }
 }

@@ -5,6 +5,12 @@
 //! offset to ask for: that works out only if the new primary holds everything that this server has, which a former
 //! primary that fed as little as a PING after the promotion does not (fidelity specification, section 3.3). Then a full
 //! resynchronisation discards its data.
+//!
+//! A replica can have replicas of its own. It hands on to them what it gets, byte for byte and under the same name (before release 4.0
+//! it gives them a stream of its own, [`super::relay`]); the PINGs in it are their only sign of life, so that they give
+//! it up when it has been without its primary for `repl-timeout`. While its own link is down it has nothing for those who ask
+//! (`-NOMASTERLINK`). When it takes a snapshot, it cuts them off and begins a new backlog: they follow it through a snapshot of their
+//! own (`replicationAttachToNewMaster`).
 
 use std::sync::Arc;
 
@@ -79,6 +85,7 @@ impl Server {
         if self.follows() == Some(primary) {
             return;
         }
+        self.end_relay(context);
         let mut upstream = Upstream::new(primary);
         match self.upstream.take() {
             // A former primary takes its own history for what it has of the new one's.
@@ -105,7 +112,7 @@ impl Server {
             context.close(connection);
         }
         context.cancel_timer(&ServerTimer::Loaded);
-        if self.spec.planted != Planted::KeepStreamName {
+        if !self.promote_relay() && self.spec.planted != Planted::KeepStreamName {
             let id = self.history.id.successor(context.random());
             self.history.shift(id);
         }
@@ -143,6 +150,8 @@ impl Server {
     ) {
         let now = context.monotonic();
         let asks = self.history;
+        // Before release 4.0 a refusal is an error like that of a server which has no `PSYNC`.
+        let takes_refusal_as_final = self.relay.is_some();
         let Some(upstream) = self.upstream_on(connection) else { return };
         upstream.heard_at = now;
         match packet {
@@ -154,7 +163,10 @@ impl Server {
                 let known = upstream.knows_stream.then_some((asks.id, asks.offset));
                 context.send(connection, Packet::Psync(known));
             }
-            Packet::NotNow => self.lose_upstream(context),
+            Packet::NotNow => {
+                upstream.knows_stream &= !takes_refusal_as_final;
+                self.lose_upstream(context);
+            }
             Packet::FullResync => {
                 upstream.knows_stream = false;
                 upstream.state = LinkState::Transfer;
@@ -191,9 +203,14 @@ impl Server {
         debug_assert!(entry.end > self.history.offset, "the stream goes on where it was");
         self.history.offset = entry.end;
         self.log.push(entry);
-        self.downstream.feed(context, entry);
+        if self.relay.is_none() {
+            self.downstream.feed(context, entry);
+        }
         match entry.change {
-            Change::Write(_) | Change::Key(..) | Change::Remove(_) => self.append(context, entry.change),
+            Change::Write(_) | Change::Key(..) | Change::Remove(_) => {
+                self.relay(context, entry.change);
+                self.append(context, entry.change);
+            }
             Change::GetAck => self.acknowledge(context),
             Change::Ping => {}
         }
@@ -208,7 +225,10 @@ impl Server {
     }
 
     fn on_continue(&mut self, context: &mut impl Context<Self>, id: super::ReplicationId) {
-        if id != self.history.id {
+        if self.relay.is_some() {
+            // Before release 4.0 the answer has no name: it is that which was asked for.
+            self.history.id = id;
+        } else if id != self.history.id {
             // The same stream under the name that its new primary gave it. Those who follow from here learn the
             // name when they ask again.
             self.history.shift(id);
@@ -229,7 +249,10 @@ impl Server {
         }
         // The old data are gone from here on, and so is everybody who followed them.
         self.log = Log::default();
-        self.downstream.disconnect(context);
+        if self.spec.planted != Planted::KeepSubReplicas {
+            self.downstream.disconnect(context);
+        }
+        self.relay_other_data();
         context.set_timer(ServerTimer::Loaded, Machine::time(bytes, self.spec.machine.load_rate));
     }
 
@@ -278,6 +301,9 @@ impl Server {
             LinkState::Connected if event != ConnectionEvent::Refused => self.connect_upstream(context),
             _ => upstream.state = LinkState::Connect,
         }
+        if was_connected {
+            self.relay_without_primary(context);
+        }
         true
     }
 
@@ -287,10 +313,14 @@ impl Server {
         if let Some(connection) = upstream.connection.take() {
             context.close(connection);
         }
-        if upstream.state == LinkState::Connected {
+        let was_connected = upstream.state == LinkState::Connected;
+        if was_connected {
             upstream.down_since = Some(context.monotonic());
         }
         upstream.state = LinkState::Connect;
+        if was_connected {
+            self.relay_without_primary(context);
+        }
     }
 
     /// The replica's part of `replicationCron`.

@@ -15,6 +15,7 @@ use super::packet::{Command, Hello, Packet, Reply, RunId};
 use super::parameters::ServerSpec;
 use super::persistence::{DataDirectory, DataRecord};
 use super::primary::Downstream;
+use super::relay::Relay;
 use super::release;
 use super::replica::{LinkState, Upstream};
 use super::saving::Saving;
@@ -29,13 +30,15 @@ const SINCE_1970: SimDuration = SimDuration::from_secs(1_790_000_000);
 #[derive(Clone, Debug)]
 pub struct Server {
     pub(super) spec: ServerSpec,
-    run_id: RunId,
+    pub(super) run_id: RunId,
     pub(super) history: History,
     pub(super) log: Log,
     /// Where it replicates from; none on a primary.
     pub(super) upstream: Option<Upstream>,
     /// Who replicates from it.
     pub(super) downstream: Downstream,
+    /// What it gives them while it is a replica, in releases in which that is a stream of its own.
+    pub(super) relay: Option<Relay>,
     pub(super) saving: Saving,
     /// It reads its files after a start.
     pub(super) starting: bool,
@@ -418,6 +421,7 @@ impl Process for Server {
             log: Log::default(),
             upstream: replica_of.map(Upstream::new),
             downstream: Downstream::default(),
+            relay: Relay::new(spec.parameters.version),
             saving: Saving::default(),
             starting: true,
             sessions: Vec::new(),

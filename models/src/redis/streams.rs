@@ -6,13 +6,36 @@ use super::history::ReplicationId;
 use super::server::Server;
 
 /// The name of the condition.
-pub(crate) const STREAM_DIVERGED: &str = "stream-diverged";
+pub const STREAM_DIVERGED: &str = "stream-diverged";
 
-/// Where each server was last seen: its stream, its offset, the digest of its data.
+/// Where each server was last seen.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     first: usize,
-    seen: Vec<Option<(ReplicationId, u64, u64)>>,
+    seen: Vec<Option<Seen>>,
+}
+
+/// A server after one of its handlers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Seen {
+    /// Where it is in its stream.
+    at: (ReplicationId, u64),
+    /// Where it is in the one that it gives its replicas, where that is another one.
+    relayed: Option<(ReplicationId, u64)>,
+    /// The digest of its data.
+    digest: u64,
+}
+
+impl Seen {
+    fn places(self) -> impl Iterator<Item = (ReplicationId, u64)> {
+        std::iter::once(self.at).chain(self.relayed)
+    }
+
+    /// A place in a stream at which both were.
+    fn meets(self, other: Self) -> Option<(ReplicationId, u64)> {
+        self.places()
+            .find(|one| other.places().any(|other| one.0.is_same_stream(other.0) && one.1 == other.1))
+    }
 }
 
 impl Streams {
@@ -29,16 +52,15 @@ impl Streams {
             self.seen[index] = None;
             return None;
         }
-        let (history, digest) = (server.history(), server.log().digest());
-        let now = (history.id, history.offset, digest);
+        let history = server.history();
+        let (at, digest) = ((history.id, history.offset), server.log().digest());
+        let now = Seen { at, relayed: server.relayed(), digest };
         if self.seen[index] == Some(now) {
             return None;
         }
         self.seen[index] = Some(now);
-        let differs =
-            |seen: &&(ReplicationId, u64, u64)| (seen.0, seen.1) == (now.0, now.1) && seen.2 != now.2;
-        self.seen.iter().flatten().find(differs)?;
-        let (stream, offset) = (history.id, history.offset);
+        let differing = self.seen.iter().flatten().filter(|seen| seen.digest != digest);
+        let (stream, offset) = differing.filter_map(|seen| now.meets(*seen)).next()?;
         Some(format!("process {} at offset {offset} of stream {stream}", process.index()))
     }
 

@@ -6,7 +6,9 @@
 //! | processes | `redis-1`..., `sentinel-1`..., `client-1`..., `local-client-1`... on the servers' hosts |
 //! | zones | servers, Sentinels and `app-1` are spread over them in turn, each from the first |
 //!
-//! `redis-1` is the first primary; the others are configured to follow it. Sentinels know the address of the primary only, and
+//! `redis-1` is the first primary; the others are configured to follow it, or each other in a chain that ends with it
+//! ([`SentinelPlan::replicaof`]). A Sentinel learns of replicas from their primary's `INFO`, and so of no replica of a replica until what
+//! that follows is promoted. Sentinels know the address of the primary only, and
 //! find everything else by themselves in the first seconds.
 //!
 //! In place of Sentinels there can be an operator, `operator-1` on `app-1`, who elects by hand ([`crate::redis::Elector`]). Each client
@@ -16,6 +18,7 @@
 //! order, so that a host takes one primary of each group with it; they are called `group-2-redis-1`... Clients write to the first
 //! group, and marks and the roles `primary` and `replica` are about it; servers of others play `other-primary` and `other-replica`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sim_core::{
@@ -94,6 +97,8 @@ pub struct SentinelPlan {
     pub shared_hosts: bool,
     /// True if each Sentinel runs in a container. They are started together in any case.
     pub containers: bool,
+    /// Servers that follow another one than the first at first, by position, in each group.
+    pub replicaof: BTreeMap<u8, u8>,
     /// How an operator elects where there are no Sentinels. Each client knows one server then, in turn.
     pub election: Option<Election>,
     /// `sentinel.conf`.
@@ -304,9 +309,9 @@ impl<'a> Placing<'a> {
             ..ServerSpec::new(plan.parameters.clone())
         };
         let names = &named[group * hosts.len()..];
-        let first = names[0].1;
         let place = |(index, (host, (name, _))): (usize, (&HostId, &(String, ProcessId)))| {
-            let data = DataDirectory::new((index > 0).then_some(first));
+            let upstream = plan.replicaof.get(&(index as u8)).map_or(0, |upstream| usize::from(*upstream));
+            let data = DataDirectory::new((index > 0).then(|| names[upstream].1));
             let spec = SentinelProcessSpec::Server(spec.clone());
             self.add(name.clone(), *host, Disk::Data(data), spec)
         };

@@ -1,5 +1,7 @@
 //! Sentinel: failovers step by step, and what goes wrong in them.
 
+use std::collections::BTreeMap;
+
 use models::Planted;
 use models::redis::release::Version;
 use models::redis::{Election, Machine, Parameters, SavePoint, WaitFor};
@@ -20,6 +22,7 @@ fn plan() -> SentinelPlan {
         sentinels: 3,
         shared_hosts: false,
         containers: false,
+        replicaof: BTreeMap::new(),
         election: None,
         group: GroupConfig {
             down_after: seconds(5),

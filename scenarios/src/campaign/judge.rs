@@ -4,6 +4,7 @@ use std::fmt;
 
 use analysis::Measures;
 use analysis::measure::Availability;
+use models::redis::STREAM_DIVERGED;
 use sim_core::{EndReason, Record, SimDuration};
 
 use crate::exit::Exit;
@@ -14,6 +15,8 @@ use crate::scenario::Promise;
 pub enum Verdict {
     /// Every promise that is judged run by run was kept.
     Kept,
+    /// The run ended with the divergence of data that its scenario demands of the campaign.
+    DivergenceFound,
     /// The event budget was spent before the horizon while virtual time went on: the budget is set too low.
     Undecided,
     /// The longest outage was longer than promised.
@@ -40,8 +43,9 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Kept,
+        Self::DivergenceFound,
         Self::Undecided,
         Self::RecoveryTooSlow,
         Self::NotRecovered,
@@ -59,6 +63,7 @@ impl Verdict {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kept => "kept",
+            Self::DivergenceFound => "divergence-found",
             Self::Undecided => "undecided",
             Self::RecoveryTooSlow => "recovery-too-slow",
             Self::NotRecovered => "not-recovered",
@@ -76,7 +81,7 @@ impl Verdict {
     /// How a command ends that found this.
     pub const fn exit(self) -> Exit {
         match self {
-            Self::Kept => Exit::Kept,
+            Self::Kept | Self::DivergenceFound => Exit::Kept,
             Self::Undecided => Exit::Undecided,
             Self::NotRepeated => Exit::Internal,
             _ => Exit::Violated,
@@ -116,8 +121,9 @@ pub fn judge(promises: &[Promise], record: &Record, measures: &Measures) -> Judg
         return Judgement::new(Verdict::ModelPanicked, format!("at {}: {message}", record.ended_at));
     }
     if let Some(violation) = &record.violation {
+        let demanded = violation.name == STREAM_DIVERGED && promises.contains(&Promise::DivergenceIsFound);
         return Judgement::new(
-            Verdict::ConditionViolated,
+            if demanded { Verdict::DivergenceFound } else { Verdict::ConditionViolated },
             format!("{} at {}: {}", violation.name, violation.at, violation.detail),
         );
     }

@@ -110,6 +110,7 @@ pub struct ReportBuilder<'a> {
     /// Runs in which two reads contradict each other.
     runs_with_long_fork: u64,
     runs_with_shared_epoch: u64,
+    runs_with_divergence: u64,
 }
 
 /// What a [`ReportBuilder`] makes of its runs.
@@ -142,6 +143,7 @@ impl<'a> ReportBuilder<'a> {
             longest_lost_span: None,
             runs_with_long_fork: 0,
             runs_with_shared_epoch: 0,
+            runs_with_divergence: 0,
         }
     }
 
@@ -154,11 +156,12 @@ impl<'a> ReportBuilder<'a> {
         let (seed, verdict) = (outcome.row.seed, outcome.judgement.verdict);
         match verdict {
             Verdict::Kept => {}
+            Verdict::DivergenceFound => self.runs_with_divergence += 1,
             Verdict::Undecided => self.undecided_count += 1,
             Verdict::NotRepeated => self.not_repeated_seeds.push(seed),
             _ => self.failed_seeds.push(seed),
         }
-        if verdict != Verdict::Kept && self.failures.len() < MOST_FAILURES {
+        if verdict.exit() != Exit::Kept && self.failures.len() < MOST_FAILURES {
             self.failures.push(outcome.clone());
         }
         self.rechecked_count += u64::from(outcome.rechecked);
@@ -180,6 +183,7 @@ impl<'a> ReportBuilder<'a> {
             Promise::LossSpanIsFound(least) => self.longest_lost_span.is_none_or(|span| span < *least),
             Promise::LongForkIsFound => self.runs_with_long_fork == 0,
             Promise::SharedEpochIsFound => self.runs_with_shared_epoch == 0,
+            Promise::DivergenceIsFound => self.runs_with_divergence == 0,
             Promise::OverlapIsFound => runs_with_overlap == 0,
             Promise::OutageIsFound(least) => self.longest_outage < *least,
             _ => false,

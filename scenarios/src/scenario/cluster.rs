@@ -85,6 +85,8 @@ pub struct RedisCluster {
     pub sentinel_hosts: EtcdHosts,
     /// They run in containers.
     pub sentinel_containers: bool,
+    /// Servers that follow another one than the first at first, by position.
+    pub replicaof: BTreeMap<u8, u8>,
     /// How an operator elects, if there are no Sentinels.
     pub election: Option<Election>,
     /// The files that the scenario names.

@@ -27,6 +27,7 @@
 //! | `cluster.groups` | groups of `cluster.members` servers that the Sentinels watch, 1 to 100; clients write to the first | 1 |
 //! | `cluster.sentinel_hosts` | where they run: `own`, or `shared` with the servers | `own` |
 //! | `cluster.sentinel_containers` | whether each runs in a container, as process 1 | false |
+//! | `cluster.replicaof` | which server follows which other one at first, as in `redis-3 = "redis-2"`; in each group | all follow `redis-1` |
 //! | `cluster.election` | no Sentinels, and an operator who elects by `offset`, or by `history` and offset | none |
 //! | `cluster.sentinel_conf`, `cluster.redis_conf` | real files, relative to the scenario file | none |
 //! | `cluster.sentinel`, `cluster.redis` | directives by their real names, over those of the files; `quorum` for that of `sentinel monitor` | none |
@@ -88,6 +89,7 @@ mod parse;
 mod planned_faults;
 mod promise;
 mod raw;
+mod replicaof;
 mod routes;
 mod time_range;
 mod workload;

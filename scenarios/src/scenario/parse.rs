@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTags, RawTrigger, RawWorkload};
+use super::replicaof::replicaof;
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::{
     Cluster, ClusterOperator, Election, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger,
@@ -104,12 +105,17 @@ fn cluster(
             Ok::<_, UserError>(PrePromote { lasts: script.lasts, fails_on })
         })
         .transpose()?;
+    let replicaof = match &raw.replicaof {
+        Some(named) => replicaof(named.get_ref(), members, source)?,
+        None => BTreeMap::new(),
+    };
     let redis = redis_cluster(
         RawRedis {
             sentinels: raw.sentinels,
             groups: raw.groups,
             hosts: raw.sentinel_hosts,
             containers: raw.sentinel_containers,
+            replicaof,
             election: raw.election,
             files: [raw.sentinel_conf, raw.redis_conf],
             tables: [raw.sentinel, raw.redis],
@@ -147,6 +153,7 @@ struct RawRedis {
     groups: Option<Spanned<u8>>,
     hosts: Option<EtcdHosts>,
     containers: Option<bool>,
+    replicaof: BTreeMap<u8, u8>,
     election: Option<Spanned<Election>>,
     files: [Option<Spanned<String>>; 2],
     tables: [Option<Spanned<Reading<Toml>>>; 2],
@@ -176,6 +183,7 @@ fn redis_cluster(
         groups: inner_or(raw.groups, 1),
         sentinel_hosts: raw.hosts.unwrap_or_default(),
         sentinel_containers: raw.containers.unwrap_or_default(),
+        replicaof: raw.replicaof,
         election: raw.election.map(Spanned::into_inner),
         files,
         settings,

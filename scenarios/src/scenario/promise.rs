@@ -31,6 +31,9 @@ pub enum Promise {
     LongForkIsFound,
     /// Some seed of the campaign has two processes elected in one term or epoch.
     SharedEpochIsFound,
+    /// Some seed of the campaign has two servers of Redis at one offset of one stream that hold different data
+    /// ([`models::redis::STREAM_DIVERGED`]). Its run ends there.
+    DivergenceIsFound,
     /// Some seed of the campaign has an outage of at least this length, or one that does not end.
     OutageIsFound(SimDuration),
 }
@@ -49,6 +52,7 @@ impl std::fmt::Display for Promise {
             Self::OverlapIsFound => formatter.pad("overlap-is-found"),
             Self::LongForkIsFound => formatter.pad("long-fork-is-found"),
             Self::SharedEpochIsFound => formatter.pad("shared-epoch-is-found"),
+            Self::DivergenceIsFound => formatter.pad("divergence-is-found"),
             Self::OutageIsFound(least) => formatter.pad(&format!("outage-is-found {least}")),
         }
     }

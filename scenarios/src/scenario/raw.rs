@@ -8,6 +8,7 @@ use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration}
 use toml::Spanned;
 
 use super::lock::RawLock;
+use super::replicaof::RawReplicaOf;
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::time_range::TimeRange;
 use super::{
@@ -66,6 +67,7 @@ pub(super) struct RawCluster {
     pub(super) groups: Option<Spanned<u8>>,
     pub(super) sentinel_hosts: Option<EtcdHosts>,
     pub(super) sentinel_containers: Option<bool>,
+    pub(super) replicaof: Option<Spanned<RawReplicaOf>>,
     pub(super) election: Option<Spanned<Election>>,
     pub(super) sentinel_conf: Option<Spanned<String>>,
     pub(super) redis_conf: Option<Spanned<String>>,

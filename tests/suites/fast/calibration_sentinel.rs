@@ -1,6 +1,7 @@
 //! Sentinel's failovers against measurements of the real software. Nothing is fitted; see `data/calibration/README.md`, and
 //! `scenarios::calibrate::sentinel` for how rows are compared (`hasim calibrate tests/data/calibration` is the same for people).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use analysis::stats::{Sample, kolmogorov_smirnov};
@@ -83,6 +84,7 @@ impl Laboratory {
             sentinels: 3,
             shared_hosts: false,
             containers: false,
+            replicaof: BTreeMap::new(),
             election: None,
             group: GroupConfig {
                 down_after: self.down_after,

@@ -84,6 +84,7 @@ fn planted_bugs_of_redis_and_sentinel_are_found() {
         (Planted::LeaveStrays, 10, Verdict::AckedWriteLost),
         (Planted::MajorityOfResponders, 20, Verdict::ConditionViolated),
         (Planted::KeepNameWithoutBacklog, 10, Verdict::ConditionViolated),
+        (Planted::KeepSubReplicas, 5, Verdict::ConditionViolated),
         (Planted::IgnoreLag, 5, Verdict::AckedWriteLost),
         (Planted::LeakPending, 10, Verdict::AckedWriteLost),
     ] {

@@ -4,6 +4,8 @@
 //! at 1 %. Not the same runs: links are numbered over all hosts, so their random streams are others. For the same reason the
 //! samples are independent, and besides they have other seeds.
 
+use std::collections::BTreeMap;
+
 use analysis::measure::SurvivingValues;
 use analysis::stats::{Sample, kolmogorov_smirnov};
 use analysis::{MeasureOptions, measure};
@@ -36,6 +38,7 @@ fn redis() -> SentinelPlan {
         sentinels: 3,
         shared_hosts: false,
         containers: false,
+        replicaof: BTreeMap::new(),
         election: None,
         group: GroupConfig {
             down_after: seconds(5),

@@ -366,6 +366,7 @@ impl Settings {
             sentinels: self.sentinels,
             shared_hosts: self.colocated,
             containers: false,
+            replicaof: BTreeMap::new(),
             election: None,
             group: GroupConfig {
                 quorum: u32::from(self.quorum),
