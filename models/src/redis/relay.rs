@@ -1,4 +1,4 @@
-//! What a replica gives its own replicas before release 4.0 ("PSYNC2"): a stream of its own, and not that of its primary.
+//! What a replica gives its own replicas from release 2.8 on and before 4.0 ("PSYNC2"): a stream of its own, and not that of its primary.
 //!
 //! ```text
 //!   primary --stream of the primary--> replica, executes --stream of the replica--> replica of the replica
@@ -9,7 +9,8 @@
 //! executes, and PINGs of its own; those of the primary stay here (`call`, `replicationFeedSlaves`, `replicationCron`). There is
 //! none, and its offset stands still, until the first replica asks for it (`createReplicationBacklog`).
 //!
-//! From release 4.0 on a replica hands on what it gets, under the same name ([`super::history`]).
+//! From release 4.0 on a replica hands on what it gets, under the same name ([`super::history`]). Before 2.8 nobody asks for a
+//! place in a stream: everything is sent anew, whosever it is, and that is modelled like the newer rule.
 //!
 //! Sources: `replication.c` and `networking.c` of Redis 2.8 and 3.0; commit c1e94b6 of redis/redis and issue 2694.
 //!
@@ -45,7 +46,8 @@ pub(super) struct Backlog {
 impl Relay {
     /// The stream of a process that starts, if it has one of its own in this release.
     pub(super) fn new(version: release::Version) -> Option<Self> {
-        (!release::Change::StreamOutlivesPrimary.is_in(version)).then(Self::default)
+        let is_named = release::Change::PartialResync.is_in(version);
+        (is_named && !release::Change::StreamOutlivesPrimary.is_in(version)).then(Self::default)
     }
 
     pub(super) const fn offset(&self) -> u64 {
@@ -142,7 +144,7 @@ impl Server {
     /// It has lost its primary (`replicationHandleMasterDisconnection`). Replicas of its own are cut off at once in old releases, and
     /// stay in newer ones, which cut them off when a snapshot has to be taken.
     pub(super) fn relay_without_primary(&mut self, context: &mut impl Context<Self>) {
-        if self.relay.is_some() && !release::Change::SubReplicasResync.is_in(self.spec.parameters.version) {
+        if !release::Change::SubReplicasResync.is_in(self.spec.parameters.version) {
             self.downstream.disconnect(context);
         }
     }

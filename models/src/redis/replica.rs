@@ -6,8 +6,8 @@
 //! primary that fed as little as a PING after the promotion does not (fidelity specification, section 3.3). Then a full
 //! resynchronisation discards its data.
 //!
-//! A replica can have replicas of its own. It hands on to them what it gets, byte for byte and under the same name (before release 4.0
-//! it gives them a stream of its own, [`super::relay`]); the PINGs in it are their only sign of life, so that they give
+//! A replica can have replicas of its own. It hands on to them what it gets, byte for byte and under the same name (from release 2.8 on
+//! and before 4.0 it gives them a stream of its own, [`super::relay`]); the PINGs in it are their only sign of life, so that they give
 //! it up when it has been without its primary for `repl-timeout`. While its own link is down it has nothing for those who ask
 //! (`-NOMASTERLINK`). When it takes a snapshot, it cuts them off and begins a new backlog: they follow it through a snapshot of their
 //! own (`replicationAttachToNewMaster`).
@@ -150,7 +150,7 @@ impl Server {
     ) {
         let now = context.monotonic();
         let asks = self.history;
-        // Before release 4.0 a refusal is an error like that of a server which has no `PSYNC`.
+        // From 2.8 on and before 4.0 a refusal is an error like that of a server which has no `PSYNC`.
         let takes_refusal_as_final = self.relay.is_some();
         let Some(upstream) = self.upstream_on(connection) else { return };
         upstream.heard_at = now;
@@ -226,7 +226,7 @@ impl Server {
 
     fn on_continue(&mut self, context: &mut impl Context<Self>, id: super::ReplicationId) {
         if self.relay.is_some() {
-            // Before release 4.0 the answer has no name: it is that which was asked for.
+            // From 2.8 on and before 4.0 the answer has no name: it is that which was asked for.
             self.history.id = id;
         } else if id != self.history.id {
             // The same stream under the name that its new primary gave it. Those who follow from here learn the

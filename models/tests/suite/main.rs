@@ -8,6 +8,7 @@ mod patroni_kubernetes;
 mod patroni_names;
 mod postgres;
 mod redis;
+mod redis_chains;
 mod redis_cluster;
 mod routing;
 mod sentinel;

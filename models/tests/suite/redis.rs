@@ -69,15 +69,17 @@ impl From<()> for DiskRecord {
     }
 }
 
-const PRIMARY: ProcessId = ProcessId::from_index(0);
-const REPLICA: ProcessId = ProcessId::from_index(1);
-const OTHER: ProcessId = ProcessId::from_index(2);
+pub(super) const PRIMARY: ProcessId = ProcessId::from_index(0);
+pub(super) const REPLICA: ProcessId = ProcessId::from_index(1);
+pub(super) const OTHER: ProcessId = ProcessId::from_index(2);
 
 /// Three servers on hosts of their own, the second and third following the first, and a client of the first beside it.
-struct Cluster {
-    parameters: Parameters,
-    machine: Machine,
-    wait_for: Option<WaitFor>,
+pub(super) struct Cluster {
+    pub(super) parameters: Parameters,
+    pub(super) machine: Machine,
+    pub(super) wait_for: Option<WaitFor>,
+    /// The third follows the second.
+    pub(super) is_chain: bool,
 }
 
 impl Default for Cluster {
@@ -87,21 +89,28 @@ impl Default for Cluster {
             save: Vec::new(),
             ..Parameters::default()
         };
-        Self { parameters, machine: Machine::default(), wait_for: None }
+        Self { parameters, machine: Machine::default(), wait_for: None, is_chain: false }
     }
 }
 
 impl Cluster {
-    fn world(&self, stop_at: u64) -> World<Node> {
+    pub(super) fn world(&self, stop_at: u64) -> World<Node> {
         let (mut topology, [zone]) = Topology::one_zone();
         let hosts: Vec<HostId> =
             (1..=3).map(|number| topology.add_host(zone, &format!("db-{number}"))).collect();
         let mut builder = WorldBuilder::new(topology);
         let sync = Distribution::Constant(SimDuration::from_millis(1));
         for (index, host) in hosts.iter().enumerate() {
-            let data = DataDirectory::new((index > 0).then_some(PRIMARY));
+            let upstream = if self.is_chain && index == 2 { REPLICA } else { PRIMARY };
+            let data = DataDirectory::new((index > 0).then_some(upstream));
             let volume = builder.add_volume(*host, Disk(data), &sync);
-            let spec = ServerSpec { machine: self.machine, ..ServerSpec::new(self.parameters.clone()) };
+            let named =
+                [PRIMARY, REPLICA, OTHER].map(|server| (format!("redis-{}", server.index() + 1), server));
+            let spec = ServerSpec {
+                machine: self.machine,
+                namable: named.into(),
+                ..ServerSpec::new(self.parameters.clone())
+            };
             assert_eq!(spec.planted, Planted::Nothing);
             builder.add_process(ProcessOptions {
                 name: format!("redis-{}", index + 1),
@@ -125,16 +134,16 @@ impl Cluster {
     }
 }
 
-const fn seconds(seconds: u64) -> SimDuration {
+pub(super) const fn seconds(seconds: u64) -> SimDuration {
     SimDuration::from_secs(seconds)
 }
 
-fn run(world: &mut World<Node>, until: u64) {
+pub(super) fn run(world: &mut World<Node>, until: u64) {
     let end = advance_guarded(world, SimTime::ZERO + seconds(until), 10_000_000);
     assert_eq!(end, sim_core::EndReason::Horizon);
 }
 
-fn schedule(world: &mut World<Node>, faults: &[(u64, Fault, u64)]) {
+pub(super) fn schedule(world: &mut World<Node>, faults: &[(u64, Fault, u64)]) {
     let fault = |(at, fault, lasts): &(u64, Fault, u64)| ScheduledFault {
         trigger: Trigger::At(seconds(*at)),
         fault: fault.clone(),
@@ -143,14 +152,14 @@ fn schedule(world: &mut World<Node>, faults: &[(u64, Fault, u64)]) {
     world.schedule(&Schedule(faults.iter().map(fault).collect())).expect("the targets exist");
 }
 
-fn server(world: &World<Node>, process: ProcessId) -> &Server {
+pub(super) fn server(world: &World<Node>, process: ProcessId) -> &Server {
     match world.process(process) {
         Some(Node::Server(server)) => server,
         other => panic!("{process:?} is {other:?}"),
     }
 }
 
-fn process(name: &str) -> Target {
+pub(super) fn process(name: &str) -> Target {
     Target::Process(name.to_owned())
 }
 
@@ -160,7 +169,7 @@ fn partition(from: &str) -> Fault {
 }
 
 /// The history of a server and how much it holds.
-fn state(world: &World<Node>, process: ProcessId) -> (models::redis::ReplicationId, u64, u64) {
+pub(super) fn state(world: &World<Node>, process: ProcessId) -> (models::redis::ReplicationId, u64, u64) {
     let server = server(world, process);
     (server.history().id, server.history().offset, server.log().len())
 }

@@ -301,3 +301,21 @@ fn followers_of_a_promoted_replica_go_on_where_they_were_since_redis_4() {
     assert_eq!(resyncs(Version::new(3, 2, 13)), 1);
     assert_eq!(resyncs(Version::new(4, 0, 0)), 0);
 }
+
+#[test]
+fn a_replica_of_a_replica_is_known_when_that_is_promoted() {
+    let plan = SentinelPlan { replicaof: [(2, 1)].into(), ..plan() };
+    let run = Run::new(&plan, 7, &[(20, kill_primary(), 0)]).until(50);
+    let [replica, other] = [1, 2].map(|index| run.cluster.servers()[index]);
+    let known = |server: ProcessId| run.notes(&format!("+slave process {}", server.index()));
+    assert!(known(replica)[0] < SimTime::ZERO + seconds(2));
+    let promoted = run.notes("+promoted-slave")[0];
+    assert!(known(other)[0] > promoted, "{:?}", known(other));
+    assert_eq!(run.cluster.primary(&run.world), Some(replica));
+    let data = |server: ProcessId| match run.world.process(server) {
+        Some(SentinelProcess::Server(server)) => (server.history().id, server.log().len()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(data(other).0, data(replica).0, "it went on behind the promoted one");
+    assert!(data(replica).1.abs_diff(data(other).1) <= 1);
+}

@@ -167,8 +167,11 @@ impl<'a> ReportBuilder<'a> {
         self.rechecked_count += u64::from(outcome.rechecked);
         self.runs_with_missed_faults += u64::from(outcome.missed_faults > 0);
         self.coverage.add(&outcome.cells);
-        let outage = outcome.row.outage.unwrap_or(SimDuration::MAX);
-        self.longest_outage = self.longest_outage.max(outage);
+        // A run that ended where its finding was made says nothing about what would have come.
+        if verdict != Verdict::DivergenceFound {
+            let outage = outcome.row.outage.unwrap_or(SimDuration::MAX);
+            self.longest_outage = self.longest_outage.max(outage);
+        }
         self.runs_with_long_fork += u64::from(outcome.row.long_forks > 0);
         self.runs_with_shared_epoch += u64::from(outcome.row.shared_epochs > 0);
         self.longest_lost_span = self.longest_lost_span.max(outcome.row.lost_span);
