@@ -5,6 +5,7 @@ use sim_core::{Probability, SimDuration};
 use super::*;
 use crate::campaign::report::ScenarioVerdict;
 use crate::family::{Family, build};
+use crate::scenario::Promise;
 use crate::testing::unruly::{LEAKS, LIVELOCKS, PANICS, TOILS, UNRULY, Unruly};
 use crate::testing::{Small, case, scenario_text};
 
@@ -63,7 +64,7 @@ fn a_finding_that_is_not_made_fails_the_campaign() {
     let (case, runs) = runs(&text, SeedRange::first(5), 1);
     let report = Report::new(&case.scenario, &runs);
     assert_eq!(report.verdict, ScenarioVerdict::NotFound);
-    assert_eq!(report.not_found, [crate::scenario::Promise::LossIsFound]);
+    assert_eq!(report.not_found, [Promise::LossIsFound]);
 }
 
 #[test]
@@ -75,6 +76,26 @@ fn an_outage_is_found_when_some_seed_has_one_as_long() {
     };
     assert_eq!(verdict("{ outage-is-found = \"1s\" }"), ScenarioVerdict::Kept);
     assert_eq!(verdict("{ outage-is-found = \"60s\" }"), ScenarioVerdict::NotFound);
+}
+
+#[test]
+fn a_divergence_is_demanded_of_the_campaign_and_ends_its_run_without_harm() {
+    let text = scenario_text("sync")
+        .replace("\"no-acknowledged-write-lost\"", "\"divergence-is-found\", { outage-is-found = \"60s\" }");
+    let (case, mut runs) = runs(&text, SeedRange::first(5), 1);
+    let report = Report::new(&case.scenario, &runs);
+    assert_eq!(
+        report.not_found,
+        case.scenario.promises[..2],
+        "nothing diverges here, and no outage is as long"
+    );
+    let diverged = &mut runs.outcomes[3];
+    diverged.judgement.verdict = Verdict::DivergenceFound;
+    // It ended before anybody could have written again.
+    diverged.row.outage = None;
+    let report = Report::new(&case.scenario, &runs);
+    assert_eq!(report.not_found, [Promise::OutageIsFound(SimDuration::from_secs(60))]);
+    assert_eq!((report.verdict, report.failed_seeds), (ScenarioVerdict::NotFound, Vec::new()));
 }
 
 #[test]

@@ -79,6 +79,67 @@ fn tags_of_single_members_go_over_those_of_the_settings() {
     }
 }
 
+/// A group of four servers with these lines about who follows whom.
+fn chains(family: &str, lines: &str) -> Result<Scenario, UserError> {
+    let head = format!(
+        "name = \"{family}/chain/async\"\nsummary = \"A chain.\"\nfamily = \"{family}\"\npromises = [\"loss-is-found\"]\n\
+         horizon = \"60s\"\n"
+    );
+    let members = "\n[cluster]\nmembers = 4\n\n[cluster.replicaof]\n";
+    Scenario::read(&Source::new("scenario.toml", format!("{head}{members}{lines}")), &BTreeMap::new())
+}
+
+#[test]
+fn servers_of_redis_follow_each_other_in_chains() {
+    let scenario =
+        chains("sentinel", "redis-4 = \"redis-3\"\nredis-3 = \"redis-2\"\nredis-2 = \"redis-1\"\n").unwrap();
+    let expected: BTreeMap<u8, u8> = [(3, 2), (2, 1), (1, 0)].into();
+    assert_eq!(scenario.cluster.redis.replicaof, expected);
+}
+
+#[test]
+fn a_chain_that_leads_to_no_primary_is_refused() {
+    let report = |lines: &str| chains("sentinel", lines).unwrap_err().report(false);
+    // expect-test removes indentation that all lines share; a first line without any keeps it.
+    expect![[r#"
+        error
+          × scenario.toml:11:11: `redis-9` is not a server of the group
+            ╭─[scenario.toml:11:11]
+         10 │ [cluster.replicaof]
+         11 │ redis-3 = "redis-9"
+            ·           ────┬────
+            ·               ╰── expected redis-1 to redis-4
+            ╰────
+    "#]]
+    .assert_eq(&format!("error\n{}", report("redis-3 = \"redis-9\"\n")));
+    for (lines, told) in [
+        (
+            "redis-5 = \"redis-1\"\n",
+            ["11:1: `redis-5` is not a server of the group", "expected redis-1 to redis-4"],
+        ),
+        (
+            "redis-0 = \"redis-1\"\n",
+            ["11:1: `redis-0` is not a server of the group", "expected redis-1 to redis-4"],
+        ),
+        ("patroni-2 = \"redis-1\"\n", ["11:1: `patroni-2` is not a server", "expected redis-1 to redis-4"]),
+        ("redis-1 = \"redis-2\"\n", ["11:1: `redis-1` is the first primary", "expected redis-2 to redis-4"]),
+        ("redis-2 = \"redis-2\"\n", ["11:11: `redis-2` cannot follow itself", "expected another server"]),
+        (
+            "redis-2 = \"redis-3\"\nredis-3 = \"redis-2\"\n",
+            ["11:11: behind `redis-3` there is a circle", "expected a server that follows redis-1"],
+        ),
+        (
+            "redis-2 = \"redis-3\"\nredis-3 = \"redis-4\"\nredis-4 = \"redis-3\"\n",
+            ["11:11: behind `redis-3` there is a circle", "expected a server that follows redis-1"],
+        ),
+    ] {
+        let report = report(lines);
+        assert!(told.iter().all(|part| report.contains(part)), "{lines}: {report}");
+    }
+    let elsewhere = chains("cluster", "redis-3 = \"redis-2\"\n").unwrap_err().report(false);
+    assert!(elsewhere.contains("`cluster.replicaof` has no meaning in the family `cluster`"), "{elsewhere}");
+}
+
 #[test]
 fn a_namesake_has_the_name_of_a_member() {
     let with = |name: &str| read(&GOOD.replace("etcd = 3", &format!("etcd = 3\nnamesake = \"{name}\"")));
@@ -135,8 +196,8 @@ fn misspelt_keys_get_a_suggestion() {
             error
               × scenario.toml:8:1: unknown field `etdc`, expected one of `members`, `etcd`, `etcd_hosts`, `topology`,
               │ `watchdog_device`, `round_trips`, `patroni_yml`, `patroni`, `pre_promote`, `member_tags`, `sentinels`,
-              │ `groups`, `sentinel_hosts`, `sentinel_containers`, `election`, `sentinel_conf`, `redis_conf`,
-              │ `sentinel`, `redis`, `shards`, `hosts`, `dataset_bytes`, `archive`, `namesake`, `backup`,
+              │ `groups`, `sentinel_hosts`, `sentinel_containers`, `replicaof`, `election`, `sentinel_conf`,
+              │ `redis_conf`, `sentinel`, `redis`, `shards`, `hosts`, `dataset_bytes`, `archive`, `namesake`, `backup`,
               │ `redis_required`, `operator`
                ╭─[scenario.toml:8:1]
              7 │ [cluster]
@@ -208,7 +269,7 @@ fn misspelt_keys_get_a_suggestion() {
               × scenario.toml:4:13: unknown variant `loss-found`, expected one of `no-acknowledged-write-lost`, `at-
               │ most-one-writable-primary`, `no-long-fork`, `loses-at-most`, `recovers-within`, `converges-within`,
               │ `loss-is-found`, `loss-span-is-found`, `overlap-is-found`, `long-fork-is-found`, `shared-epoch-is-
-              │ found`, `outage-is-found`
+              │ found`, `divergence-is-found`, `outage-is-found`
                ╭─[scenario.toml:4:13]
              3 │ family = "patroni"
              4 │ promises = ["loss-found", { recovers-within = "60s" }]
