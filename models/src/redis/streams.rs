@@ -59,8 +59,8 @@ impl Streams {
             return None;
         }
         self.seen[index] = Some(now);
-        let differing = self.seen.iter().flatten().filter(|seen| seen.digest != digest);
-        let (stream, offset) = differing.filter_map(|seen| now.meets(*seen)).next()?;
+        let mut differing = self.seen.iter().flatten().filter(|seen| seen.digest != digest);
+        let (stream, offset) = differing.find_map(|seen| now.meets(*seen))?;
         Some(format!("process {} at offset {offset} of stream {stream}", process.index()))
     }
 
