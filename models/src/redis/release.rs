@@ -63,7 +63,8 @@ impl Change {
         }
     }
 
-    /// The first release of an older series that has it, too, and the first of the next series, which has it not.
+    /// The first release of an older series that has it, too, and the first of the next series, which has it not. That 2.8.22 has the
+    /// change of 3.0.4 is inferred: both came on the same day, and the issue names both series.
     const fn backported(self) -> Option<(Version, Version)> {
         match self {
             Self::SubReplicasResync => Some((Version::new(2, 8, 22), Version::new(3, 0, 0))),
