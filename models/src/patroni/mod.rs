@@ -29,13 +29,13 @@
 //! | the leader race | `race.rs` | 2.5 |
 //! | `primary_race_backoff` | `backoff.rs` | 1.1, 2.5 (1) |
 //! | promotion | `promotion.rs` | 2.6 c to j |
-//! | DCS errors, demotions, switchover | `demotion.rs` | 2.7 |
+//! | DCS errors, demotions | `demotion.rs` | 2.7 |
 //! | failsafe mode | `failsafe.rs` | 2.7 |
 //! | maintenance mode | `pause.rs` | 2.4 (3) |
 //! | SIGTERM | `termination.rs` | 2.11 |
 //! | `pre_promote` | `pre_promote.rs` | 2.6 d |
 //! | `on_role_change` | `callback.rs` | 2.6 |
-//! | switchover to a chosen member | `switchover.rs` | 2.5 (5) |
+//! | switchovers | `switchover.rs` | 2.5 (5) |
 //! | synchronous standbys | `synchronous.rs` | 2.8 |
 //! | quorum commit | `quorum.rs`, `quorum_commit.rs` | 2.8, 2.5 (12) |
 //! | starting a dead server | `recovery.rs` | 2.9 |
