@@ -76,10 +76,12 @@ enum Purpose {
     Plain,
     /// The lock is given back.
     Release,
-    /// The object of a switchover to a chosen member.
+    /// The object of a switchover.
     Failover,
     /// It is to go.
     FailoverRemoval,
+    /// The cluster-wide settings.
+    Configuration,
     /// A list of objects, for a copy.
     List(Resource),
 }
@@ -248,7 +250,7 @@ impl Kubernetes {
     pub(super) fn write_pause(&mut self, context: &mut impl Context<Member>, paused: bool) {
         let value = if paused { PAUSED } else { "" }.into();
         let request = self.merge_request(Arc::clone(&self.names.config), annotation(CONFIG, Some(value)));
-        self.call(context, Purpose::Plain, request, Effort::Retried);
+        self.call(context, Purpose::Configuration, request, Effort::Retried);
     }
 
     pub(super) fn remove_failover(&mut self, context: &mut impl Context<Member>) {
@@ -419,6 +421,7 @@ impl Kubernetes {
             Purpose::Lock => return self.on_lock_finished(context, finished),
             Purpose::List(resource) => return self.on_listed(context, resource, response),
             Purpose::Plain
+            | Purpose::Configuration
             | Purpose::Sync
             | Purpose::Failover
             | Purpose::FailoverRemoval
@@ -441,7 +444,7 @@ impl Kubernetes {
             Purpose::FailoverRemoval => Some(Event::FailoverRemoved),
             Purpose::Release => Some(Event::Released),
             Purpose::Plain => (!self.is_writing()).then_some(Event::Written),
-            Purpose::Lock | Purpose::List(_) => None,
+            Purpose::Configuration | Purpose::Lock | Purpose::List(_) => None,
         }
     }
 
