@@ -3,31 +3,55 @@
 
 use sim_core::{Context, SimDuration, WallTime};
 
-use super::group::{FailoverState, INFO_PERIOD, is_due};
-use super::link::{PUBLISH_PERIOD, Request};
+use super::group::{FailoverState, INFO_PERIOD, Instance, is_due};
+use super::link::{Outbox, PUBLISH_PERIOD, Request};
 use super::process::{Sentinel, link_to};
 use crate::planted::Planted;
-use crate::redis::{Command, GroupId};
+use crate::redis::{Command, GroupId, Hello};
+
+/// What a server of a group is asked, and how often.
+struct Due {
+    group: GroupId,
+    hello: Hello,
+    /// The period of `INFO`.
+    info: SimDuration,
+    down_after: SimDuration,
+}
+
+impl Due {
+    /// Asks for what is due. With `info_alone` nothing else is asked with an `INFO`.
+    fn ask(
+        self,
+        context: &mut impl Context<Sentinel>,
+        outbox: &mut Outbox,
+        server: &mut Instance,
+        info_alone: bool,
+        now: WallTime,
+    ) {
+        server.link.reconnect(context, outbox, server.address, true, now);
+        if server.link.is_disconnected(true) || server.link.is_clogged(1) {
+            return;
+        }
+        if is_due(server.info_at, self.info, now) {
+            server.link.ask(context, outbox, Request::Info, Command::Info);
+            if info_alone {
+                return;
+            }
+        }
+        server.link.ping_if_due(context, outbox, self.down_after, now);
+        if is_due(server.published_at, PUBLISH_PERIOD, now) {
+            server.link.ask(context, outbox, Request::Publish(self.group), Command::Publish(self.hello));
+        }
+    }
+}
 
 impl Sentinel {
     pub(super) fn monitor_primary(&mut self, context: &mut impl Context<Self>, id: GroupId, now: WallTime) {
         let hello = self.hello(context.me(), id);
         let group = &mut self.groups[usize::from(id.0)];
-        let (primary, outbox) = (&mut group.primary, &mut self.outbox);
-        primary.link.reconnect(context, outbox, primary.address, true, now);
-        if primary.link.is_disconnected(true) || primary.link.is_clogged(1) {
-            return;
-        }
-        if is_due(primary.info_at, INFO_PERIOD, now) {
-            primary.link.ask(context, outbox, Request::Info, Command::Info);
-            if self.spec.planted == Planted::InfoBeforePing {
-                return;
-            }
-        }
-        primary.link.ping_if_due(context, outbox, group.config.down_after, now);
-        if is_due(primary.published_at, PUBLISH_PERIOD, now) {
-            primary.link.ask(context, outbox, Request::Publish(id), Command::Publish(hello));
-        }
+        let due = Due { group: id, hello, info: INFO_PERIOD, down_after: group.config.down_after };
+        let info_alone = self.spec.planted == Planted::InfoBeforePing;
+        due.ask(context, &mut self.outbox, &mut group.primary, info_alone, now);
     }
 
     pub(super) fn monitor_replica(
@@ -40,23 +64,11 @@ impl Sentinel {
         let hello = self.hello(context.me(), id);
         let group = &mut self.groups[usize::from(id.0)];
         let is_urgent = group.agreed || group.state != FailoverState::None;
-        let (replica, outbox) = (&mut group.replicas[index], &mut self.outbox);
-        replica.link.reconnect(context, outbox, replica.address, true, now);
-        if replica.link.is_disconnected(true) || replica.link.is_clogged(1) {
-            return;
-        }
-        let period = if is_urgent || replica.replica.link_down_millis != 0 {
-            SimDuration::from_secs(1)
-        } else {
-            INFO_PERIOD
-        };
-        if is_due(replica.info_at, period, now) {
-            replica.link.ask(context, outbox, Request::Info, Command::Info);
-        }
-        replica.link.ping_if_due(context, outbox, group.config.down_after, now);
-        if is_due(replica.published_at, PUBLISH_PERIOD, now) {
-            replica.link.ask(context, outbox, Request::Publish(id), Command::Publish(hello));
-        }
+        let replica = &mut group.replicas[index];
+        let is_urgent = is_urgent || replica.replica.link_down_millis != 0;
+        let info = if is_urgent { SimDuration::from_secs(1) } else { INFO_PERIOD };
+        let due = Due { group: id, hello, info, down_after: group.config.down_after };
+        due.ask(context, &mut self.outbox, replica, false, now);
     }
 
     pub(super) fn monitor_peer(
