@@ -169,7 +169,6 @@ impl Member {
             Stage::Preparing => {
                 self.enter(demotion, Stage::Checkpointing);
                 self.control(context, Control::Checkpoint);
-                return;
             }
             // The server died before it answered: there is nothing to checkpoint.
             Stage::Checkpointing => self.enter(demotion, Stage::Stopping),

@@ -125,7 +125,7 @@ impl Etcd3 {
         self.written_status.optime = optime;
         let key = Arc::clone(&self.keys.status);
         let value = self.written_status.to_value(&self.spec.names);
-        let request = Self::put(Mutation::Put { key, value, lease: None });
+        let request = Self::unconditional(Mutation::Put { key, value, lease: None });
         self.client.call(context, Purpose::LastStatus, request, Effort::Single);
     }
 
@@ -161,18 +161,20 @@ impl Etcd3 {
 
     pub(super) fn write_failover(&mut self, context: &mut impl Context<Member>, key: FailoverKey) {
         let value = failover_to_value(key, &self.spec.names);
-        let request = Self::put(Mutation::Put { key: Arc::clone(&self.keys.failover), value, lease: None });
+        let request =
+            Self::unconditional(Mutation::Put { key: Arc::clone(&self.keys.failover), value, lease: None });
         self.client.call(context, Purpose::Failover, request, Effort::Retried);
     }
 
     pub(super) fn write_pause(&mut self, context: &mut impl Context<Member>, paused: bool) {
         let value = if paused { PAUSED } else { "" }.into();
-        let request = Self::put(Mutation::Put { key: Arc::clone(&self.keys.config), value, lease: None });
+        let request =
+            Self::unconditional(Mutation::Put { key: Arc::clone(&self.keys.config), value, lease: None });
         self.client.call(context, Purpose::Configuration, request, Effort::Retried);
     }
 
     pub(super) fn remove_failover(&mut self, context: &mut impl Context<Member>) {
-        let request = Self::put(Mutation::Delete { key: Arc::clone(&self.keys.failover) });
+        let request = Self::unconditional(Mutation::Delete { key: Arc::clone(&self.keys.failover) });
         self.client.call(context, Purpose::FailoverRemoval, request, Effort::Single);
     }
 
@@ -192,11 +194,11 @@ impl Etcd3 {
 
     /// Writes a key whose failure is ignored.
     fn put_plain(&mut self, context: &mut impl Context<Member>, mutation: Mutation) {
-        self.client.call(context, Purpose::Plain, Self::put(mutation), Effort::Single);
+        self.client.call(context, Purpose::Plain, Self::unconditional(mutation), Effort::Single);
     }
 
-    /// The request of a change that nothing has to be compared for.
-    fn put(mutation: Mutation) -> Request {
+    /// A change for which nothing is compared.
+    fn unconditional(mutation: Mutation) -> Request {
         Request::Txn { compare: Vec::new(), then: vec![mutation], otherwise: Vec::new() }
     }
 
