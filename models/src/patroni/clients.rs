@@ -30,13 +30,13 @@ pub(super) struct Clients<'a> {
 }
 
 impl Clients<'_> {
-    /// Returns the clients that may go to any server.
+    /// Returns the clients that may go to any server, and those on the members' hosts, if there are any.
     pub(super) fn add(
         &mut self,
         member_hosts: &[HostId],
         addresses: Option<(ProcessId, ProcessId)>,
-    ) -> Vec<ProcessId> {
-        let mut clients = Vec::new();
+    ) -> (Vec<ProcessId>, Vec<ProcessId>) {
+        let (mut clients, mut local_clients) = (Vec::new(), Vec::new());
         let load = self.plan.load;
         for index in 0..load.writers {
             let level = if index < load.local_commit_writers {
@@ -68,10 +68,10 @@ impl Clients<'_> {
                 let mut spec = StickyClientSpec::new(workload, peer.postgres);
                 spec.interval = load.write_interval;
                 let name = format!("local-client-{}", peer.member.0 + 1);
-                self.add_process(&name, *host, ClusterSpec::StickyClient(spec));
+                local_clients.push(self.add_process(&name, *host, ClusterSpec::StickyClient(spec)));
             }
         }
-        clients
+        (clients, local_clients)
     }
 
     /// Where clients connect to for the primary and for replicas; none if they connect to the servers themselves.

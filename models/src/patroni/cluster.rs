@@ -224,6 +224,7 @@ pub struct PatroniCluster {
     builder: WorldBuilder<ClusterProcess>,
     cluster: Cluster,
     clients: Vec<ProcessId>,
+    local_clients: Vec<ProcessId>,
     /// Where clients connect to for the primary, unless they find it by themselves.
     address: Option<ProcessId>,
     scope: String,
@@ -298,7 +299,7 @@ impl PatroniCluster {
             number: 0,
         };
         let addresses = clients.add_proxies();
-        let clients = clients.add(&hosts.members, addresses);
+        let (clients, local_clients) = clients.add(&hosts.members, addresses);
         if let Some((member, host)) = plan.namesake.zip(hosts.namesake) {
             let peer = cluster.members[usize::from(member.0)];
             add_namesake(&mut builder, host, peer, &plan.inputs, &options);
@@ -307,6 +308,7 @@ impl PatroniCluster {
             builder,
             cluster,
             clients,
+            local_clients,
             address: addresses.map(|(primary, _)| primary),
             scope: plan.configuration.scope.clone(),
             mode: plan.configuration.synchronous_mode,
@@ -369,6 +371,19 @@ impl PatroniCluster {
     /// The clients that find the primary by themselves or through a proxy, without those that know one server only.
     pub fn clients(&self) -> &[ProcessId] {
         &self.clients
+    }
+
+    /// A server that accepts writes now.
+    pub fn primary(&self, world: &impl Inspect<ClusterProcess>) -> Option<ProcessId> {
+        use sim_core::Process as _;
+        let servers = self.cluster.members.iter().map(|peer| peer.postgres);
+        servers.into_iter().find(|server| world.process(*server).is_some_and(|state| state.plays("primary")))
+    }
+
+    /// The client on the host of this server, if the load has clients that know one server only.
+    pub fn client_beside(&self, server: ProcessId) -> Option<ProcessId> {
+        let index = self.cluster.members.iter().position(|peer| peer.postgres == server)?;
+        self.local_clients.get(index).copied()
     }
 
     /// The rows that the cluster holds now: those of the server that accepts writes and whose Patroni holds the lock;

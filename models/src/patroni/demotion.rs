@@ -8,7 +8,8 @@
 //! | immediate-nolock | immediate | is somebody else's | follows |
 //! | final (`termination.rs`) | fast | released when a candidate has everything | Patroni ends |
 //!
-//! The watchdog stays armed until the server has stopped.
+//! The watchdog stays armed until the server has stopped. Since 4.1.0 each but the last first asks another `postgres` for `archive_mode` and
+//! `archive_command` (`rewind.py:get_archive_command`), whatever for; meanwhile the server goes on to serve.
 //!
 //! Two published mistakes of demotions show nothing here. Before 4.0.6 the next cycle could begin an offline demotion a second time
 //! while a slow stop was under way (#3372; Z31): a postmaster that stops ignores another SIGINT, and of two starts the second finds
@@ -29,6 +30,7 @@ use super::member::{Member, Timer};
 use super::packet::MemberReport;
 use super::rest::RoundPurpose;
 use super::task::Task;
+use super::version::Change;
 use crate::postgres::{ClusterState, Control, Lsn, StopMode};
 
 /// How often a stopping postmaster is looked at.
@@ -69,8 +71,8 @@ pub(crate) struct Demotion {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
-    /// The lock turned out to be somebody else's; the stop is on its way to the server.
-    Turning,
+    /// Waits for the answers about archiving.
+    Inquiring,
     /// Waits for the end of the cycle, which holds the executor (`async_executor.py:run`).
     Scheduled,
     /// On its way to the checkpoint.
@@ -109,20 +111,22 @@ const fn hands_over(mode: DemoteMode) -> bool {
 impl Member {
     /// Begins a demotion; another task is given up.
     pub(super) fn demote(&mut self, context: &mut impl Context<Self>, mode: DemoteMode) {
-        let graceful = mode == DemoteMode::Graceful;
+        let inquires = self.spec.has(Change::InquireBeforeDemotion);
         let stage = match mode {
             DemoteMode::Graceful => Stage::Scheduled,
-            DemoteMode::ImmediateNoLock => Stage::Turning,
-            DemoteMode::Offline | DemoteMode::Immediate | DemoteMode::Final { .. } => Stage::Stopping,
+            DemoteMode::Offline | DemoteMode::Immediate | DemoteMode::ImmediateNoLock if inquires => {
+                Stage::Inquiring
+            }
+            _ => Stage::Stopping,
         };
         self.task = Some(Task::Demote(Demotion { mode, stage, since: context.monotonic() }));
-        if graceful {
+        if stage == Stage::Scheduled {
             self.finish_cycle(context);
             return;
         }
         self.cycle = Cycle::Demoting;
-        if stage == Stage::Turning {
-            let delay = self.spec.inputs.lost_lock_stop.draw(context.random());
+        if stage == Stage::Inquiring {
+            let delay = self.spec.inputs.archive_inquiry.draw(context.random());
             context.set_timer(Timer::Task, delay);
         } else {
             self.stop_server(context, mode);
@@ -162,7 +166,7 @@ impl Member {
     /// The next step of a demotion.
     pub(super) fn advance_demotion(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
         match demotion.stage {
-            Stage::Turning => {
+            Stage::Inquiring => {
                 self.enter(demotion, Stage::Stopping);
                 self.stop_server(context, demotion.mode);
             }

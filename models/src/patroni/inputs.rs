@@ -32,16 +32,15 @@ pub struct Inputs {
     /// One `fdatasync` of a server or of etcd: median 0.25 ms for 2 kB (README of the calibration measurements); the
     /// spread is an assumption.
     pub disk_sync: Distribution,
-    /// From the refused renewal of a primary that has lost its lock until the immediate stop reaches its server: 0.4 to 1.0 s
-    /// from the resume of a paused host to its last acknowledgement (fidelity specification, sections 2.11 and 5.4: 3
-    /// pauses; the requests to etcd before it take milliseconds).
-    pub lost_lock_stop: Distribution,
-    /// From the end of the cycle in which a leader decided to hand over until it asks for the fast stop: another `postgres` is asked for
-    /// `archive_mode` (`rewind.py:get_archive_command`), a session is opened, and a checkpoint is made that has next to nothing to
-    /// write. 40 switchovers of Patroni 4.1.5 (`tests/data/inputs/switchover.csv`).
+    /// How long a demotion asks for `archive_mode` and `archive_command` before it stops the server (since 4.1.0,
+    /// `rewind.py:get_archive_command`): two runs of `postgres -C`, 40 times on an idle machine (`tests/data/inputs/archive.csv`).
+    pub archive_inquiry: Distribution,
+    /// From the end of the cycle in which a leader decided to hand over until it asks for the fast stop: that inquiry, a session, and a
+    /// checkpoint that has next to nothing to write. 40 switchovers of Patroni 4.1.5 (`tests/data/inputs/switchover.csv`); releases before
+    /// 4.1.0 do not inquire, but are taken to need as long.
     pub handover: Distribution,
-    /// From a client's connection until its backend has authenticated it and answers the first statement: the fork, and SCRAM. Nothing
-    /// by default: 11 to 27 ms on an idle machine are little beside an outage. Measured: [`Self::on_busy_machine`].
+    /// From a client's connection until its backend has authenticated it and answers the first statement: the fork, and SCRAM. 150 logins
+    /// on an idle machine, by deciles (`tests/data/inputs/login.csv`).
     pub login: Distribution,
     /// Redo rate of crash recovery in bytes a second; an assumption of the fidelity specification (section 4.4: 50 to
     /// 200 MB/s).
@@ -61,8 +60,7 @@ pub struct Inputs {
     /// others after it.
     pub rest_poll: Distribution,
     /// What a member of etcd takes for a request of Patroni beside round trips, consensus and syncs: HTTP, the JSON of its gateway, the turns of
-    /// its threads. Nothing by default: 1.3 ms on an idle machine (400 serializable ranges, 0.9 to 2.2 ms between the outer deciles) are little
-    /// beside the 40 ms that each request waits for. Measured: [`Self::on_busy_machine`].
+    /// its threads. 400 serializable ranges, which ask nobody else and sync nothing, on an idle machine (`tests/data/inputs/gateway.csv`).
     pub gateway: Distribution,
     /// One-way latencies between hosts that were recorded; without, those of [`sim_core::LinkQuality`].
     pub links: LinkInputs,
@@ -81,7 +79,7 @@ pub struct LinkInputs {
 
 impl Default for Inputs {
     fn default() -> Self {
-        let millis = SimDuration::from_millis;
+        let (millis, micros) = (SimDuration::from_millis, SimDuration::from_micros);
         Self {
             promotion: Distribution::Uniform(millis(70), millis(210)),
             segment_fill: Distribution::Uniform(millis(20), millis(55)),
@@ -90,15 +88,15 @@ impl Default for Inputs {
             postmaster_start: Distribution::Uniform(millis(100), millis(300)),
             data_directory_sync: Distribution::Constant(SimDuration::ZERO),
             disk_sync: Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 },
-            lost_lock_stop: Distribution::Uniform(millis(400), millis(1_000)),
+            archive_inquiry: empirical(millis, &ARCHIVE_INQUIRY_MILLIS),
             handover: empirical(millis, &HANDOVER_MILLIS),
-            login: Distribution::Constant(SimDuration::ZERO),
+            login: empirical(micros, &LOGIN_MICROS),
             redo_bytes_per_second: 100_000_000,
             patroni_start: Distribution::Uniform(millis(2_900), millis(7_300)),
             rewind: Distribution::Uniform(millis(2_000), millis(10_000)),
             base_backup: Distribution::Uniform(millis(20_000), millis(40_000)),
             rest_poll: Distribution::Uniform(millis(10), millis(30)),
-            gateway: Distribution::Constant(SimDuration::ZERO),
+            gateway: empirical(micros, &GATEWAY_MICROS),
             links: LinkInputs::default(),
         }
     }
@@ -116,6 +114,7 @@ impl Inputs {
     /// - `postmaster_spawn`: 0.43 to 1.09 s in 59 starts; `postmaster_start`: 0.02 to 0.11 s in 20 starts after an orderly
     ///   shutdown; `data_directory_sync`: the deciles of what 39 starts after a SIGKILL took longer than the median of those
     ///   (1,032 files, load 7 to 11). All with Patroni's own code, without a cluster: `tests/data/inputs`.
+    /// - `archive_inquiry`: 60 beside compilers and two clusters (`tests/data/inputs/archive.csv`).
     /// - `gateway`: the middles of twenty equal parts of 400 serializable ranges, which ask nobody else and sync nothing, at load 19
     ///   (`latency.csv` of the calibration measurements, note `busy_host`).
     /// - `login`: the deciles of 900 logins at three servers at once, as the client of those measurements asks them (same folder).
@@ -131,6 +130,7 @@ impl Inputs {
             data_directory_sync: Distribution::Empirical(deciles.map(millis).to_vec()),
             login: empirical(micros, &BUSY_LOGIN_MICROS),
             gateway: empirical(micros, &BUSY_GATEWAY_MICROS),
+            archive_inquiry: empirical(millis, &BUSY_ARCHIVE_INQUIRY_MILLIS),
             ..Self::default()
         }
     }
@@ -142,6 +142,7 @@ impl Inputs {
     ///   recovery, but for two in which it waited for `wal_retrieve_retry_interval`, which the model has as a rule;
     /// - `segment_fill`: what the end of 25 others took longer, whose log did;
     /// - `walreceiver_start`: 53 starts;
+    /// - `archive_inquiry`: 60 at loads of 19 to 21, beside five clusters and compilers;
     /// - `rest_poll`: 68 races in Patroni's own logs, from the news that the leader key is gone until the last answer;
     /// - `gateway`: 400 serializable ranges; `login`: 450 logins at three servers at once.
     pub fn on_crowded_machine() -> Self {
@@ -153,6 +154,7 @@ impl Inputs {
             rest_poll: empirical(millis, &CROWDED_POLL_MILLIS),
             login: empirical(micros, &CROWDED_LOGIN_MICROS),
             gateway: empirical(micros, &CROWDED_GATEWAY_MICROS),
+            archive_inquiry: empirical(millis, &CROWDED_ARCHIVE_INQUIRY_MILLIS),
             ..Self::on_busy_machine()
         }
     }
@@ -164,12 +166,21 @@ fn empirical(unit: impl Fn(u64) -> SimDuration, points: &[u64]) -> Distribution 
 }
 
 // Middles of equal parts of what was measured, but for the logins: from the shortest to the longest, by deciles.
+const ARCHIVE_INQUIRY_MILLIS: [u64; 10] = [38, 43, 44, 46, 47, 48, 49, 51, 54, 57];
+const BUSY_ARCHIVE_INQUIRY_MILLIS: [u64; 10] = [83, 115, 158, 184, 241, 274, 311, 348, 489, 563];
+const CROWDED_ARCHIVE_INQUIRY_MILLIS: [u64; 10] = [202, 317, 443, 603, 673, 718, 851, 916, 1_106, 2_144];
 const HANDOVER_MILLIS: [u64; 10] = [145, 157, 162, 176, 182, 190, 204, 214, 219, 233];
 const WALRECEIVER_START_MILLIS: [u64; 10] = [7, 9, 12, 13, 14, 16, 18, 20, 25, 31];
 const BUSY_WALRECEIVER_START_MILLIS: [u64; 20] =
     [14, 19, 23, 27, 32, 36, 38, 42, 45, 49, 52, 56, 61, 66, 70, 76, 88, 99, 125, 171];
 const CROWDED_WALRECEIVER_START_MILLIS: [u64; 10] = [8, 15, 22, 32, 43, 48, 56, 66, 84, 157];
 const BUSY_SEGMENT_FILL_MILLIS: [u64; 10] = [94, 129, 158, 186, 204, 212, 233, 271, 285, 339];
+const LOGIN_MICROS: [u64; 11] =
+    [8_100, 10_500, 11_900, 13_000, 14_100, 14_700, 15_700, 17_500, 18_900, 20_300, 47_100];
+const GATEWAY_MICROS: [u64; 20] = [
+    1_110, 1_150, 1_200, 1_250, 1_300, 1_330, 1_390, 1_430, 1_480, 1_530, 1_580, 1_660, 1_730, 1_800, 1_870,
+    1_940, 2_050, 2_210, 2_510, 3_520,
+];
 const BUSY_LOGIN_MICROS: [u64; 11] =
     [10_800, 23_100, 27_400, 30_300, 33_000, 36_000, 39_000, 41_800, 45_200, 50_200, 64_100];
 const BUSY_GATEWAY_MICROS: [u64; 20] = [
@@ -197,8 +208,8 @@ pub struct InputSamplers {
     pub postmaster_start: Sampler,
     /// [`Inputs::data_directory_sync`].
     pub data_directory_sync: Sampler,
-    /// [`Inputs::lost_lock_stop`].
-    pub lost_lock_stop: Sampler,
+    /// [`Inputs::archive_inquiry`].
+    pub archive_inquiry: Sampler,
     /// [`Inputs::handover`].
     pub handover: Sampler,
     /// [`Inputs::redo_bytes_per_second`].
@@ -221,7 +232,7 @@ impl From<&Inputs> for InputSamplers {
             postmaster_spawn: inputs.postmaster_spawn.sampler(),
             postmaster_start: inputs.postmaster_start.sampler(),
             data_directory_sync: inputs.data_directory_sync.sampler(),
-            lost_lock_stop: inputs.lost_lock_stop.sampler(),
+            archive_inquiry: inputs.archive_inquiry.sampler(),
             handover: inputs.handover.sampler(),
             redo_bytes_per_second: inputs.redo_bytes_per_second,
             patroni_start: inputs.patroni_start.sampler(),

@@ -1,7 +1,7 @@
 //! Releases of Patroni: what changed in which, as far as a run shows it.
 //!
 //! The model is Patroni 4.1.5. An older release is selected by its number, and behaves as the newer one except for the
-//! changes on this list: each is one mistake that was mended, with the issue or pull request that describes it. "Z8" and
+//! changes on this list: each but one is a mistake that was mended, with the issue or pull request that describes it. "Z8" and
 //! the like are the entries of the fidelity specification's section 7. Other differences between releases (settings that
 //! did not exist yet, say quorum commit before 4.0.0) are not checked.
 
@@ -105,6 +105,9 @@ pub(crate) enum Change {
     /// A failure to discover the members of etcd at the start of a call is an error of the DCS. Before, the renewal counted
     /// as refused, and failsafe mode was not entered (#3403, #3404; Z13).
     DiscoveryFailureIsError,
+    /// A demotion first asks for `archive_mode` and `archive_command`, which only that of a whole cluster needs, and leaves the server
+    /// writable meanwhile. The one change on this list that mends nothing (`ha.py:demote`).
+    InquireBeforeDemotion,
     /// "Not a primary lessor" is tried elsewhere. Before, the renewal counted as refused (#3407, #3595; Z12).
     RetryNotPrimaryLessor,
 }
@@ -117,6 +120,7 @@ impl Change {
             Self::WakeOnLeaderObject => Version::new(2, 0, 0),
             Self::RestartWatchesAfterConflict | Self::CompareKilledStandby => Version::new(2, 1, 4),
             Self::RecognizeOwnRenewal => Version::new(4, 0, 3),
+            Self::InquireBeforeDemotion => Version::new(4, 1, 0),
             Self::RetryForbiddenRenewal => Version::new(4, 1, 1),
             Self::BackOffWhileWalArrives => Version::new(4, 2, 0),
             Self::RecheckLockBeforeAcquisition => Version::new(4, 1, 6),

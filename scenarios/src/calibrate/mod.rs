@@ -22,6 +22,7 @@
 //! before the trial was over: it counts in n and is longer than everything observed. A column that is empty in all rows of a
 //! point was not measured for its fault.
 
+mod beside;
 mod compare;
 pub mod etcd;
 pub mod patroni;

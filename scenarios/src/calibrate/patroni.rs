@@ -8,13 +8,16 @@
 //! | `pg_restart_ready`: "ready to accept connections" of a server that was started again in place | end of `detect` in place |
 //! | `client_first_ack`: first write that the new primary acknowledged | end of `reroute` |
 //! | `unavail`: between the last acknowledgement before and the first one after | `failover_gap` |
+//! | `b_last_ack`: the last write that the old primary acknowledged to a client on its host | `served until`: counted from the end of a pause (`resume`), else from the fault; none if there was none |
+//! | `b_lost`: writes that it acknowledged to that client and that are gone | `doomed`, shown as the time that they take at one each 50 ms |
 //!
 //! A switchover suspects nobody: its new leader is timed from the request. "archive recovery complete" (`pg_promoted`) is not the end of a
 //! promotion: the server is read-only until it has made the next WAL segment, if the log ends in the last quarter of its own, and synced the
 //! record that ends the recovery and the control file (`xlog.c:StartupXLOG`).
 //!
 //! The client is that of the measurements ("client A"): it connects to all servers itself, writes one row each 50 ms in a closed
-//! loop and waits 3 s for an answer ([`models::routing::MultiHostClient`]). etcd has no pre-vote (3.4). The hosts of the
+//! loop and waits 3 s for an answer ([`models::routing::MultiHostClient`]). Beside a primary that is paused or cut off, another one ("client B") knows that
+//! server only and waits for ever ([`models::routing::StickyClient`]). etcd has no pre-vote (3.4). The hosts of the
 //! measurements are network namespaces on one machine: a round trip takes 35 µs (their README). Where `cpu_busy` says that
 //! other jobs used up its processors, the declared inputs are those of a busy machine ([`Inputs::on_busy_machine`]), and where `load1` says that
 //! twenty and more wanted to run, those of a crowded one ([`Inputs::on_crowded_machine`]). They come from other measurements than these rows.
@@ -43,6 +46,7 @@ use sim_core::{
     Trigger,
 };
 
+use super::beside::Beside;
 use super::rows::{Machine, Row, Table};
 use super::{Measurements, ONE_WAY, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
@@ -51,6 +55,10 @@ use crate::diagnostic::UserError;
 const SETTLED: SimDuration = SimDuration::from_secs(45);
 /// Pauses and partitions last so long (the README of the measurements).
 const LASTS: SimDuration = SimDuration::from_secs(60);
+/// What is simulated after the end of a pause or a partition: the old primary has stopped, or stops by then.
+const REPAIR: SimDuration = SimDuration::from_secs(10);
+/// From one write of a client to the next.
+const WRITE_INTERVAL: SimDuration = SimDuration::from_millis(50);
 /// From one question whether the new leader is in recovery to the next (the README of the measurements).
 const RECOVERY_POLL: SimDuration = SimDuration::from_millis(25);
 /// More events than a run of a few minutes has.
@@ -168,7 +176,12 @@ impl Trial {
     }
 
     fn lasts(self) -> Option<SimDuration> {
-        matches!(self, Self::Pause | Self::Partition).then_some(LASTS)
+        self.spares_primary().then_some(LASTS)
+    }
+
+    /// True if the old primary serves a client beside it, at once or after the fault.
+    fn spares_primary(self) -> bool {
+        matches!(self, Self::Pause | Self::Partition)
     }
 }
 
@@ -195,51 +208,77 @@ pub struct Setup {
     options: MeasureOptions,
 }
 
-/// A quantity of a run.
-type Quantity = super::Quantity<Measures>;
+/// What is read from a simulated trial.
+struct Run {
+    measures: Measures,
+    served_until: Option<SimDuration>,
+    doomed: Option<SimDuration>,
+}
 
-const DETECT: Quantity =
-    Quantity { name: "detect", measured: |row| row.time("leader_del"), simulated: |run| run.phases?.detect };
+/// A quantity of a run.
+type Quantity = super::Quantity<Run>;
+
+const DETECT: Quantity = Quantity {
+    name: "detect",
+    measured: |row| row.time("leader_del"),
+    simulated: |run| run.measures.phases?.detect,
+};
 const ELECT: Quantity = Quantity {
     name: "elect",
     measured: |row| row.between("leader_del", "leader_new"),
-    simulated: |run| run.phases?.elect,
+    simulated: |run| run.measures.phases?.elect,
 };
 const PROMOTE: Quantity = Quantity {
     name: "promote",
     measured: |row| row.between("leader_new", "rw_poll"),
-    simulated: |run| run.phases?.promote,
+    simulated: |run| run.measures.phases?.promote,
 };
 const REROUTE: Quantity = Quantity {
     name: "reroute",
     measured: |row| row.between("rw_poll", "client_first_ack"),
-    simulated: |run| run.phases?.reroute,
+    simulated: |run| run.measures.phases?.reroute,
 };
 const WHOLE: Quantity = Quantity {
     name: OUTAGE,
     measured: |row| row.time("unavail"),
-    simulated: |run| run.availability.failover_gap,
+    simulated: |run| run.measures.availability.failover_gap,
 };
 const NEW_LEADER: Quantity = Quantity {
     name: "new leader",
     measured: |row| row.time("leader_new"),
     simulated: |run| {
-        let phases = run.phases?;
+        let phases = run.measures.phases?;
         Some(phases.detect.unwrap_or_default() + phases.elect?)
     },
 };
 const RESTART: Quantity = Quantity {
     name: "restart",
     measured: |row| row.time("pg_restart_ready"),
-    simulated: |run| run.phases.filter(|phases| phases.in_place)?.detect,
+    simulated: |run| run.measures.phases.filter(|phases| phases.in_place)?.detect,
 };
 const REROUTE_IN_PLACE: Quantity = Quantity {
     name: "reroute",
     measured: |row| row.between("pg_restart_ready", "client_first_ack"),
-    simulated: |run| run.phases?.reroute,
+    simulated: |run| run.measures.phases?.reroute,
+};
+
+const SERVED_UNTIL: Quantity = Quantity {
+    name: "served until",
+    measured: |row| match row.count("b_acked_after")? {
+        None | Some(0) => Ok(None),
+        Some(_) if row.text("fault") == Trial::Pause.name() => row.between("resume", "b_last_ack"),
+        Some(_) => row.time("b_last_ack"),
+    },
+    simulated: |run| run.served_until,
+};
+const DOOMED: Quantity = Quantity {
+    name: "doomed",
+    measured: |row| Ok(row.count("b_lost")?.map(|count| WRITE_INTERVAL * count)),
+    simulated: |run| run.doomed,
 };
 
 const FAILOVER: &[Quantity] = &[DETECT, ELECT, PROMOTE, REROUTE, WHOLE];
+const FAILOVER_OF_LIVING: &[Quantity] = &[DETECT, ELECT, PROMOTE, REROUTE, WHOLE, SERVED_UNTIL, DOOMED];
 const SWITCHOVER: &[Quantity] = &[NEW_LEADER, PROMOTE, REROUTE, WHOLE];
 const IN_PLACE: &[Quantity] = &[RESTART, REROUTE_IN_PLACE, WHOLE];
 
@@ -333,7 +372,8 @@ impl Setup {
             },
             load: Load {
                 writers: 1,
-                write_interval: SimDuration::from_millis(50),
+                write_interval: WRITE_INTERVAL,
+                local_writers: settings.trial.spares_primary(),
                 route: Route::MultiHost,
                 statement_timeout: SimDuration::from_secs(3),
                 ..Load::default()
@@ -342,6 +382,7 @@ impl Setup {
         });
         let options = MeasureOptions {
             members: Some(cluster.members()),
+            clients: Some(cluster.clients().to_vec()),
             // A switchover can be over sooner than what counts as an outage elsewhere.
             outage_threshold: SimDuration::from_millis(500),
             ..MeasureOptions::default()
@@ -353,19 +394,20 @@ impl Setup {
         match self.settings.trial {
             Trial::PostmasterKill => IN_PLACE,
             Trial::Switchover => SWITCHOVER,
-            Trial::Crash | Trial::CrashSilent | Trial::Pause | Trial::Partition => FAILOVER,
+            Trial::Crash | Trial::CrashSilent => FAILOVER,
+            Trial::Pause | Trial::Partition => FAILOVER_OF_LIVING,
         }
     }
 
     /// What the harness sees of run number `run` of `runs`: it learns of the end of a promotion when it asks.
     pub(super) fn values(&self, run: u64, runs: u64) -> Vec<(&'static str, Option<SimDuration>)> {
-        let mut measures = self.run(run, runs);
-        if let Some(phases) = measures.phases.as_mut().filter(|phases| !phases.in_place) {
+        let mut values = self.simulate(run, runs);
+        if let Some(phases) = values.measures.phases.as_mut().filter(|phases| !phases.in_place) {
             let late = Seed(run).stream("calibrate patroni", 0).duration(SimDuration::ZERO, RECOVERY_POLL);
             phases.promote = phases.promote.map(|promote| promote + late);
             phases.reroute = phases.reroute.map(|reroute| reroute.saturating_sub(late));
         }
-        self.quantities().iter().map(|quantity| quantity.of(&measures)).collect()
+        self.quantities().iter().map(|quantity| quantity.of(&values)).collect()
     }
 
     /// Run number `run` of `runs`, which is its seed as well. The moments of the fault are spread evenly over one
@@ -374,18 +416,41 @@ impl Setup {
     /// # Panics
     /// If the run ends early, which is a bug of a model.
     pub fn run(&self, run: u64, runs: u64) -> Measures {
+        self.simulate(run, runs).measures
+    }
+
+    fn simulate(&self, run: u64, runs: u64) -> Run {
         let Settings { trial, ttl, loop_wait, .. } = self.settings;
         let at = SETTLED + loop_wait.scale(2 * run + 1, 2 * runs);
         let mut world = self.cluster.world(Seed(run));
         let fault = ScheduledFault { trigger: Trigger::At(at), fault: trial.fault(), lasts: trial.lasts() };
         world.schedule(&Schedule(vec![fault])).expect("the targets exist in every cluster");
+        let (fault, lasts) = (SimTime::ZERO + at, trial.lasts());
+        let before = PatroniCluster::advance(&mut world, fault, EVENTS);
+        assert_eq!(before, EndReason::Horizon, "run {run} of {}", self.settings.title());
+        let old_primary = self.cluster.primary(&world);
         // The slowest failover takes the time to live, a race that is repeated, and some seconds.
-        let horizon = SimTime::ZERO + at + ttl + loop_wait + SimDuration::from_secs(10);
+        let failover = ttl + loop_wait + SimDuration::from_secs(10);
+        let horizon = fault + lasts.map_or(failover, |lasts| failover.max(lasts + REPAIR));
         let end = PatroniCluster::advance(&mut world, horizon, EVENTS);
         assert_eq!(end, EndReason::Horizon, "run {run} of {}", self.settings.title());
         let record = world.record(end);
-        let measures = measure(&record, &self.cluster.surviving::<SurvivingValues>(&world), &self.options);
+        let surviving = self.cluster.surviving::<SurvivingValues>(&world);
+        let measures = measure(&record, &surviving, &self.options);
         assert_eq!(measures.fault_count, 1, "run {run} of {}: there was a primary", self.settings.title());
-        measures
+        let beside = old_primary.and_then(|old_primary| {
+            let client = self.cluster.client_beside(old_primary)?;
+            Some(Beside { record: &record, old_primary, client })
+        });
+        let served_from = if trial == Trial::Pause { fault + LASTS } else { fault };
+        Run {
+            measures,
+            served_until: beside
+                .as_ref()
+                .and_then(Beside::last_acknowledged)
+                .filter(|last| *last > served_from)
+                .map(|last| last.since(served_from)),
+            doomed: beside.map(|beside| WRITE_INTERVAL * beside.doomed(&surviving)),
+        }
     }
 }

@@ -24,51 +24,68 @@ SQL = [25400 + 100 * NUMBER + member for member in MEMBERS]
 CONFIG = """
 scope: c
 name: n{member}
-restapi: {{listen: 127.0.0.1:{rest}, connect_address: 127.0.0.1:{rest}}}
+restapi: {{listen: {address}:{rest}, connect_address: {address}:{rest}}}
 etcd3: {{hosts: [{etcd}]}}
 bootstrap:
   dcs:
-    {{ttl: 20, loop_wait: 5, retry_timeout: 5, maximum_lag_on_failover: 1048576,
+    {{{settings}, maximum_lag_on_failover: 1048576,
       postgresql: {{use_pg_rewind: true, use_slots: true, parameters: {{shared_buffers: 32MB}}}}}}
   initdb: [{{encoding: UTF8}}, data-checksums]
 postgresql:
-  listen: 127.0.0.1:{sql}
-  connect_address: 127.0.0.1:{sql}
+  listen: {address}:{sql}
+  connect_address: {address}:{sql}
   data_dir: {folder}/n{member}
   bin_dir: {bin}
-  pg_hba: ["local all all trust", "host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust"]
+  pg_hba: ["local all all trust", "host all all all trust", "host replication all all trust"]
   authentication:
     {{superuser: {{username: postgres, password: a}}, replication: {{username: replicator, password: b}},
       rewind: {{username: rewinder, password: c}}}}
   parameters: {{unix_socket_directories: {folder}, log_line_prefix: '%m [%p] ', logging_collector: 'off'}}
 """
-running, written, changes, over = {}, {}, [], threading.Event()
+SETTINGS = "ttl: 20, loop_wait: 5, retry_timeout: 5"
+running, changes, over = {}, [], threading.Event()
+
+
+def address(host):
+    """Of a host: `n1` to `n3` are those of the members, `e1` to `e3` those of etcd."""
+    return "127.0.0.1"
+
+
+def on(host):
+    """How a command begins that runs on a host."""
+    return []
+
+
+def rest(member):
+    return f"http://{address(f'n{member}')}:{REST[member - 1]}"
 
 
 def start_etcd():
-    peers = ",".join(f"e{m}=http://127.0.0.1:{port + 1}" for m, port in zip(MEMBERS, ETCD))
-    for member, port in zip(MEMBERS, ETCD):
-        log = open(f"{FOLDER}/e{member}.log", "w")
-        running[f"e{member}"] = subprocess.Popen(
-            ["etcd", "--name", f"e{member}", "--data-dir", f"{FOLDER}/e{member}",
-             "--listen-client-urls", f"http://127.0.0.1:{port}", "--advertise-client-urls", f"http://127.0.0.1:{port}",
-             "--listen-peer-urls", f"http://127.0.0.1:{port + 1}",
-             "--initial-advertise-peer-urls", f"http://127.0.0.1:{port + 1}", "--initial-cluster", peers],
+    urls = {f"e{member}": [f"http://{address(f'e{member}')}:{port + peer}" for peer in (0, 1)]
+            for member, port in zip(MEMBERS, ETCD)}
+    peers = ",".join(f"{name}={peer}" for name, (_, peer) in urls.items())
+    for name, (client, peer) in urls.items():
+        log = open(f"{FOLDER}/{name}.log", "w")
+        running[name] = subprocess.Popen(
+            [*on(name), "etcd", "--name", name, "--data-dir", f"{FOLDER}/{name}",
+             "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
+             "--initial-advertise-peer-urls", peer, "--initial-cluster", peers],
             stdout=log, stderr=log)
 
 
 def start_member(member):
     index = member - 1
     with open(f"{FOLDER}/n{member}.yml", "w") as file:
-        etcd = ", ".join(f'"127.0.0.1:{port}"' for port in ETCD)
-        file.write(CONFIG.format(member=member, rest=REST[index], sql=SQL[index], etcd=etcd, folder=FOLDER, bin=BIN))
+        etcd = ", ".join(f'"{address(f"e{m}")}:{port}"' for m, port in zip(MEMBERS, ETCD))
+        file.write(CONFIG.format(member=member, address=address(f"n{member}"), rest=REST[index], sql=SQL[index], etcd=etcd,
+                                 folder=FOLDER, bin=BIN, settings=SETTINGS))
     log = open(f"{FOLDER}/n{member}.log", "a")
-    running[member] = subprocess.Popen([sys.executable, "-m", "patroni", file.name], stdout=log, stderr=log,
+    running[member] = subprocess.Popen([*on(f"n{member}"), sys.executable, "-m", "patroni", file.name], stdout=log, stderr=log,
                                        start_new_session=True)
 
 
 def connect(member):
-    session = psycopg2.connect(host="127.0.0.1", port=SQL[member - 1], user="postgres", dbname="postgres",
+    session = psycopg2.connect(host=address(f"n{member}"), port=SQL[member - 1], user="postgres", dbname="postgres",
                                connect_timeout=2)
     session.autocommit = True
     return session
@@ -76,9 +93,9 @@ def connect(member):
 
 def healthy_leader():
     """The leader if all stream from it on its timeline."""
-    for port in REST:
+    for member in MEMBERS:
         try:
-            members = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/cluster", timeout=2))["members"]
+            members = json.load(urllib.request.urlopen(f"{rest(member)}/cluster", timeout=2))["members"]
         except OSError:
             continue
         leaders = [m for m in members if m["role"] == "leader"]
@@ -97,7 +114,7 @@ def wait_until_healthy():
 def watch_leader_key():
     key = base64.b64encode(b"/service/c/leader").decode()
     body = json.dumps({"create_request": {"key": key}}).encode()
-    answers = urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{ETCD[0]}/v3/watch", body))
+    answers = urllib.request.urlopen(urllib.request.Request(f"http://{address('e1')}:{ETCD[0]}/v3/watch", body))
     for line in answers:
         for event in json.loads(line)["result"].get("events", []):
             value = event["kv"].get("value")

@@ -26,12 +26,26 @@ const POINTS: [(&str, usize); 4] = [
     ("pause ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode off", 24),
 ];
 
+/// Usable rows of each point that was measured for nothing else.
+const MEASURED: [(&str, usize); 8] = [
+    ("crash_silent ttl 20 loop_wait 5 retry_timeout 5 synchronous_mode off", 18),
+    ("crash_silent ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode off", 22),
+    ("pause ttl 20 loop_wait 5 retry_timeout 5 synchronous_mode off", 11),
+    ("partition ttl 20 loop_wait 5 retry_timeout 5 synchronous_mode off", 23),
+    ("partition ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode off", 22),
+    ("partition ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode on", 21),
+    ("switchover ttl 20 loop_wait 5 retry_timeout 5 synchronous_mode off", 40),
+    ("switchover ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode on", 14),
+];
+
 /// Steps of less than half a second whose distributions are not near the measured ones, beyond chance.
-const SHAPE_APART: [(&str, &str); 4] = [
+const SHAPE_APART: [(&str, &str); 6] = [
     ("crash ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode on", "elect"),
     ("crash ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode on", "promote"),
     ("crash ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode on", "reroute"),
     ("pause ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode off", "promote"),
+    ("pause ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode off", "served until"),
+    ("pause ttl 30 loop_wait 10 retry_timeout 10 synchronous_mode off", "doomed"),
 ];
 
 /// Median and last decile of every phase are near the measured ones; and so are the distributions of the outage and of nearly all phases, within what
@@ -52,19 +66,29 @@ fn failovers_take_as_long_as_measured() {
     }
 }
 
-/// The same of the switchovers in `data/switchover`: each request that they wait for counts, and the shapes of steps that consist of them are
-/// narrower than on a real machine.
+/// The same of what was measured for nothing else, in `data/measured`: median and last decile of everything. Steps of less than half a second, and
+/// switchovers, which consist of them, are narrower here than on a machine that did more than this. What takes seconds is spread as measured,
+/// but for the outages of the synchronous partitions: what was left of the lock when they struck is not evenly spread, by chance.
 #[test]
-fn switchovers_take_as_long_as_measured() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/switchover");
+fn faults_that_nothing_is_taken_from_take_as_long_as_measured() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/measured");
     let measurements = calibrate::read(&folder).expect("the rows can be read");
     assert!(measurements.remarks.is_empty(), "{:?}", measurements.remarks);
-    let [point] = &measurements.points[..] else { panic!("there is one point") };
-    assert_eq!(point.measured_count, 40);
-    let comparison = point.compare(RUNS);
-    assert_eq!(comparison.quantities.len(), 4);
-    for quantity in &comparison.quantities {
-        assert_ne!(quantity.agreement, Agreement::Apart, "{quantity:?}");
+    let points: Vec<_> = measurements.points.iter().filter(|point| point.system == "patroni").collect();
+    assert_eq!(points.len(), MEASURED.len());
+    for (point, (name, rows)) in points.into_iter().zip(MEASURED) {
+        assert!(point.title.starts_with(name), "{} is not {name}", point.title);
+        assert_eq!(point.measured_count, rows, "usable rows of {name}");
+        let takes_seconds = |quantity: &Comparison| match &*quantity.quantity {
+            "detect" => true,
+            "outage" => !name.starts_with("switchover") && !name.ends_with("on"),
+            "served until" => !name.starts_with("pause"),
+            _ => false,
+        };
+        for quantity in &point.compare(RUNS).quantities {
+            let worst = if takes_seconds(quantity) { Agreement::Agrees } else { Agreement::ShapeApart };
+            assert!(quantity.agreement <= worst, "{name}: {quantity:?}");
+        }
     }
 }
 

@@ -75,8 +75,8 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
         combined.to_string()
     });
     expect![[r#"
-        d6b3de184fa748fc
-        5cfcf6964b254a7a"#]]
+        de6bacca4afc6107
+        e009f626b366d82a"#]]
     .assert_eq(&combined.join("\n"));
 }
 

@@ -243,7 +243,8 @@ fn a_crash_during_a_promotion_leaves_a_server_that_starts() {
         cluster.run(SECOND * 2);
         let expected = if standby { Answer::InRecovery(true) } else { Answer::InRecovery(false) };
         cluster.tell("client", "recovery n2");
-        cluster.run(MS * 10);
+        // The login takes up to 47 ms.
+        cluster.run(MS * 60);
         assert_eq!(cluster.answer(0), Some(expected));
         assert_eq!(cluster.count("n2"), Some(Answer::Count(1)));
         assert_eq!(cluster.data("n2").history.current, Timeline(if standby { 1 } else { 2 }));

@@ -4,11 +4,12 @@ use analysis::measure::SurvivingValues;
 use analysis::{MeasureOptions, measure};
 use models::sentinel::{SAVED, SentinelCluster, SentinelProcess};
 use sim_core::{
-    Distribution, EndReason, MarkKind, Operation, Outcome, ProcessId, Record, Schedule, ScheduledFault, Seed,
-    SimDuration, SimTime, Stream, TraceEntry, Trigger, World,
+    Distribution, EndReason, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Stream,
+    TraceEntry, Trigger, World,
 };
 
 use super::{Kind, QUANTITIES, Settings};
+use crate::calibrate::beside::Beside;
 use crate::calibrate::rows::Row;
 use crate::diagnostic::UserError;
 
@@ -205,41 +206,5 @@ impl Setup {
             // One more step, so that it has left the Sentinel.
             Some(heard(log, ended)).filter(|heard| *heard + STEP <= fork.now())
         })
-    }
-}
-
-/// The client beside the old primary, and what it asked.
-struct Beside<'r> {
-    record: &'r Record,
-    old_primary: ProcessId,
-    client: ProcessId,
-}
-
-impl Beside<'_> {
-    fn operations(&self) -> impl Iterator<Item = &Operation> {
-        self.record.operations.iter().filter(|one| one.client == self.client)
-    }
-
-    fn acknowledged(&self) -> impl Iterator<Item = &Operation> {
-        self.operations().filter(|one| one.is_acknowledged())
-    }
-
-    /// When the old primary first refused a write after the fault.
-    fn refused(&self, fault: SimTime) -> Option<SimTime> {
-        let refused = self.operations().filter(|one| {
-            let by_old_primary = one.outcome == Outcome::Failed && one.served_by == Some(self.old_primary);
-            one.invoked > fault && by_old_primary
-        });
-        refused.filter_map(|one| one.completed).min()
-    }
-
-    /// When the old primary last acknowledged a write.
-    fn last_acknowledged(&self) -> Option<SimTime> {
-        self.acknowledged().filter_map(|one| one.completed).max()
-    }
-
-    /// How many acknowledged writes are gone.
-    fn doomed(&self, surviving: &SurvivingValues) -> u64 {
-        self.acknowledged().filter(|one| !surviving.contains(one.value)).count() as u64
     }
 }
