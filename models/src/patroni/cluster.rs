@@ -375,9 +375,8 @@ impl PatroniCluster {
 
     /// A server that accepts writes now.
     pub fn primary(&self, world: &impl Inspect<ClusterProcess>) -> Option<ProcessId> {
-        use sim_core::Process as _;
-        let servers = self.cluster.members.iter().map(|peer| peer.postgres);
-        servers.into_iter().find(|server| world.process(*server).is_some_and(|state| state.plays("primary")))
+        let mut servers = self.cluster.members.iter().map(|peer| peer.postgres);
+        servers.find(|server| plays(world, *server, "primary"))
     }
 
     /// The client on the host of this server, if the load has clients that know one server only.
@@ -393,14 +392,11 @@ impl PatroniCluster {
     /// # Panics
     /// If the world is not one of this cluster.
     pub fn surviving<C: FromIterator<u64>>(&self, world: &impl Inspect<ClusterProcess>) -> C {
-        use sim_core::Process as _;
-        let plays =
-            |process: ProcessId, role: &str| world.process(process).is_some_and(|state| state.plays(role));
         let rank = |peer: &&Peer| {
             let Disk::Data(data) = world.storage(peer.postgres) else { unreachable!("servers keep data") };
-            let writable = plays(peer.postgres, "primary");
+            let writable = plays(world, peer.postgres, "primary");
             (
-                writable && plays(peer.patroni, "patroni-leader"),
+                writable && plays(world, peer.patroni, "patroni-leader"),
                 writable,
                 data.can_recover(),
                 data.history.current,
@@ -418,6 +414,12 @@ impl PatroniCluster {
             data.recoverable_rows().collect()
         }
     }
+}
+
+/// True if a process of this world runs and plays this role.
+fn plays(world: &impl Inspect<ClusterProcess>, process: ProcessId, role: &str) -> bool {
+    use sim_core::Process as _;
+    world.process(process).is_some_and(|state| state.plays(role))
 }
 
 fn add_name_server(builder: &mut WorldBuilder<ClusterProcess>, host: HostId, plan: &Plan) -> ProcessId {

@@ -1,7 +1,7 @@
 //! Client B of the measurements: on the host of the old primary, connected to it alone.
 
 use analysis::measure::SurvivingValues;
-use sim_core::{Operation, Outcome, ProcessId, Record, SimTime};
+use sim_core::{Operation, Outcome, ProcessId, Record, SimDuration, SimTime};
 
 /// The client beside the old primary, and what it asked.
 pub(super) struct Beside<'r> {
@@ -28,9 +28,10 @@ impl Beside<'_> {
         refused.filter_map(|one| one.completed).min()
     }
 
-    /// When the old primary last acknowledged a write.
-    pub(super) fn last_acknowledged(&self) -> Option<SimTime> {
-        self.acknowledged().filter_map(|one| one.completed).max()
+    /// How long after an instant the old primary last acknowledged a write; none if it did not any more.
+    pub(super) fn served_after(&self, from: SimTime) -> Option<SimDuration> {
+        let last = self.acknowledged().filter_map(|one| one.completed).max()?;
+        (last > from).then(|| last.since(from))
     }
 
     /// How many acknowledged writes are gone.

@@ -39,11 +39,12 @@ use std::path::Path;
 use analysis::measure::{Measures, SurvivingValues};
 use analysis::{MeasureOptions, measure};
 use models::patroni::{
-    Configuration, Inputs, LinkInputs, Load, PatroniCluster, Placement, Plan, Route, SynchronousMode,
+    ClusterProcess, Configuration, Inputs, LinkInputs, Load, PatroniCluster, Placement, Plan, Route,
+    SynchronousMode,
 };
 use sim_core::{
     Direction, Distribution, EndReason, Fault, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target,
-    Trigger,
+    Trigger, World,
 };
 
 use super::beside::Beside;
@@ -426,14 +427,17 @@ impl Setup {
         let fault = ScheduledFault { trigger: Trigger::At(at), fault: trial.fault(), lasts: trial.lasts() };
         world.schedule(&Schedule(vec![fault])).expect("the targets exist in every cluster");
         let (fault, lasts) = (SimTime::ZERO + at, trial.lasts());
-        let before = PatroniCluster::advance(&mut world, fault, EVENTS);
-        assert_eq!(before, EndReason::Horizon, "run {run} of {}", self.settings.title());
+        let advance = |world: &mut World<ClusterProcess>, until| {
+            let end = PatroniCluster::advance(world, until, EVENTS);
+            assert_eq!(end, EndReason::Horizon, "run {run} of {}", self.settings.title());
+            end
+        };
+        advance(&mut world, fault);
         let old_primary = self.cluster.primary(&world);
         // The slowest failover takes the time to live, a race that is repeated, and some seconds.
         let failover = ttl + loop_wait + SimDuration::from_secs(10);
         let horizon = fault + lasts.map_or(failover, |lasts| failover.max(lasts + REPAIR));
-        let end = PatroniCluster::advance(&mut world, horizon, EVENTS);
-        assert_eq!(end, EndReason::Horizon, "run {run} of {}", self.settings.title());
+        let end = advance(&mut world, horizon);
         let record = world.record(end);
         let surviving = self.cluster.surviving::<SurvivingValues>(&world);
         let measures = measure(&record, &surviving, &self.options);
@@ -445,11 +449,7 @@ impl Setup {
         let served_from = if trial == Trial::Pause { fault + LASTS } else { fault };
         Run {
             measures,
-            served_until: beside
-                .as_ref()
-                .and_then(Beside::last_acknowledged)
-                .filter(|last| *last > served_from)
-                .map(|last| last.since(served_from)),
+            served_until: beside.as_ref().and_then(|beside| beside.served_after(served_from)),
             doomed: beside.map(|beside| WRITE_INTERVAL * beside.doomed(&surviving)),
         }
     }

@@ -22,8 +22,9 @@ import time
 from datetime import datetime, timezone
 from os import getloadavg, path
 
-from hosts import Hosts
-from sentinel import INTERVAL, PAUSE, SERVER, TIMEOUT, Client, Link, Programs, Refused, Sticky, ask, busy, lost, numbers, role_of, seconds, wait_until
+from hosts import Hosts, busy
+from sentinel import (
+    INTERVAL, PAUSE, SERVER, TIMEOUT, Client, Link, Programs, Refused, Sticky, ask, lost, make_rows, numbers, role_of, seconds, wait_until)
 
 NODES = [f"n{index}" for index in range(1, 7)]
 SHARDS = ["0-5460", "5461-10922", "10923-16383"]
@@ -269,12 +270,7 @@ def main():
     cluster = Cluster(folder, int(number), *settings)
     try:
         cluster.start()
-        with open(out, "a") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if not file.tell():
-                writer.writerow(FIELDS)
-            for _ in range(int(trials)):
-                trial(cluster, fault, settings, writer, file)
+        make_rows(out, FIELDS, int(trials), lambda writer, file: trial(cluster, fault, settings, writer, file))
     finally:
         cluster.programs.end()
 

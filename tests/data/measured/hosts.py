@@ -11,6 +11,13 @@ def sh(command):
     subprocess.run(command, shell=True, check=True)
 
 
+def busy():
+    """How long the processors have worked, and how long they have existed, since the machine began, in ticks."""
+    with open("/proc/stat") as file:
+        ticks = [int(field) for field in file.readline().split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
 class Hosts:
     """Those of cluster NUMBER, 1 to 9, by name. Programs run as the owner of FOLDER, which is their home."""
 

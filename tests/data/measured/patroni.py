@@ -34,7 +34,7 @@ import psycopg2
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../inputs"))
 import failover  # noqa: E402
 from failover import FOLDER, MEMBERS, NUMBER  # noqa: E402
-from hosts import Hosts  # noqa: E402
+from hosts import Hosts, busy  # noqa: E402
 
 FAULT, SYNCHRONOUS = sys.argv[6], sys.argv[10]
 TTL, LOOP_WAIT, RETRY_TIMEOUT = map(int, sys.argv[7:10])
@@ -174,12 +174,6 @@ def switch_over(leader):
     urllib.request.urlopen(request, timeout=60)
 
 
-def busy():
-    with open("/proc/stat") as file:
-        ticks = [int(field) for field in file.readline().split()[1:9]]
-    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
-
-
 def survivors(leader):
     cursor = failover.connect(leader).cursor()
     cursor.execute("select v from t")
@@ -228,9 +222,9 @@ def trial(writer, file):
         time.sleep(max(0, begun + LASTS - time.time()))
     if FAULT in ("crash_silent", "partition"):
         HOSTS.join(f"n{leader}")
-        resume = time.time()
     if FAULT == "pause":
         set_freezer(leader, "THAWED")
+    if FAULT in ("crash_silent", "partition", "pause"):
         resume = time.time()
     if FAULT.startswith("crash"):
         failover.start_member(leader)

@@ -30,7 +30,7 @@ import threading
 import time
 from datetime import datetime
 
-from hosts import Hosts
+from hosts import Hosts, busy
 
 SERVER, SENTINEL, GROUP = 6379, 26379, "g"
 INTERVAL, PAUSE, TIMEOUT, PARTITION = 0.005, 0.05, 1.0, 20
@@ -117,11 +117,9 @@ class Programs:
         self.running[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
     def end(self):
-        """And removes the hosts, whose connections end before them."""
+        """And removes the hosts."""
         self.kill(*self.running)
         time.sleep(1)
-        for name in self.hosts.names:
-            subprocess.run(["ip", "link", "delete", self.hosts.namespace(name)], stderr=subprocess.DEVNULL)
         self.hosts.remove()
 
     def kill(self, *names):
@@ -251,12 +249,6 @@ class Listener(threading.Thread):
         if self.link:
             self.hear_anew()
             self.join(5)
-
-
-def busy():
-    with open("/proc/stat") as file:
-        ticks = [int(field) for field in file.readline().split()[1:9]]
-    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
 def wait_until(holds, limit, step):
@@ -459,6 +451,16 @@ def trial(group, fault, settings, writer, file):
     group.events.clear()
 
 
+def make_rows(out, fields, trials, trial):
+    """Adds rows to a file, which gets its header first."""
+    with open(out, "a") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if not file.tell():
+            writer.writerow(fields)
+        for _ in range(trials):
+            trial(writer, file)
+
+
 def main():
     sys.setswitchinterval(0.0005)
     folder, number, trials, out, fault, *settings = sys.argv[1:]
@@ -466,12 +468,7 @@ def main():
     group = Group(folder, int(number), sentinels, quorum, colocated, down_after, failover_timeout, min_replicas)
     try:
         group.start()
-        with open(out, "a") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if not file.tell():
-                writer.writerow(FIELDS)
-            for _ in range(int(trials)):
-                trial(group, fault, settings, writer, file)
+        make_rows(out, FIELDS, int(trials), lambda writer, file: trial(group, fault, settings, writer, file))
     finally:
         group.end()
 

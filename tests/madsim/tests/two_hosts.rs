@@ -135,9 +135,11 @@ fn compare(name: &str, seeds: u64, equal_percent: usize) {
 /// Percent of runs that must have the same outage on both hosts, where no packet is lost at random.
 const NEARLY_ALL: usize = 90;
 /// The same, where packets are lost at random: acknowledgements draw from the streams of the links, too, so that other
-/// packets are lost, and the two runs part. So they do where clients log in again at once: each login draws its time from the server's stream, in the
-/// order in which the host delivers what arrives at one instant.
+/// packets are lost, and the two runs part.
 const MOST: usize = 50;
+/// The same, where no packet is lost, and clients log in again at one instant: each login draws its time from the server's stream, in the order in
+/// which the host delivers. With logins that all take 15 ms, nearly all runs are equal.
+const MANY: usize = 75;
 
 #[test]
 fn a_primary_that_loses_power_async() {
@@ -151,7 +153,7 @@ fn a_primary_that_loses_power_sync() {
 
 #[test]
 fn a_postmaster_that_is_killed() {
-    compare("patroni/postgres-crash/async", SEEDS, MOST);
+    compare("patroni/postgres-crash/async", SEEDS, MANY);
 }
 
 #[test]

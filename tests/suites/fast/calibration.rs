@@ -79,7 +79,7 @@ fn faults_that_nothing_is_taken_from_take_as_long_as_measured() {
     for (point, (name, rows)) in points.into_iter().zip(MEASURED) {
         assert!(point.title.starts_with(name), "{} is not {name}", point.title);
         assert_eq!(point.measured_count, rows, "usable rows of {name}");
-        let takes_seconds = |quantity: &Comparison| match &*quantity.quantity {
+        let takes_seconds = |quantity: &Comparison| match quantity.quantity {
             "detect" => true,
             "outage" => !name.starts_with("switchover") && !name.ends_with("on"),
             "served until" => !name.starts_with("pause"),

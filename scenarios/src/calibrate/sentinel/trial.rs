@@ -157,10 +157,7 @@ impl Setup {
             demoted_after: demoted.map(|mark| mark.at.since(ended)),
             first_acknowledgement: measures.phases.and_then(|phases| phases.whole),
             outage: measures.availability.failover_gap,
-            served_until: beside
-                .as_ref()
-                .and_then(Beside::last_acknowledged)
-                .and_then(|last| (last > ended).then(|| last.since(ended))),
+            served_until: beside.as_ref().and_then(|beside| beside.served_after(ended)),
             doomed: beside.map(|beside| self.settings.write_interval * beside.doomed(&surviving)),
         }
     }
