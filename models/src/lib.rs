@@ -14,6 +14,7 @@
 //! | [`sentinel`] | Redis Sentinel, and clients that ask it | scenarios |
 //! | [`lock`] | leader election by a Redis lock, Redlock, fencing | scenarios |
 //! | [`routing`] | `HAProxy`, `PgBouncer`, clients with pools | scenarios |
+//! | [`placement`] | regions and zones, and what lies between hosts | scenarios |
 //! | [`release`] | numbers of releases | all |
 //! | [`planted`] | bugs that tests switch on in any of them | tests |
 //!
@@ -24,6 +25,7 @@ pub mod etcd;
 pub mod kubernetes;
 pub mod lock;
 pub mod patroni;
+pub mod placement;
 pub mod planted;
 pub mod platform;
 pub mod postgres;
@@ -34,5 +36,6 @@ pub mod release;
 pub mod routing;
 pub mod sentinel;
 
+pub use placement::{LinkInputs, Placement};
 pub use planted::Planted;
 pub use release::Release;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use models::patroni::{ClusterProcess, Load, PatroniCluster, Placement, Plan};
+use models::Placement;
+use models::patroni::{ClusterProcess, Load, PatroniCluster, Plan};
 use scenarios::case::{Case, UserSettings};
 use scenarios::diagnostic::Source;
 use scenarios::families;

@@ -6,7 +6,6 @@
 
 use analysis::SurvivingValues;
 use models::backup::{BackupCluster, BackupLoad, BackupProcess};
-use models::patroni::Placement;
 use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
@@ -55,8 +54,7 @@ impl Family for Backup {
             statement_timeout: workload.statement_timeout,
             stop_at,
         };
-        let placement = Placement::from(scenario.cluster.topology);
-        let cluster = BackupCluster::new(&backup.plan(load), placement.topology());
+        let cluster = BackupCluster::new(&backup.plan(load), scenario.cluster.places());
         // Between two writes of one client there is no outage.
         let outage_threshold = quiet + workload.write_interval;
         Ok(Box::new(WorldSystem::of(case, Watched { cluster, outage_threshold }, stop_at, None)))

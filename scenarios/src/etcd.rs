@@ -7,7 +7,7 @@
 use analysis::SurvivingValues;
 use models::Planted;
 use models::etcd::{EtcdCluster, EtcdPlan, EtcdProcess};
-use models::patroni::{Inputs, Placement};
+use models::patroni::Inputs;
 use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
@@ -57,8 +57,8 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
         disk_sync: Inputs::default().disk_sync,
         planted,
     };
-    let placement = Placement::from(scenario.cluster.topology);
-    Box::new(WorldSystem::of(case, EtcdCluster::new(&plan, placement.topology()), stop_at, None))
+    let cluster = EtcdCluster::new(&plan, scenario.cluster.places());
+    Box::new(WorldSystem::of(case, cluster, stop_at, None))
 }
 
 impl Cluster for EtcdCluster {

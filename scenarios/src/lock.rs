@@ -8,7 +8,6 @@
 use analysis::SurvivingValues;
 use models::Planted;
 use models::lock::{LockCluster, LockPlan, LockProcess};
-use models::patroni::Placement;
 use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
@@ -81,7 +80,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
         stop_at: Some(stop_at),
         planted,
     };
-    let cluster = LockCluster::new(&plan, Placement::from(scenario.cluster.topology).topology());
+    let cluster = LockCluster::new(&plan, scenario.cluster.places());
     Box::new(WorldSystem::of(case, cluster, stop_at, None))
 }
 

@@ -2,7 +2,7 @@
 
 use models::Planted;
 use models::patroni::{
-    ClusterArchive, ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Placement, Plan, Route,
+    ClusterArchive, ClusterProcess, ImpatientClient, Inputs, Load, PatroniCluster, Plan, Route,
 };
 use models::postgres::MemberId;
 use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
@@ -12,7 +12,7 @@ use analysis::SurvivingValues;
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::family::{Family, FamilyWords, Forkable};
-use crate::scenario::{EtcdHosts, FaultPlan, OnTimeout, ReadFrom, Reads, Routing, TopologyPreset};
+use crate::scenario::{EtcdHosts, FaultPlan, OnTimeout, ReadFrom, Reads, Routing};
 use crate::world_system::{Cluster, WorldSystem};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
@@ -153,17 +153,6 @@ pub(crate) fn plan(case: &Case, planted: Planted) -> Plan {
         }),
         namesake: cluster.namesake.map(MemberId),
         planted,
-    }
-}
-
-impl From<TopologyPreset> for Placement {
-    fn from(preset: TopologyPreset) -> Self {
-        match preset {
-            TopologyPreset::OneZone => Self::OneZone,
-            TopologyPreset::ThreeZones => Self::ThreeZones,
-            TopologyPreset::TwoRegions => Self::TwoRegions,
-            TopologyPreset::ThreeRegions => Self::ThreeRegions,
-        }
     }
 }
 

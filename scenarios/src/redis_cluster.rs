@@ -6,7 +6,7 @@
 
 use analysis::SurvivingValues;
 use models::Planted;
-use models::patroni::{Inputs, Placement};
+use models::patroni::Inputs;
 use models::redis::{Machine, WaitFor};
 use models::redis_cluster::{self as model, ClusterLoad, ClusterPlan, ClusterProcess, RedisCluster};
 use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
@@ -47,7 +47,7 @@ pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     let scenario = &case.scenario;
     let stop_at = scenario.horizon.saturating_sub(QUIET_TAIL);
     let plan = plan(case, stop_at, planted);
-    let cluster = RedisCluster::new(&plan, Placement::from(scenario.cluster.topology).topology());
+    let cluster = RedisCluster::new(&plan, scenario.cluster.places());
     Box::new(WorldSystem::of(case, cluster, stop_at, None))
 }
 

@@ -6,7 +6,7 @@
 
 use analysis::SurvivingValues;
 use models::Planted;
-use models::patroni::{self, Placement};
+use models::patroni;
 use models::redis::{self, Machine, WaitFor};
 use models::sentinel::{RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
 use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
@@ -67,8 +67,7 @@ impl Family for Sentinel {
 pub fn system(case: &Case, planted: Planted) -> Box<dyn Forkable> {
     let stop_at = case.scenario.horizon.saturating_sub(QUIET_TAIL);
     let plan = plan(case, stop_at, planted);
-    let topology = Placement::from(case.scenario.cluster.topology).topology();
-    let cluster = SentinelCluster::new(&plan, topology);
+    let cluster = SentinelCluster::new(&plan, case.scenario.cluster.places());
     Box::new(WorldSystem::of(case, cluster, stop_at, None))
 }
 

@@ -77,7 +77,11 @@ pub struct Topology {
     same_zone: LinkQuality,
     same_region: LinkQuality,
     between_regions: LinkQuality,
+    tcp_syn_linear_timeouts: u8,
 }
+
+/// `net.ipv4.tcp_syn_linear_timeouts` of Linux since 6.5 (`net/ipv4/tcp_ipv4.c:tcp_sk_init`).
+const TCP_SYN_LINEAR_TIMEOUTS: u8 = 4;
 
 /// A region of a topology.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,6 +101,7 @@ impl Default for Topology {
             same_zone: LinkQuality::same_zone(),
             same_region: LinkQuality::same_region(),
             between_regions: LinkQuality::between_regions(),
+            tcp_syn_linear_timeouts: TCP_SYN_LINEAR_TIMEOUTS,
         }
     }
 }
@@ -202,6 +207,18 @@ impl Topology {
     /// Sets the quality between regions that have no link of their own.
     pub fn set_between_regions(&mut self, quality: LinkQuality) {
         self.between_regions = quality;
+    }
+
+    /// Sets how often all hosts repeat a connection request each second before they double the time between two:
+    /// `net.ipv4.tcp_syn_linear_timeouts`, 4 since Linux 6.5 and otherwise. Before, and with 0 since, the second repetition comes
+    /// after 2 s already.
+    pub fn set_tcp_syn_linear_timeouts(&mut self, count: u8) {
+        self.tcp_syn_linear_timeouts = count;
+    }
+
+    /// What [`set_tcp_syn_linear_timeouts`](Self::set_tcp_syn_linear_timeouts) has set.
+    pub fn tcp_syn_linear_timeouts(&self) -> u8 {
+        self.tcp_syn_linear_timeouts
     }
 
     /// How many hosts there are.

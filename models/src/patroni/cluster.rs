@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use sim_core::host::{Blueprint, Inspect};
 use sim_core::{
-    Contains, Distribution, EndReason, HostId, LinkQuality, ProcessId, ProcessOptions, Seed, SimDuration,
-    SimTime, Topology, VolumeId, WallTime, World, WorldBuilder, ZoneRef, advance_guarded,
+    Contains, EndReason, HostId, ProcessId, ProcessOptions, Seed, SimDuration, SimTime, Topology, VolumeId,
+    WallTime, World, WorldBuilder, ZoneRef, advance_guarded,
 };
 
 use super::clients::Clients;
@@ -24,8 +24,9 @@ use super::member::Peer;
 use super::namesake::add_namesake;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
 use super::version::{Change, Version};
-use super::{Configuration, Inputs, LinkInputs, Packet, SynchronousMode};
+use super::{Configuration, Inputs, Packet, SynchronousMode};
 use crate::backup::{Operator, OperatorSpec, Recovery};
+use crate::placement::Placement;
 use crate::planted::Planted;
 use crate::postgres::{
     self, Archive, ArchiveRepository, ArchiveSettings, Backup, BackupKind, DataDirectory, MemberId,
@@ -59,49 +60,6 @@ sim_core::system! {
 impl From<NodeSpec> for ClusterSpec {
     fn from(spec: NodeSpec) -> Self {
         Self::Node(spec)
-    }
-}
-
-/// Regions, zones and their latencies.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Placement {
-    /// One zone.
-    OneZone,
-    /// One region with three zones.
-    #[default]
-    ThreeZones,
-    /// Two regions with one zone each.
-    TwoRegions,
-    /// Three regions with one zone each.
-    ThreeRegions,
-}
-
-impl Placement {
-    /// Regions and zones without hosts, and the zones in the order in which hosts are spread over them.
-    pub fn topology(self) -> (Topology, Vec<ZoneRef>) {
-        match self {
-            Self::OneZone => zones(Topology::one_zone()),
-            Self::ThreeZones => zones(Topology::three_zones()),
-            Self::TwoRegions => zones(Topology::two_regions()),
-            Self::ThreeRegions => zones(Topology::three_regions()),
-        }
-    }
-}
-
-fn zones<const N: usize>((topology, zones): (Topology, [ZoneRef; N])) -> (Topology, Vec<ZoneRef>) {
-    (topology, zones.to_vec())
-}
-
-fn set_links(topology: &mut Topology, links: &LinkInputs) {
-    let recorded = |latency: &Option<Distribution>| latency.clone().map(LinkQuality::reliable);
-    if let Some(quality) = recorded(&links.same_zone) {
-        topology.set_same_zone(quality);
-    }
-    if let Some(quality) = recorded(&links.same_region) {
-        topology.set_same_region(quality);
-    }
-    if let Some(quality) = recorded(&links.between_regions) {
-        topology.set_between_regions(quality);
     }
 }
 
@@ -145,9 +103,7 @@ pub struct ClusterArchive {
 impl Plan {
     /// Regions and zones without hosts, and the zones in the order in which hosts are spread over them.
     pub fn topology(&self) -> (Topology, Vec<ZoneRef>) {
-        let (mut topology, zones) = self.placement.topology();
-        set_links(&mut topology, &self.inputs.links);
-        (topology, zones)
+        self.placement.topology_with(&self.inputs.links)
     }
 }
 

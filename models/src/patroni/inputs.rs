@@ -5,6 +5,8 @@
 
 use sim_core::{Distribution, Sampler, SimDuration};
 
+use crate::placement::LinkInputs;
+
 /// How long the real software takes for what the models do not look into.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs {
@@ -62,19 +64,8 @@ pub struct Inputs {
     /// What a member of etcd takes for a request of Patroni beside round trips, consensus and syncs: HTTP, the JSON of its gateway, the turns of
     /// its threads. 400 serializable ranges, which ask nobody else and sync nothing, on an idle machine (`tests/data/inputs/gateway.csv`).
     pub gateway: Distribution,
-    /// One-way latencies between hosts that were recorded; without, those of [`sim_core::LinkQuality`].
+    /// What lies between hosts, where it is not as the placement has it.
     pub links: LinkInputs,
-}
-
-/// One-way latencies between hosts, by what lies between them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LinkInputs {
-    /// Hosts of one zone.
-    pub same_zone: Option<Distribution>,
-    /// Zones of one region.
-    pub same_region: Option<Distribution>,
-    /// Regions.
-    pub between_regions: Option<Distribution>,
 }
 
 impl Default for Inputs {

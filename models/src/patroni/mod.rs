@@ -126,13 +126,13 @@ mod version;
 mod watchdog;
 
 pub use cluster::{
-    ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, PatroniCluster, PatroniHosts, Placement, Plan,
+    ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, PatroniCluster, PatroniHosts, Plan,
 };
 pub use config::{
     Adjustment, Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts,
     Watchdog, WatchdogMode,
 };
-pub use inputs::{Inputs, LinkInputs};
+pub use inputs::Inputs;
 pub use load::{
     ClientSettings, ImpatientClient, Load, PoolerSettings, ProxySettings, ReadFrom, Reads, Route,
 };

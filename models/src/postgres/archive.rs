@@ -2,7 +2,7 @@
 //!
 //! - `archive_command` copies one file at a time: the history of a new timeline first, then segments in order. A command that
 //!   fails is repeated after a second, three times in all ([`RETRIES`]), then a minute later ([`WAKE_INTERVAL`]). It has no
-//!   time-out of its own: a silent repository holds it for as long as TCP does (127 s for a connection).
+//!   time-out of its own: a silent repository holds it for as long as TCP does (131 s for a connection).
 //! - `archive_timeout`: every so often the checkpointer switches to a new segment if a row was written since the last switch
 //!   (`CheckArchiveTimeout`). A loss of the server takes what was written since the last segment that is archived: the time-out
 //!   and the copy, and without a time-out up to 16 MB of WAL, however long these took to write.

@@ -11,7 +11,7 @@
 //! | the end of a recovery, and a promotion, after both | the segment of the last record again (`FinishWalRecovery`), histories for a number that is free, the history of the timeline that ends (`writeTimeLineHistory`) |
 //!
 //! So a promotion calls the command five times at least. With a repository on the dead host of the former primary and
-//! without a time-out, each takes the 127 s of an unanswered connection (fidelity specification of Patroni, Z22).
+//! without a time-out, each takes the 127 s of an unanswered connection, 131 s since Linux 6.5 (fidelity specification of Patroni, Z22).
 //!
 //! The newest timeline is the target of a standby that starts, and its WAL has to lead there: if its last checkpoint or its minimum
 //! recovery point lies behind the fork, the server ends (`InitWalRecovery`; [`DataDirectory::unreachable`]), as often as it is

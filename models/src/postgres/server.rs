@@ -124,7 +124,7 @@ impl Process for Server {
     }
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
-        let Origin::Connection(connection, _) = from else {
+        let Origin::Connection(connection, peer) = from else {
             unreachable!("PostgreSQL is not spoken to by datagrams: {packet:?}")
         };
         if self.phase == Phase::Exited {
@@ -132,7 +132,7 @@ impl Process for Server {
         }
         match packet {
             Packet::Query { query, statement: Statement::IsInRecovery } => {
-                self.log_in(context, connection, query);
+                self.log_in(context, connection, peer, query);
             }
             Packet::Query { query, statement } => {
                 if !self.holds(context, connection, Asks::Client { query, statement }) {

@@ -7,7 +7,6 @@
 
 use sim_core::{Context, MarkKind, SyncId};
 
-use super::login::Logins;
 use super::server::{Phase, Server};
 use super::{ClusterState, ControlFile, DataRecord, Lsn, WalKind};
 
@@ -47,7 +46,7 @@ impl Server {
         for session in std::mem::take(&mut self.sessions) {
             context.close(session);
         }
-        self.logins = Logins::default();
+        self.logins.abandon();
         self.slowness.abandon_clients();
         self.commits.abandon();
         let mut stopping = Stopping {

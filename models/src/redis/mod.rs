@@ -85,7 +85,7 @@ pub use log::{Change, Entry, ListKey, Log, Snapshot};
 pub use packet::{Command, Epoch, Greeting, GroupId, Hello, Packet, Reply, Restore, RunId};
 pub use parameters::{AppendFsync, Machine, Parameters, SavePoint, ServerSpec};
 pub use persistence::{DataDirectory, DataRecord};
-pub use server::{Server, ServerTimer};
+pub use server::{MASTER_MODE, REPLICA_OF, Server, ServerTimer};
 pub use session::WaitFor;
 pub(crate) use session::{News, Session};
 pub use streams::STREAM_DIVERGED;

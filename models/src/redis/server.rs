@@ -20,6 +20,11 @@ use super::release;
 use super::replica::{LinkState, Upstream};
 use super::saving::Saving;
 
+/// How a server begins to say that `REPLICAOF NO ONE` made it a primary (`replication.c:replicaofCommand`).
+pub const MASTER_MODE: &str = "MASTER MODE enabled";
+/// How a server begins to say that it is a replica of another one from now on.
+pub const REPLICA_OF: &str = "REPLICAOF process ";
+
 /// How often the server looks after replication (`replicationCron`, a thousand milliseconds).
 const CRON: SimDuration = SimDuration::from_secs(1);
 
@@ -349,6 +354,12 @@ impl Server {
         sender: ConnectionId,
         primary: Option<ProcessId>,
     ) {
+        if self.follows() != primary {
+            context.note(|| match primary {
+                Some(primary) => format!("{REPLICA_OF}{} enabled (user request)", primary.index()),
+                None => format!("{MASTER_MODE} (user request)"),
+            });
+        }
         self.replicate_from(context, primary);
         context.write(DataRecord::ReplicaOf(primary));
         context.sync();

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use models::Placement;
 use models::backup::{
     BackupCluster, BackupLoad, BackupPlan, BackupProcess, Inputs, Recovery, RepositoryPlace,
 };
-use models::patroni::{self, Disk, Placement};
+use models::patroni::{self, Disk};
 use models::postgres::{FileName, SEGMENT_BYTES, Timeline};
 use sim_core::{
     EndReason, Fault, Process, ProcessId, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target,

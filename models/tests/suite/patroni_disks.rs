@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use models::Planted;
 use models::patroni::{
-    ClusterProcess, Configuration, Inputs, Load, PatroniCluster, Placement, Plan, Route, SynchronousMode,
+    ClusterProcess, Configuration, Inputs, Load, PatroniCluster, Plan, Route, SynchronousMode,
 };
+use models::{Placement, Planted};
 use sim_core::{
     EndReason, Fault, Process, ProcessId, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target,
     Trigger, World,

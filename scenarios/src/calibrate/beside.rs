@@ -3,6 +3,9 @@
 use analysis::measure::SurvivingValues;
 use sim_core::{Operation, Outcome, ProcessId, Record, SimDuration, SimTime};
 
+use super::rows::Row;
+use crate::diagnostic::UserError;
+
 /// The client beside the old primary, and what it asked.
 pub(super) struct Beside<'r> {
     pub(super) record: &'r Record,
@@ -34,8 +37,40 @@ impl Beside<'_> {
         (last > from).then(|| last.since(from))
     }
 
-    /// How many acknowledged writes are gone.
-    pub(super) fn doomed(&self, surviving: &SurvivingValues) -> u64 {
-        self.acknowledged().filter(|one| !surviving.contains(one.value)).count() as u64
+    /// The acknowledged writes that are gone, as the time that they took at the [pace] of this client from this instant on.
+    pub(super) fn doomed(
+        &self,
+        surviving: &SurvivingValues,
+        from: SimTime,
+        interval: SimDuration,
+    ) -> SimDuration {
+        let gone = self.acknowledged().filter(|one| !surviving.contains(one.value)).count() as u64;
+        let later =
+            self.acknowledged().filter(|one| one.completed.is_some_and(|at| at > from)).count() as u64;
+        let served = self.served_after(from).filter(|_| later > 0);
+        pace(gone, served.map(|served| (served, later)), interval)
+    }
+}
+
+/// The same in a row of the measurements: `b_lost` writes, at the pace of `b_acked_after` until `b_last_ack`.
+pub(super) fn doomed(
+    row: &Row,
+    from: SimDuration,
+    interval: SimDuration,
+) -> Result<Option<SimDuration>, UserError> {
+    let Some(gone) = row.count("b_lost")? else { return Ok(None) };
+    let others = match row.count("b_acked_after")?.filter(|count| *count > 0) {
+        Some(count) => row.time("b_last_ack")?.map(|last| (last.saturating_sub(from), count)),
+        None => None,
+    };
+    Ok(Some(pace(gone, others, interval)))
+}
+
+/// The time that these many writes took, when others took so long; without others, one interval each. A client that sleeps between two
+/// writes is slower by what it takes to wake up, and that is no part of what is compared.
+fn pace(writes: u64, others: Option<(SimDuration, u64)>, interval: SimDuration) -> SimDuration {
+    match others {
+        Some((took, count)) => took.scale(writes, count),
+        _ => interval * writes,
     }
 }

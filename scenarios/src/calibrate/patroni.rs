@@ -9,7 +9,7 @@
 //! | `client_first_ack`: first write that the new primary acknowledged | end of `reroute` |
 //! | `unavail`: between the last acknowledgement before and the first one after | `failover_gap` |
 //! | `b_last_ack`: the last write that the old primary acknowledged to a client on its host | `served until`: counted from the end of a pause (`resume`), else from the fault; none if there was none |
-//! | `b_lost`: writes that it acknowledged to that client and that are gone | `doomed`, shown as the time that they take at one each 50 ms |
+//! | `b_lost`: writes that it acknowledged to that client and that are gone | `doomed`, shown as the time that they took at its own pace |
 //!
 //! A switchover suspects nobody: its new leader is timed from the request. "archive recovery complete" (`pg_promoted`) is not the end of a
 //! promotion: the server is read-only until it has made the next WAL segment, if the log ends in the last quarter of its own, and synced the
@@ -39,15 +39,15 @@ use std::path::Path;
 use analysis::measure::{Measures, SurvivingValues};
 use analysis::{MeasureOptions, measure};
 use models::patroni::{
-    ClusterProcess, Configuration, Inputs, LinkInputs, Load, PatroniCluster, Placement, Plan, Route,
-    SynchronousMode,
+    ClusterProcess, Configuration, Inputs, Load, PatroniCluster, Plan, Route, SynchronousMode,
 };
+use models::{LinkInputs, Placement};
 use sim_core::{
     Direction, Distribution, EndReason, Fault, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target,
     Trigger, World,
 };
 
-use super::beside::Beside;
+use super::beside::{self, Beside};
 use super::rows::{Machine, Row, Table};
 use super::{Measurements, ONE_WAY, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
@@ -274,7 +274,10 @@ const SERVED_UNTIL: Quantity = Quantity {
 };
 const DOOMED: Quantity = Quantity {
     name: "doomed",
-    measured: |row| Ok(row.count("b_lost")?.map(|count| WRITE_INTERVAL * count)),
+    measured: |row| {
+        let resumed = row.time("resume")?.filter(|_| row.text("fault") == Trial::Pause.name());
+        beside::doomed(row, resumed.unwrap_or_default(), WRITE_INTERVAL)
+    },
     simulated: |run| run.doomed,
 };
 
@@ -450,7 +453,7 @@ impl Setup {
         Run {
             measures,
             served_until: beside.as_ref().and_then(|beside| beside.served_after(served_from)),
-            doomed: beside.map(|beside| WRITE_INTERVAL * beside.doomed(&surviving)),
+            doomed: beside.map(|beside| beside.doomed(&surviving, served_from, WRITE_INTERVAL)),
         }
     }
 }

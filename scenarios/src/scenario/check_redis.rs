@@ -42,7 +42,7 @@ impl Checker<'_> {
             ("workload.other_write_interval", span(workload.other_write_interval.as_ref())),
             ("workload.refresh", here(workload.refresh.is_some())),
         ];
-        let patroni: [(&str, Option<Range<usize>>); 19] = [
+        let patroni: [(&str, Option<Range<usize>>); 18] = [
             ("cluster.etcd", span(cluster.etcd.as_ref())),
             ("cluster.patroni_yml", span(cluster.patroni_yml.as_ref())),
             ("cluster.patroni", span(cluster.patroni.as_ref())),
@@ -57,7 +57,6 @@ impl Checker<'_> {
             ("workload.read_from", span(workload.read_from.as_ref())),
             ("cluster.etcd_hosts", here(cluster.etcd_hosts.is_some())),
             ("cluster.watchdog_device", here(cluster.watchdog_device.is_some())),
-            ("cluster.round_trips", here(cluster.round_trips.is_some())),
             ("workload.readers", here(workload.readers.is_some())),
             ("cluster.member_tags", here(!cluster.member_tags.is_empty())),
             ("workload.routing", here(workload.routing.is_some())),

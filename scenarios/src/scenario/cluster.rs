@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use models::patroni::{FailoverPriority, LinkInputs, PrePromote, Tags};
+use models::patroni::{FailoverPriority, PrePromote, Tags};
 use models::platform::RedisNeed;
 use models::postgres::MemberId;
+use models::{LinkInputs, Placement};
 use serde::{Deserialize, Serialize};
+use sim_core::{Topology, ZoneRef};
 
 use super::backup::{Archive, Backup};
 use crate::import::{PatroniFile, RedisFile, RedisSettings, Settings};
@@ -25,7 +27,7 @@ pub struct Cluster {
     pub topology: TopologyPreset,
     /// Whether hosts have a usable watchdog device.
     pub watchdog_device: bool,
-    /// Recorded latencies that the scenario names, in place of those of the preset.
+    /// What the scenario says of the network, in place of what the preset has.
     pub links: LinkInputs,
     /// The `patroni.yml` that the scenario names.
     pub file: Option<PatroniFile>,
@@ -139,6 +141,13 @@ pub enum EtcdHosts {
     Shared,
 }
 
+impl Cluster {
+    /// Regions and zones without hosts, and the zones in the order in which hosts are spread over them.
+    pub fn places(&self) -> (Topology, Vec<ZoneRef>) {
+        Placement::from(self.topology).topology_with(&self.links)
+    }
+}
+
 /// Presets of [`sim_core::Topology`].
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -152,4 +161,15 @@ pub enum TopologyPreset {
     TwoRegions,
     /// Three regions with one zone each.
     ThreeRegions,
+}
+
+impl From<TopologyPreset> for Placement {
+    fn from(preset: TopologyPreset) -> Self {
+        match preset {
+            TopologyPreset::OneZone => Self::OneZone,
+            TopologyPreset::ThreeZones => Self::ThreeZones,
+            TopologyPreset::TwoRegions => Self::TwoRegions,
+            TopologyPreset::ThreeRegions => Self::ThreeRegions,
+        }
+    }
 }

@@ -19,6 +19,7 @@
 //! | `cluster.topology` | `one-zone`, `three-zones`, `two-regions`, `three-regions` | `three-zones` |
 //! | `cluster.watchdog_device` | whether hosts have a usable `/dev/watchdog` | false |
 //! | `cluster.round_trips` | recorded round trips: `same_zone`, `same_region`, `between_regions`, each a file | presets |
+//! | `cluster.tcp_syn_linear_timeouts` | the setting of Linux on all hosts, 0 to 127 | 4, as since Linux 6.5 |
 //! | `cluster.patroni_yml` | a real `patroni.yml`, relative to the scenario file | none |
 //! | `cluster.patroni` | settings of Patroni by their real names, over those of the file; `version` for an older release | none |
 //! | `cluster.pre_promote` | what the script of `postgresql.pre_promote` does: `lasts`, and `fails_on`, the members on whose hosts it does not exit with 0 | none |

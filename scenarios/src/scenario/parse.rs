@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use models::patroni::{LinkInputs, Load, PrePromote};
+use models::LinkInputs;
+use models::patroni::{Load, PrePromote};
 use models::platform::RedisNeed;
 use models::postgres::MemberId;
 use sim_core::{Composition, SimDuration, SwarmConfig};
@@ -86,6 +87,7 @@ fn cluster(
         same_zone: recorded(round_trips.same_zone)?,
         same_region: recorded(round_trips.same_region)?,
         between_regions: recorded(round_trips.between_regions)?,
+        tcp_syn_linear_timeouts: linear_timeouts(raw.tcp_syn_linear_timeouts, source)?,
     };
     let settings = match raw.patroni {
         Some(table) => settings_from_table(&Reading::<Toml>::finish(table), source)?,
@@ -221,6 +223,16 @@ fn member_position(name: &Spanned<String>, members: u8, source: &Arc<Source>) ->
             format!("expected patroni-1 to patroni-{members}"),
         )
     })
+}
+
+/// A value that Linux accepts (`net/ipv4/sysctl_net_ipv4.c`).
+fn linear_timeouts(written: Option<Spanned<u8>>, source: &Arc<Source>) -> Result<Option<u8>, UserError> {
+    let Some(count) = written else { return Ok(None) };
+    if *count.get_ref() > 127 {
+        let message = format!("Linux does not take {} for `tcp_syn_linear_timeouts`", count.get_ref());
+        return Err(UserError::at(Spot::new(source, count.span()), message, "expected 0 to 127"));
+    }
+    Ok(Some(count.into_inner()))
 }
 
 /// Another file that the scenario names.

@@ -58,6 +58,7 @@ pub(super) struct RawCluster {
     pub(super) topology: Option<TopologyPreset>,
     pub(super) watchdog_device: Option<bool>,
     pub(super) round_trips: Option<RawRoundTrips>,
+    pub(super) tcp_syn_linear_timeouts: Option<Spanned<u8>>,
     pub(super) patroni_yml: Option<Spanned<String>>,
     pub(super) patroni: Option<Spanned<Reading<Toml>>>,
     pub(super) pre_promote: Option<Spanned<RawPrePromote>>,

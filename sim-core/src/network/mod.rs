@@ -7,7 +7,9 @@
 //!   answers at once, with a close or a reset. A dead or cut-off host answers with silence, until the retransmission
 //!   limit (Linux `tcp_retries2` = 15, about 15 minutes), the user time-out (`TCP_USER_TIMEOUT`) or, while nothing that was
 //!   sent is unacknowledged, keep-alives end the connection. What was sent during a partition arrives when the next retransmission after it gets through.
-//! - An unanswered connection request is repeated after 1, 2, 4, ... seconds (`tcp_syn_retries` = 6, about 127 s).
+//! - An unanswered connection request is repeated after 1, 2, 3, 4, 5, 7, 11, ... seconds and given up after 131, as since Linux
+//!   6.5 (`tcp_syn_linear_timeouts` = 4, `tcp_syn_retries` = 6); with [another number](crate::Topology::set_tcp_syn_linear_timeouts)
+//!   of repetitions each second, at other times.
 //! - Datagrams: may be lost, and duplicated under a fault; packets with random latency overtake each other.
 //! - Bandwidth, where a fault limits it: packets queue up, and what would wait too long is dropped.
 //! - Connections that something in between forgot, resets out of nowhere, listeners that hang.

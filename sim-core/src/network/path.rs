@@ -19,6 +19,8 @@ pub(crate) struct LinkTable {
     quality_of: Vec<u16>,
     /// Hosts share a handful of qualities; their tables are built once each.
     qualities: Vec<(Sampler, Probability)>,
+    /// See [`Topology::set_tcp_syn_linear_timeouts`].
+    syn_linear_timeouts: u8,
 }
 
 impl LinkTable {
@@ -49,7 +51,8 @@ impl LinkTable {
             }
         }
         let qualities = known.into_iter().map(|quality| (quality.latency.sampler(), quality.loss)).collect();
-        Self { hosts, quality_of, qualities }
+        let syn_linear_timeouts = topology.tcp_syn_linear_timeouts();
+        Self { hosts, quality_of, qualities, syn_linear_timeouts }
     }
 
     #[inline]
@@ -257,6 +260,12 @@ impl Paths {
         if let Some(shapes) = &mut self.link(from, to).shapes {
             shapes.remove(fault);
         }
+    }
+
+    /// For how long after its first a connection request is repeated each second, see
+    /// [`Topology::set_tcp_syn_linear_timeouts`].
+    pub(crate) fn syn_linear_timeouts(&self) -> u8 {
+        self.table.syn_linear_timeouts
     }
 
     /// A typical round trip between two processes.

@@ -3,7 +3,7 @@
 
 use crate::fault::LostAnswer;
 use crate::id::{ConnectionId, ProcessId};
-use crate::network::{ConnectOptions, Connection, EndState, Paths, Segment};
+use crate::network::{ConnectOptions, Connection, End, EndState, Paths, Segment};
 use crate::process::{ConnectionEvent, Origin, Process};
 use crate::queue::Queue;
 use crate::time::{SimDuration, SimTime};
@@ -16,7 +16,7 @@ const RETRANSMIT_MIN: SimDuration = SimDuration::from_millis(200);
 const RETRANSMIT_MAX: SimDuration = SimDuration::from_secs(120);
 /// Linux initial time-out of a connection request.
 const REQUEST_RETRANSMIT: SimDuration = SimDuration::from_secs(1);
-/// Linux `tcp_syn_retries` = 6: 1 + 2 + 4 + ... + 64 s.
+/// Linux `tcp_syn_retries` = 6: 1 + 2 + 4 + ... + 64 s, after the repetitions of each second (`tcp_timer.c:tcp_write_timeout`).
 const REQUEST_LIMIT: SimDuration = SimDuration::from_secs(127);
 /// Linux `tcp_retries2` = 15 at the minimum time-out: 924.6 s.
 const RETRANSMIT_LIMIT: SimDuration = SimDuration::from_millis(924_600);
@@ -121,9 +121,15 @@ impl<P: Process> Kernel<P> {
         launch((&mut self.paths, &mut self.queue, self.now), connection, side, number, segment);
     }
 
+    /// For how long a request is repeated each second (`tcp_timer.c:tcp_retransmit_timer`).
+    fn repeated_each_second(&self) -> SimDuration {
+        REQUEST_RETRANSMIT * u64::from(self.paths.syn_linear_timeouts())
+    }
+
     /// Starts the retransmission time-out of an end, unless it runs.
     fn await_acknowledgement(&mut self, id: ConnectionId, side: usize) {
         let now = self.now;
+        let linear = self.repeated_each_second();
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
@@ -138,7 +144,7 @@ impl<P: Process> Kernel<P> {
         } else {
             RETRANSMIT_MIN + self.paths.round_trip(from, to)
         };
-        let next = end.back_off.min(limit_of(end.state, end.options));
+        let next = end.back_off.min(limit_of(end, linear));
         self.queue.push(now + next, Event::Retransmit { connection: id, side: side as u8 });
     }
 
@@ -341,6 +347,7 @@ impl<P: Process> World<P> {
     pub(crate) fn on_retransmit(&mut self, id: ConnectionId, side: usize) {
         let kernel = &mut self.kernel;
         let now = kernel.now;
+        let linear = kernel.repeated_each_second();
         let Some(connection) = kernel.connections.get_mut(id) else {
             return;
         };
@@ -349,7 +356,7 @@ impl<P: Process> World<P> {
         let Some(since) = end.unacknowledged_since else {
             return;
         };
-        let limit = limit_of(end.state, end.options);
+        let limit = limit_of(end, linear);
         if now.since(since) >= limit {
             let state = end.state;
             kernel.forget_end(id, side);
@@ -382,6 +389,8 @@ impl<P: Process> World<P> {
             since = now;
             end.unacknowledged_since = Some(now);
             end.back_off = RETRANSMIT_MIN + kernel.paths.round_trip(sender, receiver);
+        } else if end.state == EndState::Opening && now.since(since) <= linear {
+            end.back_off = REQUEST_RETRANSMIT;
         } else {
             end.back_off = (end.back_off * 2).min(RETRANSMIT_MAX);
         }
@@ -406,11 +415,11 @@ enum Progress {
     All,
 }
 
-/// How long sent data, or a request, may stay unacknowledged.
-fn limit_of(state: EndState, options: ConnectOptions) -> SimDuration {
-    match (state, options.user_timeout) {
-        (EndState::Opening, None) => REQUEST_LIMIT,
-        (EndState::Opening, Some(limit)) => limit.min(REQUEST_LIMIT),
+/// How long sent data, or a request that is repeated each second for `linear` at first, may stay unacknowledged.
+fn limit_of<T>(end: &End<T>, linear: SimDuration) -> SimDuration {
+    match (end.state, end.options.user_timeout) {
+        (EndState::Opening, None) => linear + REQUEST_LIMIT,
+        (EndState::Opening, Some(limit)) => limit.min(linear + REQUEST_LIMIT),
         (_, Some(limit)) => limit,
         (_, None) => RETRANSMIT_LIMIT,
     }

@@ -9,7 +9,7 @@
 //! - Segments have numbers; each one received is acknowledged (cumulatively); what arrives early waits.
 //! - What is not acknowledged within 200 ms plus the smoothed round trip (`TCP_RTO_MIN`, RFC 6298 without the variance) is
 //!   sent again, all of it; the time-out doubles up to 120 s and ends after `TCP_USER_TIMEOUT` or 924.6 s. Requests are
-//!   repeated after 1, 2, 4, ... s, for 127 s.
+//!   repeated each second as often as `tcp_syn_linear_timeouts` says, then after 1, 2, 4, ... s, for 127 s more.
 //! - Keep-alive probes of idle connections, answered by the kernel of the other side. As in Linux they do not
 //!   run while data is unacknowledged.
 //! - A kernel that does not know a connection answers with a reset; one that has no process for a request refuses; one whose
@@ -30,7 +30,7 @@ const RETRANSMIT_MIN: SimDuration = SimDuration::from_millis(200);
 const RETRANSMIT_MAX: SimDuration = SimDuration::from_secs(120);
 /// Linux initial time-out of a connection request.
 const REQUEST_RETRANSMIT: SimDuration = SimDuration::from_secs(1);
-/// Linux `tcp_syn_retries` = 6.
+/// Linux `tcp_syn_retries` = 6, beside the repetitions of each second.
 const REQUEST_LIMIT: SimDuration = SimDuration::from_secs(127);
 /// Linux `tcp_retries2` = 15 at the minimum time-out.
 const RETRANSMIT_LIMIT: SimDuration = SimDuration::from_millis(924_600);
@@ -129,10 +129,11 @@ impl<T: Clone> End<T> {
         if self.state == EndState::Opening { REQUEST_RETRANSMIT } else { RETRANSMIT_MIN + self.round_trip }
     }
 
-    /// How long something may stay unacknowledged.
-    fn limit(&self) -> SimDuration {
+    /// How long something may stay unacknowledged, if requests are repeated each second for `linear` at first.
+    fn limit(&self, linear: SimDuration) -> SimDuration {
+        let request = linear + REQUEST_LIMIT;
         match (self.state, self.options.user_timeout) {
-            (EndState::Opening, limit) => limit.map_or(REQUEST_LIMIT, |limit| limit.min(REQUEST_LIMIT)),
+            (EndState::Opening, limit) => limit.map_or(request, |limit| limit.min(request)),
             (_, limit) => limit.unwrap_or(RETRANSMIT_LIMIT),
         }
     }
@@ -198,13 +199,20 @@ impl<T> Default for Effects<T> {
 #[derive(Debug)]
 pub(crate) struct Stack<T> {
     me: ProcessId,
+    /// See [`sim_core::Topology::set_tcp_syn_linear_timeouts`].
+    syn_linear_timeouts: u8,
     /// By identity and side: a process may be connected with itself.
     ends: BTreeMap<(ConnectionId, u8), End<T>>,
 }
 
 impl<T: Clone> Stack<T> {
-    pub(crate) const fn new(me: ProcessId) -> Self {
-        Self { me, ends: BTreeMap::new() }
+    pub(crate) const fn new(me: ProcessId, syn_linear_timeouts: u8) -> Self {
+        Self { me, syn_linear_timeouts, ends: BTreeMap::new() }
+    }
+
+    /// For how long a request is repeated each second.
+    fn linear(&self) -> SimDuration {
+        REQUEST_RETRANSMIT * u64::from(self.syn_linear_timeouts)
     }
 
     pub(crate) fn connect(
@@ -274,11 +282,13 @@ impl<T: Clone> Stack<T> {
     pub(crate) fn on_time(&mut self, now: SimTime, effects: &mut Effects<T>) {
         let due = |end: &End<T>| end.deadline().is_some_and(|at| at <= now);
         let keys: Vec<_> = self.ends.iter().filter(|(_, end)| due(end)).map(|(key, _)| *key).collect();
+        let linear = self.linear();
         for key in keys {
             let end = self.ends.get_mut(&key).expect("keys of due ends were just collected");
             let (state, peer) = (end.state, end.peer);
             let is_dead = if end.retransmit_at.is_some_and(|at| at <= now) {
-                let is_dead = end.outstanding_since.is_some_and(|since| now.since(since) >= end.limit());
+                let limit = end.limit(linear);
+                let is_dead = end.outstanding_since.is_some_and(|since| now.since(since) >= limit);
                 if !is_dead {
                     self.retransmit(now, key, effects);
                 }
@@ -455,6 +465,7 @@ impl<T: Clone> Stack<T> {
         segment: Segment<T>,
         effects: &mut Effects<T>,
     ) {
+        let linear = self.linear();
         let Some(end) = self.ends.get_mut(&key) else { return };
         let number = end.next_to_send;
         end.next_to_send += 1;
@@ -464,18 +475,20 @@ impl<T: Clone> Stack<T> {
         }
         if end.outstanding_since.is_none() {
             end.outstanding_since = Some(now);
-            end.retransmit_at = Some(now + end.time_out().min(end.limit()));
+            end.retransmit_at = Some(now + end.time_out().min(end.limit(linear)));
         }
         end.timed.get_or_insert((number, now));
         self.transmit(key, number, segment, effects);
     }
 
     fn retransmit(&mut self, now: SimTime, key: (ConnectionId, u8), effects: &mut Effects<T>) {
+        let linear = self.linear();
         let Some(end) = self.ends.get_mut(&key) else { return };
         let Some(since) = end.outstanding_since else { return };
         let base = if end.back_off == SimDuration::ZERO { end.time_out() } else { end.back_off };
-        end.back_off = (base * 2).min(RETRANSMIT_MAX);
-        end.retransmit_at = Some((now + end.back_off).min(since + end.limit()));
+        let is_linear = end.state == EndState::Opening && now.since(since) <= linear;
+        end.back_off = if is_linear { base } else { (base * 2).min(RETRANSMIT_MAX) };
+        end.retransmit_at = Some((now + end.back_off).min(since + end.limit(linear)));
         end.timed = None;
         let count = if end.state == EndState::Opening { 1 } else { usize::MAX };
         let again: Vec<_> = end.unacknowledged.iter().take(count).cloned().collect();

@@ -235,7 +235,8 @@ fn world<P: Portable>(blueprint: &Blueprint<P>, options: &Options) -> World<P> {
     for (name, host, program) in processes.chain(ports) {
         let process = ProcessId::from_index(slots.len());
         hosts[host.index()].processes.push(process);
-        slots.push(new_slot(process, name, host, program, seed));
+        let stack = Stack::new(process, blueprint.topology.tcp_syn_linear_timeouts());
+        slots.push(new_slot(stack, name, host, program, seed));
     }
     World {
         states: slots.iter().map(|_| None).collect(),
@@ -268,7 +269,7 @@ fn new_host(reboot_time: SimDuration) -> Host {
 }
 
 fn new_slot<P: Portable>(
-    process: ProcessId,
+    stack: Stack<P::Packet>,
     name: &str,
     host: HostId,
     program: Option<Program<P>>,
@@ -286,7 +287,7 @@ fn new_slot<P: Portable>(
         kills: 0,
         inbox: std::collections::VecDeque::new(),
         timers: Vec::new(),
-        stack: Stack::new(process),
+        stack,
         waker: None,
         stack_waker: None,
         stack_armed: None,

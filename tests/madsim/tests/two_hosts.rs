@@ -137,9 +137,6 @@ const NEARLY_ALL: usize = 90;
 /// The same, where packets are lost at random: acknowledgements draw from the streams of the links, too, so that other
 /// packets are lost, and the two runs part.
 const MOST: usize = 50;
-/// The same, where no packet is lost, and clients log in again at one instant: each login draws its time from the server's stream, in the order in
-/// which the host delivers. With logins that all take 15 ms, nearly all runs are equal.
-const MANY: usize = 75;
 
 #[test]
 fn a_primary_that_loses_power_async() {
@@ -153,7 +150,7 @@ fn a_primary_that_loses_power_sync() {
 
 #[test]
 fn a_postmaster_that_is_killed() {
-    compare("patroni/postgres-crash/async", SEEDS, MANY);
+    compare("patroni/postgres-crash/async", SEEDS, NEARLY_ALL);
 }
 
 #[test]

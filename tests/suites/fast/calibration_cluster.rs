@@ -39,8 +39,8 @@ fn seconds(time: Option<SimDuration>) -> String {
 /// Asserts that medians, last deciles and distributions are as measured, but for those that are known to be apart: they are
 /// named, so that neither a new one nor a mended one goes by unseen.
 #[track_caller]
-fn assert_agrees(title: &str, rows: usize, known: &[&str]) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/calibration");
+fn assert_agrees(folder: &str, title: &str, rows: usize, known: &[&str]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let measurements = calibrate::read(&folder).expect("the rows can be read");
     let mut points = measurements.points.iter().filter(|point| point.system == "redis-cluster");
     let point = points.find(|point| point.title == title).expect("there are such rows");
@@ -72,6 +72,7 @@ fn assert_agrees(title: &str, rows: usize, known: &[&str]) {
 fn a_killed_primary_is_replaced_as_fast_as_measured() {
     // Roles were polled, and a real process takes its time to start.
     assert_agrees(
+        "data/calibration",
         "primary killed cluster-node-timeout 5000 cluster-require-full-coverage yes, busy machine",
         30,
         &["demoted shape"],
@@ -83,8 +84,27 @@ fn a_stopped_primary_is_replaced_as_fast_as_measured() {
     // The first to suspect it is a node that asked somebody in between: half of this node timeout is the second in which gossip counts,
     // so that the others ask at the beginning of a second of the wall clock.
     assert_agrees(
+        "data/calibration",
         "primary stopped cluster-node-timeout 2000 cluster-require-full-coverage yes, busy machine",
         15,
+        &["demoted shape"],
+    );
+}
+
+/// The same of what is the source of no input.
+#[test]
+fn primaries_that_nothing_is_taken_from_are_replaced_as_fast_as_measured() {
+    assert_agrees(
+        "data/measured",
+        "primary killed cluster-node-timeout 2000 cluster-require-full-coverage no",
+        20,
+        // Some milliseconds in which the writer's own process woke up.
+        &["other shard's gap shape", "demoted shape"],
+    );
+    assert_agrees(
+        "data/measured",
+        "primary stopped cluster-node-timeout 5000 cluster-require-full-coverage yes, busy machine",
+        20,
         &["demoted shape"],
     );
 }

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use analysis::measure::SurvivingValues;
 use analysis::stats::{Sample, kolmogorov_smirnov};
 use analysis::{MeasureOptions, measure};
-use models::Planted;
-use models::patroni::{Load, PatroniCluster, Placement, Plan};
+use models::patroni::{Load, PatroniCluster, Plan};
 use models::platform::{PlatformCluster, PlatformPlan, RedisNeed};
 use models::redis::{Inputs, Machine, Parameters};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
+use models::{Placement, Planted};
 use rayon::prelude::*;
 use sim_core::{
     EndReason, Fault, Process, ProcessId, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target,

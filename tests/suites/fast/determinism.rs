@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 
 use analysis::RUN_COLUMNS;
 use expect_test::expect;
-use models::patroni::{Load, PatroniCluster, Placement, Plan};
+use models::Placement;
+use models::patroni::{Load, PatroniCluster, Plan};
 use scenarios::campaign::{run_schedule, run_seed};
 use scenarios::exit::Exit;
 use scenarios::family::LogLevel;

@@ -6,19 +6,19 @@
 //! | `odown_first` | `detect` | the first `+odown` |
 //! | `odown_first` to `elected` | `elect` | to `+elected-leader` |
 //! | `elected` to `noone_sent` | `command` | to `+failover-state-wait-promotion`: `REPLICAOF NO ONE` is on its way |
-//! | `role_master`: the promoted server says so, asked each 10 ms | `writable` | mark `Writable` |
+//! | `role_master`: the promoted server says that it is `master`, asked each 10 ms | `promoted` | its `MASTER MODE enabled` |
 //! | `promoted` | `seen` | `+promoted-slave`: the leader has read it in `INFO` |
 //! | `switch_first` | `announced` | the first `+switch-master` |
 //! | `failover_end` | `end` | `+failover-end` |
 //! | `client_first_ack` | `client` | the first acknowledgement after the fault |
 //! | `unavail` | `outage` | between the last acknowledgement before and the first one after |
-//! | `resume` to `old_demoted`: the old primary says that it is a replica, asked now and then | `demoted after` | mark `ReadOnly` |
+//! | `resume` to `old_demoted`: the old primary says that it is a replica, asked now and then | `demoted after` | its `REPLICAOF` |
 //! | `resume` to `b_last_ack` | `served until` | the last write that the old primary acknowledged to the client on its host |
 //! | `b_lost` | `doomed` | writes that the old primary acknowledged to the client on its host and that are gone |
 //! | `b_refused_first` | `refused` | the first write that the old primary refused to that client |
 //!
 //! All but the lengths `elect`, `command`, `demoted after` and `served until` count from the fault. Numbers of writes are shown as the time that
-//! they take at one each `write_interval`.
+//! they took at the client's own pace.
 //!
 //! # The harness
 //!
@@ -42,11 +42,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use models::Planted;
-use models::redis::{Inputs, Machine, Parameters};
+use models::redis::{Inputs, MASTER_MODE, Machine, Parameters};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use sim_core::{Direction, Distribution, Fault, LinkQuality, SimDuration, Target, Topology};
 
 use self::trial::{End, Run, SPREAD, Trial};
+use super::beside;
 use super::rows::{self, Row, Table};
 use super::{Measurements, ONE_WAY, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
@@ -141,6 +142,11 @@ impl Kind {
         ("hostkill", Self::HostKill),
     ];
 
+    fn name(self) -> &'static str {
+        let (name, _) = Self::ALL.iter().find(|(_, kind)| *kind == self).expect("all are listed");
+        name
+    }
+
     fn fault(self) -> Fault {
         let role = "primary".to_owned();
         match self {
@@ -206,9 +212,9 @@ const QUANTITIES: [Quantity; 14] = [
         },
     },
     Quantity {
-        name: "writable",
+        name: "promoted",
         measured: |row| row.time("role_master"),
-        simulated: |run| run.after_fault(run.writable),
+        simulated: |run| run.event(MASTER_MODE),
     },
     Quantity {
         name: "seen",
@@ -244,19 +250,20 @@ const QUANTITIES: [Quantity; 14] = [
         },
         simulated: |run| run.served_until,
     },
-    Quantity { name: "doomed", measured: |row| writes(row, "b_lost"), simulated: |run| run.doomed },
+    Quantity {
+        name: "doomed",
+        measured: |row| {
+            let resumed = row.time("resume")?.filter(|_| row.text("fault") == Kind::Stop.name());
+            beside::doomed(row, resumed.unwrap_or_default(), row.time("write_interval")?.unwrap_or_default())
+        },
+        simulated: |run| run.doomed,
+    },
     Quantity {
         name: "refused",
         measured: |row| row.time("b_refused_first"),
         simulated: |run| run.after_fault(run.refused),
     },
 ];
-
-/// A number of writes as the time that they take.
-fn writes(row: &Row, column: &str) -> Result<Option<SimDuration>, UserError> {
-    let (count, interval) = (row.count(column)?, row.time("write_interval")?.unwrap_or_default());
-    Ok(count.map(|count| interval * count))
-}
 
 pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError> {
     let table = Table::read_all(path, &NEEDED, &KNOWN)?;
@@ -342,9 +349,9 @@ fn settings(row: &Row) -> Result<Settings, UserError> {
 
 impl Settings {
     fn title(&self) -> String {
-        let (fault, _) = Kind::ALL.iter().find(|(_, kind)| *kind == self.kind).expect("all are listed");
         format!(
-            "{fault} down-after-milliseconds {} failover-timeout {} quorum {} of {}{} min-replicas-to-write {}",
+            "{} down-after-milliseconds {} failover-timeout {} quorum {} of {}{} min-replicas-to-write {}",
+            self.kind.name(),
             self.down_after.as_millis(),
             self.failover_timeout.as_millis(),
             self.quorum,

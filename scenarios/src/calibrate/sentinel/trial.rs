@@ -2,10 +2,11 @@
 
 use analysis::measure::SurvivingValues;
 use analysis::{MeasureOptions, measure};
+use models::redis::REPLICA_OF;
 use models::sentinel::{SAVED, SentinelCluster, SentinelProcess};
 use sim_core::{
-    Distribution, EndReason, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Stream,
-    TraceEntry, Trigger, World,
+    Distribution, EndReason, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Stream, TraceEntry,
+    Trigger, World,
 };
 
 use super::{Kind, QUANTITIES, Settings};
@@ -67,7 +68,6 @@ pub(in crate::calibrate) struct Setup {
 pub(super) struct Run {
     pub(super) fault: SimTime,
     pub(super) log: Vec<TraceEntry>,
-    pub(super) writable: Option<SimTime>,
     pub(super) refused: Option<SimTime>,
     pub(super) demoted_after: Option<SimDuration>,
     pub(super) first_acknowledgement: Option<SimDuration>,
@@ -139,12 +139,8 @@ impl Setup {
             ..MeasureOptions::default()
         };
         let measures = measure(&record, &surviving, &options);
-        let find = |kind, after| record.marks.iter().find(|mark| mark.kind == kind && mark.at > after);
-        let writable = find(MarkKind::Writable, fault).map(|mark| mark.at);
-        let demoted = record
-            .marks
-            .iter()
-            .find(|mark| mark.kind == MarkKind::ReadOnly && mark.at > ended && mark.process == old_primary);
+        let mut later = log.iter().filter(|entry| entry.at > ended && entry.process == old_primary);
+        let demoted = later.find(|entry| entry.text.starts_with(REPLICA_OF)).map(|entry| entry.at);
         let beside = old_primary.filter(|_| kind.spares_primary()).and_then(|old_primary| {
             let client = cluster.client_beside(old_primary)?;
             Some(Beside { record: &record, old_primary, client })
@@ -152,13 +148,15 @@ impl Setup {
         Run {
             fault,
             log,
-            writable,
             refused: beside.as_ref().and_then(|beside| beside.refused(fault)),
-            demoted_after: demoted.map(|mark| mark.at.since(ended)),
+            demoted_after: demoted.map(|at| at.since(ended)),
             first_acknowledgement: measures.phases.and_then(|phases| phases.whole),
             outage: measures.availability.failover_gap,
             served_until: beside.as_ref().and_then(|beside| beside.served_after(ended)),
-            doomed: beside.map(|beside| self.settings.write_interval * beside.doomed(&surviving)),
+            doomed: beside.map(|beside| {
+                let from = if kind == Kind::Stop { ended } else { fault };
+                beside.doomed(&surviving, from, self.settings.write_interval)
+            }),
         }
     }
 

@@ -1,8 +1,12 @@
 //! Faults of connections: resets, forgotten connections, listeners that hang.
 
-use sim_core::{ConnectOptions, Fault, HangAnswer, KeepAlive, LostAnswer, SimDuration, Target, Told};
+use sim_core::{
+    ConnectOptions, Fault, HangAnswer, KeepAlive, LostAnswer, SimDuration, Target, Told, Topology, World,
+};
 
-use super::probe::{MS, SECOND, Spec, at, calls, during, heard, numbers, process, run, when};
+use super::probe::{
+    MS, Probe, SECOND, Spec, at, calls, during, heard, network, numbers, process, run, run_on, when,
+};
 
 /// A caller that sends every 100 ms and dials again after 200 ms, and the called.
 fn pair() -> Vec<Spec> {
@@ -93,15 +97,22 @@ fn hang(answer: HangAnswer) -> Fault {
 }
 
 /// A caller with a connection from the start, and one that starts late, at 1 s, because it was killed before.
-fn early_and_late(lasts: SimDuration, answer: HangAnswer) -> sim_core::World<super::probe::Probe> {
+fn early_and_late(network: Topology, lasts: SimDuration, answer: HangAnswer) -> World<Probe> {
     let late = during(MS * 5, MS * 995, Fault::Kill { target: process(2) });
     let specs = vec![calls(1, MS * 100), Spec::default(), calls(1, MS * 100)];
-    run(specs, vec![late, during(MS * 500, lasts, hang(answer))], SECOND * 12)
+    run_on(network, specs, vec![late, during(MS * 500, lasts, hang(answer))], SECOND * 12)
+}
+
+/// Of hosts that repeat a request each second for so often, before the time between two doubles.
+fn repeats_each_second(count: u8) -> Topology {
+    let mut topology = network();
+    topology.set_tcp_syn_linear_timeouts(count);
+    topology
 }
 
 #[test]
 fn a_hung_listener_accepts_and_serves_nobody_new_until_it_goes_on() {
-    let world = early_and_late(SECOND * 2, HangAnswer::Accepted);
+    let world = early_and_late(network(), SECOND * 2, HangAnswer::Accepted);
     assert_eq!(when(&world, 2, "Opened"), [1_020], "the kernel answers");
     // The first request, of the short life before the kill, was accepted at 10 ms.
     assert_eq!(when(&world, 1, "Accepted 2"), [10, 2_500], "the process takes it when it goes on");
@@ -122,23 +133,28 @@ fn a_hung_listener_accepts_and_serves_nobody_new_until_it_goes_on() {
 
 #[test]
 fn a_listener_that_drops_requests_lets_them_be_repeated() {
-    // Requests go out at 1, 2, 4 and 8 s; those before 5.5 s are dropped.
-    let world = early_and_late(SECOND * 5, HangAnswer::Dropped);
-    assert_eq!(when(&world, 2, "Opened").len(), 1);
-    let opened = when(&world, 2, "Opened")[0];
-    assert!((8_000..=8_100).contains(&opened), "{opened}");
-    let silences = when(&world, 1, "").windows(2).map(|pair| pair[1] - pair[0]).max();
-    assert_eq!(silences, Some(100), "the connection from before is served");
+    // Linux since 6.5 sends requests at 1, 2, 3, 4, 5, 6 s, before at 1, 2, 4 and 8 s; those before 5.5 s are dropped.
+    for (network, repeated) in [(network(), 6_000), (repeats_each_second(0), 8_000)] {
+        let world = early_and_late(network, SECOND * 5, HangAnswer::Dropped);
+        assert_eq!(when(&world, 2, "Opened").len(), 1);
+        let opened = when(&world, 2, "Opened")[0];
+        assert!((repeated..=repeated + 100).contains(&opened), "{opened}");
+        let silences = when(&world, 1, "").windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert_eq!(silences, Some(100), "the connection from before is served");
+    }
 }
 
 #[test]
 fn a_request_that_is_always_dropped_times_out() {
-    let faults = vec![at(SimDuration::ZERO, hang(HangAnswer::Dropped))];
-    let world = run(vec![calls(1, MS * 100), Spec::default()], faults, SECOND * 200);
-    let events = heard(&world, 0);
-    assert_eq!(events.len(), 1, "{events:?}");
-    // 127 s of repetitions, counted from the loss of the first request.
-    assert_eq!(events[0], (127_010, "TimedOut 1".to_owned()));
+    // 127 s of repetitions further and further apart, after those of each second, counted from the loss of the first request.
+    for (count, end) in [(4, 131_010), (0, 127_010), (1, 128_010)] {
+        let faults = vec![at(SimDuration::ZERO, hang(HangAnswer::Dropped))];
+        let specs = vec![calls(1, MS * 100), Spec::default()];
+        let world = run_on(repeats_each_second(count), specs, faults, SECOND * 200);
+        let events = heard(&world, 0);
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert_eq!(events[0], (end, "TimedOut 1".to_owned()));
+    }
 }
 
 #[test]

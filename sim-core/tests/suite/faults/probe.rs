@@ -161,12 +161,16 @@ pub(crate) fn calls(peer: usize, every: SimDuration) -> Spec {
 
 /// Processes `p0`, `p1`, ... on hosts `h0`, `h1`, ... of their own, 10 ms apart; two hosts to a zone, two zones to a
 /// region: `z0` and `z1` in `r0`, ...
-pub(crate) fn world_of(specs: Vec<Spec>) -> World<Probe> {
-    world_with_seed(specs, Seed(1))
+pub(crate) fn world_with_seed(specs: Vec<Spec>, seed: Seed) -> World<Probe> {
+    world_on(network(), specs, seed)
 }
 
-pub(crate) fn world_with_seed(specs: Vec<Spec>, seed: Seed) -> World<Probe> {
-    let mut topology = Topology::uniform(&LinkQuality::reliable(Distribution::Constant(MS * 10)));
+/// No hosts yet; 10 ms from each to each.
+pub(crate) fn network() -> Topology {
+    Topology::uniform(&LinkQuality::reliable(Distribution::Constant(MS * 10)))
+}
+
+fn world_on(mut topology: Topology, specs: Vec<Spec>, seed: Seed) -> World<Probe> {
     let (mut regions, mut zones) = (Vec::new(), Vec::new());
     for zone in 0..specs.len().div_ceil(2) {
         if zone % 2 == 0 {
@@ -199,7 +203,17 @@ pub(crate) fn during(from: SimDuration, lasts: SimDuration, fault: Fault) -> Sch
 
 /// Runs a world of these processes under these faults.
 pub(crate) fn run(specs: Vec<Spec>, faults: Vec<ScheduledFault>, until: SimDuration) -> World<Probe> {
-    let mut world = world_of(specs);
+    run_on(network(), specs, faults, until)
+}
+
+/// The same on another network.
+pub(crate) fn run_on(
+    network: Topology,
+    specs: Vec<Spec>,
+    faults: Vec<ScheduledFault>,
+    until: SimDuration,
+) -> World<Probe> {
+    let mut world = world_on(network, specs, Seed(1));
     world.schedule(&Schedule(faults)).expect("the targets exist");
     world.run(SimTime::ZERO + until, u64::MAX);
     world
