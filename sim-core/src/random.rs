@@ -33,7 +33,7 @@ impl Seed {
         source.set_stream(stream_number(purpose, index));
         let mut state = [0_u8; 32];
         source.fill_bytes(&mut state);
-        Stream(Xoshiro256PlusPlus::from_seed(state))
+        Stream { generator: Xoshiro256PlusPlus::from_seed(state), root: source.next_u64() }
     }
 }
 
@@ -71,13 +71,25 @@ impl<'de> Deserialize<'de> for Seed {
 
 /// One random stream. Everything it gives is the same on every platform and in every version of its dependencies.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Stream(Xoshiro256PlusPlus);
+pub struct Stream {
+    generator: Xoshiro256PlusPlus,
+    /// What streams [aside](Self::aside) are derived from.
+    root: u64,
+}
 
 impl Stream {
+    /// A stream for a purpose beside this one. What it gives does not hang on how much was drawn from this one before: a draw that many
+    /// of one kind precede, in an order or number that chance decides, is best taken aside. `index` tells such draws apart.
+    pub fn aside(&self, purpose: &str, index: u64) -> Self {
+        let mut seed = Xoshiro256PlusPlus::seed_from_u64(self.root ^ stream_number(purpose, index));
+        let root = seed.next_u64();
+        Self { generator: seed, root }
+    }
+
     /// 64 random bits.
     #[inline]
     pub fn bits(&mut self) -> u64 {
-        self.0.next_u64()
+        self.generator.next_u64()
     }
 
     /// A uniform number in `0..bound`, by widening multiplication with rejection (Lemire 2019).
@@ -229,6 +241,22 @@ fn stream_number(purpose: &str, index: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_aside_hangs_on_its_purpose_and_not_on_what_was_drawn_before() {
+        let mut stream = Seed(1).stream("test", 0);
+        let mut early = stream.aside("login", 7);
+        let before = stream.clone().bits();
+        assert_eq!(stream.bits(), before, "it takes nothing from the stream");
+        let draws: [u64; 2] = std::array::from_fn(|_| early.bits());
+        let mut late = stream.aside("login", 7);
+        assert_eq!(std::array::from_fn(|_| late.bits()), draws);
+        let others =
+            [("login", 8), ("gateway", 7)].map(|(purpose, index)| stream.aside(purpose, index).bits());
+        assert!(!others.contains(&draws[0]) && others[0] != others[1]);
+        assert_ne!(Seed(2).stream("test", 0).aside("login", 7).bits(), draws[0]);
+        assert_eq!(draws, [0xd62c_a3d3_af3f_5da3, 0xff2b_b09c_6a50_b98c], "{draws:#x?}");
+    }
 
     /// Golden values: a change here changes the meaning of every seed that anybody has written down.
     #[test]

@@ -72,7 +72,12 @@ pub enum Statement {
     },
     /// Counts all rows that are visible to the session.
     Count,
-    /// `SELECT pg_is_in_recovery()`, as `target_session_attrs=read-write` does.
+    /// Logs in, and then asks `SELECT pg_is_in_recovery()`, as `target_session_attrs=read-write` does.
+    LogIn {
+        /// What the client drew for it, as SCRAM has it.
+        nonce: u32,
+    },
+    /// `SELECT pg_is_in_recovery()` on a connection that is logged in.
     IsInRecovery,
     /// `DROP TABLE`: a mistake.
     DropTable,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sim_core::{Context, Seed, SimDuration, SyncId};
+use sim_core::{Context, SimDuration, SyncId};
 
 use super::parameters::Spec;
 use super::server::{Phase, Server, Timer};
@@ -17,7 +17,7 @@ impl Server {
             phase: Phase::Starting { sync: None, replayed: false },
             promotion_wanted: false,
             sessions: Vec::new(),
-            logins: super::login::Logins::new(Seed(context.random().bits())),
+            logins: super::login::Logins::default(),
             commits: super::commit::CommitPath::default(),
             sending: super::walsender::WalSending::default(),
             receiving: super::walreceiver::WalReceiving::default(),

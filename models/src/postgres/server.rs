@@ -124,15 +124,15 @@ impl Process for Server {
     }
 
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
-        let Origin::Connection(connection, peer) = from else {
+        let Origin::Connection(connection, _) = from else {
             unreachable!("PostgreSQL is not spoken to by datagrams: {packet:?}")
         };
         if self.phase == Phase::Exited {
             return;
         }
         match packet {
-            Packet::Query { query, statement: Statement::IsInRecovery } => {
-                self.log_in(context, connection, peer, query);
+            Packet::Query { query, statement: Statement::LogIn { nonce } } => {
+                self.log_in(context, connection, nonce, query);
             }
             Packet::Query { query, statement } => {
                 if !self.holds(context, connection, Asks::Client { query, statement }) {
@@ -265,7 +265,7 @@ impl Server {
             Phase::Stopping(_) | Phase::Exited => Answer::ShuttingDown,
             phase if !phase.serves_reads() => Answer::StartingUp,
             _ => match statement {
-                Statement::IsInRecovery => Answer::InRecovery(in_recovery),
+                Statement::LogIn { .. } | Statement::IsInRecovery => Answer::InRecovery(in_recovery),
                 Statement::Count | Statement::Newest | Statement::Insert { .. } if self.dropped => {
                     Answer::UndefinedTable
                 }

@@ -7,6 +7,7 @@
 
 use sim_core::{Context, MarkKind, SyncId};
 
+use super::login::Logins;
 use super::server::{Phase, Server};
 use super::{ClusterState, ControlFile, DataRecord, Lsn, WalKind};
 
@@ -46,7 +47,7 @@ impl Server {
         for session in std::mem::take(&mut self.sessions) {
             context.close(session);
         }
-        self.logins.abandon();
+        self.logins = Logins::default();
         self.slowness.abandon_clients();
         self.commits.abandon();
         let mut stopping = Stopping {

@@ -148,7 +148,8 @@ impl Session {
         match event {
             ConnectionEvent::Accepted => News::Nothing,
             ConnectionEvent::Opened => {
-                self.send(context, Statement::IsInRecovery);
+                let nonce = context.random().bits() as u32;
+                self.send(context, Statement::LogIn { nonce });
                 News::Nothing
             }
             ConnectionEvent::Refused

@@ -108,7 +108,8 @@ impl Gateway {
         let options = ConnectOptions { user_timeout: None, keep_alive: Some(KeepAlive::LINUX) };
         let connection = self.port.connect(self.database, options).await?;
         let mut session = Session { connection, query: 0 };
-        match session.ask(Statement::IsInRecovery).await? {
+        let nonce = madsim::rand::random();
+        match session.ask(Statement::LogIn { nonce }).await? {
             Answer::InRecovery(_) => Ok(session),
             _ => Err(ConnectionEvent::Closed),
         }

@@ -76,8 +76,8 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
         combined.to_string()
     });
     expect![[r#"
-        de6bacca4afc6107
-        e009f626b366d82a"#]]
+        a0f709534c642903
+        5a6a8ec1c33ccd56"#]]
     .assert_eq(&combined.join("\n"));
 }
 

@@ -245,7 +245,8 @@ impl<T: Clone, P: Protocol> Client<T, P> {
         let request = Self::asked(&self.protocol, call);
         let held = pooled.round_trip.filter(|_| P::has_body(&request));
         let held = held.map_or(SimDuration::ZERO, |round_trip| round_trip + acknowledged_in(now));
-        let service = self.service.draw(context.random());
+        // Aside: how many requests there are until something rare is drawn is as chance has it.
+        let service = self.service.draw(&mut context.random().aside("gateway", attempt));
         call.held = held + service > SimDuration::ZERO;
         if call.held {
             context.set_timer(Timer::Body(call.id), held + service);

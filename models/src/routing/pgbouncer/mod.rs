@@ -221,7 +221,7 @@ impl PgBouncer {
         let Some(client) = self.clients[slot].as_mut() else {
             return;
         };
-        let is_login = !client.greeted && statement == Statement::IsInRecovery;
+        let is_login = !client.greeted && matches!(statement, Statement::LogIn { .. });
         client.greeted = true;
         if let Some(in_recovery) = self.welcome.filter(|_| is_login) {
             let (connection, server) = (client.connection, context.me());
@@ -229,6 +229,9 @@ impl PgBouncer {
             context.send(connection, Packet::Answer { query, answer, server }.into());
             return;
         }
+        // Who gets a server is logged in there already.
+        let statement =
+            if let Statement::LogIn { .. } = statement { Statement::IsInRecovery } else { statement };
         client.waiting = Some((query, statement));
         if client.server.is_some() {
             self.send_on(context, slot);
@@ -342,7 +345,7 @@ impl PgBouncer {
                 return;
             };
             server.state = ServerState::Tested;
-            ask(context, server.connection);
+            ask(context, server.connection, Statement::IsInRecovery);
         }
     }
 
@@ -453,7 +456,8 @@ impl Process for PgBouncer {
             self.forget_client(context, slot);
         } else if let Some(index) = self.server_of(connection) {
             if event == ConnectionEvent::Opened {
-                ask(context, connection);
+                let nonce = context.random().bits() as u32;
+                ask(context, connection, Statement::LogIn { nonce });
             } else {
                 self.server_lost(context, index);
             }
@@ -470,8 +474,8 @@ impl Process for PgBouncer {
 }
 
 /// A query of `PgBouncer`'s own.
-fn ask(context: &mut impl Context<PgBouncer>, connection: ConnectionId) {
-    let query = Packet::Query { query: OWN_QUERY, statement: Statement::IsInRecovery };
+fn ask(context: &mut impl Context<PgBouncer>, connection: ConnectionId, statement: Statement) {
+    let query = Packet::Query { query: OWN_QUERY, statement };
     context.send(connection, query.into());
 }
 

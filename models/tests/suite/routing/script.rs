@@ -72,7 +72,9 @@ impl Script {
         let is_write = matches!(statement, Statement::Insert { .. });
         let answer = match (server, statement) {
             (Server::StartingUp, _) => Answer::StartingUp,
-            (_, Statement::IsInRecovery) => Answer::InRecovery(server == Server::Standby),
+            (_, Statement::LogIn { .. } | Statement::IsInRecovery) => {
+                Answer::InRecovery(server == Server::Standby)
+            }
             (_, Statement::Count) => Answer::Count(self.rows),
             (Server::Standby, _) => Answer::ReadOnly,
             (Server::Stalled, _) => {
