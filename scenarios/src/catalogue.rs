@@ -340,6 +340,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/redis/rz22-full-disk-stops-writes.toml",
     "published/redis/rz23-wrong-configuration-redis-2-6-13.toml",
     "published/redis/rz23-wrong-configuration-rewritten.toml",
+    "published/redis/rz25-meaningful-offset-redis-6-0-3.toml",
+    "published/redis/rz25-meaningful-offset-redis-6-0-4.toml",
     "published/redis/rz25-replica-of-a-replica-redis-3-0-3.toml",
     "published/redis/rz25-replica-of-a-replica-redis-3-0-4.toml",
     "published/redis/rz27-switch-missed-asked.toml",

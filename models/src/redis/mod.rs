@@ -18,6 +18,7 @@
 //! | `primary` | `PSYNC`, feeding, acknowledgements, `WAIT`, `min-replicas-to-write` |
 //! | `replica` | the link to the primary, promotion, demotion |
 //! | `relay` | what a replica gives its own replicas before release 4.0 |
+//! | `meaningful` | PINGs that are taken back, in release 6.0 before 6.0.4 |
 //! | `saving`, `persistence` | append-only file, RDB file, what a restart finds |
 //! | `server` | connections, commands, roles |
 //! | `info` | what `INFO` says |
@@ -61,6 +62,7 @@ mod keys;
 mod link;
 mod lists;
 mod log;
+mod meaningful;
 mod packet;
 mod parameters;
 mod persistence;

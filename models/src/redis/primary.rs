@@ -218,8 +218,13 @@ impl Server {
     pub(super) fn catch_up(&mut self, context: &mut impl Context<Self>) {
         let (_, end) = self.fed();
         let relay = self.relay.as_ref().filter(|_| self.upstream.is_some());
+        let cuts = self.has_meaningful_offset();
         for link in &mut self.downstream.links {
             if link.state == LinkState::Online && link.sent < end {
+                if let Some(rest) = self.log.rest_of_command(link.sent).filter(|_| cuts) {
+                    context.send(link.connection, Packet::Stream(rest));
+                    link.sent = rest.end;
+                }
                 let parts = match relay {
                     Some(relay) => [&[], relay.after(link.sent)],
                     None => [self.log.earlier_after(link.sent), self.log.after(link.sent)],
