@@ -88,7 +88,11 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
         }),
         group: case.redis.group.clone(),
         parameters: case.redis.parameters.clone(),
-        machine: Machine { dataset: cluster.redis.dataset_bytes, ..Machine::default() },
+        machine: Machine {
+            dataset: cluster.redis.dataset_bytes,
+            fork_per_gigabyte: cluster.redis.fork_per_gigabyte,
+            ..Machine::default()
+        },
         disk_sync: patroni::Inputs::default().disk_sync,
         save_sync: redis::Inputs::default().save_sync,
         load: RedisLoad {

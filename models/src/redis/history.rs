@@ -86,10 +86,10 @@ impl History {
     /// (`masterTryPartialResynchronization`). Whether the backlog reaches back far enough is another question.
     pub fn contains(&self, id: ReplicationId, offset: u64) -> bool {
         let asked = offset + 1;
-        if id == self.id {
-            return offset <= self.offset;
+        if offset > self.offset {
+            return false;
         }
-        self.previous.is_some_and(|(previous, end)| id == previous && asked <= end)
+        id == self.id || self.previous.is_some_and(|(previous, end)| id == previous && asked <= end)
     }
 }
 
@@ -119,5 +119,7 @@ mod tests {
             assert_eq!(history.contains(id, offset), expected, "{id} {offset}");
         }
         assert_eq!(second.generation, 2);
+        history.offset = 90;
+        assert!(!history.contains(first, 100), "nobody goes on from what is not here any more");
     }
 }

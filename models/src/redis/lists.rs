@@ -84,17 +84,19 @@ impl Server {
         entries: &[Entry],
     ) {
         let (Some(last), true) = (entries.last(), self.hears_upstream(context, from)) else { return };
-        let bytes = last.end - self.history.offset;
-        self.history.offset = last.end;
+        let end = self.own_end(last);
+        let entries: Arc<[Entry]> = entries.iter().map(|entry| Entry { end, ..*entry }).collect();
+        let bytes = end - self.history.offset;
+        self.history.offset = end;
         let values = entries.iter().filter_map(|entry| match entry.change {
             Change::Write(value) => Some(value),
             _ => None,
         });
-        self.take_together(context, entries, &values.collect());
+        self.take_together(context, &entries, &values.collect());
         if self.relays() {
-            self.relay_together(context, entries, bytes);
+            self.relay_together(context, &entries, bytes);
         } else {
-            self.downstream.feed_all(context, &entries.into());
+            self.downstream.feed_all(context, &entries);
         }
     }
 }

@@ -84,6 +84,8 @@ pub enum Change {
     Key(Key, KeyChange),
     /// `DEL`: a list is gone.
     Remove(ListKey),
+    /// The last so many bytes of a command whose beginning was not sent. They change nothing.
+    Rest(u64),
 }
 
 impl Change {
@@ -95,6 +97,7 @@ impl Change {
             Self::GetAck => GET_ACK_BYTES,
             Self::Key(_, change) => change.bytes(),
             Self::Remove(_) => REMOVE_BYTES,
+            Self::Rest(bytes) => bytes,
         }
     }
 }
@@ -168,7 +171,7 @@ impl Log {
                 (self.writes, self.digest) =
                     self.values().fold((0, 0), |(count, digest), value| (count + 1, fold(digest, value)));
             }
-            Change::Ping | Change::GetAck => {}
+            Change::Ping | Change::GetAck | Change::Rest(_) => {}
         }
         self.entries.push(entry);
     }
@@ -261,6 +264,22 @@ impl Log {
         self.earlier.as_ref().map_or(&[], |backlog| backlog.after(offset))
     }
 
+    /// Removes the PINGs at its end, as far as they are in the backlog. Says how many bytes they had.
+    pub(super) fn take_pings_back(&mut self) -> u64 {
+        let Some(from) = self.backlog_from else { return 0 };
+        let is_data = |entry: &Entry| entry.change != Change::Ping || entry.end <= from;
+        let kept = self.entries.iter().rposition(is_data).map_or(0, |last| last + 1);
+        self.entries.drain(kept..).map(|entry| entry.change.bytes()).sum()
+    }
+
+    /// What comes after an offset first, if that is in the middle of a command.
+    pub(super) fn rest_of_command(&self, offset: u64) -> Option<Entry> {
+        let next = self.entries.partition_point(|entry| entry.end <= offset);
+        let begins = self.entries[..next].last().map_or(0, |entry| entry.end).max(self.backlog_from?);
+        let end = self.entries.get(next)?.end;
+        (begins < offset).then_some(Entry { end, change: Change::Rest(end - offset) })
+    }
+
     /// The entries after this offset.
     pub fn after(&self, offset: u64) -> &[Entry] {
         &self.entries[self.entries.partition_point(|entry| entry.end <= offset)..]
@@ -300,6 +319,25 @@ mod tests {
         assert_ne!(ListKey::of(value), ListKey::of(twin));
         assert_eq!(ListKey::of(twin), ListKey::of(value).second());
         assert_eq!(ListKey::of(twin).client(), 3);
+    }
+
+    #[test]
+    fn pings_at_the_end_are_taken_back_and_no_others() {
+        let mut log = Log::loaded(&[1], &Keys::default(), 100);
+        log.create_backlog(100);
+        let mut end = 100;
+        for change in [Change::Ping, Change::Write(2), Change::Ping, Change::Ping] {
+            end += change.bytes();
+            log.push(Entry { end, change });
+        }
+        assert_eq!(log.take_pings_back(), 2 * PING_BYTES);
+        assert_eq!(log.take_pings_back(), 0, "a write is the last one");
+        assert_eq!(log.values().collect::<Vec<_>>(), [1, 2]);
+        let written = 100 + PING_BYTES + WRITE_BYTES;
+        assert_eq!(log.rest_of_command(100 + PING_BYTES), None, "between two commands");
+        assert_eq!(log.rest_of_command(written), None, "at the end");
+        let rest = Entry { end: written, change: Change::Rest(WRITE_BYTES - 5) };
+        assert_eq!(log.rest_of_command(written - WRITE_BYTES + 5), Some(rest));
     }
 
     #[test]

@@ -18,6 +18,8 @@
 //! | `primary` | `PSYNC`, feeding, acknowledgements, `WAIT`, `min-replicas-to-write` |
 //! | `replica` | the link to the primary, promotion, demotion |
 //! | `relay` | what a replica gives its own replicas before release 4.0 |
+//! | `meaningful` | PINGs that are taken back, in release 6.0 before 6.0.4 |
+//! | `fork` | how a server stands still to make a snapshot |
 //! | `saving`, `persistence` | append-only file, RDB file, what a restart finds |
 //! | `server` | connections, commands, roles |
 //! | `info` | what `INFO` says |
@@ -40,8 +42,8 @@
 //! - An address is a process. Nobody takes over another's address.
 //! - The data set is values that clients write once each, in a list for each client, and a few string keys. An entry of the
 //!   stream has the length of its command. `SELECT` is left out, so offsets are some bytes smaller than real ones.
-//! - The time of an operation is not modelled: a server is never busy. A script that blocks it, or a swap storm, is a
-//!   pause of the process.
+//! - The time of an operation is not modelled: a server is never busy, but for forks, and those only where a scenario says how long they
+//!   take. A script that blocks it, or a swap storm, is a pause of the process.
 //! - Output buffers have no limit, so a slow replica is never cut off for that reason.
 //! - Dumps and loads take their bytes by a rate ([`Machine`]); during a load nothing else is slower.
 //! - `SHUTDOWN` (waiting for replicas), `FAILOVER` and `CLIENT PAUSE` are not modelled.
@@ -54,6 +56,7 @@
 mod configuration;
 mod direct;
 mod elector;
+mod fork;
 mod history;
 mod info;
 mod inputs;
@@ -61,6 +64,7 @@ mod keys;
 mod link;
 mod lists;
 mod log;
+mod meaningful;
 mod packet;
 mod parameters;
 mod persistence;

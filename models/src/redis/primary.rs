@@ -94,6 +94,16 @@ impl Downstream {
         }
     }
 
+    /// Everybody who waits for a snapshot gets the one that is being made, up to this offset.
+    fn will_get_dump(&mut self, offset: u64) {
+        for link in &mut self.links {
+            if matches!(link.state, LinkState::Waiting(_)) {
+                link.state = LinkState::Dumping;
+                link.sent = offset;
+            }
+        }
+    }
+
     /// Forgets a replica. True if it was one.
     pub(super) fn forget(&mut self, connection: ConnectionId) -> bool {
         let before = self.links.len();
@@ -218,8 +228,13 @@ impl Server {
     pub(super) fn catch_up(&mut self, context: &mut impl Context<Self>) {
         let (_, end) = self.fed();
         let relay = self.relay.as_ref().filter(|_| self.upstream.is_some());
+        let cuts = self.has_meaningful_offset();
         for link in &mut self.downstream.links {
             if link.state == LinkState::Online && link.sent < end {
+                if let Some(rest) = self.log.rest_of_command(link.sent).filter(|_| cuts) {
+                    context.send(link.connection, Packet::Stream(rest));
+                    link.sent = rest.end;
+                }
                 let parts = match relay {
                     Some(relay) => [&[], relay.after(link.sent)],
                     None => [self.log.earlier_after(link.sent), self.log.after(link.sent)],
@@ -238,19 +253,17 @@ impl Server {
 
     /// Begins a snapshot for everybody who waits for one, unless one is being made.
     fn start_dump(&mut self, context: &mut impl Context<Self>) {
-        if self.downstream.dump.is_some() {
+        if let Some(offset) = self.downstream.dump.as_ref().map(|snapshot| snapshot.offset) {
+            if self.shares_dumps() {
+                self.downstream.will_get_dump(offset);
+            }
             return;
         }
         let (stream, end) = self.fed();
         let snapshot = self.log.snapshot(stream, end);
-        for link in &mut self.downstream.links {
-            if matches!(link.state, LinkState::Waiting(_)) {
-                link.state = LinkState::Dumping;
-                link.sent = snapshot.offset;
-            }
-        }
-        let bytes = self.data_bytes();
-        context.set_timer(ServerTimer::Dumped, Machine::time(bytes, self.spec.machine.dump_rate));
+        self.downstream.will_get_dump(snapshot.offset);
+        let (bytes, forks) = (self.data_bytes(), self.fork(context));
+        context.set_timer(ServerTimer::Dumped, forks + Machine::time(bytes, self.spec.machine.dump_rate));
         self.downstream.dump = Some(snapshot);
     }
 

@@ -46,6 +46,9 @@ pub(crate) enum Change {
     /// c1e94b6; RZ-25). Before, it cut them off as soon as it lost its primary and kept the backlog whatever came after, so that
     /// they went on behind data that was gone.
     SubReplicasResync,
+    /// The "meaningful offset" (commit 57fa355e; RZ-25): a server takes the PINGs at the end of its stream back before it asks for a place in
+    /// one. Withdrawn by commit 22472fe.
+    MeaningfulOffset,
 }
 
 impl Change {
@@ -60,6 +63,15 @@ impl Change {
             Self::SparePromoted => Version::new(5, 0, 8),
             Self::NeverConnectedIsMinusOne => Version::new(6, 2, 2),
             Self::SubReplicasResync => Version::new(3, 0, 4),
+            Self::MeaningfulOffset => Version::new(6, 0, 0),
+        }
+    }
+
+    /// The first release that has it no more, if it was withdrawn.
+    const fn withdrawn(self) -> Option<Version> {
+        match self {
+            Self::MeaningfulOffset => Some(Version::new(6, 0, 4)),
+            _ => None,
         }
     }
 
@@ -74,7 +86,8 @@ impl Change {
 
     /// True if a release has it.
     pub(crate) fn is_in(self, version: Version) -> bool {
-        version >= self.since()
+        let is_withdrawn = self.withdrawn().is_some_and(|end| version >= end);
+        (version >= self.since() && !is_withdrawn)
             || self.backported().is_some_and(|(first, end)| (first..end).contains(&version))
     }
 }
@@ -89,6 +102,21 @@ mod tests {
         assert!(!Change::SparePromoted.is_in(Version::new(5, 0, 7)));
         assert!(!Change::SecondSentinel.is_in(OLDEST));
         assert!(Change::NeverConnectedIsMinusOne.is_in(MODELLED));
+    }
+
+    #[test]
+    fn a_change_can_be_withdrawn() {
+        for ((major, minor, patch), expected) in [
+            ((5, 0, 14), false),
+            ((6, 0, 0), true),
+            ((6, 0, 3), true),
+            ((6, 0, 4), false),
+            ((6, 2, 0), false),
+            ((7, 0, 15), false),
+        ] {
+            let version = Version::new(major, minor, patch);
+            assert_eq!(Change::MeaningfulOffset.is_in(version), expected, "{version}");
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(super) struct Upstream {
     pub(super) knows_stream: bool,
     /// The snapshot that is being loaded.
     loading: Option<Arc<Snapshot>>,
+    /// By how many bytes it is further than its primary was when that said the same ([`super::meaningful`]).
+    pub(super) ahead: u64,
 }
 
 /// How far the link is (`server.repl_state`).
@@ -66,6 +68,7 @@ impl Upstream {
             down_since: None,
             knows_stream: false,
             loading: None,
+            ahead: 0,
         }
     }
 
@@ -89,13 +92,19 @@ impl Server {
         let mut upstream = Upstream::new(primary);
         match self.upstream.take() {
             // A former primary takes its own history for what it has of the new one's.
-            None => upstream.knows_stream = true,
+            None => {
+                upstream.knows_stream = true;
+                self.begin_to_follow(context);
+            }
             Some(before) => {
                 if let Some(connection) = before.connection {
                     context.close(connection);
                 }
                 context.cancel_timer(&ServerTimer::Loaded);
                 upstream.knows_stream = before.knows_stream;
+                if before.state == LinkState::Connected {
+                    self.begin_to_follow(context);
+                }
             }
         }
         upstream.down_since = Some(context.monotonic());
@@ -115,6 +124,9 @@ impl Server {
         if !self.promote_relay() && self.spec.planted != Planted::KeepStreamName {
             let id = self.history.id.successor(context.random());
             self.history.shift(id);
+        }
+        if upstream.state == LinkState::Connected {
+            self.take_pings_back();
         }
         self.downstream.disconnect(context);
         if !self.log.has_backlog() {
@@ -200,7 +212,11 @@ impl Server {
         if !self.hears_upstream(context, from) {
             return;
         }
-        debug_assert!(entry.end > self.history.offset, "the stream goes on where it was");
+        debug_assert!(
+            entry.end > self.history.offset || self.has_meaningful_offset(),
+            "the stream goes on where it was"
+        );
+        let entry = Entry { end: self.own_end(&entry), ..entry };
         self.history.offset = entry.end;
         self.log.push(entry);
         if self.relay.is_none() {
@@ -212,7 +228,7 @@ impl Server {
                 self.append(context, entry.change);
             }
             Change::GetAck => self.acknowledge(context),
-            Change::Ping => {}
+            Change::Ping | Change::Rest(_) => {}
         }
     }
 
@@ -277,6 +293,7 @@ impl Server {
             upstream.state = LinkState::Connected;
             upstream.down_since = None;
             upstream.heard_at = context.monotonic();
+            upstream.ahead = 0;
         }
         self.acknowledge(context);
     }
@@ -302,9 +319,15 @@ impl Server {
             _ => upstream.state = LinkState::Connect,
         }
         if was_connected {
-            self.relay_without_primary(context);
+            self.go_on_without_primary(context);
         }
         true
+    }
+
+    /// The link to the primary was up, and is not any more.
+    fn go_on_without_primary(&mut self, context: &mut impl Context<Self>) {
+        self.take_pings_back();
+        self.relay_without_primary(context);
     }
 
     /// Gives the connection up, and tries again with the next second.
@@ -319,7 +342,7 @@ impl Server {
         }
         upstream.state = LinkState::Connect;
         if was_connected {
-            self.relay_without_primary(context);
+            self.go_on_without_primary(context);
         }
     }
 

@@ -154,7 +154,7 @@ impl Server {
             Change::Write(value) => DataRecord::Append(value),
             Change::Key(key, change) => DataRecord::AppendKey(key, change),
             Change::Remove(list) => DataRecord::AppendRemove(list),
-            Change::Ping | Change::GetAck => return,
+            Change::Ping | Change::GetAck | Change::Rest(_) => return,
         };
         self.saving.dirty += 1;
         if self.spec.parameters.appendonly {
@@ -200,8 +200,8 @@ impl Server {
         if saving.child.is_none() && saving.rdb_sync.is_none() && retries && is_due {
             saving.child = Some(self.log.snapshot(self.history.id, self.history.offset));
             saving.rdb_sync = None;
-            let bytes = self.data_bytes();
-            context.set_timer(ServerTimer::Saved, Machine::time(bytes, self.spec.machine.dump_rate));
+            let (bytes, forks) = (self.data_bytes(), self.fork(context));
+            context.set_timer(ServerTimer::Saved, forks + Machine::time(bytes, self.spec.machine.dump_rate));
         }
     }
 

@@ -7,6 +7,7 @@ use sim_core::{
     StorageFailure, SyncId,
 };
 
+use super::fork::{Input, Standstill};
 use super::history::{History, ReplicationId};
 use super::info::{Info, RoleInfo};
 use super::keys::{Key, KeyChange};
@@ -54,6 +55,8 @@ pub struct Server {
     pub(super) writable: bool,
     /// Nothing is added to the stream that no client wrote: clients are paused for a manual failover of a cluster.
     pub(super) stream_held: bool,
+    /// It has forked, and stands still.
+    pub(super) standstill: Option<Box<Standstill>>,
 }
 
 /// A connection that is no replication link.
@@ -90,6 +93,8 @@ pub enum ServerTimer {
     Loaded,
     /// A `WAIT` on this connection lasts long enough.
     Wait(ConnectionId),
+    /// A fork is over.
+    Forked,
 }
 
 impl Server {
@@ -439,12 +444,16 @@ impl Process for Server {
             waiting: Vec::new(),
             writable: false,
             stream_held: false,
+            standstill: None,
             spec,
         }
     }
 
     #[inline]
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
+        if let Some(standstill) = &mut self.standstill {
+            return standstill.keep(Input::Packet(from, packet));
+        }
         let Origin::Connection(connection, _) = from else { return };
         match packet {
             Packet::Request { id, command } => self.on_command(context, connection, id, command),
@@ -456,6 +465,9 @@ impl Process for Server {
     }
 
     fn on_timer(&mut self, context: &mut impl Context<Self>, timer: ServerTimer) {
+        if let Some(standstill) = self.standstill.as_mut().filter(|_| timer != ServerTimer::Forked) {
+            return standstill.keep(Input::Timer(timer));
+        }
         match timer {
             ServerTimer::Cron => self.cron(context),
             ServerTimer::Expire => self.expire_another(context),
@@ -464,6 +476,7 @@ impl Process for Server {
             ServerTimer::Saved => self.on_saved(context),
             ServerTimer::Loaded => self.on_loaded(context),
             ServerTimer::Wait(connection) => self.on_wait_over(context, connection),
+            ServerTimer::Forked => self.on_forked(context),
         }
     }
 
@@ -471,9 +484,12 @@ impl Process for Server {
         &mut self,
         context: &mut impl Context<Self>,
         connection: ConnectionId,
-        _peer: ProcessId,
+        peer: ProcessId,
         event: ConnectionEvent,
     ) {
+        if let Some(standstill) = &mut self.standstill {
+            return standstill.keep(Input::Connection(connection, peer, event));
+        }
         match event {
             ConnectionEvent::Accepted => self.sessions.push(Session { connection, subscribed: false }),
             ConnectionEvent::Opened => self.on_upstream_opened(context, connection),
@@ -494,10 +510,16 @@ impl Process for Server {
     }
 
     fn on_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
+        if let Some(standstill) = &mut self.standstill {
+            return standstill.keep(Input::Synced(sync));
+        }
         self.on_append_synced(context, sync);
     }
 
     fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
+        if let Some(standstill) = &mut self.standstill {
+            return standstill.keep(Input::StorageFailed(failure));
+        }
         self.on_disk_failure(context, failure);
     }
 

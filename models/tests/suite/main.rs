@@ -10,5 +10,6 @@ mod postgres;
 mod redis;
 mod redis_chains;
 mod redis_cluster;
+mod redis_forks;
 mod routing;
 mod sentinel;

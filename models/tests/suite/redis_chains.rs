@@ -145,3 +145,60 @@ fn a_replica_that_follows_another_primary_leaves_no_place_behind_it_that_fits() 
         assert!(server(&world, PRIMARY).link_is_up(), "{version:?}");
     }
 }
+
+/// Parameters with a PING in each second.
+fn pinging((major, minor, patch): (u16, u16, u16)) -> Parameters {
+    let version = Version::new(major, minor, patch);
+    Parameters { version, repl_ping_replica_period: seconds(1), ..plain() }
+}
+
+/// By how many bytes each server of a chain is ahead of the primary, when the connection between the first two was reset after some PINGs.
+fn ahead_after_a_reset(version: (u16, u16, u16)) -> [u64; 2] {
+    let mut world = chain(version, pinging(version)).world(4);
+    let host = |name: &str| vec![Target::Host(name.to_owned())];
+    let reset = Fault::ConnectionReset { from: host("db-1"), to: host("db-2"), told: sim_core::Told::Both };
+    schedule(&mut world, &[(8, reset, 0)]);
+    run(&mut world, 5);
+    world.log(true);
+    run(&mut world, 12);
+    assert_eq!(heard(&world, REPLICA, "Continue"), 1, "{version:?}");
+    assert_eq!(heard(&world, OTHER, "Greeted"), 0, "{version:?}: the last one stays connected");
+    let primary = state(&world, PRIMARY);
+    [REPLICA, OTHER].map(|process| {
+        let here = state(&world, process);
+        assert_eq!((here.0, here.2), (primary.0, primary.2), "{version:?}");
+        here.1 - primary.1
+    })
+}
+
+/// redis/redis#7306.
+#[test]
+fn pings_that_are_taken_back_count_twice_for_a_replica_of_a_replica() {
+    let [replica, other] = ahead_after_a_reset((6, 0, 3));
+    assert_eq!(replica, 0);
+    assert!(other >= 3 * 14 && other % 14 == 0, "{other}");
+    assert_eq!(ahead_after_a_reset((5, 0, 14)), [0, 0]);
+    assert_eq!(ahead_after_a_reset((6, 0, 4)), [0, 0]);
+}
+
+/// What the "meaningful offset" is for (redis/redis#7002): a primary that nobody wrote to, and which went on with its PINGs, follows the
+/// new one without a snapshot.
+#[test]
+fn a_former_primary_without_writes_of_its_own_goes_on_in_release_6_0() {
+    for (version, snapshots) in [((5, 0, 14), 1), ((6, 0, 3), 0), ((6, 0, 4), 1)] {
+        let mut world = Cluster { parameters: pinging(version), ..Cluster::default() }.world(4);
+        let command = |name: &str, text: &str| Fault::Command { target: process(name), command: text.into() };
+        let faults = [
+            (6, cut(), 4),
+            (8, command("redis-2", "replicaof-no-one"), 0),
+            (12, command("redis-1", "replicaof redis-2"), 0),
+        ];
+        schedule(&mut world, &faults);
+        run(&mut world, 11);
+        world.log(true);
+        run(&mut world, 16);
+        assert_eq!(heard(&world, PRIMARY, "FullResync"), snapshots, "{version:?}");
+        assert!(server(&world, PRIMARY).link_is_up(), "{version:?}");
+        assert_eq!(state(&world, PRIMARY), state(&world, REPLICA), "{version:?}");
+    }
+}

@@ -66,6 +66,7 @@ impl Checker<'_> {
         let groups = ("cluster.groups", span(cluster.groups.as_ref()));
         let election = ("cluster.election", span(cluster.election.as_ref()));
         let replicaof = ("cluster.replicaof", span(cluster.replicaof.as_ref()));
+        let fork = ("cluster.fork_per_gigabyte", span(cluster.fork_per_gigabyte.as_ref()));
         let local_writers = ("workload.local_writers", span(workload.local_writers.as_ref()));
         let archive = ("cluster.archive", span(cluster.archive.as_ref()));
         let namesake = ("cluster.namesake", span(cluster.namesake.as_ref()));
@@ -117,7 +118,9 @@ impl Checker<'_> {
                 (foreign, "a system without Redis")
             }
         };
-        foreign.extend((family != "sentinel").then_some([groups, election, replicaof]).into_iter().flatten());
+        foreign.extend(
+            (family != "sentinel").then_some([groups, election, replicaof, fork]).into_iter().flatten(),
+        );
         foreign.extend([archive, namesake].into_iter().filter(|_| family != "patroni"));
         foreign.extend((family != "backup").then_some(backup));
         match foreign.into_iter().find_map(|(key, span)| Some((key, span?))) {

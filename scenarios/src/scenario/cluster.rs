@@ -7,7 +7,7 @@ use models::platform::RedisNeed;
 use models::postgres::MemberId;
 use models::{LinkInputs, Placement};
 use serde::{Deserialize, Serialize};
-use sim_core::{Topology, ZoneRef};
+use sim_core::{SimDuration, Topology, ZoneRef};
 
 use super::backup::{Archive, Backup};
 use crate::import::{PatroniFile, RedisFile, RedisSettings, Settings};
@@ -97,6 +97,8 @@ pub struct RedisCluster {
     pub settings: RedisSettings,
     /// Bytes of data on each server that the clients did not write.
     pub dataset_bytes: u64,
+    /// For how long a server stands still when it forks, for each 10^9 bytes of data.
+    pub fork_per_gigabyte: SimDuration,
     /// What a service does without it, in the family `platform`.
     pub need: RedisNeed,
     /// Shards of Redis Cluster.

@@ -226,6 +226,11 @@ horizon = "1m"
             ("lock", "[cluster]\nshards = 2", "`cluster.shards` has no meaning"),
             ("lock", "[workload]\nstatement_timeout = \"1s\"", "`workload.statement_timeout` has no meaning"),
             ("lock", "[cluster]\ngroups = 2", "`cluster.groups` has no meaning in the family `lock`"),
+            (
+                "lock",
+                "[cluster]\nfork_per_gigabyte = \"10ms\"",
+                "`cluster.fork_per_gigabyte` has no meaning in the family `lock`",
+            ),
             ("sentinel", "[cluster]\ngroups = 2", ""),
             ("sentinel", "[cluster]\ngroups = 0", "0 groups are not for one set of Sentinels"),
             ("sentinel", "[cluster]\nelection = \"offset\"\n[workload]\nstarts_after = \"12s\"", ""),

@@ -33,6 +33,7 @@
 //! | `cluster.sentinel_conf`, `cluster.redis_conf` | real files, relative to the scenario file | none |
 //! | `cluster.sentinel`, `cluster.redis` | directives by their real names, over those of the files; `quorum` for that of `sentinel monitor` | none |
 //! | `cluster.dataset_bytes` | bytes of data on each server that the clients did not write | 0 |
+//! | `cluster.fork_per_gigabyte` | for how long a server stands still when it forks for a snapshot, for each 10^9 bytes of data | `"0s"` |
 //! | `cluster.archive` | an archive of WAL: `archive_timeout`, `restore_timeout`, see [`Archive`] | none |
 //! | `cluster.namesake` | a standby outside of the cluster that streams from this member under its name | none |
 //! | `cluster.backup` | backups and how the server is recovered from them, see [`Backup`] | required in the family `backup` |

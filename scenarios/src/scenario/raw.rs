@@ -78,6 +78,7 @@ pub(super) struct RawCluster {
     pub(super) hosts: Option<Spanned<u8>>,
     /// Bytes of data beside what the clients write.
     pub(super) dataset_bytes: Option<u64>,
+    pub(super) fork_per_gigabyte: Option<Spanned<SimDuration>>,
     pub(super) archive: Option<Spanned<Archive>>,
     pub(super) namesake: Option<Spanned<String>>,
     pub(super) backup: Option<Spanned<Backup>>,
