@@ -197,8 +197,8 @@ fn misspelt_keys_get_a_suggestion() {
               × scenario.toml:8:1: unknown field `etdc`, expected one of `members`, `etcd`, `etcd_hosts`, `topology`,
               │ `watchdog_device`, `round_trips`, `tcp_syn_linear_timeouts`, `patroni_yml`, `patroni`, `pre_promote`,
               │ `member_tags`, `sentinels`, `groups`, `sentinel_hosts`, `sentinel_containers`, `replicaof`, `election`,
-              │ `sentinel_conf`, `redis_conf`, `sentinel`, `redis`, `shards`, `hosts`, `dataset_bytes`, `archive`,
-              │ `namesake`, `backup`, `redis_required`, `operator`
+              │ `sentinel_conf`, `redis_conf`, `sentinel`, `redis`, `shards`, `hosts`, `dataset_bytes`,
+              │ `fork_per_gigabyte`, `archive`, `namesake`, `backup`, `redis_required`, `operator`
                ╭─[scenario.toml:8:1]
              7 │ [cluster]
              8 │ etdc = 3

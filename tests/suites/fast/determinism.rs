@@ -76,8 +76,8 @@ fn a_thousand_seeds_keep_their_digests_from_build_to_build() {
         combined.to_string()
     });
     expect![[r#"
-        a0f709534c642903
-        5a6a8ec1c33ccd56"#]]
+        ab437e12ef5bd0e1
+        74ce2d77680fee24"#]]
     .assert_eq(&combined.join("\n"));
 }
 
