@@ -80,10 +80,11 @@ pub struct Stream {
 impl Stream {
     /// A stream for a purpose beside this one. What it gives does not hang on how much was drawn from this one before: a draw that many
     /// of one kind precede, in an order or number that chance decides, is best taken aside. `index` tells such draws apart.
+    #[must_use]
     pub fn aside(&self, purpose: &str, index: u64) -> Self {
-        let mut seed = Xoshiro256PlusPlus::seed_from_u64(self.root ^ stream_number(purpose, index));
-        let root = seed.next_u64();
-        Self { generator: seed, root }
+        let mut generator = Xoshiro256PlusPlus::seed_from_u64(self.root ^ stream_number(purpose, index));
+        let root = generator.next_u64();
+        Self { generator, root }
     }
 
     /// 64 random bits.

@@ -206,6 +206,7 @@ impl Process for Driver {
             }
             ["count", to] => self.query(context, to, 0, Statement::Count),
             ["newest", to] => self.query(context, to, 0, Statement::Newest),
+            ["log-in", to] => self.query(context, to, 0, Statement::LogIn { nonce: 7 }),
             ["recovery", to] => self.query(context, to, 0, Statement::IsInRecovery),
             ["cancel", to, query] => {
                 let connection = self.connection(context, server(to));

@@ -15,22 +15,30 @@ fn cluster() -> Cluster {
 #[test]
 fn a_login_is_answered_when_it_is_complete_and_tells_what_the_server_is_then() {
     let mut cluster = cluster();
-    cluster.tell("client", "recovery n2");
+    cluster.tell("client", "log-in n2");
     cluster.run(MS * 40);
     assert_eq!(cluster.answer(0), None);
     cluster.run(MS * 3);
     assert_eq!(cluster.answer(0), Some(Answer::InRecovery(true)));
     cluster.tell("d2", "promote");
     cluster.run(MS * 1_000);
-    cluster.tell("client", "recovery n2");
+    cluster.tell("client", "log-in n2");
     cluster.run(MS * 43);
     assert_eq!(cluster.answer(0), Some(Answer::InRecovery(false)));
 }
 
 #[test]
+fn who_is_logged_in_is_answered_at_once() {
+    let mut cluster = cluster();
+    cluster.tell("client", "recovery n2");
+    cluster.run(MS * 3);
+    assert_eq!(cluster.answer(0), Some(Answer::InRecovery(true)));
+}
+
+#[test]
 fn a_server_that_stops_cuts_logins_off() {
     let mut cluster = cluster();
-    cluster.tell("client", "recovery n1");
+    cluster.tell("client", "log-in n1");
     cluster.run(MS * 20);
     cluster.tell("d1", "stop");
     cluster.run(MS * 100);
