@@ -21,7 +21,8 @@
 //! | `meaningful` | PINGs that are taken back, in release 6.0 before 6.0.4 |
 //! | `fork` | how a server stands still to make a snapshot |
 //! | `saving`, `persistence` | append-only file, RDB file, what a restart finds |
-//! | `server` | connections, commands, roles |
+//! | `server` | connections, timers, roles |
+//! | `commands` | what is answered to commands, and what they change |
 //! | `info` | what `INFO` says |
 //! | `link` | how a client finds a primary |
 //! | `session`, `direct` | a client's connection, and a client that stays with one server |
@@ -53,6 +54,7 @@
 //! A server knows no cluster. [`crate::redis_cluster::ClusterNode`] holds one and speaks for it: it hands on everything that
 //! is not for the bus, answers `MOVED` and `CLUSTERDOWN` by itself, and commands the server through its public methods.
 
+mod commands;
 mod configuration;
 mod direct;
 mod elector;
@@ -77,6 +79,7 @@ mod server;
 mod session;
 mod streams;
 
+pub use commands::{MASTER_MODE, REPLICA_OF};
 pub use direct::{DirectClient, DirectClientSpec, DirectClientTimer};
 pub use elector::{Election, Elector, ElectorSpec};
 pub use history::{History, ReplicationId};
@@ -89,7 +92,7 @@ pub use log::{Change, Entry, ListKey, Log, Snapshot};
 pub use packet::{Command, Epoch, Greeting, GroupId, Hello, Packet, Reply, Restore, RunId};
 pub use parameters::{AppendFsync, Machine, Parameters, SavePoint, ServerSpec};
 pub use persistence::{DataDirectory, DataRecord};
-pub use server::{MASTER_MODE, REPLICA_OF, Server, ServerTimer};
+pub use server::{Server, ServerTimer};
 pub use session::WaitFor;
 pub(crate) use session::{News, Session};
 pub use streams::STREAM_DIVERGED;

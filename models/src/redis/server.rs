@@ -1,4 +1,4 @@
-//! The server process: who is connected to it, what it answers, and what it plays.
+//! The server process: who is connected to it, and what it plays.
 
 use std::sync::Arc;
 
@@ -9,28 +9,19 @@ use sim_core::{
 
 use super::fork::{Input, Standstill};
 use super::history::{History, ReplicationId};
-use super::info::{Info, RoleInfo};
 use super::keys::{Key, KeyChange};
 use super::log::{Change, Entry, Log};
-use super::packet::{Command, Hello, Packet, Reply, RunId};
+use super::packet::{Packet, RunId};
 use super::parameters::ServerSpec;
-use super::persistence::{DataDirectory, DataRecord};
+use super::persistence::DataDirectory;
 use super::primary::Downstream;
 use super::relay::Relay;
 use super::release;
 use super::replica::{LinkState, Upstream};
 use super::saving::Saving;
 
-/// How a server begins to say that `REPLICAOF NO ONE` made it a primary (`replication.c:replicaofCommand`).
-pub const MASTER_MODE: &str = "MASTER MODE enabled";
-/// How a server begins to say that it is a replica of another one from now on.
-pub const REPLICA_OF: &str = "REPLICAOF process ";
-
 /// How often the server looks after replication (`replicationCron`, a thousand milliseconds).
 const CRON: SimDuration = SimDuration::from_secs(1);
-
-/// What a replica that was never connected says before release 6.2.2: all seconds since 1970, by the clock of 2026.
-const SINCE_1970: SimDuration = SimDuration::from_secs(1_790_000_000);
 
 /// A Redis server.
 #[derive(Clone, Debug)]
@@ -48,7 +39,7 @@ pub struct Server {
     pub(super) saving: Saving,
     /// It reads its files after a start.
     pub(super) starting: bool,
-    sessions: Vec<Session>,
+    pub(super) sessions: Vec<Session>,
     /// Clients that wait for acknowledgements of replicas.
     pub(super) waiting: Vec<Waiting>,
     /// Whether it accepts writes, as it last looked.
@@ -61,10 +52,10 @@ pub struct Server {
 
 /// A connection that is no replication link.
 #[derive(Clone, Copy, Debug)]
-struct Session {
-    connection: ConnectionId,
+pub(super) struct Session {
+    pub(super) connection: ConnectionId,
     /// It has subscribed to the channel of the Sentinels.
-    subscribed: bool,
+    pub(super) subscribed: bool,
 }
 
 /// A client in `WAIT`.
@@ -222,161 +213,6 @@ impl Server {
         self.look_at_writability(context);
     }
 
-    fn on_command(
-        &mut self,
-        context: &mut impl Context<Self>,
-        from: ConnectionId,
-        id: u32,
-        command: Command,
-    ) {
-        let reply = match command {
-            Command::Write(value) => match self.refusal() {
-                Some(reply) => reply,
-                None => return self.commit(context, from, id, Change::Write(value), None),
-            },
-            Command::Key(key, command) => match self.refusal() {
-                Some(reply) => reply,
-                None => return self.on_key_command(context, from, id, key, command),
-            },
-            Command::WritePairTo(_, value) => match self.refusal() {
-                Some(reply) => reply,
-                None => return self.write_pair(context, from, id, value),
-            },
-            Command::Info => Reply::Info(self.info(context).into()),
-            Command::Role => Reply::Role { primary: self.is_primary() },
-            Command::Replication => {
-                let History { id, offset, .. } = self.history;
-                Reply::Replication { id, offset }
-            }
-            Command::Subscribe => {
-                self.subscribe(from);
-                Reply::Done
-            }
-            Command::Publish(hello) => {
-                self.publish(context, hello);
-                Reply::Done
-            }
-            _ if self.is_loading() => Reply::Loading,
-            Command::Ping => self.ping(),
-            Command::Count if self.is_stale() => Reply::MasterDown,
-            Command::Count => Reply::Count(self.log.len()),
-            Command::Wait { offset, replicas, timeout } => {
-                return self.wait(context, Waiting { connection: from, id, offset, replicas }, timeout);
-            }
-            Command::ReplicaOf(primary) => {
-                self.reconfigure(context, from, primary);
-                Reply::Done
-            }
-            Command::Follow(primary) => {
-                self.replicate_from(context, primary);
-                Reply::Done
-            }
-            // Not for servers.
-            Command::GetPrimary(_)
-            | Command::IsPrimaryDown { .. }
-            | Command::WriteTo(..)
-            | Command::ClusterSlots
-            | Command::Asking
-            | Command::SetSlot(..)
-            | Command::Migrate { .. } => Reply::Done,
-        };
-        context.send(from, Packet::Reply { id, reply });
-    }
-
-    /// Why a write is refused now (`processCommand`, in its order).
-    #[inline]
-    pub(super) fn refusal(&self) -> Option<Reply> {
-        if self.writable {
-            return None;
-        }
-        Some(if self.is_loading() {
-            Reply::Loading
-        } else if self.upstream.is_some() {
-            Reply::ReadOnly
-        } else if self.saving.refuses_writes(&self.spec.parameters) {
-            Reply::Misconf
-        } else {
-            Reply::NoReplicas
-        })
-    }
-
-    fn ping(&self) -> Reply {
-        if self.saving.refuses_writes(&self.spec.parameters) {
-            Reply::Misconf
-        } else if self.is_stale() {
-            Reply::MasterDown
-        } else {
-            Reply::Pong
-        }
-    }
-
-    /// True while it reads files and answers nearly everything with `-LOADING`.
-    pub fn is_loading(&self) -> bool {
-        self.starting || self.upstream.as_ref().is_some_and(Upstream::is_loading)
-    }
-
-    fn is_stale(&self) -> bool {
-        !self.spec.parameters.replica_serve_stale_data && self.upstream.is_some() && !self.link_is_up()
-    }
-
-    fn info(&self, context: &impl Context<Self>) -> Info {
-        let role = match &self.upstream {
-            None => RoleInfo::Primary { replicas: self.downstream.processes().collect() },
-            Some(upstream) => RoleInfo::Replica {
-                primary: upstream.primary,
-                link_up: upstream.state == LinkState::Connected,
-                link_down_for: match upstream.down_since {
-                    Some(since) => Some(context.monotonic().since(since)),
-                    None if release::Change::NeverConnectedIsMinusOne.is_in(self.spec.parameters.version) => {
-                        None
-                    }
-                    None => Some(SINCE_1970),
-                },
-                offset: self.history.offset,
-                priority: self.spec.parameters.replica_priority,
-            },
-        };
-        Info { run_id: self.run_id, role }
-    }
-
-    fn subscribe(&mut self, connection: ConnectionId) {
-        if let Some(session) = self.sessions.iter_mut().find(|session| session.connection == connection) {
-            session.subscribed = true;
-        }
-    }
-
-    fn publish(&self, context: &mut impl Context<Self>, hello: Hello) {
-        for session in self.sessions.iter().filter(|session| session.subscribed) {
-            context.send(session.connection, Packet::Message(hello));
-        }
-    }
-
-    /// The transaction of Sentinel: the role changes, the file is rewritten, and every client but the sender is cut
-    /// off, so that all of them ask again who is primary.
-    fn reconfigure(
-        &mut self,
-        context: &mut impl Context<Self>,
-        sender: ConnectionId,
-        primary: Option<ProcessId>,
-    ) {
-        if self.follows() != primary {
-            context.note(|| match primary {
-                Some(primary) => format!("{REPLICA_OF}{} enabled (user request)", primary.index()),
-                None => format!("{MASTER_MODE} (user request)"),
-            });
-        }
-        self.replicate_from(context, primary);
-        context.write(DataRecord::ReplicaOf(primary));
-        context.sync();
-        let (kept, cut) = self.sessions.iter().partition(|session| session.connection == sender);
-        self.sessions = kept;
-        let cut: Vec<Session> = cut;
-        for session in cut {
-            context.close(session.connection);
-            self.forget_waiting(context, session.connection);
-        }
-    }
-
     pub(super) fn forget_session(&mut self, connection: ConnectionId) {
         self.sessions.retain(|session| session.connection != connection);
     }
@@ -456,7 +292,7 @@ impl Process for Server {
         }
         let Origin::Connection(connection, _) = from else { return };
         match packet {
-            Packet::Request { id, command } => self.on_command(context, connection, id, command),
+            Packet::Request { id, command } => self.on_request(context, connection, id, command),
             Packet::Stream(entry) => self.on_stream(context, connection, entry),
             Packet::Acknowledge(offset) => self.on_acknowledgement(context, connection, offset),
             Packet::Psync(_) | Packet::Greeting(_) => self.on_replica(context, from, &packet),
