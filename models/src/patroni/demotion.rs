@@ -170,6 +170,10 @@ impl Member {
                 self.enter(demotion, Stage::Stopping);
                 self.stop_server(context, demotion.mode);
             }
+            // Who is not there is stopped (`postgresql/__init__.py:_do_stop`).
+            Stage::Preparing if !context.is_running(self.spec.postgres) => {
+                self.on_stopped_for_demotion(context, demotion);
+            }
             Stage::Preparing => {
                 self.enter(demotion, Stage::Checkpointing);
                 self.control(context, Control::Checkpoint);

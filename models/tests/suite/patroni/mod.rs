@@ -87,6 +87,32 @@ fn a_switchover_that_nobody_is_fit_for_is_refused() {
     assert_eq!(marks(&world, MarkKind::ReadOnly, secs(60)), [], "{story}");
 }
 
+/// Whenever the server of the leader dies on the way to its fast stop, the switchover goes on.
+#[test]
+fn a_server_that_dies_during_a_handover_does_not_hold_it_up() {
+    for mode in [SynchronousMode::Off, SynchronousMode::On] {
+        let configuration = Configuration { synchronous_mode: mode, ..Configuration::default() };
+        let (mut world, _) = cluster(configuration, 3);
+        let asked = Fault::Command { target: role("patroni-leader"), command: "switchover".to_owned() };
+        world.schedule(&fault_at(secs(62), asked, None)).expect("the target exists");
+        let mut at = secs(62);
+        run(&mut world, at);
+        while !story(&world).contains("demoting myself") {
+            at += SimDuration::from_millis(10);
+            run(&mut world, at);
+        }
+        for _ in 0..30 {
+            at += SimDuration::from_millis(10);
+            run(&mut world, at);
+            let mut fork = world.clone();
+            fork.schedule(&fault_at(at, Fault::Kill { target: role("primary") }, None)).expect("it exists");
+            run(&mut fork, at + secs(60));
+            let is_writable = !marks(&fork, MarkKind::Writable, at).is_empty();
+            assert!(is_writable && players(&fork, "primary").len() == 1, "{at}: {}", story(&fork));
+        }
+    }
+}
+
 #[test]
 fn a_switchover_to_a_chosen_member_ends_there() {
     for seed in 1..=4 {
