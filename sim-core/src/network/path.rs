@@ -262,8 +262,7 @@ impl Paths {
         }
     }
 
-    /// For how long after its first a connection request is repeated each second, see
-    /// [`Topology::set_tcp_syn_linear_timeouts`].
+    /// See [`Topology::set_tcp_syn_linear_timeouts`].
     pub(crate) fn syn_linear_timeouts(&self) -> u8 {
         self.table.syn_linear_timeouts
     }
