@@ -10,11 +10,16 @@ mod subject;
 use std::fs;
 use std::sync::atomic::AtomicBool;
 
+use mimalloc::MiMalloc;
 use rustix::time::{ClockId, clock_gettime};
 use scenarios::campaign::{SeedRange, run_seeds};
 use scenarios::case::Case;
 use scenarios::family::{Forkable, System};
 use sim_core::Seed;
+
+/// That of the command.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const SEEDS: u64 = 1_000;
 const ROUNDS: usize = 5;
