@@ -117,7 +117,7 @@ impl Sampler {
     }
 
     /// One length.
-    #[inline]
+    #[inline(always)]
     pub fn draw(&self, stream: &mut Stream) -> SimDuration {
         match self {
             Self::Constant(length) => *length,

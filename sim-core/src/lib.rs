@@ -6,11 +6,17 @@
 //!
 //! Everything is a function of the seed and the schedule: see [`Seed`] and [`Schedule`]. The kernel knows no protocol.
 
+#![allow(
+    clippy::inline_always,
+    reason = "on the path of a packet: without, a ring or a mesh takes 4 to 9 % longer"
+)]
+
 mod compose;
 mod digest;
 mod distribution;
 mod embed;
 mod fault;
+mod growing;
 mod guard;
 pub mod host;
 mod id;
@@ -34,6 +40,7 @@ pub use fault::{
     Border, Direction, Dwell, Fault, FaultBudget, HangAnswer, LostAnswer, NothingBetween, Schedule,
     ScheduledFault, Target, Told, Trigger,
 };
+pub use growing::Growing;
 pub use guard::{PanicQuiet, advance_guarded, is_livelock, run_guarded};
 pub use host::faults::DeliveredFault;
 pub use id::{ConnectionId, HostId, OperationId, ProcessId, SyncId, VolumeId};

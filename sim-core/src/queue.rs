@@ -79,7 +79,7 @@ impl<T: Vacant> Queue<T> {
 
     /// # Panics
     /// If 2^24 events are pending or 2^40 were pushed: a model that floods the world.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_reserved(&mut self, order: Order, event: T) {
         let slot = if let Some(slot) = self.free.pop() {
             // The vacant payload owns nothing, so forgetting it saves the look at what there is to drop.
@@ -216,7 +216,7 @@ impl Wheel {
             return None;
         }
         let Bucket { keys, length } = &self.buckets[self.first_index()];
-        Some(keys[*length - 1])
+        Some(keys[(*length - 1) % BUCKET_KEYS])
     }
 
     /// Removes the earliest key, which must exist.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::growing::Growing;
 use crate::id::{OperationId, ProcessId};
 use crate::time::SimTime;
 
@@ -215,7 +216,7 @@ pub struct Record {
 /// The part of a world that fills a [`Record`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorder {
-    pub(crate) operations: Vec<Operation>,
+    pub(crate) operations: Growing<Operation>,
     pub(crate) observations: Vec<Observation>,
     pub(crate) marks: Vec<Mark>,
 }

@@ -10,6 +10,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use sim_core::Growing;
+
 use super::history::ReplicationId;
 use super::keys::{Key, KeyChange, Keys};
 use super::relay::Backlog;
@@ -127,7 +129,7 @@ pub struct Snapshot {
 /// Everything applied, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    entries: Vec<Entry>,
+    entries: Growing<Entry>,
     writes: u64,
     /// A digest of the values in their order.
     digest: u64,
@@ -143,7 +145,7 @@ pub struct Log {
 impl Log {
     /// Data that was loaded from a file, at this offset, without a backlog.
     pub fn loaded(values: &[u64], keys: &Keys, offset: u64) -> Self {
-        let entries = Vec::with_capacity(values.len());
+        let entries = Growing::with_capacity(values.len());
         let mut log = Self { entries, keys: keys.clone(), ..Self::default() };
         for value in values {
             log.push(Entry { end: offset, change: Change::Write(*value) });

@@ -112,7 +112,9 @@ impl Glance {
 impl Conditions {
     fn look(&mut self, process: ProcessId, sentinel: &Sentinel) -> Option<(&'static str, String)> {
         let count = sentinel.group_count();
-        self.groups.resize_with(count, GroupConditions::default);
+        if self.groups.len() < count {
+            self.groups.resize_with(count, GroupConditions::default);
+        }
         for (index, group) in self.groups.iter_mut().enumerate() {
             let now = Glance::at(sentinel, GroupId(index as u8))?;
             let broken = group.look(process, now, self.quorum, count == 1);
@@ -134,10 +136,10 @@ impl GroupConditions {
         is_alone: bool,
     ) -> Option<(&'static str, String)> {
         let seen = self.seen.entry(process).or_default();
-        let before = seen.last.replace(now);
-        if before == Some(now) {
+        if seen.last == Some(now) {
             return None;
         }
+        let before = seen.last.replace(now);
         if let Some(before) = before {
             if now.epoch < before.epoch || now.config_epoch < before.config_epoch {
                 return Some(("epoch-went-back", format!("from {before:?} to {now:?}")));

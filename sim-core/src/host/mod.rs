@@ -232,7 +232,7 @@ impl History {
 
     /// Operations, what reads of them returned, and marks so far.
     pub fn into_parts(self) -> (Vec<Operation>, Vec<Observation>, Vec<Mark>) {
-        (self.0.operations, self.0.observations, self.0.marks)
+        (self.0.operations.into_vec(), self.0.observations, self.0.marks)
     }
 }
 

@@ -118,7 +118,7 @@ impl Way<'_> {
     }
 
     /// The same without what faults add beyond latency and loss, see `squeeze`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn draw(&mut self) -> (SimDuration, bool) {
         let Self { link, latency, loss } = self;
         let latency = latency.draw(&mut link.stream) + link.extra_latency;

@@ -19,6 +19,7 @@ use crate::topology::Topology;
 use crate::trace::Trace;
 
 use super::clock::HostClock;
+use super::observers::Observers;
 use super::timers::Timers;
 use super::{Event, Host, Kernel, Listening, ProcessSlot, World};
 
@@ -204,7 +205,7 @@ impl<P: Process> WorldBuilder<P> {
                 starts_with_host: options.starts_with_host,
                 spec: options.spec.clone(),
                 running: false,
-                observed: false,
+                observers: Observers::default(),
                 incarnation: 0,
                 pauses: 0,
                 kills: 0,

@@ -46,7 +46,7 @@ impl<P: Process> World<P> {
     ///
     /// This and [`Self::give_timer`] are what [`Self::give`] does for these inputs, without wrapping them: nearly all
     /// events are one of them, and each copy of a packet costs.
-    #[inline]
+    #[inline(always)]
     pub(super) fn give_packet(&mut self, process: ProcessId, from: Origin, packet: P::Packet) {
         match self.kernel.readiness(process) {
             Readiness::Ready => self.handle_packet(process, from, packet),
@@ -65,7 +65,6 @@ impl<P: Process> World<P> {
         }
     }
 
-    #[inline]
     fn handle_packet(&mut self, process: ProcessId, from: Origin, packet: P::Packet) {
         let kernel = &mut self.kernel;
         kernel.digest.fold(process.index() as u64);
@@ -75,7 +74,7 @@ impl<P: Process> World<P> {
         }
         let state = self.states[process.index()].as_mut().expect("a running process has a state");
         state.on_packet(&mut NativeContext { kernel, me: process }, from, packet);
-        self.observe_if_watched(process);
+        self.observe(process);
     }
 
     #[inline]
@@ -88,7 +87,7 @@ impl<P: Process> World<P> {
         }
         let state = self.states[process.index()].as_mut().expect("a running process has a state");
         state.on_timer(&mut NativeContext { kernel, me: process }, timer);
-        self.observe_if_watched(process);
+        self.observe(process);
     }
 
     /// Calls the handler of a process.
@@ -127,28 +126,7 @@ impl<P: Process> World<P> {
             Input::Packet(..) | Input::Timer(_) => unreachable!("handled above"),
             Input::DueTimer(..) => unreachable!("`next_in_line` turns it into a timer"),
         }
-        self.observe_if_watched(process);
-    }
-
-    #[inline]
-    pub(super) fn observe_if_watched(&mut self, process: ProcessId) {
-        if self.kernel.processes[process.index()].observed {
-            self.observe(process);
-        }
-    }
-
-    /// Shows the state of a process to the state probes.
-    pub(super) fn observe(&mut self, process: ProcessId) {
-        let kernel = &mut self.kernel;
-        let Some(state) = &self.states[process.index()] else { return };
-        let storage = &kernel.volumes[kernel.processes[process.index()].volume.index()].current;
-        for probe in &mut kernel.state_probes {
-            if let Some(found) = probe.on_state(kernel.now, process, state, storage)
-                && kernel.violation.is_none()
-            {
-                kernel.violation = Some(found);
-            }
-        }
+        self.observe(process);
     }
 }
 

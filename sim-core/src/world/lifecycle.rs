@@ -28,9 +28,7 @@ impl<P: Process> World<P> {
         let spec = kernel.processes[process.index()].spec.clone();
         let mut context = NativeContext { kernel, me: process };
         self.states[process.index()] = Some(P::boot(&spec, &mut context));
-        if self.kernel.processes[process.index()].observed {
-            self.observe(process);
-        }
+        self.observe(process);
     }
 
     /// SIGKILL: the kernel of the host closes the connections of the process. On a frozen machine that happens when it
@@ -63,13 +61,8 @@ impl<P: Process> World<P> {
         slot.listening.hangs = 0;
         slot.listening.unaccepted.clear();
         slot.timers.clear();
-        let observed = slot.observed;
         self.kernel.mark(Some(process), MarkKind::Stopped, 0);
-        if observed {
-            for probe in &mut self.kernel.state_probes {
-                probe.on_end(self.kernel.now, process);
-            }
-        }
+        self.tell_observers_of_end(process);
         true
     }
 

@@ -9,6 +9,7 @@ mod fork;
 mod input;
 mod keep_alive;
 mod lifecycle;
+mod observers;
 mod pending;
 mod storage;
 mod timers;
@@ -32,6 +33,7 @@ use crate::trace::{Trace, TraceEntry, TraceKind, TraceLevel};
 pub use builder::{ProcessOptions, WorldBuilder};
 pub(crate) use clock::HostClock;
 use input::Input;
+use observers::Observers;
 pub use pending::NextEvent;
 use timers::Timers;
 
@@ -76,8 +78,8 @@ struct ProcessSlot<P: Process> {
     starts_with_host: bool,
     spec: P::Spec,
     running: bool,
-    /// State probes look at it.
-    observed: bool,
+    /// Conditions look at its state.
+    observers: Observers,
     /// Counts lives, so that what was meant for an earlier one is recognised.
     incarnation: u32,
     /// How many faults keep it stopped.
@@ -212,7 +214,7 @@ impl<P: Process> World<P> {
     /// What the run has left so far, with the given reason for its end.
     pub fn record(&mut self, end: EndReason) -> Record {
         Record {
-            operations: std::mem::take(&mut self.kernel.recorder.operations),
+            operations: std::mem::take(&mut self.kernel.recorder.operations).into_vec(),
             observations: std::mem::take(&mut self.kernel.recorder.observations),
             marks: std::mem::take(&mut self.kernel.recorder.marks),
             violation: self.kernel.violation.clone(),
@@ -309,15 +311,7 @@ impl<P: Process> World<P> {
         self.kernel.probes.push(probe);
     }
 
-    /// Adds a condition that is checked after each handler of these processes from now on. Processes that another
-    /// state probe looks at are shown to this one as well.
-    pub fn add_state_probe(&mut self, processes: &[ProcessId], probe: Box<dyn StateProbe<P>>) {
-        for process in processes {
-            self.kernel.processes[process.index()].observed = true;
-        }
-        self.kernel.state_probes.push(probe);
-    }
-
+    #[inline(always)]
     fn dispatch(&mut self, order: Order, event: Event<P>) {
         self.kernel.digest.fold(order.at.as_nanos());
         match event {
@@ -329,16 +323,28 @@ impl<P: Process> World<P> {
                     self.give_timer(process, timer);
                 }
             }
+            Event::Datagram { from, to, packet } => {
+                if !self.kernel.host_is_silent(to) && !self.kernel.paths.is_cut(from, to) {
+                    self.give_packet(to, Origin::Datagram(from), packet);
+                }
+            }
+            event => self.dispatch_rare(event),
+        }
+    }
+
+    /// Events that are neither packets nor timers. Apart, so that the loop over the others is one piece.
+    #[inline(never)]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a reference would keep all events in memory, the frequent ones too"
+    )]
+    fn dispatch_rare(&mut self, event: Event<P>) {
+        match event {
             Event::Synced { volume, process, incarnation, sync, position } => {
                 self.on_synced(volume, PendingSync { process, incarnation, sync, position });
             }
             Event::WriteRefused { process, incarnation, error } => {
                 self.on_write_refused(process, incarnation, error);
-            }
-            Event::Datagram { from, to, packet } => {
-                if !self.kernel.host_is_silent(to) && !self.kernel.paths.is_cut(from, to) {
-                    self.give_packet(to, Origin::Datagram(from), packet);
-                }
             }
             Event::Retransmit { connection, side } => self.on_retransmit(connection, usize::from(side)),
             Event::KeepAlive { connection, side } => self.on_keep_alive(connection, usize::from(side)),
@@ -360,6 +366,9 @@ impl<P: Process> World<P> {
             Event::PowerOn { host } => self.power_on(host),
             Event::Fault(event) => self.on_fault(event),
             Event::Restart { process, fault } => self.restart(process, fault as usize),
+            Event::Segment { .. } | Event::Timer { .. } | Event::Datagram { .. } => {
+                unreachable!("dispatched above")
+            }
             Event::Nothing => unreachable!("free slots of the queue are never due"),
         }
     }

@@ -28,9 +28,7 @@ impl<P: Process> World<P> {
     /// If a target names a process, host, zone or region that does not exist, or a position that does not come
     /// earlier in the schedule.
     pub fn schedule(&mut self, schedule: &Schedule) -> Result<(), String> {
-        for probe in &mut self.kernel.state_probes {
-            probe.on_faults(schedule);
-        }
+        self.tell_observers_of_faults(schedule);
         faults::schedule(&mut NativeFaults(self), schedule)
     }
 
