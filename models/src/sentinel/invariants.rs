@@ -45,7 +45,8 @@ pub(super) fn add_to<P: Contains<SentinelProcess>>(
 ) {
     let streams = Nested::<_, SentinelProcess>::new(ServerStreams(Streams::of(servers)));
     world.add_state_probe(servers, Box::new(streams));
-    let conditions = Conditions { quorum, ..Conditions::default() };
+    let first = sentinels.first().map_or(0, |first| first.index());
+    let conditions = Conditions { quorum, first, sentinels: sentinels.len(), groups: Vec::new() };
     world.add_state_probe(sentinels, Box::new(Nested::<_, SentinelProcess>::new(conditions)));
 }
 
@@ -54,16 +55,20 @@ pub(super) fn add_to<P: Contains<SentinelProcess>>(
 struct ServerStreams(Streams);
 
 /// What has been seen of all Sentinels.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Conditions {
     quorum: u32,
+    /// Sentinels have consecutive numbers from this on.
+    first: usize,
+    sentinels: usize,
     groups: Vec<GroupConditions>,
 }
 
 /// What has been seen of all Sentinels about one group.
 #[derive(Clone, Debug, Default)]
 struct GroupConditions {
-    seen: BTreeMap<ProcessId, Seen>,
+    /// For each Sentinel.
+    seen: Vec<Seen>,
     /// Who was elected in an epoch.
     leaders: BTreeMap<Epoch, ProcessId>,
     /// Who was promoted in an epoch.
@@ -113,11 +118,16 @@ impl Conditions {
     fn look(&mut self, process: ProcessId, sentinel: &Sentinel) -> Option<(&'static str, String)> {
         let count = sentinel.group_count();
         if self.groups.len() < count {
-            self.groups.resize_with(count, GroupConditions::default);
+            let group = GroupConditions { seen: vec![Seen::default(); self.sentinels], ..Default::default() };
+            self.groups.resize(count, group);
         }
+        let position = process.index() - self.first;
         for (index, group) in self.groups.iter_mut().enumerate() {
             let now = Glance::at(sentinel, GroupId(index as u8))?;
-            let broken = group.look(process, now, self.quorum, count == 1);
+            if group.seen[position].last == Some(now) {
+                continue;
+            }
+            let broken = group.look(process, position, now, self.quorum, count == 1);
             if broken.is_some() {
                 return broken;
             }
@@ -127,18 +137,16 @@ impl Conditions {
 }
 
 impl GroupConditions {
-    /// The name of a broken condition, and who broke it.
+    /// Looks at a Sentinel, the one at this position, that has changed. The name of a broken condition, and who broke it.
     fn look(
         &mut self,
         process: ProcessId,
+        position: usize,
         now: Glance,
         quorum: u32,
         is_alone: bool,
     ) -> Option<(&'static str, String)> {
-        let seen = self.seen.entry(process).or_default();
-        if seen.last == Some(now) {
-            return None;
-        }
+        let seen = &mut self.seen[position];
         let before = seen.last.replace(now);
         if let Some(before) = before {
             if now.epoch < before.epoch || now.config_epoch < before.config_epoch {

@@ -20,6 +20,7 @@ use crate::trace::Trace;
 
 use super::clock::HostClock;
 use super::observers::Observers;
+use super::standing::Standings;
 use super::timers::Timers;
 use super::{Event, Host, Kernel, Listening, ProcessSlot, World};
 
@@ -227,6 +228,7 @@ impl<P: Process> WorldBuilder<P> {
                 digest,
                 queue,
                 processes,
+                standings: Standings::new(self.processes.len()),
                 hosts,
                 volumes,
                 volume_streams,

@@ -8,7 +8,7 @@ use crate::process::{ConnectionEvent, Origin, Process};
 use crate::queue::Queue;
 use crate::time::{SimDuration, SimTime};
 
-use super::{Event, Input, Kernel, World, is_on_silent_host};
+use super::{Event, Input, Kernel, World};
 
 /// Linux `TCP_RTO_MIN`.
 const RETRANSMIT_MIN: SimDuration = SimDuration::from_millis(200);
@@ -212,7 +212,7 @@ impl<P: Process> World<P> {
         };
         let from = 1 - to;
         let [sender, receiver] = connection.way_from(from);
-        let silent = is_on_silent_host(&kernel.hosts, &kernel.processes[receiver.index()]);
+        let silent = kernel.standings.of(receiver).is_silent();
         let vanishes = connection.lost == Some(LostAnswer::Silence)
             || matches!(segment, Segment::Open) && kernel.processes[receiver.index()].listening.drops > 0;
         if lost || silent || vanishes || kernel.paths.is_cut(sender, receiver) {
@@ -365,7 +365,7 @@ impl<P: Process> World<P> {
             }
             return;
         }
-        let sender_frozen = is_on_silent_host(&kernel.hosts, &kernel.processes[sender.index()]);
+        let sender_frozen = kernel.standings.of(sender).is_silent();
         let (latency, lost) = kernel.paths.way(sender, receiver).draw();
         let vanishes = connection.lost == Some(LostAnswer::Silence)
             || end.state == EndState::Opening && kernel.processes[receiver.index()].listening.drops > 0;
@@ -373,7 +373,7 @@ impl<P: Process> World<P> {
             && !sender_frozen
             && !vanishes
             && !kernel.paths.is_cut(sender, receiver)
-            && !is_on_silent_host(&kernel.hosts, &kernel.processes[receiver.index()]);
+            && !kernel.standings.of(receiver).is_silent();
         let acknowledged = forward && !kernel.paths.is_cut(receiver, sender);
         let progress = if forward { kernel.send_again(id, side, latency) } else { Progress::None };
         let Some(connection) = kernel.connections.get_mut(id) else { return };

@@ -9,6 +9,7 @@ use crate::storage::StorageFailure;
 use crate::trace::{TraceKind, TraceLevel};
 
 use super::context::NativeContext;
+use super::standing::Standing;
 use super::{Kernel, World};
 
 /// What a handler can be given.
@@ -35,10 +36,11 @@ impl<P: Process> World<P> {
     /// Hands an input to a process: now if it runs, when it resumes if it is paused, when it has worked off what came
     /// before if its host is slow, never if it is stopped.
     pub(super) fn give(&mut self, process: ProcessId, input: Input<P>) {
-        match self.kernel.readiness(process) {
-            Readiness::Ready => self.handle(process, input),
-            Readiness::Hindered => self.kernel.line_up(process, input),
-            Readiness::Stopped => {}
+        let standing = self.kernel.standing(process);
+        if standing.is_hindered() && !standing.is_stopped() {
+            self.kernel.line_up(process, input);
+        } else if !standing.is_stopped() {
+            self.handle(process, input);
         }
     }
 
@@ -48,20 +50,20 @@ impl<P: Process> World<P> {
     /// events are one of them, and each copy of a packet costs.
     #[inline(always)]
     pub(super) fn give_packet(&mut self, process: ProcessId, from: Origin, packet: P::Packet) {
-        match self.kernel.readiness(process) {
-            Readiness::Ready => self.handle_packet(process, from, packet),
-            Readiness::Hindered => self.kernel.line_up(process, Input::Packet(from, packet)),
-            Readiness::Stopped => {}
+        if self.kernel.standing(process) == Standing::READY {
+            self.handle_packet(process, from, packet);
+        } else {
+            self.give(process, Input::Packet(from, packet));
         }
     }
 
     /// Wakes a process for a timer, as [`Self::give_packet`] does.
     #[inline]
     pub(super) fn give_timer(&mut self, process: ProcessId, timer: P::Timer) {
-        match self.kernel.readiness(process) {
-            Readiness::Ready => self.handle_timer(process, timer),
-            Readiness::Hindered => self.kernel.line_up(process, Input::Timer(timer)),
-            Readiness::Stopped => {}
+        if self.kernel.standing(process) == Standing::READY {
+            self.handle_timer(process, timer);
+        } else {
+            self.give(process, Input::Timer(timer));
         }
     }
 
@@ -130,29 +132,7 @@ impl<P: Process> World<P> {
     }
 }
 
-/// What can be done with an input for a process.
-enum Readiness {
-    /// It runs.
-    Ready,
-    /// It, or its machine, is paused or slow: inputs stand in line.
-    Hindered,
-    /// It is stopped.
-    Stopped,
-}
-
 impl<P: Process> Kernel<P> {
-    #[inline]
-    fn readiness(&self, process: ProcessId) -> Readiness {
-        let slot = &self.processes[process.index()];
-        if !slot.running {
-            Readiness::Stopped
-        } else if slot.pauses > 0 || self.hosts[slot.host.index()].hindered {
-            Readiness::Hindered
-        } else {
-            Readiness::Ready
-        }
-    }
-
     #[cold]
     fn log_delivery(&mut self, process: ProcessId, text: &std::fmt::Arguments<'_>) {
         let text = || text.to_string();

@@ -63,7 +63,7 @@ impl<P: Process> Kernel<P> {
 
     /// True when a packet sent now from one process to the other would not be received.
     fn is_broken(&self, from: ProcessId, to: ProcessId) -> bool {
-        self.paths.is_cut(from, to) || self.host_is_silent(to) || self.host_is_silent(from)
+        self.paths.is_cut(from, to) || self.standing(to).is_silent() || self.standing(from).is_silent()
     }
 }
 

@@ -24,6 +24,7 @@ impl<P: Process> World<P> {
         }
         slot.running = true;
         slot.disk_failed = false;
+        kernel.update_standing(process);
         kernel.mark(Some(process), MarkKind::Started, 0);
         let spec = kernel.processes[process.index()].spec.clone();
         let mut context = NativeContext { kernel, me: process };
@@ -61,6 +62,7 @@ impl<P: Process> World<P> {
         slot.listening.hangs = 0;
         slot.listening.unaccepted.clear();
         slot.timers.clear();
+        self.kernel.update_standing(process);
         self.kernel.mark(Some(process), MarkKind::Stopped, 0);
         self.tell_observers_of_end(process);
         true
@@ -75,6 +77,7 @@ impl<P: Process> World<P> {
         machine.watchdog = None;
         machine.deferred.clear();
         let volumes = machine.volumes.clone();
+        self.kernel.update_standings(host);
         for process in &processes {
             self.end_life(*process);
         }
@@ -100,7 +103,9 @@ impl<P: Process> World<P> {
         }
         machine.powered = true;
         machine.clock.reboot(self.kernel.now);
-        for process in machine.processes.clone() {
+        let processes = machine.processes.clone();
+        self.kernel.update_standings(host);
+        for process in processes {
             if self.kernel.processes[process.index()].starts_with_host {
                 self.boot(process);
             }
@@ -156,8 +161,7 @@ impl<P: Process> World<P> {
 impl<P: Process> Kernel<P> {
     /// True while inputs do not reach this process at once: it is paused, or its host is frozen or slow.
     fn is_held_up(&self, process: ProcessId) -> bool {
-        let slot = &self.processes[process.index()];
-        slot.pauses > 0 || self.hosts[slot.host.index()].hindered
+        self.standing(process).is_hindered()
     }
 
     /// Puts an input behind those that wait for this process.

@@ -11,6 +11,7 @@ mod keep_alive;
 mod lifecycle;
 mod observers;
 mod pending;
+mod standing;
 mod storage;
 mod timers;
 
@@ -35,6 +36,7 @@ pub(crate) use clock::HostClock;
 use input::Input;
 use observers::Observers;
 pub use pending::NextEvent;
+use standing::Standings;
 use timers::Timers;
 
 /// A world of processes of type `P`, at some instant of virtual time.
@@ -56,6 +58,7 @@ struct Kernel<P: Process> {
     queue: Queue<Event<P>>,
     processes: Vec<ProcessSlot<P>>,
     hosts: Vec<Host>,
+    standings: Standings,
     volumes: Vec<Volume<P::Storage>>,
     volume_streams: Vec<Stream>,
     paths: Paths,
@@ -277,8 +280,9 @@ impl<P: Process> World<P> {
 
     /// True if nothing keeps the process from running: it was started, and neither it nor its host is paused.
     pub fn is_live(&self, process: ProcessId) -> bool {
-        let slot = &self.kernel.processes[process.index()];
-        slot.running && slot.pauses == 0 && !self.kernel.hosts[slot.host.index()].is_silent()
+        let standing = self.kernel.standing(process);
+        let is_paused = self.kernel.processes[process.index()].pauses > 0;
+        !standing.is_stopped() && !is_paused && !standing.is_silent()
     }
 
     /// What a process would read from its volume.
@@ -324,7 +328,7 @@ impl<P: Process> World<P> {
                 }
             }
             Event::Datagram { from, to, packet } => {
-                if !self.kernel.host_is_silent(to) && !self.kernel.paths.is_cut(from, to) {
+                if !self.kernel.standing(to).is_silent() && !self.kernel.paths.is_cut(from, to) {
                     self.give_packet(to, Origin::Datagram(from), packet);
                 }
             }
@@ -374,11 +378,6 @@ impl<P: Process> World<P> {
     }
 }
 
-#[inline]
-fn is_on_silent_host<P: Process>(hosts: &[Host], process: &ProcessSlot<P>) -> bool {
-    hosts[process.host.index()].is_silent()
-}
-
 impl<P: Process> Kernel<P> {
     fn mark(&mut self, process: Option<ProcessId>, kind: MarkKind, value: u64) {
         let mark = Mark { at: self.now, process, kind, value };
@@ -393,11 +392,5 @@ impl<P: Process> Kernel<P> {
             }
         }
         self.trigger_on_mark(kind);
-    }
-
-    /// True when the network hears nothing of the host of this process.
-    #[inline]
-    fn host_is_silent(&self, process: ProcessId) -> bool {
-        is_on_silent_host(&self.hosts, &self.processes[process.index()])
     }
 }

@@ -101,13 +101,12 @@ impl<P: Process> Kernel<P> {
             self.queue.push_reserved(due, Event::Timer { process, slot });
             return None;
         }
-        if self.hosts[owner.host.index()].freezes > 0 {
-            // The clock of the machine stands still: `postpone_timers` queues it again when it goes on.
-            return None;
-        }
-        if owner.pauses > 0 || self.hosts[owner.host.index()].hindered {
-            // It stays set while it waits in line: what the process does before may still cancel or move it.
-            self.line_up(process, Input::DueTimer(slot, due));
+        if self.standings.of(process).is_hindered() {
+            // While the clock of the machine stands still, `postpone_timers` queues it again when it goes on. Else it stays set
+            // while it waits in line: what the process does before may still cancel or move it.
+            if self.hosts[owner.host.index()].freezes == 0 {
+                self.line_up(process, Input::DueTimer(slot, due));
+            }
             return None;
         }
         entry.due = None;

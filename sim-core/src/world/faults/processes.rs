@@ -81,10 +81,12 @@ impl<P: Process> World<P> {
             let machine = &mut self.kernel.hosts[host.index()];
             machine.service = if ends { machine.service - service } else { machine.service + service };
             machine.hindered = machine.freezes > 0 || machine.service > SimDuration::ZERO;
-            if machine.hindered {
+            let (hindered, processes) = (machine.hindered, machine.processes.clone());
+            self.kernel.update_standings(*host);
+            if hindered {
                 continue;
             }
-            for process in machine.processes.clone() {
+            for process in processes {
                 self.kernel.processes[process.index()].busy_until = None;
                 self.drain_backlog(process);
             }
@@ -112,6 +114,7 @@ impl<P: Process> World<P> {
         effect.lives = self.kernel.lives_of(&effect.processes);
         for (process, _) in &effect.lives {
             self.kernel.processes[process.index()].pauses += 1;
+            self.kernel.update_standing(*process);
             self.kernel.mark(Some(*process), MarkKind::Paused, 0);
         }
     }
@@ -124,8 +127,10 @@ impl<P: Process> World<P> {
                 continue;
             }
             slot.pauses -= 1;
+            let (pauses, host) = (slot.pauses, slot.host);
+            self.kernel.update_standing(process);
             // On a frozen machine it runs again only when that thaws, which then leaves the mark.
-            if slot.pauses == 0 && self.kernel.hosts[slot.host.index()].freezes == 0 {
+            if pauses == 0 && self.kernel.hosts[host.index()].freezes == 0 {
                 self.kernel.mark(Some(process), MarkKind::Resumed, 0);
                 self.drain_backlog(process);
             }
@@ -144,6 +149,7 @@ impl<P: Process> World<P> {
                 machine.frozen_since = now;
                 machine.clock.freeze(now, true);
             }
+            self.kernel.update_standings(*host);
         }
         for (process, _) in self.kernel.lives_of(&effect.processes) {
             self.kernel.mark(Some(process), MarkKind::Paused, 0);
@@ -161,6 +167,7 @@ impl<P: Process> World<P> {
         machine.hindered = machine.service > SimDuration::ZERO;
         let length = now.since(machine.frozen_since);
         machine.clock.freeze(now, false);
+        self.kernel.update_standings(host);
         self.catch_up(host);
         let machine = &mut self.kernel.hosts[host.index()];
         if let Some(deadline) = &mut machine.watchdog {
