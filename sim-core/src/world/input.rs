@@ -67,6 +67,7 @@ impl<P: Process> World<P> {
         }
     }
 
+    #[inline(always)]
     fn handle_packet(&mut self, process: ProcessId, from: Origin, packet: P::Packet) {
         let kernel = &mut self.kernel;
         kernel.digest.fold(process.index() as u64);
