@@ -15,6 +15,7 @@ use sim_core::Growing;
 use super::history::ReplicationId;
 use super::keys::{Key, KeyChange, Keys};
 use super::relay::Backlog;
+use crate::redis_cluster::{SetSlot, Slot};
 use crate::routing::{as_of_client, client_of};
 
 /// Bytes of `RPUSH` with a key of one letter and a value of 13 digits, in the protocol of Redis.
@@ -24,6 +25,8 @@ const PING_BYTES: u64 = 14;
 /// Bytes of `REPLCONF GETACK *`.
 const GET_ACK_BYTES: u64 = 37;
 
+/// Bytes of `CLUSTER SETSLOT` with `NODE` and the name of a node.
+const SET_SLOT_BYTES: u64 = 94;
 /// Bytes of `DEL` with a key of one letter.
 const REMOVE_BYTES: u64 = 20;
 /// Bytes of `RESTORE` without its payload.
@@ -88,6 +91,8 @@ pub enum Change {
     Remove(ListKey),
     /// The last so many bytes of a command whose beginning was not sent. They change nothing.
     Rest(u64),
+    /// `CLUSTER SETSLOT`, which changes no data.
+    SetSlot(Slot, SetSlot),
 }
 
 impl Change {
@@ -99,6 +104,7 @@ impl Change {
             Self::GetAck => GET_ACK_BYTES,
             Self::Key(_, change) => change.bytes(),
             Self::Remove(_) => REMOVE_BYTES,
+            Self::SetSlot(..) => SET_SLOT_BYTES,
             Self::Rest(bytes) => bytes,
         }
     }
@@ -173,7 +179,7 @@ impl Log {
                 (self.writes, self.digest) =
                     self.values().fold((0, 0), |(count, digest), value| (count + 1, fold(digest, value)));
             }
-            Change::Ping | Change::GetAck | Change::Rest(_) => {}
+            Change::Ping | Change::GetAck | Change::SetSlot(..) | Change::Rest(_) => {}
         }
         self.entries.push(entry);
     }

@@ -19,6 +19,7 @@ use super::parameters::Machine;
 use super::release;
 use super::server::{Server, ServerTimer, Waiting};
 use crate::planted::Planted;
+use crate::redis_cluster::{SetSlot, Slot};
 
 /// Everybody who replicates from a server.
 #[derive(Clone, Debug, Default)]
@@ -376,6 +377,24 @@ impl Server {
                 index += 1;
             }
         }
+    }
+
+    /// How many replicas follow the stream now.
+    pub fn online_replicas(&self) -> u32 {
+        self.downstream.links.iter().filter(|link| link.state == LinkState::Online).count() as u32
+    }
+
+    /// How many replicas have acknowledged what comes before this offset.
+    pub fn replicas_at(&self, offset: u64) -> u32 {
+        self.downstream.acknowledged(offset, self.spec.planted)
+    }
+
+    /// Hands `CLUSTER SETSLOT` to the replicas, and asks them to acknowledge. Returns the offset behind it.
+    pub fn replicate_set_slot(&mut self, context: &mut impl Context<Self>, slot: Slot, to: SetSlot) -> u64 {
+        self.apply(context, Change::SetSlot(slot, to));
+        let offset = self.history.offset;
+        self.apply(context, Change::GetAck);
+        offset
     }
 
     /// `WAIT`: answers at once if enough replicas have acknowledged, asks all of them otherwise.

@@ -22,6 +22,7 @@ use super::parameters::Machine;
 use super::persistence::DataRecord;
 use super::server::{Server, ServerTimer};
 use crate::planted::Planted;
+use crate::redis_cluster::{SetSlot, Slot};
 
 /// The link of a replica to its primary.
 #[derive(Clone, Debug)]
@@ -228,8 +229,15 @@ impl Server {
                 self.append(context, entry.change);
             }
             Change::GetAck => self.acknowledge(context),
+            Change::SetSlot(slot, to) => self.set_slots.push((slot, to)),
             Change::Ping | Change::Rest(_) => {}
         }
+    }
+
+    /// What its primary was told about slots since this was asked last.
+    #[inline]
+    pub fn take_set_slots(&mut self) -> Vec<(Slot, SetSlot)> {
+        std::mem::take(&mut self.set_slots)
     }
 
     fn acknowledge(&self, context: &mut impl Context<Self>) {

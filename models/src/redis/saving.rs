@@ -154,7 +154,7 @@ impl Server {
             Change::Write(value) => DataRecord::Append(value),
             Change::Key(key, change) => DataRecord::AppendKey(key, change),
             Change::Remove(list) => DataRecord::AppendRemove(list),
-            Change::Ping | Change::GetAck | Change::Rest(_) => return,
+            Change::Ping | Change::GetAck | Change::SetSlot(..) | Change::Rest(_) => return,
         };
         self.saving.dirty += 1;
         if self.spec.parameters.appendonly {

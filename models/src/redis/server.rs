@@ -19,6 +19,7 @@ use super::relay::Relay;
 use super::release;
 use super::replica::{LinkState, Upstream};
 use super::saving::Saving;
+use crate::redis_cluster::{SetSlot, Slot};
 
 /// How often the server looks after replication (`replicationCron`, a thousand milliseconds).
 const CRON: SimDuration = SimDuration::from_secs(1);
@@ -42,6 +43,8 @@ pub struct Server {
     pub(super) sessions: Vec<Session>,
     /// Clients that wait for acknowledgements of replicas.
     pub(super) waiting: Vec<Waiting>,
+    /// What its primary was told about slots, for the node of a cluster that it is.
+    pub(super) set_slots: Vec<(Slot, SetSlot)>,
     /// Whether it accepts writes, as it last looked.
     pub(super) writable: bool,
     /// Nothing is added to the stream that no client wrote: clients are paused for a manual failover of a cluster.
@@ -278,6 +281,7 @@ impl Process for Server {
             starting: true,
             sessions: Vec::new(),
             waiting: Vec::new(),
+            set_slots: Vec::new(),
             writable: false,
             stream_held: false,
             standstill: None,

@@ -24,7 +24,8 @@ pub enum Release {
     /// Redis 7.2: a slot whose owner does not claim it any more can be taken over without a larger epoch (PR 12344).
     Redis72,
     /// Valkey 8: besides, the rank may also shrink while a replica waits and the election is begun anew when a new primary
-    /// appears (PR 782), and a replica of a new primary counts nothing of what it had before (PR 885).
+    /// appears (PR 782), a replica of a new primary counts nothing of what it had before (PR 885), and what primaries are told
+    /// about slots their replicas execute first (PR 445).
     Valkey8,
 }
 

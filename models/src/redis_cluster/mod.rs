@@ -18,6 +18,7 @@
 //! | `state` | whether the cluster is up: minority, coverage, delays |
 //! | `serve` | what clients are answered |
 //! | `resharding` | slots that move: `CLUSTER SETSLOT`, `MIGRATE` |
+//! | `replicated` | replicas that execute `CLUSTER SETSLOT` first: Valkey 8 |
 //! | `operator` | who commands that |
 //! | `manual` | `CLUSTER FAILOVER`, plain, `FORCE` and `TAKEOVER` |
 //! | `migration` | replicas that go to orphaned primaries |
@@ -67,6 +68,7 @@ mod node;
 mod nodes_conf;
 mod operator;
 mod receive;
+mod replicated;
 mod resharding;
 mod serve;
 mod slots;

@@ -13,6 +13,7 @@ use super::election::Election;
 use super::manual::Manual;
 use super::message::{Message, NodeId};
 use super::nodes_conf::{NodeDirectory, NodeRecord};
+use super::replicated::Replicating;
 use super::resharding::{Held, Moving, OpenSlots};
 use super::serve::Postponed;
 use super::slots::{Slot, Slots};
@@ -49,6 +50,8 @@ pub struct ClusterNode {
     pub(super) asking: Vec<ConnectionId>,
     /// The watched slot is being moved away, and all its lists have gone.
     pub(super) has_moved: bool,
+    /// `SETSLOT` that replicas execute first.
+    pub(super) replicating: Vec<Replicating>,
     /// The server waits for a `MIGRATE`.
     pub(super) moving: Option<Moving>,
     /// For those who watch: the last vote that was given, the last election that was won, and the votes that it took.
@@ -91,6 +94,8 @@ pub enum NodeTimer {
     Server(ServerTimer),
     /// A `MIGRATE` takes too long.
     Migrate,
+    /// Replicas take too long to execute what was asked for on this connection.
+    Replicate(ConnectionId),
 }
 
 impl Embeds<Server> for ClusterNode {
@@ -245,6 +250,8 @@ impl ClusterNode {
             return self.outbox.flush(context);
         }
         self.has_met_primary |= self.server.link_is_up();
+        self.obey_primary(context);
+        self.execute_replicated(context);
         // Redis 3.0 looks once in a cron.
         if !self.is_primary() && self.spec.config.release > Release::Redis30 {
             self.wait_for_offset();
@@ -318,6 +325,7 @@ impl Process for ClusterNode {
             unread: Vec::new(),
             asking: Vec::new(),
             has_moved: false,
+            replicating: Vec::new(),
             moving: None,
             gave_vote: None,
             won: None,
@@ -372,6 +380,7 @@ impl Process for ClusterNode {
         }
         match timer {
             NodeTimer::Migrate => return self.end_moving(context, false),
+            NodeTimer::Replicate(connection) => self.give_up_replicating(context, connection),
             NodeTimer::Server(timer) => {
                 self.server.on_timer(&mut Embedded::<_, Self>::new(context), timer);
                 if !self.server.is_starting() {
@@ -424,6 +433,7 @@ impl Process for ClusterNode {
             | ConnectionEvent::TimedOut => {
                 self.postponed.retain(|postponed| postponed.connection != connection);
                 self.asking.retain(|asking| *asking != connection);
+                self.replicating.retain(|replicating| !replicating.is_asked_by(connection));
                 if self.on_link_lost(connection) {
                     if event != ConnectionEvent::Refused {
                         context.close(connection);

@@ -14,7 +14,8 @@
 //! answers no PING meanwhile, and what comes is worked off afterwards. Once the other server has said OK the lists are deleted
 //! here, whether or not a replica there has them (valkey-io/valkey issue 2723).
 //!
-//! What a slot is open for is kept in the `nodes.conf` of the two primaries, and nowhere else: their replicas do not know.
+//! What a slot is open for is kept in the `nodes.conf` of the two primaries, and nowhere else: their replicas do not know. From Valkey 8
+//! on they do ([`super::replicated`]).
 //!
 //! # Sources
 //!
@@ -68,21 +69,21 @@ impl OpenSlots {
         self.migrating.iter().find(|(open, _)| *open == slot).map(|(_, to)| *to)
     }
 
-    fn import(&mut self, slot: Slot, from: NodeId) {
+    pub(super) fn import(&mut self, slot: Slot, from: NodeId) {
         self.end_import(slot);
         self.importing.push((slot, from));
     }
 
-    fn migrate(&mut self, slot: Slot, to: NodeId) {
+    pub(super) fn migrate(&mut self, slot: Slot, to: NodeId) {
         self.end_migration(slot);
         self.migrating.push((slot, to));
     }
 
-    fn end_import(&mut self, slot: Slot) {
+    pub(super) fn end_import(&mut self, slot: Slot) {
         self.importing.retain(|(open, _)| *open != slot);
     }
 
-    fn end_migration(&mut self, slot: Slot) {
+    pub(super) fn end_migration(&mut self, slot: Slot) {
         self.migrating.retain(|(open, _)| *open != slot);
     }
 }
@@ -123,32 +124,36 @@ impl ClusterNode {
         self.has_moved = self.table.open.target(slot).is_some() && self.lists_in(slot).is_empty();
     }
 
-    /// `CLUSTER SETSLOT`.
-    pub(super) fn set_slot(&mut self, context: &mut impl Context<Self>, slot: Slot, to: SetSlot) -> Reply {
+    /// Whether `CLUSTER SETSLOT` is possible here. A slot cannot be given away while lists of it are here.
+    pub(super) fn may_set_slot(&self, slot: Slot, to: SetSlot) -> bool {
         let me = self.table.me;
         let is_mine = self.table.owner(slot) == Some(me);
         let checks = self.spec.config.release >= Release::Redis70;
         let is_possible = |node: NodeId| node != me && (!checks || self.table.peer(node).is_primary());
-        let done = self.is_primary()
+        self.is_primary()
             && match to {
-                SetSlot::Migrating(target) if is_mine && is_possible(target) => {
-                    self.table.open.migrate(slot, target);
-                    true
-                }
-                SetSlot::Importing(source) if !is_mine && is_possible(source) => {
-                    self.table.open.import(slot, source);
-                    true
-                }
-                SetSlot::Node(owner) if owner == me || is_possible(owner) => {
-                    self.assign(context, slot, owner, is_mine)
-                }
+                SetSlot::Migrating(target) => is_mine && is_possible(target),
+                SetSlot::Importing(source) => !is_mine && is_possible(source),
+                SetSlot::Node(owner) if owner == me => true,
+                SetSlot::Node(owner) => is_possible(owner) && (!is_mine || self.lists_in(slot).is_empty()),
+                SetSlot::Stable => true,
+            }
+    }
+
+    /// `CLUSTER SETSLOT`.
+    pub(super) fn set_slot(&mut self, context: &mut impl Context<Self>, slot: Slot, to: SetSlot) -> Reply {
+        let done = self.may_set_slot(slot, to);
+        if done {
+            match to {
+                SetSlot::Migrating(target) => self.table.open.migrate(slot, target),
+                SetSlot::Importing(source) => self.table.open.import(slot, source),
+                SetSlot::Node(owner) => self.assign(context, slot, owner),
                 SetSlot::Stable => {
                     self.table.open.end_import(slot);
                     self.table.open.end_migration(slot);
-                    true
                 }
-                SetSlot::Migrating(_) | SetSlot::Importing(_) | SetSlot::Node(_) => false,
-            };
+            }
+        }
         context.note(|| format!("SETSLOT {} {to:?}: {}", slot.0, if done { "OK" } else { "refused" }));
         if !done {
             return Reply::Error;
@@ -159,20 +164,11 @@ impl ClusterNode {
         Reply::Done
     }
 
-    /// `SETSLOT NODE`. Refused while lists of a slot are here that is to be somebody else's.
-    fn assign(
-        &mut self,
-        context: &mut impl Context<Self>,
-        slot: Slot,
-        owner: NodeId,
-        was_mine: bool,
-    ) -> bool {
+    /// `SETSLOT NODE`.
+    fn assign(&mut self, context: &mut impl Context<Self>, slot: Slot, owner: NodeId) {
         let me = self.table.me;
-        let is_empty = self.lists_in(slot).is_empty();
-        if was_mine && owner != me && !is_empty {
-            return false;
-        }
-        if is_empty {
+        let was_mine = self.table.owner(slot) == Some(me);
+        if self.lists_in(slot).is_empty() {
             self.table.open.end_migration(slot);
         }
         self.table.give(Slots::NONE.with(slot), owner);
@@ -189,7 +185,6 @@ impl ClusterNode {
                 self.announce(context, self.table.others());
             }
         }
-        true
     }
 
     /// `MIGRATE`: the server is blocked from here on.

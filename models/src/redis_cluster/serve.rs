@@ -70,7 +70,7 @@ impl ClusterNode {
                 self.asking.push(connection);
                 Reply::Done
             }
-            Command::SetSlot(slot, to) => self.set_slot(context, slot, to),
+            Command::SetSlot(slot, to) => return self.on_set_slot(context, (connection, id), slot, to),
             Command::Migrate { slot, lists, to, timeout } => {
                 return self.migrate_lists(context, (connection, id), (slot, lists), (to, timeout));
             }

@@ -151,6 +151,47 @@ fn slots_move_while_clients_write_and_all_nodes_agree_afterwards() {
     }
 }
 
+/// Who owns the first slot in the view of a node so many milliseconds after it was to be moved from redis-1 to redis-2, with a fault a second
+/// before that.
+fn owner_after_reshard(release: Release, fault: Fault, node: &str, after: u64) -> String {
+    let config = ClusterConfig { release, ..plan().config };
+    let plan = ClusterPlan { config, operator: Some(10), ..plan() };
+    let (topology, zones) = Topology::three_zones();
+    let cluster = RedisCluster::new(&plan, (topology, zones.to_vec()));
+    let mut world = cluster.world(Seed(1));
+    cluster.add_conditions(&mut world);
+    let command = Fault::Command { target: role("operator"), command: "reshard 1 from 1 to 2".to_owned() };
+    let commanded = FAULT_AT + SimDuration::from_secs(1);
+    let faults = [(FAULT_AT, fault), (commanded, command)];
+    let faults = faults.map(|(at, fault)| ScheduledFault { trigger: Trigger::At(at), fault, lasts: None });
+    world.schedule(&Schedule(faults.to_vec())).expect("the targets exist");
+    let until = SimTime::ZERO + commanded + SimDuration::from_millis(after);
+    assert_eq!(advance_guarded(&mut world, until, 20_000_000), EndReason::Horizon);
+    let Some(ClusterProcess::Node(node)) = world.process(world.find(node).expect("it exists")) else {
+        panic!("{node} runs");
+    };
+    world.name(node.owner_of(Slot(0)).expect("it has one")).to_owned()
+}
+
+#[test]
+fn replicas_of_valkey_8_hear_whose_a_slot_is_from_their_primary() {
+    // The replica of the old owner hears nothing from the new one.
+    let cut = Fault::Partition {
+        from: vec![Target::Process("redis-2".to_owned())],
+        to: vec![Target::Process("redis-4".to_owned())],
+        direction: Direction::Both,
+    };
+    assert_eq!(owner_after_reshard(Release::Redis72, cut.clone(), "redis-4", 50), "redis-1");
+    assert_eq!(owner_after_reshard(Release::Valkey8, cut, "redis-4", 50), "redis-2");
+}
+
+#[test]
+fn a_primary_of_valkey_8_gives_no_slot_away_that_its_replica_does_not_acknowledge() {
+    let pause = Fault::Pause { target: Target::Process("redis-4".to_owned()) };
+    assert_eq!(owner_after_reshard(Release::Redis72, pause.clone(), "redis-1", 3_000), "redis-2");
+    assert_eq!(owner_after_reshard(Release::Valkey8, pause, "redis-1", 3_000), "redis-1");
+}
+
 #[test]
 fn a_node_that_moves_keys_to_a_dead_one_is_blocked_and_replaced() {
     let mut plan = ClusterPlan { nodes: 10, shards: 5, hosts: 10, operator: Some(1), ..plan() };
