@@ -32,12 +32,7 @@ impl Seen {
     }
 
     /// A place in a stream at which both were.
-    #[inline]
     fn meets(self, other: Self) -> Option<(ReplicationId, u64)> {
-        if self.relayed.is_none() && other.relayed.is_none() && self.at.1 != other.at.1 {
-            // As good as always, and looked at after each write.
-            return None;
-        }
         self.places()
             .find(|one| other.places().any(|other| one.0.is_same_stream(other.0) && one.1 == other.1))
     }

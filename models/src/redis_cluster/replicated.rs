@@ -19,7 +19,7 @@ use sim_core::{ConnectionId, Context, Embedded, SimDuration};
 use super::config::Release;
 use super::node::{ClusterNode, NodeTimer};
 use super::resharding::SetSlot;
-use super::slots::{Slot, Slots};
+use super::slots::Slot;
 use crate::redis::{Packet, Reply};
 
 /// `CLUSTER_OPERATION_TIMEOUT`.
@@ -90,26 +90,7 @@ impl ClusterNode {
     pub(super) fn obey_primary(&mut self, context: &mut impl Context<Self>) {
         for (slot, to) in self.server.take_set_slots() {
             context.note(|| format!("SETSLOT {} {to:?}, by the stream", slot.0));
-            match to {
-                SetSlot::Migrating(target) => self.table.open.migrate(slot, target),
-                SetSlot::Importing(source) => self.table.open.import(slot, source),
-                SetSlot::Node(owner) => {
-                    if self.lists_in(slot).is_empty() {
-                        self.table.open.end_migration(slot);
-                    }
-                    if owner == self.table.my_shard() {
-                        self.table.open.end_import(slot);
-                    }
-                    self.table.give(Slots::NONE.with(slot), owner);
-                    self.table.commanded = self.table.rebindings;
-                }
-                SetSlot::Stable => {
-                    self.table.open.end_import(slot);
-                    self.table.open.end_migration(slot);
-                }
-            }
-            self.todo.save = true;
-            self.todo.update_state = true;
+            self.execute_set_slot(context, slot, to);
         }
     }
 }

@@ -69,21 +69,21 @@ impl OpenSlots {
         self.migrating.iter().find(|(open, _)| *open == slot).map(|(_, to)| *to)
     }
 
-    pub(super) fn import(&mut self, slot: Slot, from: NodeId) {
+    fn import(&mut self, slot: Slot, from: NodeId) {
         self.end_import(slot);
         self.importing.push((slot, from));
     }
 
-    pub(super) fn migrate(&mut self, slot: Slot, to: NodeId) {
+    fn migrate(&mut self, slot: Slot, to: NodeId) {
         self.end_migration(slot);
         self.migrating.push((slot, to));
     }
 
-    pub(super) fn end_import(&mut self, slot: Slot) {
+    fn end_import(&mut self, slot: Slot) {
         self.importing.retain(|(open, _)| *open != slot);
     }
 
-    pub(super) fn end_migration(&mut self, slot: Slot) {
+    fn end_migration(&mut self, slot: Slot) {
         self.migrating.retain(|(open, _)| *open != slot);
     }
 }
@@ -144,24 +144,29 @@ impl ClusterNode {
     pub(super) fn set_slot(&mut self, context: &mut impl Context<Self>, slot: Slot, to: SetSlot) -> Reply {
         let done = self.may_set_slot(slot, to);
         if done {
-            match to {
-                SetSlot::Migrating(target) => self.table.open.migrate(slot, target),
-                SetSlot::Importing(source) => self.table.open.import(slot, source),
-                SetSlot::Node(owner) => self.assign(context, slot, owner),
-                SetSlot::Stable => {
-                    self.table.open.end_import(slot);
-                    self.table.open.end_migration(slot);
-                }
-            }
+            self.execute_set_slot(context, slot, to);
         }
         context.note(|| format!("SETSLOT {} {to:?}: {}", slot.0, if done { "OK" } else { "refused" }));
         if !done {
             return Reply::Error;
         }
         self.look_whether_moved();
+        Reply::Done
+    }
+
+    /// What is left to do when `SETSLOT` is possible: on a primary, or on a replica whose primary asks for it.
+    pub(super) fn execute_set_slot(&mut self, context: &mut impl Context<Self>, slot: Slot, to: SetSlot) {
+        match to {
+            SetSlot::Migrating(target) => self.table.open.migrate(slot, target),
+            SetSlot::Importing(source) => self.table.open.import(slot, source),
+            SetSlot::Node(owner) => self.assign(context, slot, owner),
+            SetSlot::Stable => {
+                self.table.open.end_import(slot);
+                self.table.open.end_migration(slot);
+            }
+        }
         self.todo.save = true;
         self.todo.update_state = true;
-        Reply::Done
     }
 
     /// `SETSLOT NODE`.
@@ -178,8 +183,12 @@ impl ClusterNode {
             context.note(|| "has no slots any more".to_owned());
             self.set_primary(context, owner);
         }
-        if owner == me && self.table.open.imports(slot) {
+        if owner == self.table.my_shard() && self.table.open.imports(slot) {
             self.table.open.end_import(slot);
+            if owner != me {
+                // Its primary tells the others.
+                return;
+            }
             self.bump_epoch(context);
             if self.spec.config.release > Release::Redis30 {
                 self.announce(context, self.table.others());

@@ -37,9 +37,12 @@ impl<P: Process> World<P> {
     /// before if its host is slow, never if it is stopped.
     pub(super) fn give(&mut self, process: ProcessId, input: Input<P>) {
         let standing = self.kernel.standing(process);
-        if standing.is_hindered() && !standing.is_stopped() {
+        if standing.is_stopped() {
+            return;
+        }
+        if standing.is_hindered() {
             self.kernel.line_up(process, input);
-        } else if !standing.is_stopped() {
+        } else {
             self.handle(process, input);
         }
     }

@@ -115,7 +115,7 @@ impl<P: Process> World<P> {
     /// Gives a process that was held up everything that arrived meanwhile, in order: at once, or one by one if its host
     /// is slow. Does nothing while something else holds it up.
     pub(crate) fn drain_backlog(&mut self, process: ProcessId) {
-        while !self.kernel.is_held_up(process) {
+        while !self.kernel.standing(process).is_hindered() {
             let Some(input) = self.kernel.next_in_line(process) else { return };
             self.handle(process, input);
         }
@@ -159,11 +159,6 @@ impl<P: Process> World<P> {
 }
 
 impl<P: Process> Kernel<P> {
-    /// True while inputs do not reach this process at once: it is paused, or its host is frozen or slow.
-    fn is_held_up(&self, process: ProcessId) -> bool {
-        self.standing(process).is_hindered()
-    }
-
     /// Puts an input behind those that wait for this process.
     #[cold]
     pub(crate) fn line_up(&mut self, process: ProcessId, input: Input<P>) {

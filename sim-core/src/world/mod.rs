@@ -280,9 +280,8 @@ impl<P: Process> World<P> {
 
     /// True if nothing keeps the process from running: it was started, and neither it nor its host is paused.
     pub fn is_live(&self, process: ProcessId) -> bool {
-        let standing = self.kernel.standing(process);
-        let is_paused = self.kernel.processes[process.index()].pauses > 0;
-        !standing.is_stopped() && !is_paused && !standing.is_silent()
+        let slot = &self.kernel.processes[process.index()];
+        slot.running && slot.pauses == 0 && !self.kernel.hosts[slot.host.index()].is_silent()
     }
 
     /// What a process would read from its volume.
