@@ -25,6 +25,11 @@ impl Digest {
         self.0 = mixed ^ (mixed >> 29);
     }
 
+    /// The number that it is.
+    pub(crate) fn value(self) -> u64 {
+        self.0
+    }
+
     /// Folds in whatever a value hashes.
     #[inline]
     pub fn fold_hash(&mut self, value: &impl Hash) {

@@ -225,9 +225,7 @@ impl Wheel {
         let index = self.first_index();
         let length = &mut self.buckets[index].length;
         *length -= 1;
-        if *length == 0 {
-            self.occupied &= !(1 << index);
-        }
+        self.occupied &= !(u64::from(*length == 0) << index);
     }
 
     /// It is now this time: no key is earlier. Never goes back: what is pushed before it belongs to the heap.

@@ -1,6 +1,9 @@
 //! Timers of a process. A timer that is moved later leaves its queue entry where it is: failure detectors are re-armed
 //! at every heartbeat, and a fresh entry each time would double the cost of the queue.
 
+use std::hash::Hash;
+
+use crate::digest::Digest;
 use crate::id::ProcessId;
 use crate::process::Process;
 use crate::queue::Order;
@@ -22,16 +25,33 @@ pub(crate) struct Timers<T> {
     entries: Vec<Entry<T>>,
     /// The slot that was set last: mostly the one that is set next, and then the others need not be compared.
     last_set: usize,
+    /// A byte of the hash of the timer in each of the first slots, zero in those that have none. Where there are more than a few
+    /// timers, which one is set is up to whoever happens to write, so the search has no steps that a processor could guess wrong.
+    tags: u128,
+}
+
+/// How many slots have a tag: as many as are compared at once.
+const TAGGED: usize = size_of::<u128>();
+
+/// So many timers are looked through one by one: those of a client, which it sets by turns.
+const FEW: usize = 6;
+
+/// Never zero.
+fn tag(timer: &impl Hash) -> u8 {
+    let mut digest = Digest::default();
+    digest.fold_hash(timer);
+    (digest.value() >> (u64::BITS - u8::BITS)) as u8 | 1
 }
 
 impl<T> Timers<T> {
     pub(crate) const fn new() -> Self {
-        Self { entries: Vec::new(), last_set: 0 }
+        Self { entries: Vec::new(), last_set: 0, tags: 0 }
     }
 
     /// Forgets all: the process ended. Their queue entries are recognised as stale when they come up.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
+        self.tags = 0;
     }
 }
 
@@ -42,19 +62,33 @@ impl<T: std::fmt::Debug> Timers<T> {
     }
 }
 
-impl<T: Clone + PartialEq> Timers<T> {
+impl<T: Clone + Hash + PartialEq> Timers<T> {
+    /// The slot of a timer.
+    #[inline(always)]
+    fn position(&self, timer: &T) -> Option<usize> {
+        const ONES: u128 = u128::MAX / 0xff;
+        const HIGHS: u128 = ONES << 7;
+        if self.entries.len() <= FEW {
+            return self.entries.iter().position(|entry| entry.timer == *timer);
+        }
+        // Bytes that are equal become zero, and the highest bit of those is set then; that of a byte above one may be, too.
+        let differing = self.tags ^ (ONES * u128::from(tag(timer)));
+        let mut equal = differing.wrapping_sub(ONES) & !differing & HIGHS;
+        while equal != 0 {
+            let slot = equal.trailing_zeros() as usize / 8;
+            if self.entries.get(slot).is_some_and(|entry| entry.timer == *timer) {
+                return Some(slot);
+            }
+            equal &= equal - 1;
+        }
+        let rest = self.entries.get(TAGGED..)?;
+        rest.iter().position(|entry| entry.timer == *timer).map(|position| TAGGED + position)
+    }
+
     /// Sets or moves a timer. Returns what must be pushed to the queue, if anything.
     fn set(&mut self, timer: T, due: Order) -> Option<u32> {
         if self.entries.get(self.last_set).is_none_or(|entry| entry.timer != timer) {
-            let position = self.entries.iter().position(|entry| entry.timer == timer);
-            let is_free = |entry: &Entry<T>| entry.due.is_none() && entry.queued.is_none();
-            let Some(slot) = position.or_else(|| self.entries.iter().position(is_free)) else {
-                self.last_set = self.entries.len();
-                self.entries.push(Entry { timer, due: Some(due), queued: Some(due) });
-                return Some(self.last_set as u32);
-            };
-            self.last_set = slot;
-            self.entries[slot].timer = timer;
+            self.last_set = self.position(&timer).unwrap_or_else(|| self.free_slot(timer));
         }
         let slot = self.last_set;
         let entry = &mut self.entries[slot];
@@ -66,9 +100,24 @@ impl<T: Clone + PartialEq> Timers<T> {
         Some(slot as u32)
     }
 
+    /// A slot for a timer that has none.
+    fn free_slot(&mut self, timer: T) -> usize {
+        let is_free = |entry: &Entry<T>| entry.due.is_none() && entry.queued.is_none();
+        let slot = self.entries.iter().position(is_free).unwrap_or(self.entries.len());
+        if slot < TAGGED {
+            self.tags = self.tags & !(0xff << (8 * slot)) | u128::from(tag(&timer)) << (8 * slot);
+        }
+        let entry = Entry { timer, due: None, queued: None };
+        match self.entries.get_mut(slot) {
+            Some(free) => *free = entry,
+            None => self.entries.push(entry),
+        }
+        slot
+    }
+
     fn cancel(&mut self, timer: &T) {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.timer == *timer) {
-            entry.due = None;
+        if let Some(slot) = self.position(timer) {
+            self.entries[slot].due = None;
         }
     }
 }
@@ -136,6 +185,45 @@ impl<P: Process> Kernel<P> {
         }
         for (due, slot) in again {
             self.queue.push_reserved(due, Event::Timer { process, slot });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::time::SimTime;
+
+    proptest! {
+        /// More timers than have tags, and more than there are tags.
+        #[test]
+        fn a_timer_keeps_its_slot_until_it_is_over(steps in prop::collection::vec((0_u16..600, 0_u8..3), 0..200)) {
+            let mut timers = Timers::new();
+            let mut expected: Vec<(u16, Order)> = Vec::new();
+            for (number, (timer, step)) in steps.into_iter().enumerate() {
+                // Few different ones at first, then many.
+                let timer = timer % (number as u16 / 4 + 1);
+                let due = Order { at: SimTime::from_nanos(number as u64), sequence: number as u64 };
+                expected.retain(|(other, _)| *other != timer);
+                if step > 0 {
+                    timers.set(timer, due);
+                    expected.push((timer, due));
+                } else {
+                    timers.cancel(&timer);
+                    // Its entry in the queue comes up.
+                    for entry in timers.entries.iter_mut().filter(|entry| entry.due.is_none()) {
+                        entry.queued = None;
+                    }
+                }
+                for (timer, due) in &expected {
+                    let slot = timers.position(timer).expect("it is set");
+                    prop_assert_eq!(timers.entries[slot].due, Some(*due));
+                }
+                let set = timers.entries.iter().filter(|entry| entry.due.is_some()).count();
+                prop_assert_eq!(set, expected.len(), "no timer is set twice");
+            }
         }
     }
 }
