@@ -15,7 +15,10 @@ pub mod stats;
 mod summary;
 mod table;
 
-pub use measure::{ClusterPhase, MeasureOptions, Measures, SurvivingValues, measure, phases_at_faults};
+pub use measure::{
+    ClusterPhase, MeasureOptions, Measures, Successes, SurvivingValues, measure, measure_with_successes,
+    phases_at_faults,
+};
 pub use summary::{
     LossSummary, OverlapSummary, SUMMARY_FORMAT_VERSION, ScenarioSummary, SummaryBuilder, SummaryError,
     TimeQuantiles,

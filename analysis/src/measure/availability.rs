@@ -1,7 +1,7 @@
 //! What the clients felt: silences between successful writes.
 //!
-//! The time line is that of all successful writes of all clients, each at the instant when its client learned of it. A
-//! write answered with a warning is a success here: the system served, even if it promised less.
+//! The time line is that of all successful writes of all clients ([`Successes`]), each at the instant when its client learned
+//! of it. A write answered with a warning is a success here: the system served, even if it promised less.
 //!
 //! Clients that the caller leaves out ([`MeasureOptions::clients`]) do not count: one that sits beside a cut-off primary
 //! may be served all the time while everybody else waits.
@@ -16,9 +16,10 @@
 //!   here (censored) and [`Availability::outage_at_least`] says how much was seen.
 
 use serde::Serialize;
-use sim_core::{MarkKind, Operation, OperationKind, Outcome, Record, SimDuration, SimTime};
+use sim_core::{MarkKind, Operation, Outcome, Record, SimDuration, SimTime};
 
 use super::MeasureOptions;
+use super::successes::{Successes, is_success, writes};
 
 /// What the clients felt.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
@@ -48,10 +49,15 @@ pub struct Availability {
 }
 
 /// Measures the silences of a run. `fault` is the instant from which `failover_gap` counts.
-pub fn availability(record: &Record, fault: Option<SimTime>, options: &MeasureOptions) -> Availability {
+pub fn availability(
+    record: &Record,
+    successes: &Successes,
+    fault: Option<SimTime>,
+    options: &MeasureOptions,
+) -> Availability {
     let threshold = options.outage_threshold;
     let end = options.observed_until.map_or(record.ended_at, |until| until.min(record.ended_at));
-    let successes = successes(record, options);
+    let successes = successes.instants();
     let mut availability = Availability::default();
     let mut gap_after_fault = None;
     let mut last_outage_ended = SimTime::ZERO;
@@ -93,37 +99,17 @@ fn add_outage(availability: &mut Availability, length: SimDuration) {
     availability.outage_at_least = availability.outage_at_least.max(length);
 }
 
-/// The instants at which clients learned of a successful write, in order.
-pub(super) fn successes(record: &Record, options: &MeasureOptions) -> Vec<SimTime> {
-    let mut instants: Vec<SimTime> = writes(record, options)
-        .filter(|write| is_success(write))
-        .filter_map(|write| write.completed)
-        .collect();
-    // Nearly in order already, which this sort is made for.
-    instants.sort();
-    instants
-}
-
-/// The writes of the clients that count.
-fn writes<'a>(record: &'a Record, options: &'a MeasureOptions) -> impl Iterator<Item = &'a Operation> {
-    let counts =
-        |write: &&Operation| write.kind == OperationKind::Write && options.counts_client(write.client);
-    record.operations.iter().filter(counts)
-}
-
 fn first_write(record: &Record, options: &MeasureOptions) -> Option<SimTime> {
-    writes(record, options).map(|write| write.invoked).min()
-}
-
-pub(super) fn is_success(write: &Operation) -> bool {
-    matches!(write.outcome, Outcome::Ok | Outcome::OkWithWarning)
+    writes(&record.operations, options).next().map(|write| write.invoked)
 }
 
 /// True when a write was in flight in `from..to` and was not served within the threshold.
 fn somebody_waited(record: &Record, options: &MeasureOptions, from: SimTime, to: SimTime) -> bool {
-    writes(record, options).any(|write| {
+    // Who waited was mostly among the last to ask.
+    let asked_before = record.operations.partition_point(|operation| operation.invoked < to);
+    writes(&record.operations[..asked_before], options).rev().any(|write| {
         let completed = write.completed.unwrap_or(record.ended_at);
-        let in_flight = write.invoked < to && completed > from;
+        let in_flight = completed > from;
         in_flight && (!is_served(write) || completed.since(write.invoked) > options.outage_threshold)
     })
 }
@@ -137,6 +123,10 @@ fn is_served(write: &Operation) -> bool {
 mod tests {
     use super::*;
     use crate::measure::testing::{Script, at};
+
+    fn availability(record: &Record, fault: Option<SimTime>, options: &MeasureOptions) -> Availability {
+        super::availability(record, &Successes::of(record, options), fault, options)
+    }
 
     fn seconds(millis: u64) -> SimDuration {
         SimDuration::from_millis(millis)

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use sim_core::{Mark, MarkKind, ProcessId, Record, SimTime};
 
 use super::MeasureOptions;
-use super::availability::successes;
+use super::successes::Successes;
 use super::writable::WritableState;
 
 /// What a cluster is in the middle of; see the module's table.
@@ -89,35 +89,24 @@ impl fmt::Display for ClusterPhase {
 
 /// The phase that each fault interrupted, in the order in which they fired, with the fault's position in the schedule.
 /// Faults that found nobody to hit are among them.
-pub fn phases_at_faults(record: &Record, options: &MeasureOptions) -> Vec<(u64, ClusterPhase)> {
+pub fn phases_at_faults(
+    record: &Record,
+    successes: &Successes,
+    options: &MeasureOptions,
+) -> Vec<(u64, ClusterPhase)> {
     let mut found = Vec::new();
-    if !record.marks.iter().any(|mark| mark.kind == MarkKind::Fault) {
-        return found;
-    }
-    let successes = Successes(successes(record, options));
     let mut cluster = Cluster::default();
     for mark in &record.marks {
         match mark.process {
             // The mark of a fault stands before everything that the fault causes.
             None if mark.kind == MarkKind::Fault => {
-                found.push((mark.value, cluster.phase(mark.at, &successes, options)));
+                found.push((mark.value, cluster.phase(mark.at, successes, options)));
             }
-            Some(process) if options.includes(process) => cluster.take(process, mark, &successes),
+            Some(process) if options.includes(process) => cluster.take(process, mark, successes),
             _ => {}
         }
     }
     found
-}
-
-/// The instants at which clients learned of a successful write, ascending.
-struct Successes(Vec<SimTime>);
-
-impl Successes {
-    /// The last one at or before an instant.
-    fn last_until(&self, at: SimTime) -> Option<SimTime> {
-        let after = self.0.partition_point(|success| *success <= at);
-        after.checked_sub(1).map(|index| self.0[index])
-    }
 }
 
 /// The state that the marks move.
@@ -202,7 +191,9 @@ mod tests {
 
     fn phases(script: Script) -> Vec<ClusterPhase> {
         let options = MeasureOptions::default();
-        phases_at_faults(&script.record(), &options).into_iter().map(|(_, phase)| phase).collect()
+        let record = script.record();
+        let successes = Successes::of(&record, &options);
+        phases_at_faults(&record, &successes, &options).into_iter().map(|(_, phase)| phase).collect()
     }
 
     #[test]

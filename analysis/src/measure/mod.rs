@@ -1,8 +1,8 @@
 //! Measures of one run, from its history and its marks.
 //!
 //! Each file here answers one question and defines its terms: [`loss`] (what was promised and is gone), [`writable`]
-//! (who accepted writes, and when two did), [`reads`] (what readers saw of it all), [`elections`] (who was elected in an epoch of another), [`availability`] (what the
-//! clients felt), [`phases`] (where the time of a failover went). [`measure()`] asks them all. [`cluster_phase`] says what each fault interrupted.
+//! (who accepted writes, and when two did), [`reads`] (what readers saw of it all), [`elections`] (who was elected in an epoch of another), [`successes`] (when
+//! clients were served), [`availability`] (what they felt), [`phases`] (where the time of a failover went). [`measure()`] asks them all. [`cluster_phase`] says what each fault interrupted.
 
 pub mod availability;
 pub mod cluster_phase;
@@ -10,6 +10,7 @@ pub mod elections;
 pub mod loss;
 pub mod phases;
 pub mod reads;
+pub mod successes;
 pub mod writable;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use cluster_phase::{ClusterPhase, phases_at_faults};
 pub use loss::{Loss, SurvivingValues};
 pub use phases::Phases;
 pub use reads::{LongFork, Reads};
+pub use successes::Successes;
 pub use writable::{Overlap, WritableInterval};
 
 /// What the caller knows about a run beside its record.
@@ -89,6 +91,16 @@ pub struct Measures {
 
 /// Measures one run. `surviving` are the values that the final primary holds at the end.
 pub fn measure(record: &Record, surviving: &SurvivingValues, options: &MeasureOptions) -> Measures {
+    measure_with_successes(record, surviving, &Successes::of(record, options), options)
+}
+
+/// The same for a caller who needs the successes of this record as well.
+pub fn measure_with_successes(
+    record: &Record,
+    surviving: &SurvivingValues,
+    successes: &Successes,
+    options: &MeasureOptions,
+) -> Measures {
     let intervals = writable::intervals(record, options);
     let fault = options.fault.or_else(|| first_fault(record));
     Measures {
@@ -96,7 +108,7 @@ pub fn measure(record: &Record, surviving: &SurvivingValues, options: &MeasureOp
         overlap: writable::overlap(record, &intervals),
         reads: reads::reads(record, surviving),
         shared_epochs: elections::shared_epochs(record),
-        availability: availability::availability(record, fault, options),
+        availability: availability::availability(record, successes, fault, options),
         phases: fault.map(|fault| phases::phases(record, fault, options)),
         fault_count: record.marks.iter().filter(|mark| mark.kind == MarkKind::Fault).count() as u64,
     }

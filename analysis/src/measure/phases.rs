@@ -24,10 +24,10 @@
 //! In a run with several faults these are the phases of the first one.
 
 use serde::Serialize;
-use sim_core::{Mark, MarkKind, Operation, OperationKind, ProcessId, Record, SimDuration, SimTime};
+use sim_core::{Mark, MarkKind, Operation, ProcessId, Record, SimDuration, SimTime};
 
 use super::MeasureOptions;
-use super::availability::is_success;
+use super::successes::{is_success, writes};
 
 /// The lengths of the phases of one failover; none where the phase did not happen or did not end.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
@@ -117,18 +117,19 @@ fn first_served(
         .filter(|process| *process != primary)
         .collect();
     let is_served = |write: &&Operation| {
-        write.kind == OperationKind::Write
-            && options.counts_client(write.client)
+        write.completed.is_some_and(|completed| completed >= writable_at)
             && is_success(write)
             && write.served_by.is_none_or(|server| !others.contains(&server))
     };
-    record
-        .operations
-        .iter()
-        .filter(is_served)
-        .filter_map(|write| write.completed)
-        .filter(|completed| *completed >= writable_at)
-        .min()
+    let mut first = SimTime::NEVER;
+    for write in writes(&record.operations, options).filter(is_served) {
+        // Nothing that was asked for later can have been answered before.
+        if write.invoked > first {
+            break;
+        }
+        first = first.min(write.completed.expect("it was answered"));
+    }
+    (first < SimTime::NEVER).then_some(first)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use analysis::{ClusterPhase, MeasureOptions, phases_at_faults};
+use analysis::{ClusterPhase, MeasureOptions, Successes, phases_at_faults};
 use serde::{Deserialize, Serialize};
 
 use crate::family::RunResult;
@@ -106,8 +106,8 @@ impl Coverage {
 }
 
 /// The cells of the faults that took effect in one run.
-pub(super) fn cells(result: &RunResult, options: &MeasureOptions) -> Vec<FaultCell> {
-    let phases = phases_at_faults(&result.record, options);
+pub(super) fn cells(result: &RunResult, successes: &Successes, options: &MeasureOptions) -> Vec<FaultCell> {
+    let phases = phases_at_faults(&result.record, successes, options);
     let mut cells = Vec::new();
     for fault in result.faults.iter().filter(|fault| fault.accepted && !fault.processes.is_empty()) {
         let interrupted = phases.iter().find(|(position, _)| *position == fault.index as u64);

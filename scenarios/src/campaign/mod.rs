@@ -24,7 +24,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-use analysis::{RunRow, measure};
+use analysis::{RunRow, Successes, measure_with_successes};
 use rayon::prelude::*;
 use sim_core::{DeliveredFault, Schedule, Seed, SimTime};
 
@@ -213,12 +213,13 @@ pub fn run_schedule(
 pub fn judge_run(case: &Case, system: &dyn System, seed: Seed, result: &RunResult) -> Outcome {
     let mut options = system.measure_options();
     options.fault = options.fault.or_else(|| timed_fault(&result.faults));
-    let measures = measure(&result.record, &result.surviving, &options);
+    let successes = Successes::of(&result.record, &options);
+    let measures = measure_with_successes(&result.record, &result.surviving, &successes, &options);
     let judgement = judge(&case.scenario.promises, &result.record, &measures);
     let row =
         RunRow::new(case.scenario.name.as_str(), seed, judgement.verdict.name(), &result.record, &measures);
     let missed_faults = result.faults.iter().filter(|fault| fault.processes.is_empty()).count() as u32;
-    let cells = coverage::cells(result, &options);
+    let cells = coverage::cells(result, &successes, &options);
     Outcome { row, judgement, missed_faults, cells, rechecked: false }
 }
 
