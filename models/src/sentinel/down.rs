@@ -7,8 +7,8 @@
 use sim_core::{Context, MarkKind, ProcessId, SimDuration, WallTime};
 
 use super::config::GroupConfig;
-use super::group::{FailoverState, Group, INFO_PERIOD, Instance};
-use super::link::Request;
+use super::group::{FailoverState, Group, INFO_PERIOD, Instance, Peer};
+use super::link::{Link, Request};
 use super::process::{Sentinel, link_to};
 use crate::planted::Planted;
 use crate::redis::{Command, Epoch, GroupId, Reply, RunId};
@@ -81,27 +81,24 @@ pub(super) fn look_at_agreement(context: &mut impl Context<Sentinel>, group: &mu
     }
 }
 
-impl Sentinel {
-    /// Whether another Sentinel is subjectively down. Nothing follows from that but that the link is built anew.
-    pub(super) fn look_at_peer(
-        &mut self,
-        context: &mut impl Context<Self>,
-        id: GroupId,
-        index: usize,
-        now: WallTime,
-    ) {
-        let group = &mut self.groups[usize::from(id.0)];
-        let peer = &mut group.peers[index];
-        let link = link_to(&mut self.peers, peer.address, now);
-        let down = link.silence(false, now) > group.config.down_after;
-        link.recycle(context, group.config.down_after, now);
-        if down != peer.down {
-            peer.down = down;
-            let sign = if down { '+' } else { '-' };
-            context.note(|| format!("{sign}sdown sentinel process {}", peer.address.index()));
-        }
+/// Whether another Sentinel is subjectively down. Nothing follows from that but that the link is built anew.
+pub(super) fn look_at_peer(
+    context: &mut impl Context<Sentinel>,
+    peer: &mut Peer,
+    link: &mut Link,
+    down_after: SimDuration,
+    now: WallTime,
+) {
+    let down = link.silence(false, now) > down_after;
+    link.recycle(context, down_after, now);
+    if down != peer.down {
+        peer.down = down;
+        let sign = if down { '+' } else { '-' };
+        context.note(|| format!("{sign}sdown sentinel process {}", peer.address.index()));
     }
+}
 
+impl Sentinel {
     /// Asks the others whether the primary is down, and for their votes (`sentinelAskMasterStateToOtherSentinels`).
     pub(super) fn ask_peers(
         &mut self,
@@ -119,8 +116,11 @@ impl Sentinel {
                 peer.leader = None;
             }
             let is_fresh = passed.is_some_and(|passed| passed < ASK_PERIOD);
+            if !group.primary.down || (is_fresh && !forced) {
+                continue;
+            }
             let link = link_to(&mut self.peers, peer.address, now);
-            if !group.primary.down || link.is_disconnected(false) || (is_fresh && !forced) {
+            if link.is_disconnected(false) {
                 continue;
             }
             let question =

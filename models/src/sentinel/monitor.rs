@@ -3,7 +3,8 @@
 
 use sim_core::{Context, SimDuration, WallTime};
 
-use super::group::{FailoverState, INFO_PERIOD, Instance, is_due};
+use super::down::{self, Role};
+use super::group::{FailoverState, Group, INFO_PERIOD, Instance, is_due};
 use super::link::{Outbox, PUBLISH_PERIOD, Request};
 use super::process::{Sentinel, link_to};
 use crate::planted::Planted;
@@ -54,42 +55,51 @@ impl Sentinel {
         due.ask(context, &mut self.outbox, &mut group.primary, info_alone, now);
     }
 
-    pub(super) fn monitor_replica(
+    /// Asks all replicas of a group what is due, and has a look at each (`sentinelHandleDictOfRedisInstances`).
+    pub(super) fn handle_replicas(
         &mut self,
         context: &mut impl Context<Self>,
         id: GroupId,
-        index: usize,
+        tilted: bool,
         now: WallTime,
     ) {
         let hello = self.hello(context.me(), id);
-        let group = &mut self.groups[usize::from(id.0)];
-        let is_urgent = group.agreed || group.state != FailoverState::None;
-        let replica = &mut group.replicas[index];
-        let is_urgent = is_urgent || replica.replica.link_down_millis != 0;
-        let info = if is_urgent { SimDuration::from_secs(1) } else { INFO_PERIOD };
-        let due = Due { group: id, hello, info, down_after: group.config.down_after };
-        due.ask(context, &mut self.outbox, replica, false, now);
+        let Group { config, replicas, agreed, state, .. } = &mut self.groups[usize::from(id.0)];
+        let are_urgent = *agreed || *state != FailoverState::None;
+        for replica in replicas {
+            let is_urgent = are_urgent || replica.replica.link_down_millis != 0;
+            let info = if is_urgent { SimDuration::from_secs(1) } else { INFO_PERIOD };
+            let due = Due { group: id, hello, info, down_after: config.down_after };
+            due.ask(context, &mut self.outbox, replica, false, now);
+            if !tilted {
+                down::look_at(context, replica, config, Role::Replica, now);
+            }
+        }
     }
 
-    pub(super) fn monitor_peer(
+    /// The same for all other Sentinels that watch the group.
+    pub(super) fn handle_peers(
         &mut self,
         context: &mut impl Context<Self>,
         id: GroupId,
-        index: usize,
+        tilted: bool,
         now: WallTime,
     ) {
         let hello = self.hello(context.me(), id);
         let groups = self.groups.len() as u32;
-        let group = &mut self.groups[usize::from(id.0)];
-        let peer = &mut group.peers[index];
-        let link = link_to(&mut self.peers, peer.address, now);
-        link.reconnect(context, &mut self.outbox, peer.address, false, now);
-        if link.is_disconnected(false) || link.is_clogged(groups) {
-            return;
-        }
-        link.ping_if_due(context, &mut self.outbox, group.config.down_after, now);
-        if is_due(peer.published_at, PUBLISH_PERIOD, now) {
-            link.ask(context, &mut self.outbox, Request::Publish(id), Command::Publish(hello));
+        let Group { config, peers, .. } = &mut self.groups[usize::from(id.0)];
+        for peer in peers {
+            let link = link_to(&mut self.peers, peer.address, now);
+            link.reconnect(context, &mut self.outbox, peer.address, false, now);
+            if !link.is_disconnected(false) && !link.is_clogged(groups) {
+                link.ping_if_due(context, &mut self.outbox, config.down_after, now);
+                if is_due(peer.published_at, PUBLISH_PERIOD, now) {
+                    link.ask(context, &mut self.outbox, Request::Publish(id), Command::Publish(hello));
+                }
+            }
+            if !tilted {
+                down::look_at_peer(context, peer, link, config.down_after, now);
+            }
         }
     }
 }

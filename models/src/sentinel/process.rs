@@ -142,7 +142,8 @@ impl Sentinel {
     fn handle_group(&mut self, context: &mut impl Context<Self>, id: GroupId, now: WallTime) {
         let index = usize::from(id.0);
         self.monitor_primary(context, id, now);
-        if !self.tilted(context, now) {
+        let tilted = self.tilted(context, now);
+        if !tilted {
             let group = &mut self.groups[index];
             let role = Role::Primary { is_watched: group.is_watched };
             down::look_at(context, &mut group.primary, &group.config, role, now);
@@ -153,19 +154,8 @@ impl Sentinel {
             self.step_failover(context, id, now);
             self.ask_peers(context, id, now, false);
         }
-        for replica in 0..self.groups[index].replicas.len() {
-            self.monitor_replica(context, id, replica, now);
-            if !self.tilted(context, now) {
-                let group = &mut self.groups[index];
-                down::look_at(context, &mut group.replicas[replica], &group.config, Role::Replica, now);
-            }
-        }
-        for peer in 0..self.groups[index].peers.len() {
-            self.monitor_peer(context, id, peer, now);
-            if !self.tilted(context, now) {
-                self.look_at_peer(context, id, peer, now);
-            }
-        }
+        self.handle_replicas(context, id, tilted, now);
+        self.handle_peers(context, id, tilted, now);
     }
 
     /// True while the acting half rests.
