@@ -45,7 +45,7 @@ mod simulation {
     pub(crate) fn main() {
         // In a thread of its own, as madsim's test harness does: otherwise the order of the standard library's hash
         // maps, and with it the run, would change from simulation to simulation.
-        run(|work, seed| std::thread::spawn(move || simulate(work, seed)).join().expect("no panic"));
+        run(|work| move |seed| std::thread::spawn(move || simulate(work, seed)).join().expect("no panic"));
     }
 
     fn simulate(work: Work, seed: u64) -> Report {

@@ -44,22 +44,24 @@ impl Random {
 }
 
 fn main() {
-    run(|work, seed| {
-        let counts = Rc::new(Counts::default());
-        let mut simulation = Builder::new()
-            .rng_seed(seed)
-            .tick_duration(Duration::from_millis(1))
-            .min_message_latency(LATENCY_MIN)
-            .max_message_latency(LATENCY_MAX)
-            .simulation_duration(Duration::from_secs(1_000_000))
-            .udp_capacity(100_000)
-            .build();
-        simulation.set_message_latency_curve(1.594);
-        match work {
-            Work::Ring { nodes, deliveries } => ring(nodes, deliveries, &mut simulation, &counts),
-            Work::Mesh { nodes, seconds } => mesh(nodes, seconds, seed, &mut simulation, &counts),
+    run(|work| {
+        move |seed| {
+            let counts = Rc::new(Counts::default());
+            let mut simulation = Builder::new()
+                .rng_seed(seed)
+                .tick_duration(Duration::from_millis(1))
+                .min_message_latency(LATENCY_MIN)
+                .max_message_latency(LATENCY_MAX)
+                .simulation_duration(Duration::from_secs(1_000_000))
+                .udp_capacity(100_000)
+                .build();
+            simulation.set_message_latency_curve(1.594);
+            match work {
+                Work::Ring { nodes, deliveries } => ring(nodes, deliveries, &mut simulation, &counts),
+                Work::Mesh { nodes, seconds } => mesh(nodes, seconds, seed, &mut simulation, &counts),
+            }
+            Report { events: counts.events.get(), suspicions: counts.suspicions.get(), ..Report::default() }
         }
-        Report { events: counts.events.get(), suspicions: counts.suspicions.get(), ..Report::default() }
     });
 }
 

@@ -64,11 +64,12 @@ pub struct Report {
 }
 
 /// Reads the work and the seeds (`WORK NODES SIZE FIRST_SEED SEEDS`) from the command line, does the work once for each
-/// seed, and prints a [`Report`] of them all.
+/// seed, and prints a [`Report`] of them all. `prepare` makes what the engine shares among seeds, if it can share anything, which is
+/// a part of what is measured.
 ///
 /// # Panics
 /// If the command line is something else: only `compare` writes it.
-pub fn run(mut simulate: impl FnMut(Work, u64) -> Report) {
+pub fn run<S: FnMut(u64) -> Report>(prepare: impl FnOnce(Work) -> S) {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (work, seeds) = arguments.split_at_checked(3).expect("usage: WORK NODES SIZE FIRST_SEED SEEDS");
     let work = Work::from_arguments(work).expect("WORK is `ring` or `mesh`, NODES and SIZE are numbers");
@@ -76,8 +77,9 @@ pub fn run(mut simulate: impl FnMut(Work, u64) -> Report) {
     let [first, count]: [u64; 2] = [first, count].map(|text| text.parse().expect("seeds are numbers"));
     let mut total = Report::default();
     let start = cpu_ns();
+    let mut simulate = prepare(work);
     for seed in first..first + count {
-        let Report { events, suspicions, .. } = simulate(work, seed);
+        let Report { events, suspicions, .. } = simulate(seed);
         total.events += events;
         total.suspicions += suspicions;
     }
