@@ -51,6 +51,8 @@ impl Server {
             }
             Command::Revoke { lease } => self.revoke(*lease),
             Command::Txn(request) => self.transact(request),
+            Command::V2 { request, end } => return self.apply_v2(context, proposal, request, *end),
+            Command::Sync { by } => return self.apply_sync(context, *by),
         };
         if self.store.revision() != before {
             self.notify_watches(context);

@@ -64,6 +64,10 @@
 //! - A request that the server gives up is answered `Unavailable` if the leader changed meanwhile, else
 //!   `DeadlineExceeded`.
 //!
+//! # API version 2
+//!
+//! Its store, its requests and its times to live are in `v2`.
+//!
 //! # Clients
 //!
 //! [`Client`] puts etcd to the test alone, without Patroni; [`EtcdCluster`] is a cluster with such clients, and
@@ -87,6 +91,7 @@ mod requests;
 mod server;
 mod spec;
 mod store;
+pub mod v2;
 mod version;
 mod watch;
 

@@ -41,6 +41,8 @@ pub enum Packet {
     },
     /// Between members; clients never send or receive it.
     Peer(super::PeerMessage),
+    /// Between clients of API version 2 and members.
+    V2(super::v2::Packet),
 }
 
 /// What a client may ask.

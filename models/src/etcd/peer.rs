@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use sim_core::{ProcessId, SimDuration};
+use sim_core::{ProcessId, SimDuration, WallTime};
 
-use super::{LeaseId, Request};
+use super::{LeaseId, Request, v2};
 use crate::raft;
 
 /// A change that goes through Raft.
@@ -42,6 +42,18 @@ pub enum Command {
     },
     /// A transaction ([`Request::Txn`]).
     Txn(Arc<Request>),
+    /// A request of API version 2.
+    V2 {
+        /// What was asked.
+        request: Arc<v2::Request>,
+        /// When the key that it puts expires, if ever.
+        end: Option<WallTime>,
+    },
+    /// `SYNC`: keys of API version 2 that have expired by then are deleted.
+    Sync {
+        /// The time of the leader that proposed it.
+        by: WallTime,
+    },
 }
 
 /// What members send each other. Heartbeats and their answers are copied without allocation.

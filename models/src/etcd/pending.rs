@@ -23,6 +23,8 @@ pub(super) struct Pending {
 pub(super) enum Asker {
     /// A client, on this connection, with this request.
     Client(ConnectionId, u64),
+    /// A client of API version 2, likewise.
+    V2Client(ConnectionId, u64),
     /// Another member, with this number.
     Peer(NodeId, u64),
     /// Nobody: the server works for itself.

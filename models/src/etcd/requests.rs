@@ -9,7 +9,7 @@ use super::pending::{Asker, Pending, Stage, Work};
 use super::server::{Server, Timer};
 use super::version::Change;
 use super::watch::Watch;
-use super::{Answer, Command, Failure, Key, LeaseId, PeerMessage, Proposal, Renewal, Request};
+use super::{Answer, Command, Failure, Key, LeaseId, PeerMessage, Proposal, Renewal, Request, v2};
 use crate::planted::Planted;
 use crate::raft::NodeId;
 
@@ -91,7 +91,7 @@ impl Server {
         self.pend(context, number, pending);
     }
 
-    fn begin_change(&mut self, context: &mut impl Context<Self>, asker: Asker, command: Command) {
+    pub(super) fn begin_change(&mut self, context: &mut impl Context<Self>, asker: Asker, command: Command) {
         let number = self.take_number();
         let proposal = Arc::new(Proposal { origin: context.me(), number, command });
         let sent = self.propose(context, &proposal);
@@ -297,6 +297,10 @@ impl Server {
         };
         match pending.asker {
             Asker::Client(connection, id) => self.respond(context, connection, id, result),
+            Asker::V2Client(connection, id) => {
+                debug_assert!(result.is_err(), "what is applied is answered there");
+                self.respond_v2(context, connection, id, Err(v2::Failure::RaftInternal));
+            }
             Asker::Peer(to, number) => {
                 let renewal = match result {
                     Ok(Answer::KeptAlive { ttl: Some(ttl) }) => Renewal::Renewed(ttl),
@@ -321,8 +325,10 @@ impl Server {
     /// The connection of a client ended: its watches and requests go with it.
     pub(super) fn forget_client(&mut self, connection: ConnectionId) {
         self.watches.retain(|watch| watch.connection != connection);
-        self.pending
-            .retain(|_, pending| !matches!(pending.asker, Asker::Client(own, _) if own == connection));
+        self.polls.retain(|poll| !poll.is_from(connection));
+        self.pending.retain(|_, pending| {
+            !matches!(pending.asker, Asker::Client(own, _) | Asker::V2Client(own, _) if own == connection)
+        });
     }
 
     /// True if this member has not ticked for so long that it may have been deposed unnoticed.

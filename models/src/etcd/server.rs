@@ -13,7 +13,7 @@ use super::links::{Link, REDIAL_INTERVAL, STREAM_OPTIONS};
 use super::pending::{Pending, Stage, Work};
 use super::version::Change;
 use super::watch::Watch;
-use super::{Disk, DiskRecord, Packet, PeerMessage, Proposal, Spec, Store};
+use super::{Disk, DiskRecord, Packet, PeerMessage, Proposal, Spec, Store, v2};
 use crate::raft::{Condition, Config, NodeId, Raft, Role, Term, Timing};
 
 /// What a member can be woken for.
@@ -33,6 +33,8 @@ pub enum Timer {
     KeepAliveRetry(u64),
     /// The peer at this position is dialled (again), or its dial takes too long.
     Dial(u8),
+    /// The leader looks for expired keys of API version 2.
+    Sync,
 }
 
 /// A member of an etcd cluster.
@@ -44,6 +46,13 @@ pub struct Server {
     pub(super) lessor: Lessor,
     pub(super) links: Vec<Link>,
     pub(super) watches: Vec<Watch>,
+    /// The store of API version 2.
+    pub(super) v2: v2::Store,
+    /// Its clients that wait for a change.
+    pub(super) polls: Vec<v2::Poll>,
+    pub(super) started_at: HostTime,
+    /// When the leader looks for expired keys.
+    pub(super) next_sync: HostTime,
     /// By number; numbers ascend with time.
     pub(super) pending: BTreeMap<u64, Pending>,
     pub(super) next_number: u64,
@@ -78,6 +87,11 @@ impl Server {
     /// What this member has applied.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What this member has applied of API version 2.
+    pub fn v2_store(&self) -> &v2::Store {
+        &self.v2
     }
 
     /// True while this member believes that it leads.
@@ -176,6 +190,7 @@ impl Server {
             self.armed_heartbeat = due;
             context.set_timer(Timer::Heartbeat, due.since(now));
         }
+        self.arm_sync(context);
     }
 
     /// True if leases are this member's business. The loop that saves also tells the lessor that another member leads: while
@@ -310,6 +325,10 @@ impl Process for Server {
             lessor: Lessor::new(now + phase),
             links: vec![Link::Down; spec.peers.len()],
             watches: Vec::new(),
+            v2: v2::Store::default(),
+            polls: Vec::new(),
+            started_at: now,
+            next_sync: HostTime::NEVER,
             pending: BTreeMap::new(),
             // Numbers of an earlier life are in the log; etcd avoids them by the time of day, here they are random.
             next_number: context.random().bits() >> 1,
@@ -354,6 +373,10 @@ impl Process for Server {
                 self.on_request(context, connection, id, &request);
                 self.drive(context);
             }
+            (Packet::V2(v2::Packet::Request { id, request }), Origin::Connection(connection, _)) => {
+                self.on_v2_request(context, connection, id, &request);
+                self.drive(context);
+            }
             (packet, _) => debug_assert!(false, "clients send requests on connections, not {packet:?}"),
         }
     }
@@ -377,6 +400,7 @@ impl Process for Server {
             Timer::ReadRetry => self.retry_reads(context),
             Timer::KeepAliveRetry(number) => self.advance_keep_alive(context, number),
             Timer::Dial(peer) => self.dial(context, peer),
+            Timer::Sync => self.on_sync_timer(context),
         }
         self.drive(context);
     }

@@ -2,6 +2,7 @@
 
 mod disks;
 mod leases;
+mod v2;
 
 use std::sync::Arc;
 
@@ -32,7 +33,20 @@ struct Client {
 struct Script {
     member: ProcessId,
     /// When, in milliseconds, and what.
-    asks: Vec<(u64, Request)>,
+    asks: Vec<(u64, Asked)>,
+}
+
+/// A request of either version of the API.
+#[derive(Clone, Debug)]
+enum Asked {
+    V3(Request),
+    V2(super::v2::Request),
+}
+
+impl From<Request> for Asked {
+    fn from(request: Request) -> Self {
+        Self::V3(request)
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq)]
@@ -95,9 +109,12 @@ impl Process for Client {
     }
 
     fn on_timer(&mut self, context: &mut impl Context<Self>, _timer: Ask) {
-        let request = Arc::new(self.with_lease(self.spec.asks[self.asked as usize].1.clone()));
         let id = self.asked;
-        context.send(self.connection, Packet::Request { id, request });
+        let packet = match self.spec.asks[self.asked as usize].1.clone() {
+            Asked::V3(request) => Packet::Request { id, request: Arc::new(self.with_lease(request)) },
+            Asked::V2(request) => Packet::V2(super::v2::Packet::Request { id, request: Arc::new(request) }),
+        };
+        context.send(self.connection, packet);
         self.asked += 1;
         self.wait(context);
     }
@@ -122,7 +139,11 @@ sim_core::system! {
 }
 
 /// Three members `etcd-0` to `etcd-2`, and clients `client-0`, ... of the members that their scripts name.
-fn cluster(seed: u64, pre_vote: bool, scripts: &[(usize, Vec<(u64, Request)>)]) -> World<Member> {
+fn cluster<R: Clone + Into<Asked>>(
+    seed: u64,
+    pre_vote: bool,
+    scripts: &[(usize, Vec<(u64, R)>)],
+) -> World<Member> {
     let latency = Distribution::Uniform(SimDuration::from_micros(80), SimDuration::from_micros(200));
     let (mut topology, zone) = Topology::single_zone(&LinkQuality::reliable(latency));
     let hosts: Vec<_> =
@@ -138,6 +159,7 @@ fn cluster(seed: u64, pre_vote: bool, scripts: &[(usize, Vec<(u64, Request)>)]) 
         } else {
             let (member, asks) = scripts[index - 3].clone();
             let member = ProcessId::from_index(member);
+            let asks = asks.into_iter().map(|(at, request)| (at, request.into())).collect();
             (format!("client-{}", index - 3), MemberSpec::Client(Script { member, asks }))
         };
         builder.add_process(ProcessOptions { name, host, volume, starts_with_host: true, spec });
@@ -400,7 +422,7 @@ fn writes_go_on_after_the_leader_is_killed_as_fast_as_measured() {
 /// A cluster that nobody uses costs its heartbeats: two out and two back each 100 ms, and the leader's timer.
 #[test]
 fn an_idle_cluster_costs_its_heartbeats() {
-    let mut world = cluster(1, true, &[]);
+    let mut world = cluster::<Request>(1, true, &[]);
     run(&mut world, 10_000);
     let before = world.events();
     run(&mut world, 110_000);
@@ -412,7 +434,7 @@ fn an_idle_cluster_costs_its_heartbeats() {
 #[test]
 fn a_rebooted_member_votes_in_the_next_election() {
     for seed in 0..20 {
-        let mut world = cluster(seed, true, &[]);
+        let mut world = cluster::<Request>(seed, true, &[]);
         let off = Fault::PowerOff { target: Target::Role("etcd-follower".into()) };
         fault(&mut world, 10_000, off, Some(2_000));
         let kill = Fault::Kill { target: Target::Role("etcd-leader".into()) };

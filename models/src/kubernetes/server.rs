@@ -165,7 +165,7 @@ impl ApiServer {
                 self.upstream.on_watched(&events);
                 self.send_changes(context);
             }
-            etcd::Packet::Request { .. } | etcd::Packet::Peer(_) => {}
+            etcd::Packet::Request { .. } | etcd::Packet::Peer(_) | etcd::Packet::V2(_) => {}
         }
     }
 }
