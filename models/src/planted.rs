@@ -133,7 +133,7 @@ planted! {
     /// Patroni: a watch on etcd is not restarted when no endpoint answers, as before 2.1.3 (Z11, #2180, mended by
     /// #2186): the copy of the keys goes on to show the time before the outage.
     KeepWatch = "keep-watch",
-    /// Patroni: a primary that cannot reach etcd goes on (Z32, #308, before 1.2.3). Breaks "one writable primary".
+    /// Patroni: a primary that cannot reach etcd goes on (Z32, #308, before 1.2.0). Breaks "one writable primary".
     StayWithoutDcs = "stay-without-dcs",
     /// Patroni: a primary that sees another member's name in the leader key goes on. Breaks "one writable primary".
     StayWithoutLock = "stay-without-lock",

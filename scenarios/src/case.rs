@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use models::patroni::Configuration;
+use models::patroni::{Configuration, EtcdApi};
 use models::postgres::MemberId;
 
 use crate::diagnostic::{Remark, Source, Spot, UserError};
@@ -130,7 +130,7 @@ impl Case {
             let complete = tags.over(configuration.tags);
             configuration.member_tags.insert(MemberId(*member), complete);
         }
-        check_routing(scenario, configuration.kubernetes.is_some())?;
+        check_routing(scenario, &configuration)?;
         let etcd_members = etcd_members(scenario, etcd_in_file)?;
         let in_file = users_file.as_ref().and_then(|file| file.members);
         let members = in_file.filter(|_| !scenario.cluster.members_written);
@@ -148,7 +148,8 @@ impl Case {
 }
 
 /// Some ways to the primary exist with one of the stores only.
-fn check_routing(scenario: &Scenario, on_kubernetes: bool) -> Result<(), UserError> {
+fn check_routing(scenario: &Scenario, configuration: &Configuration) -> Result<(), UserError> {
+    let on_kubernetes = configuration.kubernetes.is_some();
     let (message, label, help) = match scenario.workload.routing {
         Routing::Service if !on_kubernetes => (
             "clients cannot find the primary by a Service: the store is etcd, and not Kubernetes",
@@ -159,6 +160,11 @@ fn check_routing(scenario: &Scenario, on_kubernetes: bool) -> Result<(), UserErr
             "`confd` cannot find the leader: it reads etcd, and the store is Kubernetes",
             "`pgbouncer-confd`",
             "choose another `routing`, such as `service`",
+        ),
+        Routing::PgbouncerConfd if configuration.etcd_api == EtcdApi::V2 => (
+            "`confd` cannot find the leader: it reads etcd by its API version 3, and Patroni writes by version 2",
+            "`pgbouncer-confd`",
+            "choose another `routing`, or API version 3 (`etcd3` in the patroni.yml)",
         ),
         _ => return Ok(()),
     };

@@ -1,4 +1,4 @@
-//! etcd v3: a key-value store with leases, transactions and watches, replicated by Raft.
+//! etcd: a key-value store with leases, transactions and watches, replicated by Raft. This page is about API version 3.
 //!
 //! A [`Server`] is one member. Clients connect to any member and exchange [`Packet`]s; members keep a connection to each
 //! other for Raft and for what they forward to the leader.

@@ -6,7 +6,7 @@ use sim_core::{Distribution, HostId, ProcessId, ProcessOptions, SimDuration, Wor
 
 use super::RestPath;
 use super::cluster::{ClusterProcess, ClusterSpec, Plan};
-use super::dcs::etcd3::Keys;
+use super::dcs::Keys;
 use super::load::{ClientSettings, ImpatientClient, ProxySettings, ReadFrom, Reads, Route};
 use super::member::Peer;
 use super::system::Disk;

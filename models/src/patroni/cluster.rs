@@ -24,7 +24,7 @@ use super::member::Peer;
 use super::namesake::add_namesake;
 use super::system::{Cluster, ClusterOptions, Disk, Node, NodeSpec, add_cluster};
 use super::version::{Change, Version};
-use super::{Configuration, Inputs, Packet, SynchronousMode};
+use super::{Configuration, EtcdApi, Inputs, Packet, SynchronousMode};
 use crate::backup::{Operator, OperatorSpec, Recovery};
 use crate::placement::Placement;
 use crate::planted::Planted;
@@ -187,6 +187,7 @@ pub struct PatroniCluster {
     mode: SynchronousMode,
     version: Version,
     on_kubernetes: bool,
+    etcd_api: EtcdApi,
 }
 
 impl PatroniCluster {
@@ -209,6 +210,8 @@ impl PatroniCluster {
         let on_kubernetes = plan.configuration.kubernetes.is_some();
         assert!(on_kubernetes || plan.load.route != Route::Service, "Services are objects of Kubernetes");
         assert!(!on_kubernetes || plan.load.route != Route::Confd, "confd reads etcd");
+        let confd_reads = plan.configuration.etcd_api == EtcdApi::V3 || plan.load.route != Route::Confd;
+        assert!(confd_reads, "confd reads etcd by its API version 3");
         let name_server = hosts.name_server.map(|host| add_name_server(&mut builder, host, plan));
         // The repository comes behind the members and before proxies and clients.
         let api_servers = if on_kubernetes { hosts.etcd.len() } else { 0 };
@@ -270,6 +273,7 @@ impl PatroniCluster {
             mode: plan.configuration.synchronous_mode,
             version: plan.configuration.version,
             on_kubernetes,
+            etcd_api: plan.configuration.etcd_api,
         }
     }
 
@@ -298,7 +302,12 @@ impl PatroniCluster {
                 && self.version.has(Change::ReadSettingsOfRunningServer),
             timelines_hold: self.mode == SynchronousMode::On
                 && self.version.has(Change::CompareTimelineBeforeLock),
-            lock_holds: !self.on_kubernetes && self.version.has(Change::PutLeaderOnConditions),
+            etcd_api: self.etcd_api,
+            lock_holds: match (self.on_kubernetes, self.etcd_api) {
+                (true, _) => false,
+                (false, EtcdApi::V2) => true,
+                (false, EtcdApi::V3) => self.version.has(Change::PutLeaderOnConditions),
+            },
             quiet_from,
         }
         .add_to(world);

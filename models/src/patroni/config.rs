@@ -68,6 +68,9 @@ pub struct Configuration {
     pub version: Version,
     /// Which release of etcd runs. Not a setting of Patroni either.
     pub etcd_version: crate::release::Release,
+    /// Which version of its API Patroni speaks with etcd: `etcd3` or `etcd`.
+    #[serde(skip_serializing_if = "EtcdApi::is_default")]
+    pub etcd_api: EtcdApi,
     /// `kubernetes`: the store is the API of Kubernetes; without, it is etcd.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesSettings>,
@@ -113,8 +116,28 @@ impl Default for Configuration {
             member_tags: BTreeMap::new(),
             version: MODELLED,
             etcd_version: crate::etcd::MODELLED,
+            etcd_api: EtcdApi::default(),
             kubernetes: None,
         }
+    }
+}
+
+/// The section of `patroni.yml` that describes etcd.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EtcdApi {
+    /// `etcd`: API version 2.
+    V2,
+    /// `etcd3`: API version 3.
+    #[default]
+    V3,
+}
+
+impl EtcdApi {
+    /// True for what most clusters have; it is not mentioned.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use sim_core::{Context, SimDuration};
 
-use super::dcs::MemberKey;
+use super::dcs::{Loading, MemberKey};
 use super::demotion::DemoteMode;
 use super::local::{ServerState, Waiter, position_of};
 use super::lock::{After, Goal};
@@ -34,7 +34,7 @@ use crate::postgres::{Lsn, Status, Timeline};
 pub(crate) enum Cycle {
     /// Between two cycles.
     Napping,
-    /// Waits for the copy of the keys to be complete, at most `retry_timeout`.
+    /// Waits for the copy of the keys to be complete, at most `retry_timeout`, or for the keys to be read.
     AwaitingView,
     /// Waits for the answer of the server.
     AwaitingStatus,
@@ -60,11 +60,21 @@ impl Member {
     /// Begins a cycle.
     pub(super) fn begin_cycle(&mut self, context: &mut impl Context<Self>) {
         self.woken = false;
-        if self.store.begin_cycle(context) {
-            self.on_view(context);
-        } else {
-            self.cycle = Cycle::AwaitingView;
-            context.set_timer(Timer::View, self.spec.configuration.retry_timeout);
+        match self.store.begin_cycle(context) {
+            Loading::Complete => self.on_view(context),
+            Loading::Building => {
+                self.cycle = Cycle::AwaitingView;
+                context.set_timer(Timer::View, self.spec.configuration.retry_timeout);
+            }
+            Loading::Asked => self.cycle = Cycle::AwaitingView,
+        }
+    }
+
+    /// The store was asked for its keys, and has not answered.
+    pub(super) fn on_unreadable(&mut self, context: &mut impl Context<Self>) {
+        if self.cycle == Cycle::AwaitingView {
+            context.note(|| "Error communicating with DCS: etcd is not responding properly".to_owned());
+            self.on_dcs_error(context);
         }
     }
 
@@ -316,15 +326,18 @@ impl Member {
         self.cycle = Cycle::Napping;
         self.begin_handover(context);
         let now = context.wall();
-        if std::mem::take(&mut self.woken) {
+        let follows = !self.holds_lock() && self.view.leader.is_some() && self.task.is_none();
+        let polls = follows && self.store.polls_in_naps();
+        if std::mem::take(&mut self.woken) && !polls {
             self.schedule.wake(now);
             context.set_timer(Timer::Nap, SimDuration::ZERO);
             return;
         }
-        let follows = !self.holds_lock() && self.view.leader.is_some() && self.task.is_none();
         let (nap, exceeded) = self.schedule.after_cycle(now, self.spec.configuration.loop_wait, follows);
         if exceeded {
             context.note(|| "Loop time exceeded, rescheduling immediately.".to_owned());
+        } else if polls {
+            self.store.nap(context, nap);
         }
         context.set_timer(Timer::Nap, nap);
     }

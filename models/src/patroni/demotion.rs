@@ -83,6 +83,8 @@ enum Stage {
     AskingReceivers,
     Releasing,
     Resting,
+    /// Reads who leads now, from a store of which there is no copy.
+    Reading,
 }
 
 impl Demotion {
@@ -192,7 +194,7 @@ impl Member {
                 context.set_timer(Timer::Task, STOP_POLL);
             }
             Stage::Resting => self.rest_demoted(context, demotion),
-            Stage::Scheduled | Stage::AskingReceivers | Stage::Releasing => {}
+            Stage::Scheduled | Stage::AskingReceivers | Stage::Releasing | Stage::Reading => {}
         }
         if demotion.stage == Stage::Checkpointing {
             context.set_timer(Timer::Task, STOP_POLL);
@@ -282,11 +284,28 @@ impl Member {
         }
     }
 
-    /// The server is down: starts it again as a standby.
+    /// The server is down: looks who leads now, if that is to be followed.
     fn rest_demoted(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
         if self.terminating {
             return Self::exit(context);
         }
+        if demotion.mode != DemoteMode::Offline && self.store.reload(context) {
+            return self.enter(demotion, Stage::Reading);
+        }
+        self.start_demoted(context, demotion);
+    }
+
+    /// The store has said who leads, or has not answered.
+    pub(super) fn on_reloaded(&mut self, context: &mut impl Context<Self>) {
+        if let Some(Task::Demote(demotion)) = self.task
+            && demotion.stage == Stage::Reading
+        {
+            self.start_demoted(context, demotion);
+        }
+    }
+
+    /// Starts the server again as a standby.
+    fn start_demoted(&mut self, context: &mut impl Context<Self>, demotion: Demotion) {
         let view = self.store.view(context.wall());
         let me = self.spec.member;
         let leader = view.leader().filter(|leader| *leader != me && demotion.mode != DemoteMode::Offline);

@@ -1,5 +1,5 @@
 //! The lock, whatever the store: what a cycle wants of it, and what follows (`ha.py:acquire_lock`, `update_lock`). How a
-//! store does it is in `dcs/etcd3/lock.rs`.
+//! store does it is in `dcs/etcd2/lock.rs`, `dcs/etcd3/lock.rs` and `dcs/kubernetes/leader.rs`.
 
 use sim_core::{Context, MarkKind};
 
@@ -49,6 +49,7 @@ impl Member {
         match outcome {
             LockOutcome::Held { revision, anew } => self.on_held(context, goal, revision, anew),
             LockOutcome::Refused => self.on_refused(context, goal),
+            LockOutcome::Believed => self.on_believed(context),
             LockOutcome::Unreachable => {
                 context.note(|| "Error communicating with DCS".to_owned());
                 if goal == Goal::Member {
@@ -80,6 +81,13 @@ impl Member {
                 }
             }
         }
+    }
+
+    /// The lock could not be renewed, and a read still shows it (#308; Z32). The REST API answers by what was read, too.
+    fn on_believed(&mut self, context: &mut impl Context<Self>) {
+        context.note(|| "failed to update leader lock, and still the leader by what etcd says".to_owned());
+        self.leader_expiry = Some(context.wall() + self.spec.configuration.ttl);
+        self.finish_cycle(context);
     }
 
     /// The lock is not to be had, or not this member's any more.

@@ -37,7 +37,7 @@ pub struct Spec {
     pub postgres: ProcessId,
     /// All members of the cluster, this one included.
     pub peers: Arc<[Peer]>,
-    /// `etcd3.hosts`.
+    /// `etcd3.hosts`, or `etcd.hosts`.
     pub etcd: Arc<[ProcessId]>,
     /// The API servers of Kubernetes, if that is the store.
     pub api_servers: Arc<[ProcessId]>,
@@ -122,6 +122,8 @@ pub enum Timer {
     StoreEvent,
     /// The script of `on_role_change` has waited long enough for an answer.
     Callback,
+    /// A pause of the poll in a nap is over.
+    Watch,
 }
 
 /// Patroni on one host.
@@ -184,9 +186,12 @@ pub struct Member {
 }
 
 impl Member {
-    /// Sets the wake-up event: a nap ends at once, a running cycle is followed by another.
+    /// Sets the wake-up event: a nap ends at once, unless the store is polled in it, and a running cycle is followed by another.
     pub(super) fn wake(&mut self, context: &mut impl Context<Self>) {
         if self.cycle == Cycle::Napping {
+            if self.store.is_polling() {
+                return;
+            }
             self.schedule.wake(context.wall());
             context.set_timer(Timer::Nap, SimDuration::ZERO);
         } else {
@@ -226,6 +231,12 @@ impl Member {
                 Event::FailoverRemoved => self.on_failover_removed(context),
                 Event::Released => self.on_released(context),
                 Event::Written => self.on_written(context),
+                Event::Unreadable => self.on_unreadable(context),
+                Event::Reloaded => self.on_reloaded(context),
+                Event::NapOver if self.cycle == Cycle::Napping => {
+                    context.set_timer(Timer::Nap, SimDuration::ZERO);
+                }
+                Event::NapOver => {}
             }
         }
     }
@@ -343,7 +354,7 @@ impl Process for Member {
                 self.on_store(context);
             }
             Timer::Body(id) => self.store.on_acknowledged(context, id),
-            Timer::Cache | Timer::PodCache => {
+            Timer::Cache | Timer::PodCache | Timer::Watch => {
                 self.store.on_cache_timer(context, &timer);
                 self.on_store(context);
             }

@@ -47,6 +47,7 @@
 //! | lock and lease | `lock.rs`, `dcs/etcd3/lock.rs` | 3.3 |
 //! | time-outs and endpoint failover | `dcs/timeouts.rs`, `dcs/client.rs` | 3.4 |
 //! | the copy of the keys | `dcs/etcd3/cache.rs` | 3.5 |
+//! | API version 2 of etcd | `dcs/etcd2` | 7 (Z32, Z35) |
 //! | Kubernetes in place of etcd | `dcs/kubernetes` | 1.5 |
 //! | REST API and polls | `rest.rs` | 2.5, 2.6 |
 //! | watchdog | `watchdog.rs` | 1.2 |
@@ -60,7 +61,7 @@
 //!
 //! # Marks
 //!
-//! `Suspected`: the watch of a member first shows that the leader key is gone (every member, once for each loss). `Elected`:
+//! `Suspected`: the watch of a member, with API version 2 of etcd also a read, first shows that the leader key is gone (every member, once for each loss). `Elected`:
 //! a member created the leader key; the value is the revision of etcd. On Kubernetes nothing vanishes: a member leaves
 //! `Suspected` when it first finds the lock absent, by its own clock. `Writable` and `ReadOnly` come from the server.
 //!
@@ -129,8 +130,8 @@ pub use cluster::{
     ClusterArchive, ClusterProcess, ClusterSpec, ClusterTimer, PatroniCluster, PatroniHosts, Plan,
 };
 pub use config::{
-    Adjustment, Configuration, FailoverPriority, KubernetesSettings, SynchronousMode, Tags, Timeouts,
-    Watchdog, WatchdogMode,
+    Adjustment, Configuration, EtcdApi, FailoverPriority, KubernetesSettings, SynchronousMode, Tags,
+    Timeouts, Watchdog, WatchdogMode,
 };
 pub use inputs::Inputs;
 pub use load::{
@@ -141,4 +142,4 @@ pub use packet::{MemberReport, MemberRole, Packet, Rest, RestPath};
 pub use pre_promote::PrePromote;
 pub use rest::RoundPurpose;
 pub use system::{Cluster, ClusterOptions, Disk, DiskRecord, Node, NodeSpec, NodeTimer, add_cluster};
-pub use version::{MODELLED, OLDEST, OLDEST_ON_KUBERNETES, Version};
+pub use version::{MODELLED, OLDEST, OLDEST_ON_ETCD_V2, OLDEST_ON_KUBERNETES, Version};

@@ -1,4 +1,4 @@
-//! When the HA loop runs (`__main__.py:schedule_next_run`, `ha.py:watch`, `etcd3.py:watch`; fidelity specification,
+//! When the HA loop runs (`__main__.py:schedule_next_run`, `ha.py:watch`, `etcd.py:watch`, `etcd3.py:watch`; fidelity specification,
 //! 2.2).
 //!
 //! The next run is an instant on the *wall* clock (`time.time()`), the nap until then runs on the monotonic one: a wall

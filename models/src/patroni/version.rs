@@ -16,17 +16,34 @@ impl Version {
 
 /// The release that the model follows.
 pub const MODELLED: Version = Version::new(4, 1, 5);
-/// The oldest release that can be chosen: 2.0.0, the first that speaks with etcd as the model does (API version 3). What went wrong in
-/// clients of API version 2 alone, such as budgets of retries spent in milliseconds (#1195, mended in 1.6.1; Z35) and renewals
-/// believed by stale reads (#308, mended in 1.2.3; Z32), has no path here.
+/// The oldest release that can be chosen: 2.0.0, the first that speaks API version 3 with etcd.
 pub const OLDEST: Version = Version::new(2, 0, 0);
 
 /// The oldest with Kubernetes: the last one whose loops do not run in step.
 pub const OLDEST_ON_KUBERNETES: Version = Version::new(1, 6, 5);
 
+/// The oldest with API version 2 of etcd: the last one whose primary believes a read after a renewal that failed.
+///
+/// What else releases before 2.0.0 did otherwise is not modelled, as far as it is not on the list below: 1.1 wrote the member's key at the beginning
+/// of a cycle and with retries, knew one address of etcd and asked it for the others, and had neither a watchdog nor synchronous mode; until
+/// 1.6 who was refused its lock could be stopped in order (`demote('offline')`), and not at once.
+pub const OLDEST_ON_ETCD_V2: Version = Version::new(1, 1, 0);
+
 /// A change between releases.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
+    /// API version 2 of etcd: whoever cannot renew its lock stops its server. Before, it read etcd once more, and went on if that showed it the lock,
+    /// as a member of etcd that is cut off from the others does for ever (#308, #316; Z32). Found missing in the source of 1.1, and there in that of 1.2.
+    DemoteOnFailedRenewal,
+    /// API version 2 of etcd: a call goes round the endpoints until its budget is used up. Before, once, which takes milliseconds if they refuse
+    /// connections (#1195, #1245; Z35).
+    RetryUntilBudgetEnds,
+    /// API version 2 of etcd: a renewal or an acquisition that no endpoint answered is an error of the DCS. Before, it counted as refused
+    /// (`etcd.py:_run_and_handle_exceptions`).
+    FailedRenewalIsError,
+    /// API version 2 of etcd: a renewal that finds no lock takes it, if nobody does before. Before, it counted as refused (#1181;
+    /// `etcd.py:_do_update_leader`).
+    AcquireVanishedLock,
     /// Crash recovery by the holder of the lock has `primary_start_timeout`, if somebody else could lead. Before, it held the
     /// lock for as long as it took (#1720; Z29).
     LimitCrashRecovery,
@@ -116,6 +133,9 @@ impl Change {
     /// The first release that has it.
     const fn since(self) -> Version {
         match self {
+            Self::DemoteOnFailedRenewal => Version::new(1, 2, 0),
+            Self::RetryUntilBudgetEnds => Version::new(1, 6, 1),
+            Self::FailedRenewalIsError | Self::AcquireVanishedLock => Version::new(2, 1, 6),
             Self::LimitCrashRecovery => Version::new(2, 0, 1),
             Self::WakeOnLeaderObject => Version::new(2, 0, 0),
             Self::RestartWatchesAfterConflict | Self::CompareKilledStandby => Version::new(2, 1, 4),
@@ -156,5 +176,8 @@ mod tests {
         assert!(Version::new(3, 0, 3).has(Change::PutLeaderOnConditions));
         assert!(MODELLED.has(Change::RetryNotPrimaryLessor));
         assert!(!OLDEST.has(Change::RestartWatchAfterOutage));
+        assert!(
+            !OLDEST_ON_ETCD_V2.has(Change::DemoteOnFailedRenewal) && OLDEST.has(Change::RetryUntilBudgetEnds)
+        );
     }
 }

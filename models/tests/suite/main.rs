@@ -4,6 +4,7 @@ mod backup;
 mod kubernetes;
 mod patroni;
 mod patroni_disks;
+mod patroni_etcd2;
 mod patroni_kubernetes;
 mod patroni_names;
 mod postgres;

@@ -4,14 +4,15 @@
 //! - dynamic settings count only below `bootstrap.dcs` (from there they go to etcd when the cluster is made); at the
 //!   top level Patroni ignores them;
 //! - settings below `postgresql` in the file win over those below `bootstrap.dcs.postgresql`;
-//! - `watchdog`, `tags` and `kubernetes` are settings of the member; a section `kubernetes` chooses the store.
+//! - `watchdog`, `tags` and `kubernetes` are settings of the member.
+//! - The store is the first of `etcd` (API version 2), `etcd3` and `kubernetes` that has a section (`dcs/__init__.py:get_dcs`).
 //!
 //! hasim gives the settings of one file to all members of the cluster.
 
 use std::sync::Arc;
 
 use super::known_keys::{Below, DYNAMIC, below};
-use super::settings::{ETCD_VERSION, MODELLED, Settings, VERSION, canonical, modelled};
+use super::settings::{ETCD_API_VERSION, ETCD_VERSION, MODELLED, Settings, VERSION, canonical, modelled};
 use super::value::{Entry, Kind, Reading, Value, Yaml};
 use crate::diagnostic::{Remark, Source, Spot, UserError, Weight, did_you_mean};
 
@@ -72,9 +73,7 @@ fn import(source: &Arc<Source>) -> Result<PatroniFile, UserError> {
         }
     }
     importer.warn_of_other_systems(&root);
-    importer.choose_kubernetes(&root);
-    importer.file.etcd_members =
-        ["etcd3", "etcd"].iter().find_map(|section| root.get(section)?.get("hosts")).and_then(count_hosts);
+    importer.choose_store(&root);
     importer.finish();
     Ok(importer.file)
 }
@@ -105,6 +104,9 @@ fn count_hosts(hosts: &Value) -> Option<usize> {
     };
     (count > 0).then_some(count)
 }
+
+/// Sections of stores that hasim models, in the order in which Patroni looks for them.
+const STORES: [&str; 3] = ["etcd", "etcd3", "kubernetes"];
 
 /// Sections of stores that hasim does not model.
 const OTHER_STORES: &[&str] = &["consul", "exhibitor", "raft", "zookeeper"];
@@ -169,7 +171,9 @@ impl Importer<'_> {
         for entry in section.entries().unwrap_or_default() {
             let path = format!("{prefix}{}", entry.key);
             let local = LOCAL.iter().any(|start| path.starts_with(start));
-            let Some(key) = modelled(&path).filter(|key| ![VERSION, ETCD_VERSION].contains(key)) else {
+            let Some(key) =
+                modelled(&path).filter(|key| ![VERSION, ETCD_VERSION, ETCD_API_VERSION].contains(key))
+            else {
                 if MODELLED.iter().any(|key| key.starts_with(&format!("{path}."))) {
                     self.collect(&entry.value, &format!("{path}."), dynamic);
                 }
@@ -204,12 +208,31 @@ impl Importer<'_> {
         }
     }
 
-    /// A section `kubernetes` makes Kubernetes the store, whatever it says.
-    fn choose_kubernetes(&mut self, root: &Value) {
-        let chosen = root.entries().unwrap_or_default().iter().rev().find(|entry| entry.key == "kubernetes");
-        let key = "kubernetes.use_endpoints";
-        if let Some(entry) = chosen.filter(|_| !self.file.settings.has(key)) {
-            let default = Value { kind: Kind::Boolean(false), span: entry.key_span.clone() };
+    /// The first store that has a section is it, whatever the section says.
+    fn choose_store(&mut self, root: &Value) {
+        let entries = root.entries().unwrap_or_default();
+        let mut sections =
+            STORES.iter().filter_map(|store| entries.iter().rev().find(|entry| entry.key == *store));
+        let Some(chosen) = sections.next() else { return };
+        for other in sections {
+            let message = format!(
+                "Patroni takes the store of the section `{}`: `{}` has no effect",
+                chosen.key, other.key
+            );
+            let spot = Spot::new(self.source, other.key_span.clone());
+            self.file.remarks.push(Remark { weight: Weight::Warning, spot, message });
+        }
+        let (key, default) = match chosen.key.as_str() {
+            "etcd" => (ETCD_API_VERSION, Kind::Integer(2)),
+            "etcd3" => (ETCD_API_VERSION, Kind::Integer(3)),
+            _ => ("kubernetes.use_endpoints", Kind::Boolean(false)),
+        };
+        if key == ETCD_API_VERSION {
+            self.file.settings.drop_section("kubernetes.");
+            self.file.etcd_members = chosen.value.get("hosts").and_then(count_hosts);
+        }
+        if !self.file.settings.has(key) {
+            let default = Value { kind: default, span: chosen.key_span.clone() };
             self.file.settings.put(key, default, self.source);
         }
     }

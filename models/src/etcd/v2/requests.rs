@@ -53,7 +53,7 @@ impl Server {
                 }
             }
             Request::Get { .. } | Request::Delete { .. } => {
-                self.propose_v2(context, connection, id, request, None)
+                self.propose_v2(context, connection, id, request, None);
             }
             Request::Put { ttl, .. } => {
                 let end = ttl.map(|ttl| context.wall() + ttl);

@@ -81,9 +81,8 @@ impl Store {
     fn check(&self, key: &Key, condition: &Condition) -> Result<(), Failure> {
         let exists = self.exists(key);
         let compare = match condition {
-            Condition::Any | Condition::Index(0) => return Ok(()),
             Condition::Absent if exists => return Err(Failure::NodeExists),
-            Condition::Absent => return Ok(()),
+            Condition::Any | Condition::Absent | Condition::Index(0) => return Ok(()),
             Condition::Value(_) | Condition::Index(_) if !exists => return Err(Failure::KeyNotFound),
             Condition::Value(value) => Compare::Value(Key::clone(key), value.clone()),
             Condition::Index(index) => Compare::ModRevision(Key::clone(key), *index),

@@ -191,7 +191,7 @@ impl<T: Clone, P: Protocol> Client<T, P> {
 
     /// What one attempt may cost within the whole budget.
     pub(crate) fn timeouts(&self) -> Timeouts {
-        Timeouts::divide(self.endpoints.len(), self.budget, P::tries_max)
+        self.protocol.timeouts(self.endpoints.len(), self.budget)
     }
 
     /// Sends a request. [`Self::finished`] has the result later.
@@ -375,13 +375,16 @@ impl<T: Clone, P: Protocol> Client<T, P> {
                     call.step += 1;
                     call.tries_left = call.timeouts.tries;
                 }
+                if call.step == call.timeouts.endpoints && !self.protocol.repeats_rounds() {
+                    return self.give_up(context, index);
+                }
                 if call.step == call.timeouts.endpoints && self.protocol.discovery().is_none() {
                     return self.pause(context, index);
                 }
                 if call.step == call.timeouts.endpoints {
                     call.phase = Phase::Discovering { initial: false };
                     call.step = 0;
-                    call.timeouts = Timeouts::divide(endpoints, self.budget, P::tries_max);
+                    call.timeouts = self.protocol.timeouts(endpoints, self.budget);
                 }
                 self.attempt(context, index);
             }
@@ -407,15 +410,20 @@ impl<T: Clone, P: Protocol> Client<T, P> {
         let sleep = call.delay + jitter;
         call.delay = (call.delay * 2).min(DELAY_MAX);
         let left = call.stop.since(context.wall()).saturating_sub(sleep);
-        call.timeouts = Timeouts::divide(self.endpoints.len(), left, P::tries_max);
+        call.timeouts = self.protocol.timeouts(self.endpoints.len(), left);
         if call.timeouts.endpoints == 0 {
-            self.discover_first = true;
-            self.exhausted = true;
-            self.finish(context, index, None);
+            self.give_up(context, index);
         } else {
             call.phase = Phase::Sleeping;
             context.set_timer(Timer::Call(call.id), sleep);
         }
+    }
+
+    /// No endpoint has answered in time.
+    fn give_up(&mut self, context: &mut impl Context<Member>, index: usize) {
+        self.discover_first = true;
+        self.exhausted = true;
+        self.finish(context, index, None);
     }
 
     /// Pauses before the request is repeated as a new one (`Retry.__call__`).

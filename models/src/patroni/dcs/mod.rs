@@ -10,11 +10,15 @@
 //! | `protocol` | in what stores differ for the client |
 //! | `client` | requests with time-outs, endpoint failover and a budget |
 //! | `timeouts` | how long one attempt may take |
-//! | `etcd3` | etcd: a lease, a key for each thing, one watch |
+//! | `keys` | the keys of a cluster in etcd |
+//! | `etcd2` | etcd by its API version 2: a key for each thing, some with an end of their own; read in each cycle |
+//! | `etcd3` | etcd by its API version 3: a lease, a key for each thing, one watch |
 //! | `kubernetes` | the API of Kubernetes: annotations of objects, two watches |
 
 mod client;
-pub(super) mod etcd3;
+mod etcd2;
+mod etcd3;
+mod keys;
 pub(super) mod kubernetes;
 mod protocol;
 mod timeouts;
@@ -23,13 +27,15 @@ mod view;
 use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, KeepAlive, SimDuration, WallTime};
 
 pub(crate) use client::{Client, Effort, Endpoint, Finished};
+use etcd2::Etcd2;
 use etcd3::Etcd3;
+pub(crate) use keys::Keys;
 use kubernetes::Kubernetes;
 pub(crate) use protocol::{Judgement, Protocol};
 pub(crate) use timeouts::Timeouts;
 pub(crate) use view::{MemberKey, StatusKey, SyncKey, View};
 
-use super::config::Configuration;
+use super::config::{Configuration, EtcdApi};
 use super::lock::Goal;
 use super::member::{Member, Spec, Timer};
 use super::packet::Packet;
@@ -39,6 +45,8 @@ use crate::postgres::{Lsn, MemberId, TimelineHistory};
 /// The store of one member.
 #[derive(Clone, Debug)]
 pub(crate) enum Store {
+    /// etcd, API version 2.
+    Etcd2(Etcd2),
     /// etcd, API version 3.
     Etcd3(Etcd3),
     /// The API of Kubernetes.
@@ -62,6 +70,12 @@ pub(crate) enum Event {
     Released,
     /// All that a cycle had written is written, or could not be.
     Written,
+    /// The keys that a cycle asked for could not be read.
+    Unreadable,
+    /// The keys were read again, or could not be.
+    Reloaded,
+    /// The nap is over before its time, for no reason of the cluster's.
+    NapOver,
 }
 
 /// What came of an operation on the lock.
@@ -78,6 +92,19 @@ pub(crate) enum LockOutcome {
     Refused,
     /// The store did not answer.
     Unreachable,
+    /// The lock could not be renewed, but who reads the store finds it still held.
+    Believed,
+}
+
+/// How a cycle comes by its view of the cluster.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Loading {
+    /// There is a complete copy.
+    Complete,
+    /// The copy is being built: the cycle waits for it, and not for ever.
+    Building,
+    /// The store was asked: an answer follows, or an [`Event::Unreadable`].
+    Asked,
 }
 
 /// What a change means to the member.
@@ -104,6 +131,7 @@ pub(crate) struct Publication {
 macro_rules! store {
     ($self:expr, $store:ident => $call:expr) => {
         match $self {
+            Self::Etcd2($store) => $call,
             Self::Etcd3($store) => $call,
             Self::Kubernetes($store) => $call,
         }
@@ -113,31 +141,67 @@ macro_rules! store {
 impl Store {
     /// The store of a member that boots.
     pub(crate) fn new(spec: &Spec, context: &mut impl Context<Member>) -> Self {
-        match &spec.configuration.kubernetes {
-            None => Self::Etcd3(Etcd3::new(spec, context)),
-            Some(settings) => Self::Kubernetes(Kubernetes::new(spec, settings, context)),
+        match (&spec.configuration.kubernetes, spec.configuration.etcd_api) {
+            (Some(settings), _) => Self::Kubernetes(Kubernetes::new(spec, settings, context)),
+            (None, EtcdApi::V2) => Self::Etcd2(Etcd2::new(spec, context)),
+            (None, EtcdApi::V3) => Self::Etcd3(Etcd3::new(spec, context)),
         }
     }
 
     /// The interpreter has started: begins to copy the cluster's keys.
     pub(crate) fn start(&mut self, context: &mut impl Context<Member>) {
         match self {
+            // Each cycle reads for itself.
+            Self::Etcd2(_) => {}
             Self::Etcd3(_) => Etcd3::start(context),
             Self::Kubernetes(_) => Kubernetes::start(context),
         }
     }
 
-    /// A cycle begins. True if the copy is complete.
-    pub(crate) fn begin_cycle(&mut self, context: &mut impl Context<Member>) -> bool {
-        match self {
+    /// A cycle begins.
+    pub(crate) fn begin_cycle(&mut self, context: &mut impl Context<Member>) -> Loading {
+        let complete = match self {
+            Self::Etcd2(store) => {
+                store.begin_cycle(context);
+                return Loading::Asked;
+            }
             Self::Etcd3(store) => store.begin_cycle(context),
             Self::Kubernetes(store) => store.begin_cycle(),
+        };
+        if complete { Loading::Complete } else { Loading::Building }
+    }
+
+    /// Reads the cluster anew in the midst of a task. True if that takes time: an [`Event::Reloaded`] follows.
+    pub(crate) fn reload(&mut self, context: &mut impl Context<Member>) -> bool {
+        let Self::Etcd2(store) = self else { return false };
+        store.reload(context);
+        true
+    }
+
+    /// A cycle is over, and there is a leader to follow: this long is the nap.
+    pub(crate) fn nap(&mut self, context: &mut impl Context<Member>, nap: SimDuration) {
+        if let Self::Etcd2(store) = self {
+            store.nap(context, nap);
         }
+    }
+
+    /// True if the nap of whoever follows a leader is a request to the store, which nothing else interrupts.
+    pub(crate) const fn polls_in_naps(&self) -> bool {
+        matches!(self, Self::Etcd2(_))
+    }
+
+    /// True while such a request is under way.
+    pub(crate) const fn is_polling(&self) -> bool {
+        matches!(self, Self::Etcd2(store) if store.is_polling())
     }
 
     /// Reads the copy (`get_cluster`).
     pub(crate) fn view(&mut self, now: WallTime) -> View {
-        store!(self, store => store.view(now))
+        match self {
+            Self::Etcd2(store) => store.view(),
+            Self::Etcd3(store) => store.view(now),
+            Self::Kubernetes(store) => store.view(now),
+        }
     }
 
     /// Begins an operation on the lock. What came of it, if that is known at once; otherwise an [`Event::Lock`] follows.
@@ -158,6 +222,7 @@ impl Store {
     /// The lock was kept: writes what the leader says besides.
     pub(crate) fn publish(&mut self, context: &mut impl Context<Member>, publication: &Publication) {
         match self {
+            Self::Etcd2(store) => store.publish(context, publication),
             Self::Etcd3(store) => store.publish(context, publication),
             // A renewal has said it all.
             Self::Kubernetes(_) => {}
@@ -169,6 +234,7 @@ impl Store {
     /// behind is not to lead.
     pub(crate) fn release(&mut self, context: &mut impl Context<Member>, end: Option<Lsn>) {
         match self {
+            Self::Etcd2(store) => store.release(context, end),
             Self::Etcd3(store) => store.release(context, end),
             Self::Kubernetes(store) => store.release(context),
         }
@@ -239,9 +305,10 @@ impl Store {
         store!(self, store => store.on_acknowledged(context, call));
     }
 
-    /// An attempt to copy the keys, or the pause before the next, is over.
+    /// An attempt to copy the keys, or to poll one, or the pause before the next, is over.
     pub(crate) fn on_cache_timer(&mut self, context: &mut impl Context<Member>, timer: &Timer) {
         match self {
+            Self::Etcd2(store) => store.on_watch_timer(context),
             Self::Etcd3(store) => store.on_cache_timer(context),
             Self::Kubernetes(store) => store.on_cache_timer(context, timer),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sim_core::{Context, SimDuration};
 
+use super::timeouts::Timeouts;
 use crate::patroni::member::Member;
 use crate::patroni::packet::Packet;
 
@@ -33,6 +34,11 @@ pub(crate) trait Protocol: Clone + std::fmt::Debug {
     /// The most attempts at each of so many endpoints.
     fn tries_max(endpoints: usize) -> u64;
 
+    /// What a round over so many endpoints may cost within this budget.
+    fn timeouts(&self, endpoints: usize, budget: SimDuration) -> Timeouts {
+        Timeouts::divide(endpoints, budget, Self::tries_max)
+    }
+
     /// True if the request has a body, which travels in a segment of its own.
     fn has_body(request: &Self::Request) -> bool;
 
@@ -55,4 +61,9 @@ pub(crate) trait Protocol: Clone + std::fmt::Debug {
 
     /// True if a call whose first discovery fails counts as refused, and not as an error of the store.
     fn discovery_failure_is_refusal(&self) -> bool;
+
+    /// True if a call whose endpoints all failed goes round again within its budget.
+    fn repeats_rounds(&self) -> bool {
+        true
+    }
 }

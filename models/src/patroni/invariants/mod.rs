@@ -4,7 +4,7 @@
 //! | condition | file | holds |
 //! |---|---|---|
 //! | those of Raft | [`crate::raft::invariants`] | always |
-//! | `lock-overwritten` | `lock` | with etcd, from Patroni 3.0.3 on: before, it is a published failure (Z8). On Kubernetes the lock is
+//! | `lock-overwritten` | `lock` | with etcd, from Patroni 3.0.3 on: before, it is a published failure (Z8); by API version 2, always. On Kubernetes the lock is
 //! taken from whoever let it grow too old, which only its observers know |
 //! | `standby-lacks-acknowledged` | `standby` | with `synchronous_mode: on`, from Patroni 3.0.0 on (Z25); see below for quorum commit |
 //! | `timeline-chosen-twice` | `timeline` | with `synchronous_mode: on`: without, it is a published failure (Z5); from Patroni 3.1.0 on (Z7, Z11) |
@@ -28,7 +28,8 @@ use std::sync::Arc;
 use sim_core::{Contains, Nested, ProcessId, Schedule, SimTime, StateProbe, Violation, World};
 
 use super::cluster::ClusterProcess;
-use super::dcs::etcd3::Keys;
+use super::config::EtcdApi;
+use super::dcs::Keys;
 use super::dcs::kubernetes::sync_of;
 use super::member::Peer;
 use super::system::{Disk, Node};
@@ -50,7 +51,9 @@ pub(super) struct Watched {
     /// No timeline is chosen twice: with `synchronous_mode: on`, from Patroni 3.1.0 on (#2787). With quorum commit a leader that nobody follows yet is in
     /// `/sync` only after its promotion.
     pub(super) timelines_hold: bool,
-    /// The lock is never overwritten: from Patroni 3.0.3 on (#2689).
+    /// By which version of its API Patroni speaks with etcd.
+    pub(super) etcd_api: EtcdApi,
+    /// The lock is never overwritten: from Patroni 3.0.3 on (#2689), by API version 2 of etcd always.
     pub(super) lock_holds: bool,
     /// From when on all is quiet, if ever.
     pub(super) quiet_from: Option<SimTime>,
@@ -109,7 +112,10 @@ impl Conditions {
             return Some(violation);
         }
         // Whoever applies a change first shows it; that all apply the same is a condition of its own.
-        let store = server.store();
+        let store = match self.watched.etcd_api {
+            EtcdApi::V2 => server.v2_store().keys(),
+            EtcdApi::V3 => server.store(),
+        };
         if store.revision() <= self.revision {
             return None;
         }

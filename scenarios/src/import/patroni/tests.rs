@@ -1,5 +1,5 @@
 use expect_test::{Expect, expect};
-use models::patroni::{Configuration, KubernetesSettings, SynchronousMode, WatchdogMode};
+use models::patroni::{Configuration, EtcdApi, KubernetesSettings, SynchronousMode, WatchdogMode};
 use sim_core::SimDuration;
 
 use super::*;
@@ -32,6 +32,7 @@ fn a_published_file_loads_as_it_stands() {
         configuration,
         Configuration {
             scope: "agentic-platform".to_owned(),
+            etcd_api: EtcdApi::V2,
             synchronous_mode: SynchronousMode::On,
             wal_keep_size: 1 << 30,
             ..Configuration::default()
@@ -133,6 +134,52 @@ fn slots_are_read_with_units_and_within_their_ranges() {
     assert!(size == 128 && remarks.contains("at least 16 MB"), "{remarks}");
     let off = "bootstrap:\n  dcs:\n    postgresql:\n      use_slots: off\n";
     assert!(!self::read(off).0.use_slots);
+}
+
+/// The order is that of `get_dcs`: by the names of the modules.
+#[test]
+fn the_first_section_of_a_store_chooses_it() {
+    let store = |text: &str| {
+        let (configuration, remarks, members) = read(text);
+        (configuration.etcd_api, configuration.kubernetes.is_some(), members, remarks)
+    };
+    let of = |sections: &[&str]| {
+        let (api, on_kubernetes, members, _) = store(&sections.join("\n"));
+        (api, on_kubernetes, members)
+    };
+    let (etcd, etcd3) = ("etcd: {hosts: 'a:1,b:1'}", "etcd3: {hosts: [a:1, b:1, c:1, d:1, e:1]}");
+    let kubernetes = "kubernetes: {use_endpoints: true}";
+    assert_eq!(of(&["scope: a"]), (EtcdApi::V3, false, None));
+    assert_eq!(of(&[etcd]), (EtcdApi::V2, false, Some(2)));
+    assert_eq!(of(&[etcd3]), (EtcdApi::V3, false, Some(5)));
+    assert_eq!(of(&[kubernetes]), (EtcdApi::V3, true, None));
+    assert_eq!(of(&[etcd3, etcd]), (EtcdApi::V2, false, Some(2)));
+    assert_eq!(of(&[kubernetes, etcd]), (EtcdApi::V2, false, Some(2)));
+    assert_eq!(of(&[kubernetes, etcd3]), (EtcdApi::V3, false, Some(5)));
+    check_remarks(
+        &format!("{kubernetes}\n{etcd3}\n{etcd}\n"),
+        &expect![[r#"
+            patroni.yml:1:1: warning: Patroni takes the store of the section `etcd`: `kubernetes` has no effect
+            patroni.yml:2:1: warning: Patroni takes the store of the section `etcd`: `etcd3` has no effect"#]],
+    );
+}
+
+#[test]
+fn api_version_2_of_etcd_has_releases_of_its_own() {
+    let configuration = |flags: &[&str]| {
+        let mut settings = Settings::default();
+        for flag in flags {
+            settings.overlay(&super::super::setting_from_flag(flag).unwrap());
+        }
+        settings.configuration().map(|(configuration, _)| configuration.version.to_string())
+    };
+    assert_eq!(configuration(&["etcd.api_version=2", "version=1.1.0"]).unwrap(), "1.1.0");
+    assert!(configuration(&["etcd.api_version=2", "version=1.0.0"]).is_err());
+    assert!(configuration(&["etcd.api_version=3", "version=1.1.0"]).is_err());
+    assert!(configuration(&["etcd.api_version=4"]).is_err());
+    assert!(configuration(&["etcd.api_version=2", "etcd.version=3.5.23"]).is_ok());
+    let error = configuration(&["etcd.api_version=2", "etcd.version=3.6.5"]).unwrap_err();
+    assert!(error.report(false).contains("etcd 3.6.5 does not speak API version 2"));
 }
 
 #[test]

@@ -51,6 +51,7 @@ pub(super) const MODELLED: &[&str] = &[
     "kubernetes.retriable_http_codes",
     VERSION,
     ETCD_VERSION,
+    ETCD_API_VERSION,
 ];
 
 /// The release that runs. Patroni has no such key, so no `patroni.yml` sets it.
@@ -58,6 +59,9 @@ pub(super) const VERSION: &str = "version";
 
 /// The release of etcd that runs: no key of Patroni either.
 pub(super) const ETCD_VERSION: &str = "etcd.version";
+
+/// By which version of its API Patroni speaks with etcd: 2, which a section `etcd` of a `patroni.yml` means, or 3, as `etcd3` does.
+pub(super) const ETCD_API_VERSION: &str = "etcd.api_version";
 
 /// The documented name of a key that may be written by an older one.
 pub(super) fn canonical(key: &str) -> &str {
@@ -95,6 +99,11 @@ impl Settings {
     /// True if somebody wrote this key down.
     pub(super) fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)
+    }
+
+    /// Forgets the settings whose names begin like this.
+    pub(super) fn drop_section(&mut self, start: &str) {
+        self.0.retain(|key, _| !key.starts_with(start));
     }
 
     /// Puts another layer on top.

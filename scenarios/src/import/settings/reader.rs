@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use models::patroni::{
-    Configuration, FailoverPriority, KubernetesSettings, PrePromote, SynchronousMode, Tags, Timeouts,
-    Watchdog, WatchdogMode,
+    Configuration, EtcdApi, FailoverPriority, KubernetesSettings, PrePromote, SynchronousMode, Tags,
+    Timeouts, Watchdog, WatchdogMode,
 };
 use models::postgres::SynchronousCommit;
 use models::{Release, etcd, patroni};
 use sim_core::SimDuration;
 
-use super::{ETCD_VERSION, Setting, VERSION};
+use super::{ETCD_API_VERSION, ETCD_VERSION, Setting, VERSION};
 use crate::diagnostic::{Remark, UserError, Weight, did_you_mean};
 use crate::import::value::Kind;
 
@@ -19,6 +19,9 @@ const QUORUM_SINCE: Release = Release::new(4, 0, 0);
 
 /// The first release with `primary_race_backoff`; not out yet when this was written.
 const RACE_BACKOFF_SINCE: Release = Release::new(4, 2, 0);
+
+/// The first release of etcd without API version 2 (`--enable-v2`).
+const ETCD_WITHOUT_V2: Release = Release::new(3, 6, 0);
 
 /// Units of time of `PostgreSQL`, in microseconds (`convert_to_base_unit` in `patroni/utils.py`).
 const TIME_UNITS: [(&str, i64); 6] = [
@@ -56,9 +59,22 @@ impl Reader<'_> {
     fn configuration(&mut self) -> Result<Configuration, UserError> {
         let defaults = Configuration::default();
         let timeouts = self.timeouts()?;
-        let oldest = if self.on_kubernetes() { patroni::OLDEST_ON_KUBERNETES } else { patroni::OLDEST };
+        // API servers speak version 3 with it.
+        let etcd_api = if self.on_kubernetes() { EtcdApi::V3 } else { self.etcd_api()? };
+        let oldest = match etcd_api {
+            EtcdApi::V2 => patroni::OLDEST_ON_ETCD_V2,
+            EtcdApi::V3 if self.on_kubernetes() => patroni::OLDEST_ON_KUBERNETES,
+            EtcdApi::V3 => patroni::OLDEST,
+        };
         let version = self.release(VERSION, patroni::MODELLED, oldest, "Patroni")?;
         let etcd_version = self.release(ETCD_VERSION, etcd::MODELLED, etcd::OLDEST, "etcd")?;
+        if etcd_api == EtcdApi::V2 && etcd_version >= ETCD_WITHOUT_V2 {
+            return Err(self.refused(
+                ETCD_VERSION,
+                &format!("etcd {etcd_version} does not speak API version 2"),
+                "choose a release before 3.6.0, or API version 3 with `etcd.api_version`",
+            ));
+        }
         let synchronous_mode = self.synchronous_mode(version)?;
         let synchronous_mode_strict = self.truth("synchronous_mode_strict", defaults.synchronous_mode_strict);
         Ok(Configuration {
@@ -92,6 +108,7 @@ impl Reader<'_> {
             member_tags: defaults.member_tags,
             version,
             etcd_version,
+            etcd_api,
             kubernetes: self.kubernetes()?,
         })
     }
@@ -202,6 +219,25 @@ impl Reader<'_> {
                        it does (`cluster.pre_promote`)";
         self.remark("postgresql.pre_promote", message.to_owned());
         Some(PrePromote::default())
+    }
+
+    /// No key of Patroni either: its section says it.
+    fn etcd_api(&self) -> Result<EtcdApi, UserError> {
+        let Some(setting) = self.settings.get(ETCD_API_VERSION) else {
+            return Ok(EtcdApi::default());
+        };
+        match setting.value.kind {
+            Kind::Integer(2) => Ok(EtcdApi::V2),
+            Kind::Integer(3) => Ok(EtcdApi::V3),
+            _ => Err(UserError::at(
+                setting.spot.clone(),
+                format!(
+                    "`{ETCD_API_VERSION}` is `{}`, and no version of etcd's API that Patroni speaks",
+                    setting.value
+                ),
+                "expected 2 or 3",
+            )),
+        }
     }
 
     /// Somebody wrote a setting of `kubernetes`: it is the store.

@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, ProcessId, SimDuration};
 
-use super::keys::Keys;
 use crate::etcd::{self, Answer, Event, Key, KeyValue, LeaseId, Mutation, Request, Response};
 use crate::patroni::config::Configuration;
 use crate::patroni::dcs::Timeouts;
+use crate::patroni::dcs::keys::Keys;
 use crate::patroni::dcs::socket_options;
 use crate::patroni::member::{Member, Timer};
 use crate::patroni::packet::Packet;

@@ -1,11 +1,9 @@
 //! etcd as Patroni's store (`etcd.py`, `etcd3.py`; fidelity specification, 3.3 to 3.5).
 //!
 //! Each thing has a key of its own, and whoever leads has a lease with which the leader key vanishes. `cache.rs` keeps the
-//! copy of the keys, `keys.rs` says where they are and reads them, `lock.rs` holds the operations on the lock, and
-//! `protocol.rs` what the client makes of the answers.
+//! copy of the keys, `lock.rs` holds the operations on the lock, and `protocol.rs` what the client makes of the answers.
 
 mod cache;
-mod keys;
 mod lock;
 mod protocol;
 
@@ -14,9 +12,9 @@ use std::sync::Arc;
 use sim_core::{ConnectionEvent, ConnectionId, Context, SimDuration, WallTime};
 
 use self::cache::{Cache, Seen};
-pub(crate) use self::keys::Keys;
 use self::lock::LockStep;
 pub(super) use self::protocol::Etcd3Protocol;
+use super::keys::{self, Keys};
 use super::view::{PAUSED, failover_to_value, history_to_value, members_to_value};
 use super::{Changes, Client, Effort, Event, Finished, MemberKey, Publication, StatusKey, SyncKey, View};
 use crate::etcd::{self, Answer, Compare, LeaseId, Mutation, Request};
@@ -103,7 +101,7 @@ impl Etcd3 {
     }
 
     pub(super) fn view(&self, _now: WallTime) -> View {
-        keys::read(&self.cache, &self.keys, &self.spec.names)
+        keys::read(self.cache.entries(), &self.keys, &self.spec.names)
     }
 
     pub(super) fn publish(&mut self, context: &mut impl Context<Member>, publication: &Publication) {

@@ -1,13 +1,12 @@
-//! Where the cluster is in etcd, and how its keys are read (`dcs/__init__.py`, `etcd3.py:_cluster_from_nodes`).
+//! Where the cluster is in etcd, and how its keys are read (`dcs/__init__.py`, `etcd.py` and `etcd3.py:_cluster_from_nodes`).
 
 use std::sync::Arc;
 
-use super::cache::Cache;
-use crate::etcd::Key;
-use crate::patroni::dcs::view::{
+use super::view::{
     MemberKey, PAUSED, StatusKey, SyncKey, View, failover_from_value, history_from_value, member_named,
     members_from_value,
 };
+use crate::etcd::{Key, KeyValue};
 use crate::postgres::MemberId;
 
 /// The keys of one cluster.
@@ -60,10 +59,10 @@ impl Keys {
     }
 }
 
-/// Reads the copy of the keys.
-pub(super) fn read(cache: &Cache, keys: &Keys, names: &[String]) -> View {
+/// Reads what there is of the keys.
+pub(super) fn read<'a>(entries: impl Iterator<Item = &'a KeyValue>, keys: &Keys, names: &[String]) -> View {
     let mut view = View::default();
-    for entry in cache.entries() {
+    for entry in entries {
         let (key, value) = (&entry.key, &*entry.value);
         if *key == keys.leader {
             view.leader = member_named(value, names);
