@@ -277,6 +277,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/patroni/z3-cancelled-wait-warnings-ignored.toml",
     "published/patroni/z30-slot-not-retained-patroni-4-0-4.toml",
     "published/patroni/z30-slot-not-retained-patroni-4-0-5.toml",
+    "published/patroni/z31-demotion-in-thread-patroni-4-0-5.toml",
+    "published/patroni/z31-demotion-in-thread-patroni-4-0-6.toml",
     "published/patroni/z32-stale-lock-patroni-1-1-0.toml",
     "published/patroni/z32-stale-lock-patroni-1-2-0.toml",
     "published/patroni/z33-slow-server-patroni-2-1-1.toml",

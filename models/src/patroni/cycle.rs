@@ -157,7 +157,7 @@ impl Member {
             self.cancel_pre_promote(context);
         } else if self.paused() {
             self.finish_cycle(context);
-        } else if self.is_primary(context) && !matches!(self.task, Some(Task::Demote(_))) {
+        } else if self.is_primary(context) && self.may_demote() {
             context.note(|| "demoting self because I do not have the lock and I was a leader".to_owned());
             self.demote(context, DemoteMode::ImmediateNoLock);
         } else {
@@ -238,20 +238,21 @@ impl Member {
             return;
         }
         let goes_on = self.spec.lacks(Planted::StayWithoutDcs);
-        if self.is_primary(context)
-            && !matches!(self.task, Some(Task::Demote(_)))
-            && !goes_on
-            && !self.paused()
-        {
+        if self.is_primary(context) && self.may_demote() && !goes_on && !self.paused() {
             if self.asks_failsafe_topology(context) {
                 return;
             }
             context.note(|| "demoting self because DCS is not accessible and I was a leader".to_owned());
-            self.demote(context, DemoteMode::Offline);
+            self.demote_offline(context);
         } else {
             context.note(|| "DCS is not accessible".to_owned());
             self.end_cycle(context);
         }
+    }
+
+    /// The server is not being stopped yet, or the loop takes no account of it.
+    fn may_demote(&self) -> bool {
+        !matches!(self.task, Some(Task::Demote(_))) || self.demotes_in_background()
     }
 
     /// All polls of a round ended.
@@ -324,7 +325,7 @@ impl Member {
     /// The cycle is over: naps until the next one.
     pub(super) fn end_cycle(&mut self, context: &mut impl Context<Self>) {
         self.cycle = Cycle::Napping;
-        self.begin_handover(context);
+        self.begin_demotion(context);
         let now = context.wall();
         let follows = !self.holds_lock() && self.view.leader.is_some() && self.task.is_none();
         let polls = follows && self.store.polls_in_naps();

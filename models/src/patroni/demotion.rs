@@ -11,9 +11,13 @@
 //! The watchdog stays armed until the server has stopped. Since 4.1.0 each but the last first asks another `postgres` for `archive_mode` and
 //! `archive_command` (`rewind.py:get_archive_command`), whatever for; meanwhile the server goes on to serve.
 //!
-//! Two published mistakes of demotions show nothing here. Before 4.0.6 the next cycle could begin an offline demotion a second time
-//! while a slow stop was under way (#3372; Z31): a postmaster that stops ignores another SIGINT, and of two starts the second finds
-//! `postmaster.pid` and ends; that the data directory suffers is claimed in #3649 and was doubted there, so a cycle simply waits here.
+//! From 2.1.6 until 4.0.6 an offline demotion was a task of the executor, and the loop went on beside it: it kept the lock if etcd was back before
+//! the server had stopped, stopped it at once if the lock was lost, and if etcd still did not answer it began a second demotion, for which it waited
+//! (#3372; Z31). Of what two at once did to each other nothing is modelled: a postmaster that stops ignores another SIGINT, and of two starts
+//! the second finds `postmaster.pid` and ends, or restarts what the first has started. That the data directory suffers is claimed in #3649 and was
+//! doubted there.
+//!
+//! One published mistake of demotions shows nothing here.
 //! Before 4.1.4 a `primary_stop_timeout` shorter than the watchdog's disarmed it while backends were still alive (#3639, #3661; Z33): the
 //! wait for them (`wait_for_user_backends_to_close`) ended with that time-out, and the postmaster and they were killed after as much again.
 //! Here sessions end with the request to stop, and no backend is left. One that hangs would change no promise: the setting is looked at
@@ -67,6 +71,8 @@ pub(crate) struct Demotion {
     stage: Stage,
     /// When the stop began.
     since: HostTime,
+    /// The loop goes on meanwhile.
+    in_background: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,6 +94,11 @@ enum Stage {
 }
 
 impl Demotion {
+    /// The server is being stopped, and the loop goes on meanwhile as if it had nothing to do with it.
+    pub(crate) const fn stops_in_background(self) -> bool {
+        self.in_background && matches!(self.stage, Stage::Scheduled | Stage::Stopping)
+    }
+
     /// What the server is being asked for.
     pub(crate) fn command(self) -> Option<Control> {
         match self.stage {
@@ -121,7 +132,7 @@ impl Member {
             }
             _ => Stage::Stopping,
         };
-        self.task = Some(Task::Demote(Demotion { mode, stage, since: context.monotonic() }));
+        self.start_demotion(context, mode, stage, false);
         if stage == Stage::Scheduled {
             self.finish_cycle(context);
             return;
@@ -135,11 +146,44 @@ impl Member {
         }
     }
 
-    /// The cycle that decided to hand over is over.
-    pub(super) fn begin_handover(&mut self, context: &mut impl Context<Self>) {
+    fn start_demotion(
+        &mut self,
+        context: &mut impl Context<Self>,
+        mode: DemoteMode,
+        stage: Stage,
+        in_background: bool,
+    ) {
+        self.task = Some(Task::Demote(Demotion { mode, stage, since: context.monotonic(), in_background }));
+    }
+
+    /// etcd does not answer: the server is to stop. From 2.1.6 until 4.0.6 the executor saw to it, and the loop only waited if it found that it
+    /// had asked it to before.
+    pub(super) fn demote_offline(&mut self, context: &mut impl Context<Self>) {
+        if !self.spec.has(Change::DemoteInExecutor) || self.spec.has(Change::DemoteInLoop) {
+            self.demote(context, DemoteMode::Offline);
+        } else if matches!(self.task, Some(Task::Demote(_))) {
+            context.note(|| "AsyncExecutor is busy, demoting from the main thread".to_owned());
+            self.cycle = Cycle::Demoting;
+        } else {
+            self.start_demotion(context, DemoteMode::Offline, Stage::Scheduled, true);
+            self.end_cycle(context);
+        }
+    }
+
+    /// True while the executor stops the server for a loop that goes on.
+    pub(super) fn demotes_in_background(&self) -> bool {
+        matches!(self.task, Some(Task::Demote(demotion)) if demotion.stops_in_background())
+    }
+
+    /// The cycle that decided to hand over, or to demote in the background, is over.
+    pub(super) fn begin_demotion(&mut self, context: &mut impl Context<Self>) {
         if let Some(Task::Demote(demotion)) = self.task
             && demotion.stage == Stage::Scheduled
         {
+            if demotion.in_background {
+                self.enter(demotion, Stage::Stopping);
+                return self.stop_server(context, demotion.mode);
+            }
             self.enter(demotion, Stage::Preparing);
             let delay = self.spec.inputs.handover.draw(context.random());
             context.set_timer(Timer::Task, delay);
@@ -313,6 +357,11 @@ impl Member {
         self.start_standby(context, leader);
         match demotion.mode {
             // The loop itself waits until the server runs, unless its start was given up.
+            DemoteMode::Offline if demotion.in_background && self.cycle != Cycle::Demoting => {
+                if self.task.is_none() {
+                    self.wake(context);
+                }
+            }
             DemoteMode::Offline if self.task.is_some() => self.cycle = Cycle::Demoting,
             DemoteMode::Offline | DemoteMode::Immediate | DemoteMode::ImmediateNoLock => {
                 self.finish_cycle(context);

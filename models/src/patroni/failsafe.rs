@@ -19,7 +19,6 @@
 use sim_core::{ConnectionId, Context, WallTime};
 
 use super::cycle::Cycle;
-use super::demotion::DemoteMode;
 use super::member::Member;
 use super::packet::{Packet, Rest};
 use super::rest::{OK, RoundPurpose, UNAVAILABLE};
@@ -89,7 +88,7 @@ impl Member {
         }
         if !all_accepted {
             context.note(|| "demoting self because DCS is not accessible and I was a leader".to_owned());
-            return self.demote(context, DemoteMode::Offline);
+            return self.demote_offline(context);
         }
         context.note(|| {
             "continue to run as a leader because failsafe mode is enabled and all members are accessible"

@@ -1,7 +1,7 @@
 //! Releases of Patroni: what changed in which, as far as a run shows it.
 //!
 //! The model is Patroni 4.1.5. An older release is selected by its number, and behaves as the newer one except for the
-//! changes on this list: each but one is a mistake that was mended, with the issue or pull request that describes it. "Z8" and
+//! changes on this list: each but two is a mistake that was mended, with the issue or pull request that describes it. "Z8" and
 //! the like are the entries of the fidelity specification's section 7. Other differences between releases (settings that
 //! did not exist yet, say quorum commit before 4.0.0) are not checked.
 
@@ -38,6 +38,11 @@ pub(crate) enum Change {
     /// API version 2 of etcd: a call goes round the endpoints until its budget is used up. Before, once, which takes milliseconds if they refuse
     /// connections (#1195, #1245; Z35).
     RetryUntilBudgetEnds,
+    /// From 2.1.6 on, which mended nothing by it: an offline demotion runs in the executor, and the loop goes on meanwhile (`ha.py:_handle_dcs_error`): it keeps the lock if etcd is back before the
+    /// server has stopped, and if etcd does not answer yet, it demotes once more, and waits.
+    DemoteInExecutor,
+    /// The loop itself demotes when etcd does not answer, as before 2.1.6 (#3372; Z31).
+    DemoteInLoop,
     /// API version 2 of etcd: a renewal or an acquisition that no endpoint answered is an error of the DCS. Before, it counted as refused
     /// (`etcd.py:_run_and_handle_exceptions`).
     FailedRenewalIsError,
@@ -123,7 +128,7 @@ pub(crate) enum Change {
     /// as refused, and failsafe mode was not entered (#3403, #3404; Z13).
     DiscoveryFailureIsError,
     /// A demotion first asks for `archive_mode` and `archive_command`, which only that of a whole cluster needs, and leaves the server
-    /// writable meanwhile. The one change on this list that mends nothing (`ha.py:demote`).
+    /// writable meanwhile. It mends nothing (`ha.py:demote`).
     InquireBeforeDemotion,
     /// "Not a primary lessor" is tried elsewhere. Before, the renewal counted as refused (#3407, #3595; Z12).
     RetryNotPrimaryLessor,
@@ -135,7 +140,9 @@ impl Change {
         match self {
             Self::DemoteOnFailedRenewal => Version::new(1, 2, 0),
             Self::RetryUntilBudgetEnds => Version::new(1, 6, 1),
-            Self::FailedRenewalIsError | Self::AcquireVanishedLock => Version::new(2, 1, 6),
+            Self::DemoteInExecutor | Self::FailedRenewalIsError | Self::AcquireVanishedLock => {
+                Version::new(2, 1, 6)
+            }
             Self::LimitCrashRecovery => Version::new(2, 0, 1),
             Self::WakeOnLeaderObject => Version::new(2, 0, 0),
             Self::RestartWatchesAfterConflict | Self::CompareKilledStandby => Version::new(2, 1, 4),
@@ -159,6 +166,7 @@ impl Change {
             Self::RejectOlderRaftTerms
             | Self::RebuildOldCopy
             | Self::RereadAfterRefusedAcquisition
+            | Self::DemoteInLoop
             | Self::CompareStandbyNames => Version::new(4, 0, 6),
             Self::DiscoveryFailureIsError => Version::new(4, 0, 7),
             Self::RetryNotPrimaryLessor => Version::new(4, 1, 3),

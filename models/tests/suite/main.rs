@@ -3,6 +3,7 @@
 mod backup;
 mod kubernetes;
 mod patroni;
+mod patroni_clusters;
 mod patroni_disks;
 mod patroni_etcd2;
 mod patroni_kubernetes;

@@ -4,9 +4,11 @@ use models::patroni::{
     ClusterProcess, Configuration, EtcdApi, Load, PatroniCluster, Plan, SynchronousMode, Version,
 };
 use sim_core::{
-    EndReason, Fault, Mark, MarkKind, Process, ProcessId, Schedule, ScheduledFault, Seed, SimDuration,
-    SimTime, Target, Trigger, World,
+    EndReason, Fault, Mark, MarkKind, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Target, Trigger,
+    World,
 };
+
+use crate::patroni_clusters::{players, story};
 
 fn secs(secs: u64) -> SimDuration {
     SimDuration::from_secs(secs)
@@ -31,19 +33,6 @@ fn run(cluster: &PatroniCluster, seed: u64, fault: Option<(u64, Fault, u64)>) ->
     world.schedule(&Schedule(scheduled.into_iter().collect())).expect("the targets exist");
     assert_eq!(world.run(SimTime::ZERO + secs(110), 20_000_000), EndReason::Horizon);
     world
-}
-
-fn players(world: &World<ClusterProcess>, role: &str) -> Vec<ProcessId> {
-    let plays = |process: &ProcessId| world.process(*process).is_some_and(|state| state.plays(role));
-    world.process_ids().filter(plays).collect()
-}
-
-fn story(world: &World<ClusterProcess>) -> String {
-    let lines = world.log_entries().iter().map(|entry| {
-        let name = entry.process.map_or("-", |process| world.name(process));
-        format!("{} {name:12} {}\n", entry.at, entry.text)
-    });
-    lines.collect()
 }
 
 /// When something with this text in it was noted, between two seconds.

@@ -179,6 +179,7 @@ fn releases_of_etcd_and_patroni_differ_as_published() {
         ("patroni/z25-stale-standby-names/patroni-4-0-5", "patroni/z25-stale-standby-names/patroni-4-0-6"),
         ("patroni/z28-endless-failed-start/patroni-2-1-3", "patroni/z28-endless-failed-start/patroni-2-1-4"),
         ("patroni/z30-slot-not-retained/patroni-4-0-4", "patroni/z30-slot-not-retained/patroni-4-0-5"),
+        ("patroni/z31-demotion-in-thread/patroni-4-0-5", "patroni/z31-demotion-in-thread/patroni-4-0-6"),
         ("patroni/z32-stale-lock/patroni-1-1-0", "patroni/z32-stale-lock/patroni-1-2-0"),
         ("patroni/z33-slow-server/patroni-2-1-1", "patroni/z33-slow-server/patroni-2-1-2"),
         ("patroni/z33-statement-timeout/patroni-4-1-3", "patroni/z33-statement-timeout/patroni-4-1-4"),
