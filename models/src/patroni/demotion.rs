@@ -159,14 +159,17 @@ impl Member {
     /// etcd does not answer: the server is to stop. From 2.1.6 until 4.0.6 the executor saw to it, and the loop only waited if it found that it
     /// had asked it to before.
     pub(super) fn demote_offline(&mut self, context: &mut impl Context<Self>) {
-        if !self.spec.has(Change::DemoteInExecutor) || self.spec.has(Change::DemoteInLoop) {
-            self.demote(context, DemoteMode::Offline);
-        } else if matches!(self.task, Some(Task::Demote(_))) {
-            context.note(|| "AsyncExecutor is busy, demoting from the main thread".to_owned());
-            self.cycle = Cycle::Demoting;
-        } else {
-            self.start_demotion(context, DemoteMode::Offline, Stage::Scheduled, true);
-            self.end_cycle(context);
+        let in_executor = self.spec.has(Change::DemoteInExecutor) && !self.spec.has(Change::DemoteInLoop);
+        match self.task {
+            None if in_executor => {
+                self.start_demotion(context, DemoteMode::Offline, Stage::Scheduled, true);
+                self.end_cycle(context);
+            }
+            Some(Task::Demote(_)) => {
+                context.note(|| "AsyncExecutor is busy, demoting from the main thread".to_owned());
+                self.cycle = Cycle::Demoting;
+            }
+            _ => self.demote(context, DemoteMode::Offline),
         }
     }
 

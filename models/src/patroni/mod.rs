@@ -61,7 +61,8 @@
 //!
 //! # Marks
 //!
-//! `Suspected`: the watch of a member, with API version 2 of etcd also a read, first shows that the leader key is gone (every member, once for each loss). `Elected`:
+//! `Suspected`: the watch of a member, with API version 2 of etcd also a read, first shows that the leader key is gone (every member, once for
+//! each loss). `Elected`:
 //! a member created the leader key; the value is the revision of etcd. On Kubernetes nothing vanishes: a member leaves
 //! `Suspected` when it first finds the lock absent, by its own clock. `Writable` and `ReadOnly` come from the server.
 //!

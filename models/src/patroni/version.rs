@@ -33,13 +33,14 @@ pub const OLDEST_ON_ETCD_V2: Version = Version::new(1, 1, 0);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
     /// API version 2 of etcd: whoever cannot renew its lock stops its server. Before, it read etcd once more, and went on if that showed it the lock,
-    /// as a member of etcd that is cut off from the others does for ever (#308, #316; Z32). Found missing in the source of 1.1, and there in that of 1.2.
+    /// as a member of etcd that is cut off from the others does for ever (#308, #316; Z32). The source of 1.1 lacks it, that of 1.2
+    /// has it.
     DemoteOnFailedRenewal,
     /// API version 2 of etcd: a call goes round the endpoints until its budget is used up. Before, once, which takes milliseconds if they refuse
     /// connections (#1195, #1245; Z35).
     RetryUntilBudgetEnds,
-    /// From 2.1.6 on, which mended nothing by it: an offline demotion runs in the executor, and the loop goes on meanwhile (`ha.py:_handle_dcs_error`): it keeps the lock if etcd is back before the
-    /// server has stopped, and if etcd does not answer yet, it demotes once more, and waits.
+    /// An offline demotion runs in the executor, and the loop goes on meanwhile (`ha.py:_handle_dcs_error`): it keeps the lock if etcd is
+    /// back before the server has stopped, and if etcd still does not answer, it demotes once more, and waits. It mended nothing.
     DemoteInExecutor,
     /// The loop itself demotes when etcd does not answer, as before 2.1.6 (#3372; Z31).
     DemoteInLoop,
