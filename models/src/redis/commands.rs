@@ -9,7 +9,7 @@ use super::packet::{Command, Hello, Packet, Reply};
 use super::persistence::DataRecord;
 use super::release;
 use super::replica::{LinkState, Upstream};
-use super::server::{Server, Session, Waiting};
+use super::server::{Server, Session};
 
 /// How a server begins to say that `REPLICAOF NO ONE` made it a primary (`replication.c:replicaofCommand`).
 pub const MASTER_MODE: &str = "MASTER MODE enabled";
@@ -60,7 +60,7 @@ impl Server {
             Command::Count if self.is_stale() => Reply::MasterDown,
             Command::Count => Reply::Count(self.log.len()),
             Command::Wait { offset, replicas, timeout } => {
-                return self.wait(context, Waiting { connection: from, id, offset, replicas }, timeout);
+                return self.wait(context, (from, id), (offset, u32::from(replicas)), timeout);
             }
             Command::ReplicaOf(primary) => {
                 self.reconfigure(context, from, primary);

@@ -93,7 +93,7 @@ impl Server {
             _ => None,
         });
         self.take_together(context, &entries, &values.collect());
-        if self.relays() {
+        if self.own_relay().is_some() {
             self.relay_together(context, &entries, bytes);
         } else {
             self.downstream.feed_all(context, &entries);

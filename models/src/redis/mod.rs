@@ -15,7 +15,8 @@
 //! | `log` | the data set and the backlog |
 //! | `keys` | string keys with a time to live: locks, counters |
 //! | `lists` | several lists at once: transactions, lists that move to another server |
-//! | `primary` | `PSYNC`, feeding, acknowledgements, `WAIT`, `min-replicas-to-write` |
+//! | `primary` | `PSYNC`, feeding, acknowledgements, `min-replicas-to-write` |
+//! | `waiting` | clients that wait for acknowledgements: `WAIT`, `CLUSTER SETSLOT` |
 //! | `replica` | the link to the primary, promotion, demotion |
 //! | `relay` | what a replica gives its own replicas before release 4.0 |
 //! | `meaningful` | PINGs that are taken back, in release 6.0 before 6.0.4 |
@@ -78,6 +79,7 @@ mod saving;
 mod server;
 mod session;
 mod streams;
+mod waiting;
 
 pub use commands::{MASTER_MODE, REPLICA_OF};
 pub use direct::{DirectClient, DirectClientSpec, DirectClientTimer};
@@ -97,3 +99,4 @@ pub use session::WaitFor;
 pub(crate) use session::{News, Session};
 pub use streams::STREAM_DIVERGED;
 pub(crate) use streams::Streams;
+pub use waiting::{Asker, Replicated};

@@ -1,4 +1,5 @@
-//! The side of a server that is replicated from: answering `PSYNC`, feeding the stream, counting acknowledgements.
+//! The side of a server that is replicated from: answering `PSYNC`, feeding the stream, counting acknowledgements. Who waits for those is in
+//! [`super::waiting`].
 //!
 //! ```text
 //! replica:  PING  REPLCONF  PSYNC id offset
@@ -14,12 +15,11 @@ use std::sync::Arc;
 use sim_core::{ConnectionId, Context, HostTime, Origin, ProcessId, SimDuration};
 
 use super::log::{Change, Entry, Snapshot};
-use super::packet::{Greeting, Packet, Reply};
+use super::packet::{Greeting, Packet};
 use super::parameters::Machine;
 use super::release;
-use super::server::{Server, ServerTimer, Waiting};
+use super::server::{Server, ServerTimer};
 use crate::planted::Planted;
-use crate::redis_cluster::{SetSlot, Slot};
 
 /// Everybody who replicates from a server.
 #[derive(Clone, Debug, Default)]
@@ -121,7 +121,7 @@ impl Downstream {
         context.cancel_timer(&ServerTimer::Dumped);
     }
 
-    fn acknowledged(&self, offset: u64, planted: Planted) -> u32 {
+    pub(super) fn acknowledged(&self, offset: u64, planted: Planted) -> u32 {
         let has = |link: &Link| if planted == Planted::CountSent { link.sent } else { link.acknowledged };
         let counts = |link: &&Link| link.state == LinkState::Online && has(link) >= offset;
         self.links.iter().filter(counts).count() as u32
@@ -179,11 +179,7 @@ impl Server {
             link.state = LinkState::Waiting(context.monotonic());
             self.downstream.links.push(link);
             context.send(connection, Packet::FullResync);
-            if let Some(relay) = self.relay.as_mut().filter(|_| self.upstream.is_some()) {
-                if !relay.has_backlog() {
-                    relay.create_backlog();
-                }
-            } else if !self.log.has_backlog() {
+            if !self.begin_relay() && !self.log.has_backlog() {
                 let keeps = self.spec.planted == Planted::KeepNameWithoutBacklog;
                 // Writes without a backlog left no trace in the offset: what it meant before means nothing now.
                 if !keeps {
@@ -203,24 +199,31 @@ impl Server {
 
     /// The stream that its replicas get, and how far it is.
     fn fed(&self) -> (super::ReplicationId, u64) {
-        match self.relay.as_ref().filter(|_| self.upstream.is_some()) {
+        match self.own_relay() {
             Some(relay) => (self.own_stream(), relay.offset()),
             None => (self.history.id, self.history.offset),
+        }
+    }
+
+    /// What comes in that stream after this offset.
+    fn fed_after(&self, offset: u64) -> [&[Entry]; 2] {
+        match self.own_relay() {
+            Some(relay) => [&[], relay.after(offset)],
+            None => [self.log.earlier_after(offset), self.log.after(offset)],
         }
     }
 
     /// True if a replica that has this stream up to `offset` can go on here, with a backlog of this size.
     fn can_continue(&self, id: super::ReplicationId, offset: u64, size: u64) -> bool {
         let (stream, end) = self.fed();
-        let Some(relay) = &self.relay else {
+        if self.relay.is_none() {
             let known = self.history.contains(id, offset)
                 || (self.spec.planted == Planted::ContinueAnyStream && offset <= end);
             return known && self.log.reaches_back_to(offset, end, size);
-        };
-        let reaches = if self.upstream.is_some() {
-            relay.reaches_back_to(offset, size)
-        } else {
-            offset <= end && self.log.reaches_back_to(offset, end, size)
+        }
+        let reaches = match self.own_relay() {
+            Some(relay) => relay.reaches_back_to(offset, size),
+            None => offset <= end && self.log.reaches_back_to(offset, end, size),
         };
         id.is_same_stream(stream) && reaches
     }
@@ -228,27 +231,24 @@ impl Server {
     /// Sends every online replica what it was not sent yet.
     pub(super) fn catch_up(&mut self, context: &mut impl Context<Self>) {
         let (_, end) = self.fed();
-        let relay = self.relay.as_ref().filter(|_| self.upstream.is_some());
         let cuts = self.has_meaningful_offset();
-        for link in &mut self.downstream.links {
-            if link.state == LinkState::Online && link.sent < end {
-                if let Some(rest) = self.log.rest_of_command(link.sent).filter(|_| cuts) {
-                    context.send(link.connection, Packet::Stream(rest));
-                    link.sent = rest.end;
-                }
-                let parts = match relay {
-                    Some(relay) => [&[], relay.after(link.sent)],
-                    None => [self.log.earlier_after(link.sent), self.log.after(link.sent)],
-                };
-                for part in parts {
-                    match part {
-                        [] => {}
-                        [entry] => context.send(link.connection, Packet::Stream(*entry)),
-                        entries => context.send(link.connection, Packet::Batch(entries.into())),
-                    }
-                }
-                link.sent = end;
+        for index in 0..self.downstream.links.len() {
+            let Link { connection, state, mut sent, .. } = self.downstream.links[index];
+            if state != LinkState::Online || sent >= end {
+                continue;
             }
+            if let Some(rest) = self.log.rest_of_command(sent).filter(|_| cuts) {
+                context.send(connection, Packet::Stream(rest));
+                sent = rest.end;
+            }
+            for part in self.fed_after(sent) {
+                match part {
+                    [] => {}
+                    [entry] => context.send(connection, Packet::Stream(*entry)),
+                    entries => context.send(connection, Packet::Batch(entries.into())),
+                }
+            }
+            self.downstream.links[index].sent = end;
         }
     }
 
@@ -325,7 +325,7 @@ impl Server {
             let period = parameters.repl_ping_replica_period;
             if self.downstream.pinged_at.is_none_or(|at| now.since(at) >= period) {
                 self.downstream.pinged_at = Some(now);
-                if self.relays() {
+                if self.own_relay().is_some() {
                     self.relay(context, Change::Ping);
                 } else {
                     self.apply(context, Change::Ping);
@@ -385,68 +385,7 @@ impl Server {
     }
 
     /// How many replicas have acknowledged what comes before this offset.
-    pub fn replicas_at(&self, offset: u64) -> u32 {
+    pub(super) fn replicas_at(&self, offset: u64) -> u32 {
         self.downstream.acknowledged(offset, self.spec.planted)
-    }
-
-    /// Hands `CLUSTER SETSLOT` to the replicas, and asks them to acknowledge. Returns the offset behind it.
-    pub fn replicate_set_slot(&mut self, context: &mut impl Context<Self>, slot: Slot, to: SetSlot) -> u64 {
-        self.apply(context, Change::SetSlot(slot, to));
-        let offset = self.history.offset;
-        self.apply(context, Change::GetAck);
-        offset
-    }
-
-    /// `WAIT`: answers at once if enough replicas have acknowledged, asks all of them otherwise.
-    pub(super) fn wait(&mut self, context: &mut impl Context<Self>, waiting: Waiting, timeout: SimDuration) {
-        let reached = self.downstream.acknowledged(waiting.offset, self.spec.planted);
-        if self.upstream.is_some() || reached >= u32::from(waiting.replicas) {
-            let reply =
-                if self.upstream.is_some() { Reply::ReadOnly } else { Reply::Count(u64::from(reached)) };
-            return context.send(waiting.connection, Packet::Reply { id: waiting.id, reply });
-        }
-        self.waiting.push(waiting);
-        context.set_timer(ServerTimer::Wait(waiting.connection), timeout);
-        self.apply(context, Change::GetAck);
-    }
-
-    pub(super) fn on_wait_over(&mut self, context: &mut impl Context<Self>, connection: ConnectionId) {
-        let Some(index) = self.waiting.iter().position(|waiting| waiting.connection == connection) else {
-            return;
-        };
-        let waiting = self.waiting.remove(index);
-        let reply = Reply::Count(u64::from(self.downstream.acknowledged(waiting.offset, self.spec.planted)));
-        context.send(connection, Packet::Reply { id: waiting.id, reply });
-    }
-
-    fn answer_waiting(&mut self, context: &mut impl Context<Self>) {
-        let mut index = 0;
-        while index < self.waiting.len() {
-            let waiting = self.waiting[index];
-            let reached = self.downstream.acknowledged(waiting.offset, self.spec.planted);
-            if reached >= u32::from(waiting.replicas) {
-                self.waiting.remove(index);
-                context.cancel_timer(&ServerTimer::Wait(waiting.connection));
-                let reply = Reply::Count(u64::from(reached));
-                context.send(waiting.connection, Packet::Reply { id: waiting.id, reply });
-            } else {
-                index += 1;
-            }
-        }
-    }
-
-    /// The role changes: who waits is told (`disconnectAllBlockedClients`).
-    pub(super) fn unblock(&mut self, context: &mut impl Context<Self>) {
-        for waiting in std::mem::take(&mut self.waiting) {
-            context.cancel_timer(&ServerTimer::Wait(waiting.connection));
-            context.send(waiting.connection, Packet::Reply { id: waiting.id, reply: Reply::Unblocked });
-        }
-    }
-
-    pub(super) fn forget_waiting(&mut self, context: &mut impl Context<Self>, connection: ConnectionId) {
-        if self.waiting.iter().any(|waiting| waiting.connection == connection) {
-            self.waiting.retain(|waiting| waiting.connection != connection);
-            context.cancel_timer(&ServerTimer::Wait(connection));
-        }
     }
 }

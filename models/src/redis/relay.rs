@@ -58,10 +58,12 @@ impl Relay {
         self.backlog.is_some()
     }
 
-    /// Begins one. No offset of before fits (`createReplicationBacklog`).
+    /// Begins one, unless there is one. No offset of before fits (`createReplicationBacklog`).
     pub(super) fn create_backlog(&mut self) {
-        self.offset += 1;
-        self.backlog = Some(Backlog { from: self.offset, entries: Vec::new() });
+        if self.backlog.is_none() {
+            self.offset += 1;
+            self.backlog = Some(Backlog { from: self.offset, entries: Vec::new() });
+        }
     }
 
     /// Nobody goes on from here (`freeReplicationBacklog`).
@@ -98,14 +100,23 @@ impl Backlog {
 }
 
 impl Server {
-    /// True if what it gives its replicas is a stream of its own.
-    pub(super) fn relays(&self) -> bool {
-        self.relay.is_some() && self.upstream.is_some()
+    /// The stream of its own that it gives its replicas; none on a primary, and in releases in which it hands on what it gets.
+    pub(super) fn own_relay(&self) -> Option<&Relay> {
+        self.relay.as_ref().filter(|_| self.upstream.is_some())
+    }
+
+    /// A replica asks for its stream. False: that is not one of its own.
+    pub(super) fn begin_relay(&mut self) -> bool {
+        let relays = self.own_relay().is_some();
+        if let Some(relay) = self.relay.as_mut().filter(|_| relays) {
+            relay.create_backlog();
+        }
+        relays
     }
 
     /// Where it is in the stream that it gives its replicas, if that is one of its own and somebody has asked for it.
     pub fn relayed(&self) -> Option<(ReplicationId, u64)> {
-        let relay = self.relay.as_ref().filter(|relay| self.upstream.is_some() && relay.has_backlog())?;
+        let relay = self.own_relay().filter(|relay| relay.has_backlog())?;
         Some((self.own_stream(), relay.offset))
     }
 

@@ -19,6 +19,7 @@ use super::relay::Relay;
 use super::release;
 use super::replica::{LinkState, Upstream};
 use super::saving::Saving;
+use super::waiting::Waiters;
 use crate::redis_cluster::{SetSlot, Slot};
 
 /// How often the server looks after replication (`replicationCron`, a thousand milliseconds).
@@ -42,7 +43,7 @@ pub struct Server {
     pub(super) starting: bool,
     pub(super) sessions: Vec<Session>,
     /// Clients that wait for acknowledgements of replicas.
-    pub(super) waiting: Vec<Waiting>,
+    pub(super) waiters: Waiters,
     /// What its primary was told about slots, for the node of a cluster that it is.
     pub(super) set_slots: Vec<(Slot, SetSlot)>,
     /// Whether it accepts writes, as it last looked.
@@ -61,15 +62,6 @@ pub(super) struct Session {
     pub(super) subscribed: bool,
 }
 
-/// A client in `WAIT`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
-    pub(super) connection: ConnectionId,
-    pub(super) id: u32,
-    pub(super) offset: u64,
-    pub(super) replicas: u8,
-}
-
 /// What a server can be woken for.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ServerTimer {
@@ -85,7 +77,7 @@ pub enum ServerTimer {
     Saved,
     /// A snapshot of its primary is loaded.
     Loaded,
-    /// A `WAIT` on this connection lasts long enough.
+    /// Who waits on this connection for acknowledgements of replicas has waited long enough.
     Wait(ConnectionId),
     /// A fork is over.
     Forked,
@@ -280,7 +272,7 @@ impl Process for Server {
             saving: Saving::default(),
             starting: true,
             sessions: Vec::new(),
-            waiting: Vec::new(),
+            waiters: Waiters::default(),
             set_slots: Vec::new(),
             writable: false,
             stream_held: false,

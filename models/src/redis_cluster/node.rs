@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectionEvent, ConnectionId, Context, Embedded, Embeds, HostTime, MarkKind, Origin, Process, ProcessId,
+    ConnectionEvent, ConnectionId, Context, Embedded, Embeds, HostTime, Origin, Process, ProcessId,
     SimDuration, StorageFailure, SyncId,
 };
 
@@ -13,7 +13,6 @@ use super::election::Election;
 use super::manual::Manual;
 use super::message::{Message, NodeId};
 use super::nodes_conf::{NodeDirectory, NodeRecord};
-use super::replicated::Replicating;
 use super::resharding::{Held, Moving, OpenSlots};
 use super::serve::Postponed;
 use super::slots::{Slot, Slots};
@@ -50,8 +49,6 @@ pub struct ClusterNode {
     pub(super) asking: Vec<ConnectionId>,
     /// The watched slot is being moved away, and all its lists have gone.
     pub(super) has_moved: bool,
-    /// `SETSLOT` that replicas execute first.
-    pub(super) replicating: Vec<Replicating>,
     /// The server waits for a `MIGRATE`.
     pub(super) moving: Option<Moving>,
     /// For those who watch: the last vote that was given, the last election that was won, and the votes that it took.
@@ -65,7 +62,7 @@ pub struct ClusterNode {
     /// It has been connected to the primary that it follows.
     has_met_primary: bool,
     /// It serves the watched slot, as the record was last told.
-    serves: bool,
+    pub(super) serves: bool,
 }
 
 /// What is left to do at the end of a turn of the event loop (`todo_before_sleep`).
@@ -94,8 +91,6 @@ pub enum NodeTimer {
     Server(ServerTimer),
     /// A `MIGRATE` takes too long.
     Migrate,
-    /// Replicas take too long to execute what was asked for on this connection.
-    Replicate(ConnectionId),
 }
 
 impl Embeds<Server> for ClusterNode {
@@ -276,20 +271,6 @@ impl ClusterNode {
         self.look_at_service(context);
     }
 
-    /// Tells the record when it begins or ceases to serve the watched slot.
-    fn look_at_service(&mut self, context: &mut impl Context<Self>) {
-        let now = self.server.accepts_writes()
-            && self.state.is_ok()
-            && !self.manual.pauses_clients()
-            && self.is_watched(self.table.me)
-            && !self.has_moved;
-        if now != self.serves {
-            self.serves = now;
-            let kind = if now { MarkKind::Writable } else { MarkKind::ReadOnly };
-            context.mark(kind, u64::from(self.config_epoch().0));
-        }
-    }
-
     fn on_link_lost(&mut self, connection: ConnectionId) -> bool {
         if let Some(id) = self.linked_to(connection) {
             self.table.peer_mut(id).link = None;
@@ -325,7 +306,6 @@ impl Process for ClusterNode {
             unread: Vec::new(),
             asking: Vec::new(),
             has_moved: false,
-            replicating: Vec::new(),
             moving: None,
             gave_vote: None,
             won: None,
@@ -380,7 +360,6 @@ impl Process for ClusterNode {
         }
         match timer {
             NodeTimer::Migrate => return self.end_moving(context, false),
-            NodeTimer::Replicate(connection) => self.give_up_replicating(context, connection),
             NodeTimer::Server(timer) => {
                 self.server.on_timer(&mut Embedded::<_, Self>::new(context), timer);
                 if !self.server.is_starting() {
@@ -433,7 +412,6 @@ impl Process for ClusterNode {
             | ConnectionEvent::TimedOut => {
                 self.postponed.retain(|postponed| postponed.connection != connection);
                 self.asking.retain(|asking| *asking != connection);
-                self.replicating.retain(|replicating| !replicating.is_asked_by(connection));
                 if self.on_link_lost(connection) {
                     if event != ConnectionEvent::Refused {
                         context.close(connection);

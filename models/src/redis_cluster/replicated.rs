@@ -5,7 +5,8 @@
 //!                       primary: executes it, +OK       not all have acknowledged within two seconds: -NOREPLICAS, not executed
 //! ```
 //!
-//! So whoever is elected in the place of a primary knows which slots were open, and whose they are. Without a replica that is online the primary
+//! Its server waits for them as in `WAIT` ([`Server::replicate_set_slot`](crate::redis::Server::replicate_set_slot)). So whoever is elected in
+//! the place of a primary knows which slots were open, and whose they are. Without a replica that is online the primary
 //! executes it at once. Replicas that have executed something keep it when the primary gives up (valkey-io/valkey issue 1664).
 //!
 //! # Sources
@@ -14,76 +15,50 @@
 //! option `TIMEOUT`; who synchronises from nothing is not told which slots are open (`replicateOpenSlots`); a slot that is open towards a
 //! node does not follow the failover of that node; shards without slots do not fail over by themselves.
 
-use sim_core::{ConnectionId, Context, Embedded, SimDuration};
+use sim_core::{Context, Embedded, SimDuration};
 
 use super::config::Release;
-use super::node::{ClusterNode, NodeTimer};
+use super::node::ClusterNode;
 use super::resharding::SetSlot;
 use super::slots::Slot;
-use crate::redis::{Packet, Reply};
+use crate::redis::{Asker, Packet, Replicated};
 
 /// `CLUSTER_OPERATION_TIMEOUT`.
 const TIMEOUT: SimDuration = SimDuration::from_secs(2);
-
-/// A `SETSLOT` that replicas execute first.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Replicating {
-    /// Who commanded it, and the number of that request.
-    asked_by: (ConnectionId, u32),
-    slot: Slot,
-    to: SetSlot,
-    /// The offset behind it.
-    offset: u64,
-    /// How many replicas have to acknowledge that.
-    replicas: u32,
-}
-
-impl Replicating {
-    pub(super) fn is_asked_by(&self, connection: ConnectionId) -> bool {
-        self.asked_by.0 == connection
-    }
-}
 
 impl ClusterNode {
     /// `CLUSTER SETSLOT`.
     pub(super) fn on_set_slot(
         &mut self,
         context: &mut impl Context<Self>,
-        asked_by: (ConnectionId, u32),
+        asked_by: Asker,
         slot: Slot,
         to: SetSlot,
     ) {
-        let replicas = self.server.online_replicas();
         let is_first = self.spec.config.release >= Release::Valkey8 && self.may_set_slot(slot, to);
-        if is_first && replicas > 0 {
-            let offset = self.server.replicate_set_slot(&mut Embedded::<_, Self>::new(context), slot, to);
-            context.set_timer(NodeTimer::Replicate(asked_by.0), TIMEOUT);
-            return self.replicating.push(Replicating { asked_by, slot, to, offset, replicas });
+        if is_first && self.server.online_replicas() > 0 {
+            let context = &mut Embedded::<_, Self>::new(context);
+            return self.server.replicate_set_slot(context, asked_by, (slot, to), TIMEOUT);
         }
+        self.set_slot_and_answer(context, asked_by, slot, to);
+    }
+
+    fn set_slot_and_answer(
+        &mut self,
+        context: &mut impl Context<Self>,
+        (connection, id): Asker,
+        slot: Slot,
+        to: SetSlot,
+    ) {
         let reply = self.set_slot(context, slot, to);
-        context.send(asked_by.0, Packet::Reply { id: asked_by.1, reply });
+        context.send(connection, Packet::Reply { id, reply });
     }
 
-    /// Executes what all replicas have executed. Who is no primary any more refuses it.
+    /// Executes what all replicas have executed.
     pub(super) fn execute_replicated(&mut self, context: &mut impl Context<Self>) {
-        let is_ready = |node: &Self, replicating: &Replicating| {
-            !node.is_primary() || node.server.replicas_at(replicating.offset) >= replicating.replicas
-        };
-        while let Some(index) = self.replicating.iter().position(|replicating| is_ready(self, replicating)) {
-            let Replicating { asked_by: (connection, id), slot, to, .. } = self.replicating.remove(index);
-            context.cancel_timer(&NodeTimer::Replicate(connection));
-            let reply = self.set_slot(context, slot, to);
-            context.send(connection, Packet::Reply { id, reply });
+        for Replicated { asked_by, slot, to } in self.server.take_replicated() {
+            self.set_slot_and_answer(context, asked_by, slot, to);
         }
-    }
-
-    /// Time is up for a command that came on this connection.
-    pub(super) fn give_up_replicating(&mut self, context: &mut impl Context<Self>, connection: ConnectionId) {
-        let position = self.replicating.iter().position(|replicating| replicating.is_asked_by(connection));
-        let Some(index) = position else { return };
-        let Replicating { asked_by: (_, id), slot, to, .. } = self.replicating.remove(index);
-        context.note(|| format!("SETSLOT {} {to:?}: not enough good replicas to write", slot.0));
-        context.send(connection, Packet::Reply { id, reply: Reply::NoReplicas });
     }
 
     /// A replica executes what its primary was told about slots.

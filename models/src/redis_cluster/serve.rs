@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use sim_core::{ConnectionId, Context, Embedded, Origin, Process, ProcessId};
+use sim_core::{ConnectionId, Context, Embedded, MarkKind, Origin, Process, ProcessId};
 
 use super::config::Release;
 use super::message::NodeId;
@@ -124,6 +124,20 @@ impl ClusterNode {
     pub(super) fn release_postponed(&mut self, context: &mut impl Context<Self>) {
         for Postponed { connection, client, id, command, asks } in std::mem::take(&mut self.postponed) {
             self.on_request(context, Origin::Connection(connection, client), (id, command), asks);
+        }
+    }
+
+    /// Tells the record when it begins or ceases to serve the watched slot.
+    pub(super) fn look_at_service(&mut self, context: &mut impl Context<Self>) {
+        let now = self.server.accepts_writes()
+            && self.state.is_ok()
+            && !self.manual.pauses_clients()
+            && self.is_watched(self.table.me)
+            && !self.has_moved;
+        if now != self.serves {
+            self.serves = now;
+            let kind = if now { MarkKind::Writable } else { MarkKind::ReadOnly };
+            context.mark(kind, u64::from(self.config_epoch().0));
         }
     }
 

@@ -47,8 +47,7 @@ impl Beside<'_> {
         let gone = self.acknowledged().filter(|one| !surviving.contains(one.value)).count() as u64;
         let later =
             self.acknowledged().filter(|one| one.completed.is_some_and(|at| at > from)).count() as u64;
-        let served = self.served_after(from).filter(|_| later > 0);
-        pace(gone, served.map(|served| (served, later)), interval)
+        pace(gone, self.served_after(from).map(|served| (served, later)), interval)
     }
 }
 
