@@ -95,6 +95,7 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
         },
         disk_sync: patroni::Inputs::default().disk_sync,
         save_sync: redis::Inputs::default().save_sync,
+        waking: redis::Waking::default(),
         load: RedisLoad {
             writers: workload.writers,
             write_interval: workload.write_interval,

@@ -6,10 +6,10 @@ use super::history::History;
 use super::info::{Info, RoleInfo};
 use super::log::Change;
 use super::packet::{Command, Hello, Packet, Reply};
-use super::persistence::DataRecord;
 use super::release;
 use super::replica::{LinkState, Upstream};
-use super::server::{Server, Session};
+use super::server::Server;
+use super::waiting::Asker;
 
 /// How a server begins to say that `REPLICAOF NO ONE` made it a primary (`replication.c:replicaofCommand`).
 pub const MASTER_MODE: &str = "MASTER MODE enabled";
@@ -62,10 +62,7 @@ impl Server {
             Command::Wait { offset, replicas, timeout } => {
                 return self.wait(context, (from, id), (offset, u32::from(replicas)), timeout);
             }
-            Command::ReplicaOf(primary) => {
-                self.reconfigure(context, from, primary);
-                Reply::Done
-            }
+            Command::ReplicaOf(primary) => return self.reconfigure(context, (from, id), primary),
             Command::Follow(primary) => {
                 self.replicate_from(context, primary);
                 Reply::Done
@@ -151,13 +148,8 @@ impl Server {
     }
 
     /// The transaction of Sentinel: the role changes, the file is rewritten, and every client but the sender is cut
-    /// off, so that all of them ask again who is primary.
-    fn reconfigure(
-        &mut self,
-        context: &mut impl Context<Self>,
-        sender: ConnectionId,
-        primary: Option<ProcessId>,
-    ) {
+    /// off ([`super::standstill`]).
+    fn reconfigure(&mut self, context: &mut impl Context<Self>, asked_by: Asker, primary: Option<ProcessId>) {
         if self.follows() != primary {
             context.note(|| match primary {
                 Some(primary) => format!("{REPLICA_OF}{} enabled (user request)", primary.index()),
@@ -165,14 +157,6 @@ impl Server {
             });
         }
         self.replicate_from(context, primary);
-        context.write(DataRecord::ReplicaOf(primary));
-        context.sync();
-        let (kept, cut) = self.sessions.iter().partition(|session| session.connection == sender);
-        self.sessions = kept;
-        let cut: Vec<Session> = cut;
-        for session in cut {
-            context.close(session.connection);
-            self.forget_waiting(context, session.connection);
-        }
+        self.begin_rewrite(context, asked_by);
     }
 }

@@ -14,43 +14,15 @@
 //!
 //! - What is sent in the same turn leaves before the fork and not after it: a replica hears `+FULLRESYNC` earlier. Commands of operators are
 //!   carried out meanwhile.
-//! - A fork is the only thing that takes the time of a server. What else a full resynchronisation costs its clients is left out: the child's share of
+//! - What else a full resynchronisation costs its clients is left out: the child's share of
 //!   processors, disk and memory (pages that are written to meanwhile are copied), and the hand-over of the file by the
 //!   main thread, 16 KiB for each replica between two rounds of commands (`sendBulkToSlave`) and over the one link of the host.
 //! - Nothing rewrites the append-only file as it grows, so there is no fork for that.
 
-use sim_core::{
-    ConnectionEvent, ConnectionId, Context, Origin, Process, ProcessId, SimDuration, StorageFailure, SyncId,
-};
+use sim_core::{Context, SimDuration};
 
-use super::packet::Packet;
 use super::parameters::Machine;
 use super::server::{Server, ServerTimer};
-
-/// What has come while a server stands still, in order, and for how long it does in all.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Standstill {
-    lasts: SimDuration,
-    inputs: Vec<Input>,
-}
-
-impl Standstill {
-    /// Keeps an input for later.
-    #[cold]
-    pub(super) fn keep(&mut self, input: Input) {
-        self.inputs.push(input);
-    }
-}
-
-/// What a process can be given.
-#[derive(Clone, Debug)]
-pub(super) enum Input {
-    Packet(Origin, Packet),
-    Timer(ServerTimer),
-    Connection(ConnectionId, ProcessId, ConnectionEvent),
-    Synced(SyncId),
-    StorageFailed(StorageFailure),
-}
 
 impl Machine {
     /// How long a fork takes with so many bytes of data.
@@ -67,30 +39,14 @@ impl Server {
             return SimDuration::ZERO;
         }
         let standstill = self.standstill.get_or_insert_default();
-        standstill.lasts += length;
-        context.set_timer(ServerTimer::Forked, standstill.lasts);
-        standstill.lasts
+        standstill.forks += length;
+        context.set_timer(ServerTimer::Forked, standstill.forks);
+        standstill.forks
     }
 
     /// True if replicas that ask while a snapshot is made for others get that one.
     pub(super) fn shares_dumps(&self) -> bool {
         let spec = &self.spec;
         spec.machine.fork_per_gigabyte > SimDuration::ZERO && !spec.parameters.repl_diskless_sync
-    }
-
-    /// It goes on, with what has come meanwhile. If that makes it fork again, what is left waits once more.
-    pub(super) fn on_forked(&mut self, context: &mut impl Context<Self>) {
-        let Some(standstill) = self.standstill.take() else { return };
-        for input in standstill.inputs {
-            match input {
-                Input::Packet(from, packet) => self.on_packet(context, from, packet),
-                Input::Timer(timer) => self.on_timer(context, timer),
-                Input::Connection(connection, peer, event) => {
-                    self.on_connection(context, connection, peer, event);
-                }
-                Input::Synced(sync) => self.on_synced(context, sync),
-                Input::StorageFailed(failure) => self.on_storage_failed(context, failure),
-            }
-        }
     }
 }

@@ -9,21 +9,62 @@ use super::parameters::Machine;
 /// How long what is not looked into takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs {
-    /// Each of the three syncs by which a Sentinel saves its file. One `fdatasync` of 2 kB: median 0.25 ms (README of the calibration
-    /// measurements); the spread is an assumption.
+    /// Each of the three syncs by which a Sentinel saves its file, and of the two by which a server rewrites its own. One `fdatasync` of
+    /// 2 kB: median 0.25 ms (README of the calibration measurements); the spread is an assumption.
     pub save_sync: Distribution,
     /// One way between two processes, what it takes the other one to notice included, on one host or two; none: that of the link.
     pub one_way: Option<Distribution>,
     /// From the start of a server's process until it listens: [`Machine::start`] of a run.
     pub start: Distribution,
+    /// From SIGKILL of a server until those who are connected to it read the end.
+    pub exit: Distribution,
+    /// From SIGCONT of a server until the first of three Sentinels has read all that it has asked meanwhile. A Sentinel asks an instance that
+    /// it does not know yet for `INFO` with each tick until it is told (`sentinelSendPeriodicCommands`): about 40 times in the three
+    /// seconds after it has made a former primary a replica. The last answer of 5 kB sets the clock for the next question.
+    pub backlog: Distribution,
+    /// How late processes are woken.
+    pub waking: Waking,
+}
+
+/// How late processes are woken that sleep for a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waking {
+    /// A Sentinel, from one tick to the next: what `epoll_wait` takes more than its time-out.
+    pub timer: Distribution,
+    /// A client that pauses.
+    pub pause: Distribution,
+    /// A client that waits for an answer.
+    pub wait: Distribution,
+}
+
+impl Default for Waking {
+    /// In time.
+    fn default() -> Self {
+        let in_time = Distribution::Constant(SimDuration::ZERO);
+        Self { timer: in_time.clone(), pause: in_time.clone(), wait: in_time }
+    }
+}
+
+fn empirical(micros: [u64; 20]) -> Distribution {
+    Distribution::Empirical(micros.map(SimDuration::from_micros).to_vec())
 }
 
 impl Default for Inputs {
+    /// The inputs of a machine that does little else.
+    ///
+    /// `exit`, `backlog`, `waking`: as [`Inputs::on_busy_machine`], at loads up to 3.5 (`backlog`: falling from 11 to 3).
     fn default() -> Self {
         Self {
             save_sync: Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 },
             one_way: None,
             start: Distribution::Constant(Machine::default().start),
+            exit: empirical(IDLE_EXIT),
+            backlog: empirical(IDLE_BACKLOG),
+            waking: Waking {
+                timer: empirical(IDLE_TIMER),
+                pause: empirical(IDLE_PAUSE),
+                wait: empirical(IDLE_WAIT),
+            },
         }
     }
 }
@@ -39,29 +80,71 @@ impl Inputs {
     ///   at load 16.5, as that of the failovers (`latency.csv` of the calibration measurements, note `busy_host`).
     /// - `start`: 200 starts of Redis 7.0.15 without data, in a network namespace as those of the harness, at load 9 to 13:
     ///   `tests/data/inputs/start.csv`.
+    /// - `exit`, `backlog`, `waking`: 120 kills, 25 stops and some hundreds of time-outs of Redis 7.0.15 and of the clients of the
+    ///   measurements, at the same priority beside compilers, at loads of 6.5 to 23: `tests/data/inputs/waking.csv`. Who sleeps for tens
+    ///   of milliseconds is woken milliseconds late there, at this priority too, while the answers of `one_way` come at once.
     pub fn on_busy_machine() -> Self {
-        let micros = SimDuration::from_micros;
-        let syncs = SAVE_SYNCS_MICROS.map(micros);
-        let round_trips = [
-            40, 45, 49, 56, 70, 88, 102, 115, 129, 148, 170, 212, 248, 306, 383, 540, 688, 1_037, 1_501,
-            3_430,
-        ];
+        let one_way = ROUND_TRIP.map(|length| SimDuration::from_micros(length) / 2);
         Self {
-            save_sync: Distribution::Empirical(syncs.to_vec()),
-            one_way: Some(Distribution::Empirical(round_trips.map(|length| micros(length) / 2).to_vec())),
-            start: Distribution::Empirical(START_MICROS.map(micros).to_vec()),
+            save_sync: empirical(SAVE_SYNC),
+            one_way: Some(Distribution::Empirical(one_way.to_vec())),
+            start: empirical(START),
+            exit: empirical(BUSY_EXIT),
+            backlog: empirical(BUSY_BACKLOG),
+            waking: Waking {
+                timer: empirical(BUSY_TIMER),
+                pause: empirical(BUSY_PAUSE),
+                wait: empirical(BUSY_WAIT),
+            },
         }
     }
 }
 
-/// The middles of twenty equal parts of the measured syncs.
-const SAVE_SYNCS_MICROS: [u64; 20] = [
+// The middles of twenty equal parts of what was measured, in microseconds.
+
+const SAVE_SYNC: [u64; 20] = [
     391, 1327, 2605, 3798, 3991, 4027, 4280, 5377, 6612, 7914, 7993, 8016, 8527, 9655, 11_902, 12_033,
     12_682, 15_237, 16_116, 18_367,
 ];
-
-/// The middles of twenty equal parts of the measured starts.
-const START_MICROS: [u64; 20] = [
+const ROUND_TRIP: [u64; 20] =
+    [40, 45, 49, 56, 70, 88, 102, 115, 129, 148, 170, 212, 248, 306, 383, 540, 688, 1037, 1501, 3430];
+const START: [u64; 20] = [
     23_616, 27_533, 30_299, 33_465, 35_742, 37_233, 38_537, 40_275, 42_871, 45_572, 48_470, 50_168, 52_227,
     56_173, 60_281, 62_635, 66_218, 68_343, 76_261, 82_857,
+];
+const IDLE_EXIT: [u64; 20] = [
+    958, 972, 993, 1002, 1007, 1011, 1015, 1027, 1048, 1052, 1062, 1065, 1066, 1081, 1114, 1145, 1243, 1403,
+    1506, 1613,
+];
+const IDLE_BACKLOG: [u64; 20] = [
+    4000, 4000, 4000, 4700, 4800, 4900, 4900, 5600, 11_000, 11_900, 11_900, 13_600, 14_100, 14_300, 14_300,
+    21_900, 22_100, 37_900, 37_900, 52_400,
+];
+const IDLE_TIMER: [u64; 20] =
+    [111, 118, 123, 126, 130, 133, 136, 139, 142, 144, 147, 150, 155, 158, 163, 167, 172, 176, 187, 219];
+const IDLE_PAUSE: [u64; 20] =
+    [89, 93, 96, 100, 103, 107, 110, 113, 116, 120, 122, 125, 128, 132, 136, 141, 146, 152, 172, 278];
+const IDLE_WAIT: [u64; 20] = [
+    308, 476, 616, 824, 1050, 1087, 1098, 1104, 1110, 1113, 1116, 1123, 1126, 1133, 1137, 1141, 1151, 1163,
+    1175, 1305,
+];
+const BUSY_EXIT: [u64; 20] = [
+    927, 950, 965, 989, 1007, 1028, 1048, 1111, 1206, 3762, 4102, 5108, 8024, 9093, 10_690, 12_044, 13_782,
+    16_133, 20_872, 52_942,
+];
+const BUSY_BACKLOG: [u64; 20] = [
+    2984, 6083, 8049, 11_442, 11_970, 14_039, 16_702, 19_694, 20_610, 22_677, 24_676, 27_511, 31_444, 32_764,
+    43_767, 56_689, 72_999, 75_547, 94_820, 101_133,
+];
+const BUSY_TIMER: [u64; 20] = [
+    117, 127, 133, 140, 146, 152, 159, 168, 351, 1618, 1949, 2827, 3758, 3954, 4822, 5496, 6755, 7961, 9958,
+    17_818,
+];
+const BUSY_PAUSE: [u64; 20] = [
+    98, 105, 111, 115, 119, 124, 134, 202, 293, 529, 1413, 1739, 2350, 2936, 3639, 4461, 5536, 6519, 8919,
+    13_765,
+];
+const BUSY_WAIT: [u64; 20] = [
+    537, 1096, 1106, 1113, 1119, 1131, 1150, 1203, 1304, 2103, 3427, 3658, 4852, 5598, 7445, 7785, 9322,
+    13_251, 18_293, 37_562,
 ];

@@ -20,7 +20,8 @@
 //! | `replica` | the link to the primary, promotion, demotion |
 //! | `relay` | what a replica gives its own replicas before release 4.0 |
 //! | `meaningful` | PINGs that are taken back, in release 6.0 before 6.0.4 |
-//! | `fork` | how a server stands still to make a snapshot |
+//! | `fork` | what it takes to make a snapshot |
+//! | `standstill` | how a server stands still: forks, `CONFIG REWRITE` |
 //! | `saving`, `persistence` | append-only file, RDB file, what a restart finds |
 //! | `server` | connections, timers, roles |
 //! | `commands` | what is answered to commands, and what they change |
@@ -45,7 +46,7 @@
 //! - The data set is values that clients write once each, in a list for each client, and a few string keys. An entry of the
 //!   stream has the length of its command. `SELECT` is left out, so offsets are some bytes smaller than real ones.
 //! - The time of an operation is not modelled: a server is never busy, but for forks, and those only where a scenario says how long they
-//!   take. A script that blocks it, or a swap storm, is a pause of the process.
+//!   take, and while a Sentinel makes it rewrite its file. A script that blocks it, or a swap storm, is a pause of the process.
 //! - Output buffers have no limit, so a slow replica is never cut off for that reason.
 //! - Dumps and loads take their bytes by a rate ([`Machine`]); during a load nothing else is slower.
 //! - `SHUTDOWN` (waiting for replicas), `FAILOVER` and `CLIENT PAUSE` are not modelled.
@@ -78,6 +79,7 @@ mod replica;
 mod saving;
 mod server;
 mod session;
+mod standstill;
 mod streams;
 mod waiting;
 
@@ -86,7 +88,7 @@ pub use direct::{DirectClient, DirectClientSpec, DirectClientTimer};
 pub use elector::{Election, Elector, ElectorSpec};
 pub use history::{History, ReplicationId};
 pub use info::{Info, RoleInfo};
-pub use inputs::Inputs;
+pub use inputs::{Inputs, Waking};
 pub use keys::{Key, KeyChange, KeyCommand, Keys, WallMillis};
 pub use link::PrimarySource;
 pub(crate) use link::{Link, LinkNews, Links};
@@ -97,6 +99,7 @@ pub use persistence::{DataDirectory, DataRecord};
 pub use server::{Server, ServerTimer};
 pub use session::WaitFor;
 pub(crate) use session::{News, Session};
+pub use standstill::REWRITTEN;
 pub use streams::STREAM_DIVERGED;
 pub(crate) use streams::Streams;
 pub use waiting::{Asker, Replicated};

@@ -7,7 +7,6 @@ use sim_core::{
     StorageFailure, SyncId,
 };
 
-use super::fork::{Input, Standstill};
 use super::history::{History, ReplicationId};
 use super::keys::{Key, KeyChange};
 use super::log::{Change, Entry, Log};
@@ -19,6 +18,7 @@ use super::relay::Relay;
 use super::release;
 use super::replica::{LinkState, Upstream};
 use super::saving::Saving;
+use super::standstill::{Input, Standstill};
 use super::waiting::Waiters;
 use crate::redis_cluster::{SetSlot, Slot};
 
@@ -50,7 +50,7 @@ pub struct Server {
     pub(super) writable: bool,
     /// Nothing is added to the stream that no client wrote: clients are paused for a manual failover of a cluster.
     pub(super) stream_held: bool,
-    /// It has forked, and stands still.
+    /// It stands still.
     pub(super) standstill: Option<Box<Standstill>>,
 }
 
@@ -343,6 +343,9 @@ impl Process for Server {
 
     fn on_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
         if let Some(standstill) = &mut self.standstill {
+            if standstill.awaits(sync) {
+                return self.on_rewrite_synced(context);
+            }
             return standstill.keep(Input::Synced(sync));
         }
         self.on_append_synced(context, sync);
@@ -350,6 +353,10 @@ impl Process for Server {
 
     fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
         if let Some(standstill) = &mut self.standstill {
+            if matches!(failure, StorageFailure::Sync(sync, _) if standstill.awaits(sync)) {
+                context.note(|| format!("CONFIG REWRITE failed: {failure}"));
+                return self.end_rewrite(context);
+            }
             return standstill.keep(Input::StorageFailed(failure));
         }
         self.on_disk_failure(context, failure);

@@ -14,7 +14,8 @@
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectOptions, ConnectionEvent, ConnectionId, Context, Origin, Outcome, Process, ProcessId, SimDuration,
+    ConnectOptions, ConnectionEvent, ConnectionId, Context, Origin, Outcome, Process, ProcessId, Sampler,
+    SimDuration,
 };
 
 use crate::redis::{Command, GroupId, News, Packet, Reply, Session, WaitFor};
@@ -37,6 +38,10 @@ pub struct AwareClientSpec {
     pub timeout: SimDuration,
     /// From an attempt that failed, or a write that was refused, to the next attempt; 50 ms. Who loses a primary asks at once.
     pub pause: SimDuration,
+    /// How much longer than that it pauses.
+    pub pause_late: Sampler,
+    /// How much longer than it means to it waits for an answer.
+    pub wait_late: Sampler,
     /// `WAIT` after each write.
     pub wait_for: Option<WaitFor>,
     /// It listens for `+switch-master`.
@@ -56,6 +61,8 @@ impl AwareClientSpec {
             sentinel_timeout: SimDuration::from_millis(500),
             timeout: SimDuration::from_secs(1),
             pause: SimDuration::from_millis(50),
+            pause_late: Sampler::Constant(SimDuration::ZERO),
+            wait_late: Sampler::Constant(SimDuration::ZERO),
             wait_for: None,
             subscribes: false,
             asks_each_time: false,
@@ -117,7 +124,7 @@ impl AwareClient {
         let Some(sentinel) = context.random().pick(&sentinels).copied() else { return };
         self.step = Step::Resolving;
         self.session.open(context, sentinel);
-        context.set_timer(AwareClientTimer::Timeout, self.spec.sentinel_timeout);
+        self.wait_at_most(context, self.spec.sentinel_timeout);
     }
 
     /// Something went wrong: asks again, at once if it lost a server that it was writing to.
@@ -141,7 +148,14 @@ impl AwareClient {
         self.server = None;
         context.cancel_timer(&AwareClientTimer::Timeout);
         context.cancel_timer(&AwareClientTimer::Write);
-        context.set_timer(AwareClientTimer::Resolve, pause);
+        let rests = pause > SimDuration::ZERO;
+        let late = if rests { self.spec.pause_late.draw(context.random()) } else { SimDuration::ZERO };
+        context.set_timer(AwareClientTimer::Resolve, pause + late);
+    }
+
+    fn wait_at_most(&self, context: &mut impl Context<Self>, length: SimDuration) {
+        let late = self.spec.wait_late.draw(context.random());
+        context.set_timer(AwareClientTimer::Timeout, length + late);
     }
 
     fn write(&mut self, context: &mut impl Context<Self>) {
@@ -155,7 +169,7 @@ impl AwareClient {
 
     fn send(&mut self, context: &mut impl Context<Self>) {
         self.session.send_write(context);
-        context.set_timer(AwareClientTimer::Timeout, self.spec.timeout);
+        self.wait_at_most(context, self.spec.timeout);
     }
 
     fn hear(&mut self, context: &mut impl Context<Self>, news: News) {
@@ -170,14 +184,14 @@ impl AwareClient {
             }
             (News::Opened, _) => {
                 self.session.ask(context, Command::Role);
-                context.set_timer(AwareClientTimer::Timeout, self.spec.timeout);
+                self.wait_at_most(context, self.spec.timeout);
             }
             (News::Answer(Reply::Primary(Some(server))), Step::Resolving) => {
                 self.session.close(context);
                 self.step = Step::Checking;
                 self.server = Some(server);
                 self.session.open(context, server);
-                context.set_timer(AwareClientTimer::Timeout, self.spec.timeout);
+                self.wait_at_most(context, self.spec.timeout);
             }
             (News::Answer(Reply::Role { primary: true }), Step::Checking) => {
                 self.step = Step::Writing;

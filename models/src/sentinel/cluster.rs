@@ -32,7 +32,7 @@ use super::process::Sentinel;
 use crate::planted::Planted;
 use crate::redis::{
     DataDirectory, DirectClient, DirectClientSpec, Election, Elector, ElectorSpec, GroupId, Machine, Packet,
-    Parameters, Server, ServerSpec, WaitFor,
+    Parameters, Server, ServerSpec, WaitFor, Waking,
 };
 use crate::routing::Workload;
 
@@ -111,6 +111,8 @@ pub struct SentinelPlan {
     pub disk_sync: Distribution,
     /// How long each of the three syncs takes by which a Sentinel saves its file ([`Inputs::save_sync`](crate::redis::Inputs)).
     pub save_sync: Distribution,
+    /// How late processes are woken.
+    pub waking: Waking,
     /// The load.
     pub load: RedisLoad,
     /// A rule that a test switches off.
@@ -329,8 +331,10 @@ impl<'a> Placing<'a> {
         let groups: Arc<[(GroupConfig, ProcessId)]> =
             primaries.iter().enumerate().map(|(index, primary)| (config(index), *primary)).collect();
         let (in_container, planted) = (self.plan.containers, self.plan.planted);
+        let timer_late = self.plan.waking.timer.sampler();
         let place = |(index, host): (usize, &HostId)| {
-            let spec = SentinelSpec { groups: Arc::clone(&groups), in_container, planted };
+            let groups = Arc::clone(&groups);
+            let spec = SentinelSpec { groups, in_container, timer_late: timer_late.clone(), planted };
             let disk = Disk::Sentinel(SentinelDisk::default());
             self.add(format!("sentinel-{}", index + 1), *host, disk, SentinelProcessSpec::Sentinel(spec))
         };
@@ -339,6 +343,8 @@ impl<'a> Placing<'a> {
 
     fn clients(&mut self, hosts: &[HostId], app: HostId, sentinels: &Arc<[ProcessId]>) -> Vec<ProcessId> {
         let load = self.plan.load;
+        let Waking { pause, wait, .. } = &self.plan.waking;
+        let (pause_late, wait_late) = (pause.sampler(), wait.sampler());
         let place = |index: u16| {
             let host = if load.beside_servers { hosts[usize::from(index) % hosts.len()] } else { app };
             let number = u32::from(index) + 1;
@@ -353,6 +359,8 @@ impl<'a> Placing<'a> {
                 timeout: load.timeout,
                 subscribes: load.subscribes,
                 wait_for: load.wait_for,
+                pause_late: pause_late.clone(),
+                wait_late: wait_late.clone(),
                 ..AwareClientSpec::new(workload(number, &load), known)
             };
             let spec = SentinelProcessSpec::AwareClient(spec);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sim_core::{Damage, ProcessId, SimDuration, Storage};
+use sim_core::{Damage, ProcessId, Sampler, SimDuration, Storage};
 
 use crate::planted::Planted;
 use crate::redis::release::{MODELLED, Version};
@@ -50,6 +50,8 @@ pub struct SentinelSpec {
     pub groups: Arc<[(GroupConfig, ProcessId)]>,
     /// It runs in a container, as process number 1.
     pub in_container: bool,
+    /// How late it is woken for its tick.
+    pub timer_late: Sampler,
     /// A rule that a test switches off.
     pub planted: Planted,
 }

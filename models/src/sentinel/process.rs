@@ -136,7 +136,8 @@ impl Sentinel {
         let frequency = 10 + self.rand.below(context, 10);
         // `aeApiPoll` waits in whole milliseconds, rounded up.
         let rounding = SimDuration::from_micros(context.random().below(1_000));
-        context.set_timer(SentinelTimer::Tick, SimDuration::from_millis(1_000 / frequency) + rounding);
+        let late = rounding + self.spec.timer_late.draw(context.random());
+        context.set_timer(SentinelTimer::Tick, SimDuration::from_millis(1_000 / frequency) + late);
     }
 
     fn handle_group(&mut self, context: &mut impl Context<Self>, id: GroupId, now: WallTime) {

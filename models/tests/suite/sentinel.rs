@@ -1,14 +1,14 @@
 //! Sentinel: failovers step by step, and what goes wrong in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use models::Planted;
 use models::redis::release::Version;
-use models::redis::{Election, Machine, Parameters, SavePoint, WaitFor};
+use models::redis::{Election, MASTER_MODE, Machine, Parameters, REWRITTEN, SavePoint, WaitFor, Waking};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
 use sim_core::{
-    Direction, Distribution, EndReason, Fault, Mark, MarkKind, ProcessId, Schedule, ScheduledFault, Seed,
-    SimDuration, SimTime, Target, Topology, Trigger, World, advance_guarded,
+    Direction, Distribution, EndReason, Fault, Mark, MarkKind, Operation, Outcome, ProcessId, Schedule,
+    ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, Trigger, World, advance_guarded,
 };
 
 const fn seconds(seconds: u64) -> SimDuration {
@@ -37,6 +37,7 @@ fn plan() -> SentinelPlan {
         machine: Machine::default(),
         disk_sync: Distribution::Constant(SimDuration::from_micros(250)),
         save_sync: Distribution::Constant(SimDuration::from_micros(250)),
+        waking: Waking::default(),
         load: RedisLoad {
             writers: 1,
             write_interval: SimDuration::from_millis(5),
@@ -126,6 +127,67 @@ fn a_killed_primary_is_replaced_in_the_order_of_the_specification() {
     let writable = run.marks(MarkKind::Writable);
     assert_eq!(writable.len(), 2, "the first primary and the promoted replica: {writable:?}");
     assert_eq!(run.cluster.primary(&run.world), writable[1].process);
+}
+
+/// When the promoted server began and ended the transaction of the Sentinel, on disks whose syncs take half a second.
+fn promotion_on_slow_disks(version: Version) -> (Run, SimTime, Option<SimTime>) {
+    let mut plan = plan();
+    plan.parameters.version = version;
+    plan.disk_sync = Distribution::Constant(SimDuration::from_millis(500));
+    plan.load.local_writers = true;
+    let run = Run::new(&plan, 1, &[(20, kill_primary(), 0)]).until(40);
+    let begun = run.notes(MASTER_MODE)[0];
+    let ended = run.notes(REWRITTEN).first().copied();
+    (run, begun, ended)
+}
+
+#[test]
+fn a_promoted_server_stands_still_until_its_file_is_synced() {
+    let (mut run, begun, ended) = promotion_on_slow_disks(Version::new(7, 0, 15));
+    let ended = ended.expect("the file is rewritten");
+    assert_eq!(ended.since(begun), seconds(1), "the file and its folder");
+    let seen = run.notes("+promoted-slave")[0];
+    assert!(seen > ended, "it answers INFO afterwards: {seen} and {ended}");
+    let promoted = run.cluster.primary(&run.world).expect("there is one");
+    let record = run.world.record(EndReason::Horizon);
+    let served =
+        |operation: &&Operation| operation.served_by == Some(promoted) && operation.is_acknowledged();
+    let first = record.operations.iter().filter(served).filter_map(|operation| operation.completed).min();
+    assert!(first.is_some_and(|first| first > ended), "{first:?}");
+    // Who was connected to it is cut off, and what it had sent is not read, though it is a write and this is a primary now.
+    let beside = run.cluster.client_beside(promoted);
+    let unread: Vec<&Operation> = record
+        .operations
+        .iter()
+        .filter(|operation| Some(operation.client) == beside)
+        .filter(|operation| (begun..ended).contains(&operation.invoked))
+        .collect();
+    assert!(!unread.is_empty(), "it writes all the time");
+    let surviving: BTreeSet<u64> = run.cluster.surviving(&run.world);
+    for operation in unread {
+        assert_eq!(operation.outcome, Outcome::Unknown, "{operation:?}");
+        assert!(!surviving.contains(&operation.value), "{operation:?}");
+    }
+}
+
+#[test]
+fn releases_that_do_not_sync_their_file_go_on_at_once() {
+    let (run, begun, ended) = promotion_on_slow_disks(Version::new(6, 0, 8));
+    assert_eq!(ended, None);
+    let seen = run.notes("+promoted-slave")[0];
+    assert!(seen.since(begun) < seconds(1), "INFO is asked for each second: {}", seen.since(begun));
+}
+
+#[test]
+fn a_file_that_cannot_be_synced_does_not_hold_a_server_for_ever() {
+    let mut plan = plan();
+    plan.disk_sync = Distribution::Constant(SimDuration::from_millis(500));
+    let broken = |server: &str| (20, Fault::DiskError { target: Target::Process(server.to_owned()) }, 30);
+    let faults = [(20, kill_primary(), 0), broken("redis-1"), broken("redis-2"), broken("redis-3")];
+    let run = Run::new(&plan, 1, &faults).until(40);
+    assert!(run.notes(REWRITTEN).is_empty());
+    assert!(!run.notes("CONFIG REWRITE failed").is_empty());
+    assert!(!run.notes("+promoted-slave").is_empty(), "it answers");
 }
 
 #[test]

@@ -70,7 +70,7 @@ enum Setup {
     Patroni(Box<patroni::Setup>),
     Etcd(etcd::Setup),
     Sentinel(Box<sentinel::Setup>),
-    RedisCluster(redis_cluster::Setup),
+    RedisCluster(Box<redis_cluster::Setup>),
 }
 
 /// A point, measured and simulated.

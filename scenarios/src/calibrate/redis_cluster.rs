@@ -138,7 +138,7 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
             title: machine.title(settings.title()),
             measured_count: rows.len(),
             samples: samples(QUANTITIES.iter().map(|(name, value)| Measured { name, value: *value }), &rows)?,
-            setup: super::Setup::RedisCluster(Setup { settings, inputs, trials }),
+            setup: super::Setup::RedisCluster(Box::new(Setup { settings, inputs, trials })),
         });
     }
     Ok(())

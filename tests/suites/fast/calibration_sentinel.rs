@@ -6,7 +6,7 @@ use std::path::Path;
 
 use analysis::stats::{Sample, kolmogorov_smirnov};
 use models::Planted;
-use models::redis::{Inputs, Machine, Parameters};
+use models::redis::{Inputs, Machine, Parameters, Waking};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use scenarios::calibrate::{self, Agreement};
 use sim_core::{
@@ -129,6 +129,7 @@ impl Laboratory {
             machine: Machine::default(),
             disk_sync: Distribution::Constant(SimDuration::from_micros(250)),
             save_sync: Inputs::default().save_sync,
+            waking: Waking::default(),
             load: RedisLoad {
                 writers: 1,
                 write_interval: SimDuration::from_millis(100),

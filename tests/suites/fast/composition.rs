@@ -11,7 +11,7 @@ use analysis::stats::{Sample, kolmogorov_smirnov};
 use analysis::{MeasureOptions, measure};
 use models::patroni::{Load, PatroniCluster, Plan};
 use models::platform::{PlatformCluster, PlatformPlan, RedisNeed};
-use models::redis::{Inputs, Machine, Parameters};
+use models::redis::{Inputs, Machine, Parameters, Waking};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use models::{Placement, Planted};
 use rayon::prelude::*;
@@ -49,6 +49,7 @@ fn redis() -> SentinelPlan {
         machine: Machine::default(),
         disk_sync: Plan::default().inputs.disk_sync,
         save_sync: Inputs::default().save_sync,
+        waking: Waking::default(),
         load: RedisLoad {
             writers: 1,
             write_interval: SimDuration::from_millis(50),

@@ -6,13 +6,13 @@
 //! | `odown_first` | `detect` | the first `+odown` |
 //! | `odown_first` to `elected` | `elect` | to `+elected-leader` |
 //! | `elected` to `noone_sent` | `command` | to `+failover-state-wait-promotion`: `REPLICAOF NO ONE` is on its way |
-//! | `role_master`: the promoted server says that it is `master`, asked each 10 ms | `promoted` | its `MASTER MODE enabled` |
+//! | `role_master`: the promoted server says that it is `master`, asked each 10 ms | `promoted` | asked as often: after its `MASTER MODE enabled`, when it has rewritten its file |
 //! | `promoted` | `seen` | `+promoted-slave`: the leader has read it in `INFO` |
 //! | `switch_first` | `announced` | the first `+switch-master` |
 //! | `failover_end` | `end` | `+failover-end` |
 //! | `client_first_ack` | `client` | the first acknowledgement after the fault |
 //! | `unavail` | `outage` | between the last acknowledgement before and the first one after |
-//! | `resume` to `old_demoted`: the old primary says that it is a replica, asked now and then | `demoted after` | its `REPLICAOF` |
+//! | `resume` to `old_demoted`: the old primary says that it is a replica, asked now and then | `demoted after` | asked each 10 ms: after its `REPLICAOF`, when it has rewritten its file |
 //! | `resume` to `b_last_ack` | `served until` | the last write that the old primary acknowledged to the client on its host |
 //! | `b_lost` | `doomed` | writes that the old primary acknowledged to the client on its host and that are gone |
 //! | `b_refused_first` | `refused` | the first write that the old primary refused to that client |
@@ -24,8 +24,10 @@
 //!
 //! The clients are those of the measurements: [`AwareClient`](models::sentinel::AwareClient) on a host of its own, and for faults
 //! that leave the old primary alive a [`DirectClient`](models::redis::DirectClient) beside it. Hosts are network namespaces
-//! (35 µs for a round trip), a sync takes 0.25 ms. Where `cpu_busy` says that other jobs used up the processors, the declared inputs are
-//! those of a busy machine ([`Inputs::on_busy_machine`]), which come from other measurements than these rows. What a Sentinel
+//! (35 µs for a round trip). Where `cpu_busy` says that other jobs used up the processors, the declared inputs are
+//! those of a busy machine ([`Inputs::on_busy_machine`]), which come from other measurements than these rows. What was done takes a while
+//! to come about: a server that is killed closes its connections ([`Inputs::exit`]), one that is started listens ([`Inputs::start`]), one that
+//! is woken answers what was asked meanwhile ([`Inputs::backlog`]). What a Sentinel
 //! announces was heard through its Pub/Sub channel, and leaves it when it has saved its file. `hostkill` is SIGKILL of the server and of the Sentinel on its host; the kernel
 //! lives.
 //!
@@ -42,7 +44,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use models::Planted;
-use models::redis::{Inputs, MASTER_MODE, Machine, Parameters};
+use models::redis::{Inputs, Machine, Parameters};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use sim_core::{Direction, Distribution, Fault, LinkQuality, SimDuration, Target, Topology};
 
@@ -53,9 +55,6 @@ use super::{Measurements, ONE_WAY, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
 pub(super) use self::trial::Setup;
-
-/// One `fdatasync`.
-const DISK_SYNC: SimDuration = SimDuration::from_micros(250);
 
 const NEEDED: [&str; 20] = [
     "utc",
@@ -214,7 +213,7 @@ const QUANTITIES: [Quantity; 14] = [
     Quantity {
         name: "promoted",
         measured: |row| row.time("role_master"),
-        simulated: |run| run.event(MASTER_MODE),
+        simulated: |run| run.after_fault(run.promoted),
     },
     Quantity {
         name: "seen",
@@ -307,7 +306,15 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
             setup: super::Setup::Sentinel(Box::new(Setup {
                 settings,
                 cluster: settings.cluster(&inputs),
-                start: inputs.start,
+                begins_late: match settings.kind {
+                    Kind::Kill | Kind::HostKill => inputs.exit,
+                    Kind::Stop | Kind::Partition => Distribution::Constant(SimDuration::ZERO),
+                },
+                ends_late: match settings.kind {
+                    Kind::Kill | Kind::HostKill => inputs.start,
+                    Kind::Stop => inputs.backlog,
+                    Kind::Partition => Distribution::Constant(SimDuration::ZERO),
+                },
                 trials,
             })),
         });
@@ -389,8 +396,10 @@ impl Settings {
             },
             // Trials wait for it: before it listens, a process that starts is like one that does not run.
             machine: Machine { start: SimDuration::ZERO, ..Machine::default() },
-            disk_sync: Distribution::Constant(DISK_SYNC),
+            // A server syncs nothing here but its own file.
+            disk_sync: inputs.save_sync.clone(),
             save_sync: inputs.save_sync.clone(),
+            waking: inputs.waking.clone(),
             load: RedisLoad {
                 writers: 1,
                 write_interval: self.write_interval,

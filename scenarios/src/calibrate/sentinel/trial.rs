@@ -2,7 +2,7 @@
 
 use analysis::measure::SurvivingValues;
 use analysis::{MeasureOptions, measure};
-use models::redis::REPLICA_OF;
+use models::redis::{MASTER_MODE, REPLICA_OF, REWRITTEN};
 use models::sentinel::{SAVED, SentinelCluster, SentinelProcess};
 use sim_core::{
     Distribution, EndReason, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Stream, TraceEntry,
@@ -22,6 +22,8 @@ const TAIL: SimDuration = SimDuration::from_secs(14);
 /// How long a trial waits for the end of a failover, and how often it looks.
 const LONGEST_WAIT: SimDuration = SimDuration::from_secs(60);
 const STEP: SimDuration = SimDuration::from_millis(250);
+/// How often servers are asked for their role.
+const POLL: SimDuration = SimDuration::from_millis(10);
 /// More events than two trials have.
 const EVENTS: u64 = 20_000_000;
 
@@ -59,8 +61,10 @@ impl End {
 pub(in crate::calibrate) struct Setup {
     pub(super) settings: Settings,
     pub(super) cluster: SentinelCluster,
-    /// From the start of a killed server's process until it listens.
-    pub(super) start: Distribution,
+    /// From what the harness did until the fault struck, and until it was over: until a killed server was gone, until one that was
+    /// started listened, until one that was woken had worked off what had come meanwhile.
+    pub(super) begins_late: Distribution,
+    pub(super) ends_late: Distribution,
     pub(super) trials: Vec<Trial>,
 }
 
@@ -69,6 +73,8 @@ pub(super) struct Run {
     pub(super) fault: SimTime,
     pub(super) log: Vec<TraceEntry>,
     pub(super) refused: Option<SimTime>,
+    /// When the promoted server said so.
+    pub(super) promoted: Option<SimTime>,
     pub(super) demoted_after: Option<SimDuration>,
     pub(super) first_acknowledgement: Option<SimDuration>,
     pub(super) outage: Option<SimDuration>,
@@ -99,6 +105,14 @@ fn heard(log: &[TraceEntry], event: &TraceEntry) -> SimTime {
         Some((end, took)) if end.since(event.at) <= took => end,
         _ => event.at,
     }
+}
+
+/// When a server has told of another role: it answers when it has rewritten its file, if it was asked since the change, and what comes
+/// later at once.
+fn told(log: &[TraceEntry], change: &TraceEntry, asked: SimDuration) -> SimTime {
+    let mut later = log.iter().filter(|entry| entry.at >= change.at && entry.process == change.process);
+    let rewritten = later.find(|entry| entry.text == REWRITTEN).map_or(change.at, |entry| entry.at);
+    rewritten.max(change.at + asked)
 }
 
 impl Setup {
@@ -139,17 +153,21 @@ impl Setup {
             ..MeasureOptions::default()
         };
         let measures = measure(&record, &surviving, &options);
+        let promoted = log.iter().find(|entry| entry.at > fault && entry.text.starts_with(MASTER_MODE));
         let mut later = log.iter().filter(|entry| entry.at > ended && entry.process == old_primary);
-        let demoted = later.find(|entry| entry.text.starts_with(REPLICA_OF)).map(|entry| entry.at);
+        let demoted = later.find(|entry| entry.text.starts_with(REPLICA_OF));
+        let mut said = |event| told(&log, event, random.duration(SimDuration::ZERO, POLL));
+        let (promoted, demoted) = (promoted.map(&mut said), demoted.map(&mut said));
         let beside = old_primary.filter(|_| kind.spares_primary()).and_then(|old_primary| {
             let client = cluster.client_beside(old_primary)?;
             Some(Beside { record: &record, old_primary, client })
         });
         Run {
             fault,
-            log,
+            promoted,
             refused: beside.as_ref().and_then(|beside| beside.refused(fault)),
             demoted_after: demoted.map(|at| at.since(ended)),
+            log,
             first_acknowledgement: measures.phases.and_then(|phases| phases.whole),
             outage: measures.availability.failover_gap,
             served_until: beside.as_ref().and_then(|beside| beside.served_after(ended)),
@@ -170,18 +188,16 @@ impl Setup {
     ) -> SimTime {
         let before = SentinelCluster::advance(world, at, EVENTS);
         assert_eq!(before, EndReason::Horizon, "before the fault");
+        let strikes = at + self.begins_late.sampler().draw(random);
         let lasts = match end {
             End::AfterFault(length) => length,
             End::AfterFailover(waited) => {
-                let failover_end = self.failover_end(world.clone(), at);
+                let failover_end = self.failover_end(world.clone(), strikes);
                 failover_end.map_or(LONGEST_WAIT, |ended| ended.since(at) + waited)
             }
         };
-        let start = match self.settings.kind {
-            Kind::Kill | Kind::HostKill => self.start.sampler().draw(random),
-            Kind::Stop | Kind::Partition => SimDuration::ZERO,
-        };
-        self.schedule(world, at, lasts + start);
+        let over = at + lasts + self.ends_late.sampler().draw(random);
+        self.schedule(world, strikes, over.since(strikes));
         at + lasts
     }
 
