@@ -1,7 +1,8 @@
 """Times the steps of failovers of a whole cluster: three members of Patroni, three of etcd, everything on loopback.
 
-usage: failover.py FOLDER NUMBER TRIALS QUARTER OUT.csv   (as the owner of FOLDER, not root; needs patroni[etcd3]==4.1.5,
-psycopg2, PostgreSQL 15 and etcd 3.4; NUMBER tells clusters apart that run at the same time; the log begins in this QUARTER of its segment, 1 to 4)
+usage: failover.py FOLDER NUMBER TRIALS QUARTER OUT.csv [API]   (as the owner of FOLDER, not root; needs patroni[etcd3]==4.1.5,
+psycopg2, PostgreSQL 15 and etcd 3.4; NUMBER tells clusters apart that run at the same time; the log begins in this QUARTER of its segment, 1 to 4;
+API is the version of etcd's API, 2 or 3, which it is unless told)
 
 One trial: a client inserts a row each 50 ms; a few seconds after all is well, Patroni and PostgreSQL of the leader are
 stopped and killed at one instant. A watch of the leader key tells when it was deleted and written with another name;
@@ -18,6 +19,7 @@ FIELDS = ["utc", "elect", "log", "request", "recovery", "quarter", "open", "load
 SEGMENT = 16 << 20
 OFFSET = f"(pg_current_wal_lsn() - '0/0')::bigint % {SEGMENT}"
 FOLDER, NUMBER, TRIALS, QUARTER, OUT = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
+BY_VERSION_2 = sys.argv[6:] == ["2"]
 ETCD = [23000 + 100 * NUMBER + 2 * member for member in MEMBERS]
 REST = [18000 + 100 * NUMBER + member for member in MEMBERS]
 SQL = [25400 + 100 * NUMBER + member for member in MEMBERS]
@@ -25,7 +27,7 @@ CONFIG = """
 scope: c
 name: n{member}
 restapi: {{listen: {address}:{rest}, connect_address: {address}:{rest}}}
-etcd3: {{hosts: [{etcd}]}}
+{store}: {{hosts: [{etcd}]}}
 bootstrap:
   dcs:
     {{{settings}, maximum_lag_on_failover: 1048576,
@@ -69,7 +71,7 @@ def start_etcd():
         running[name] = subprocess.Popen(
             [*on(name), "etcd", "--name", name, "--data-dir", f"{FOLDER}/{name}",
              "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
-             "--initial-advertise-peer-urls", peer, "--initial-cluster", peers],
+             "--initial-advertise-peer-urls", peer, "--initial-cluster", peers, *(["--enable-v2"] if BY_VERSION_2 else [])],
             stdout=log, stderr=log)
 
 
@@ -78,7 +80,7 @@ def start_member(member):
     with open(f"{FOLDER}/n{member}.yml", "w") as file:
         etcd = ", ".join(f'"{address(f"e{m}")}:{port}"' for m, port in zip(MEMBERS, ETCD))
         file.write(CONFIG.format(member=member, address=address(f"n{member}"), rest=REST[index], sql=SQL[index], etcd=etcd,
-                                 folder=FOLDER, bin=BIN, settings=SETTINGS))
+                                 folder=FOLDER, bin=BIN, settings=SETTINGS, store="etcd" if BY_VERSION_2 else "etcd3"))
     log = open(f"{FOLDER}/n{member}.log", "a")
     running[member] = subprocess.Popen([*on(f"n{member}"), sys.executable, "-m", "patroni", file.name], stdout=log, stderr=log,
                                        start_new_session=True)
@@ -119,6 +121,19 @@ def watch_leader_key():
         for event in json.loads(line)["result"].get("events", []):
             value = event["kv"].get("value")
             changes.append((time.time(), base64.b64decode(value).decode() if value else None))
+
+
+def poll_leader_key():
+    """The same by API version 2."""
+    url, index = f"http://{address('e1')}:{ETCD[0]}/v2/keys/service/c/leader?wait=true", ""
+    while not over.is_set():
+        try:
+            answer = json.load(urllib.request.urlopen(f"{url}{index}", timeout=60))
+        except OSError:
+            continue
+        index = f"&waitIndex={answer['node']['modifiedIndex'] + 1}"
+        if answer["action"] != "compareAndSwap":
+            changes.append((time.time(), answer["node"].get("value")))
 
 
 def write_rows():
@@ -222,7 +237,7 @@ def main():
             os.remove(path)
     start_etcd()
     time.sleep(4)
-    threading.Thread(target=watch_leader_key, daemon=True).start()
+    threading.Thread(target=poll_leader_key if BY_VERSION_2 else watch_leader_key, daemon=True).start()
     start_member(1)
     time.sleep(10)
     start_member(2)
