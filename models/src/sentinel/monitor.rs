@@ -1,5 +1,5 @@
 //! Who is asked what, and when: the half of a tick that goes on in TILT, too (`sentinelReconnectInstance`,
-//! `sentinelSendPeriodicCommands`).
+//! `sentinelSendPeriodicCommands`), and the round over replicas and other Sentinels, where each is looked at as well, but in TILT.
 
 use sim_core::{Context, SimDuration, WallTime};
 
