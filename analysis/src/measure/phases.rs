@@ -117,19 +117,13 @@ fn first_served(
         .filter(|process| *process != primary)
         .collect();
     let is_served = |write: &&Operation| {
-        write.completed.is_some_and(|completed| completed >= writable_at)
-            && is_success(write)
-            && write.served_by.is_none_or(|server| !others.contains(&server))
+        is_success(write) && write.served_by.is_none_or(|server| !others.contains(&server))
     };
-    let mut first = SimTime::NEVER;
-    for write in writes(&record.operations, options).filter(is_served) {
-        // Nothing that was asked for later can have been answered before.
-        if write.invoked > first {
-            break;
-        }
-        first = first.min(write.completed.expect("it was answered"));
-    }
-    (first < SimTime::NEVER).then_some(first)
+    writes(&record.operations, options)
+        .filter(is_served)
+        .filter_map(|write| write.completed)
+        .filter(|completed| *completed >= writable_at)
+        .min()
 }
 
 #[cfg(test)]
