@@ -171,6 +171,14 @@ impl StatusKey {
 /// What the config key says in maintenance mode. Other settings do not change while a cluster lives.
 pub(crate) const PAUSED: &str = "pause";
 
+/// The config key in maintenance mode, or out of it.
+pub(crate) fn paused_to_value(paused: bool) -> Value {
+    if paused { PAUSED } else { "" }.into()
+}
+
+/// What the initialize key says: the system identifier of `PostgreSQL`, which all clusters share here.
+pub(crate) const SYSTEM_IDENTIFIER: &str = "7000000000000000001";
+
 /// In front of the quorum of the sync key.
 const QUORUM: &str = "quorum=";
 

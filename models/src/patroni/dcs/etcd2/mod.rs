@@ -34,7 +34,9 @@ use self::lock::LockStep;
 use self::protocol::Etcd2Protocol;
 use self::watch::{Outcome, Watch};
 use super::keys::{self, Keys};
-use super::view::{PAUSED, failover_to_value, history_to_value, members_to_value};
+use super::view::{
+    SYSTEM_IDENTIFIER, failover_to_value, history_to_value, members_to_value, paused_to_value,
+};
 use super::{Changes, Client, Effort, Event, Finished, MemberKey, Publication, StatusKey, SyncKey, View};
 use crate::etcd::v2::{Answer, Condition, Request};
 use crate::etcd::{self, Key, KeyValue, Value, v2};
@@ -202,8 +204,7 @@ impl Etcd2 {
     }
 
     pub(super) fn write_pause(&mut self, context: &mut impl Context<Member>, paused: bool) {
-        let value = if paused { PAUSED } else { "" }.into();
-        let request = put(Arc::clone(&self.keys.config), value, None, Condition::Any);
+        let request = put(Arc::clone(&self.keys.config), paused_to_value(paused), None, Condition::Any);
         self.call(context, Purpose::Configuration, request, Effort::Single);
     }
 
@@ -220,7 +221,7 @@ impl Etcd2 {
     }
 
     pub(super) fn write_initialize(&mut self, context: &mut impl Context<Member>) {
-        let value = "7000000000000000001".into();
+        let value = SYSTEM_IDENTIFIER.into();
         let request = put(Arc::clone(&self.keys.initialize), value, None, Condition::Absent);
         self.call(context, Purpose::Plain, request, Effort::Retried);
     }

@@ -15,7 +15,9 @@ use self::cache::{Cache, Seen};
 use self::lock::LockStep;
 pub(super) use self::protocol::Etcd3Protocol;
 use super::keys::{self, Keys};
-use super::view::{PAUSED, failover_to_value, history_to_value, members_to_value};
+use super::view::{
+    SYSTEM_IDENTIFIER, failover_to_value, history_to_value, members_to_value, paused_to_value,
+};
 use super::{Changes, Client, Effort, Event, Finished, MemberKey, Publication, StatusKey, SyncKey, View};
 use crate::etcd::{self, Answer, Compare, LeaseId, Mutation, Request};
 use crate::patroni::lock::Goal;
@@ -165,7 +167,7 @@ impl Etcd3 {
     }
 
     pub(super) fn write_pause(&mut self, context: &mut impl Context<Member>, paused: bool) {
-        let value = if paused { PAUSED } else { "" }.into();
+        let value = paused_to_value(paused);
         let request =
             Self::unconditional(Mutation::Put { key: Arc::clone(&self.keys.config), value, lease: None });
         self.client.call(context, Purpose::Configuration, request, Effort::Retried);
@@ -183,7 +185,7 @@ impl Etcd3 {
 
     pub(super) fn write_initialize(&mut self, context: &mut impl Context<Member>) {
         let key = Arc::clone(&self.keys.initialize);
-        self.put_plain(context, Mutation::Put { key, value: "7000000000000000001".into(), lease: None });
+        self.put_plain(context, Mutation::Put { key, value: SYSTEM_IDENTIFIER.into(), lease: None });
     }
 
     pub(super) fn is_writing(&self) -> bool {

@@ -39,8 +39,8 @@ use self::leader::Operation;
 use self::protocol::{CONFLICT, Call, object_of, status_of};
 use self::record::{LEADER, Observed};
 use super::view::{
-    PAUSED, failover_from_value, failover_to_value, history_from_value, history_to_value, member_named,
-    members_from_value,
+    PAUSED, SYSTEM_IDENTIFIER, failover_from_value, failover_to_value, history_from_value, history_to_value,
+    member_named, members_from_value, paused_to_value,
 };
 use super::{Changes, Client, Effort, Endpoint, Event, Finished, MemberKey, StatusKey, SyncKey, View};
 use crate::kubernetes::{self, Answer, Name, Object, Patch, Request, Resource, Response};
@@ -248,7 +248,7 @@ impl Kubernetes {
     }
 
     pub(super) fn write_pause(&mut self, context: &mut impl Context<Member>, paused: bool) {
-        let value = if paused { PAUSED } else { "" }.into();
+        let value = paused_to_value(paused);
         let request = self.merge_request(Arc::clone(&self.names.config), annotation(CONFIG, Some(value)));
         self.call(context, Purpose::Configuration, request, Effort::Retried);
     }
@@ -265,7 +265,7 @@ impl Kubernetes {
     }
 
     pub(super) fn write_initialize(&mut self, context: &mut impl Context<Member>) {
-        let patch = annotation(INITIALIZE, Some("7000000000000000001".into()));
+        let patch = annotation(INITIALIZE, Some(SYSTEM_IDENTIFIER.into()));
         let request = self.merge_request(Arc::clone(&self.names.config), patch);
         self.call(context, Purpose::Plain, request, Effort::Retried);
     }
