@@ -94,15 +94,16 @@ impl Server {
         }
     }
 
-    /// The second command of the transaction: the server stands still from here on.
+    /// The second command of the transaction: the server stands still from here on, unless its release syncs nothing.
     pub(super) fn begin_rewrite(&mut self, context: &mut impl Context<Self>, asked_by: Asker) {
-        let sync = context.sync();
-        self.standstill.get_or_insert_default().rewriting =
-            Some(Rewriting { asked_by, sync, is_named: false });
-        if !Change::SyncedRewrite.is_in(self.spec.parameters.version) {
+        if Change::SyncedRewrite.is_in(self.spec.parameters.version) {
+            let sync = context.sync();
+            let rewriting = Rewriting { asked_by, sync, is_named: false };
+            self.standstill.get_or_insert_default().rewriting = Some(rewriting);
+        } else {
             context.write(DataRecord::ReplicaOf(self.follows()));
             context.sync();
-            self.end_rewrite(context);
+            self.end_transaction(context, asked_by, Vec::new());
         }
     }
 
@@ -119,12 +120,23 @@ impl Server {
         rewriting.sync = context.sync();
     }
 
-    /// The rest of the transaction. Every client but the sender is cut off, so that all of them ask again who is primary. What they have sent
-    /// is never read.
+    /// The server goes on.
     pub(super) fn end_rewrite(&mut self, context: &mut impl Context<Self>) {
         let Some(standstill) = self.standstill.take() else { return };
-        let Standstill { mut inputs, rewriting, .. } = *standstill;
-        let Some(Rewriting { asked_by: (sender, id), .. }) = rewriting else { return };
+        let Standstill { inputs, rewriting, .. } = *standstill;
+        if let Some(Rewriting { asked_by, .. }) = rewriting {
+            self.end_transaction(context, asked_by, inputs);
+        }
+    }
+
+    /// The rest of the transaction. Every client but the sender is cut off, so that all of them ask again who is primary. What they have sent
+    /// is never read.
+    fn end_transaction(
+        &mut self,
+        context: &mut impl Context<Self>,
+        (sender, id): Asker,
+        mut inputs: Vec<Input>,
+    ) {
         let (kept, cut): (_, Vec<Session>) =
             self.sessions.iter().partition(|session| session.connection == sender);
         self.sessions = kept;
