@@ -21,7 +21,7 @@
 //! | `relay` | what a replica gives its own replicas before release 4.0 |
 //! | `meaningful` | PINGs that are taken back, in release 6.0 before 6.0.4 |
 //! | `fork` | what it takes to make a snapshot |
-//! | `standstill` | how a server stands still: forks, `CONFIG REWRITE` |
+//! | `standstill` | how a server stands still: forks, files that are synced |
 //! | `saving`, `persistence` | append-only file, RDB file, what a restart finds |
 //! | `server` | connections, timers, roles |
 //! | `commands` | what is answered to commands, and what they change |

@@ -25,8 +25,11 @@ pub(crate) enum Change {
     /// `CONFIG REWRITE`: a server writes into its file what was set while it ran.
     ConfigRewrite,
     /// `CONFIG REWRITE` makes a new file, syncs it, and gives it the name of the old one (pull request 7824, which "slipped through to
-    /// 6.0.9", issue 8051). Before, the file was overwritten in its place, and nothing was synced.
-    SyncedRewrite,
+    /// 6.0.9", issue 8051). Before, the file was overwritten in its place, and nothing was synced. A replica syncs the snapshot of its primary before
+    /// that takes the place of its RDB file (pull request 7839).
+    SyncedFiles,
+    /// The folder of such a file is synced, too (pull request 10737).
+    SyncedFolders,
     /// "Sentinel 2": a winner begins at once. Before, it waited for 5 s and up to 10 s more (`SENTINEL_FAILOVER_FIXED_DELAY`,
     /// `SENTINEL_FAILOVER_MAX_RANDOM_DELAY`), looked at neither offsets nor roles for long, and made a former primary a replica
     /// with its first INFO (`+demote-old-slave`). Elections by epochs and configurations in hellos are as today here, which saves
@@ -62,7 +65,8 @@ impl Change {
             Self::ForgetInvalidAddress | Self::StreamOutlivesRestart => Version::new(7, 0, 0),
             Self::SeedByMicroseconds => Version::new(6, 2, 7),
             Self::ConfigRewrite | Self::SecondSentinel | Self::PartialResync => Version::new(2, 8, 0),
-            Self::SyncedRewrite => Version::new(6, 0, 9),
+            Self::SyncedFiles => Version::new(6, 0, 9),
+            Self::SyncedFolders => Version::new(7, 0, 3),
             Self::StreamOutlivesPrimary => Version::new(4, 0, 0),
             Self::SparePromoted => Version::new(5, 0, 8),
             Self::NeverConnectedIsMinusOne => Version::new(6, 2, 2),

@@ -19,7 +19,6 @@ use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime,
 use super::log::{Change, Entry, Log, Snapshot};
 use super::packet::{Greeting, Packet};
 use super::parameters::Machine;
-use super::persistence::DataRecord;
 use super::server::{Server, ServerTimer};
 use crate::planted::Planted;
 use crate::redis_cluster::{SetSlot, Slot};
@@ -265,11 +264,9 @@ impl Server {
     }
 
     fn on_snapshot(&mut self, context: &mut impl Context<Self>, snapshot: Arc<Snapshot>) {
-        context.write(DataRecord::Rdb(Arc::clone(&snapshot)));
-        let bytes = self.spec.machine.dataset + snapshot.values.len() as u64 * Change::Write(0).bytes();
         if let Some(upstream) = &mut self.upstream {
             upstream.state = LinkState::Loading;
-            upstream.loading = Some(snapshot);
+            upstream.loading = Some(Arc::clone(&snapshot));
         }
         // The old data are gone from here on, and so is everybody who followed them.
         self.log = Log::default();
@@ -277,7 +274,25 @@ impl Server {
             self.downstream.disconnect(context);
         }
         self.relay_other_data();
+        self.begin_load(context, snapshot);
+    }
+
+    /// The snapshot has the place of the RDB file.
+    pub(super) fn load_snapshot(&mut self, context: &mut impl Context<Self>) {
+        let loading = self.upstream.as_ref().and_then(|upstream| upstream.loading.as_ref());
+        let values = loading.map_or(0, |snapshot| snapshot.values.len() as u64);
+        let bytes = self.spec.machine.dataset + values * Change::Write(0).bytes();
         context.set_timer(ServerTimer::Loaded, Machine::time(bytes, self.spec.machine.load_rate));
+    }
+
+    /// The snapshot cannot be written: asks for another one (`cancelReplicationHandshake`).
+    pub(super) fn give_up_snapshot(&mut self, context: &mut impl Context<Self>) {
+        let Some(upstream) = &mut self.upstream else { return };
+        upstream.loading = None;
+        if let Some(connection) = upstream.connection.take() {
+            context.close(connection);
+        }
+        self.connect_upstream(context);
     }
 
     pub(super) fn on_loaded(&mut self, context: &mut impl Context<Self>) {

@@ -84,6 +84,11 @@ pub enum ServerTimer {
 }
 
 impl Server {
+    /// What it is called since it was started.
+    pub fn run_id(&self) -> RunId {
+        self.run_id
+    }
+
     /// True if it is a primary, whether or not it accepts writes now.
     pub fn is_primary(&self) -> bool {
         self.upstream.is_none() && !self.starting
@@ -344,7 +349,7 @@ impl Process for Server {
     fn on_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
         if let Some(standstill) = &mut self.standstill {
             if standstill.awaits(sync) {
-                return self.on_rewrite_synced(context);
+                return self.on_replacement_synced(context);
             }
             return standstill.keep(Input::Synced(sync));
         }
@@ -354,8 +359,7 @@ impl Process for Server {
     fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
         if let Some(standstill) = &mut self.standstill {
             if matches!(failure, StorageFailure::Sync(sync, _) if standstill.awaits(sync)) {
-                context.note(|| format!("CONFIG REWRITE failed: {failure}"));
-                return self.end_rewrite(context);
+                return self.on_replacement_failed(context, &failure);
             }
             return standstill.keep(Input::StorageFailed(failure));
         }

@@ -4,16 +4,24 @@
 //! |---|---|
 //! | a fork ([`super::fork`]) | until the page tables are copied |
 //! | `CONFIG REWRITE` in the transaction of a Sentinel ([`super::commands`]) | until the new file and its folder are synced |
+//! | a snapshot that a replica has received ([`super::replica`]) | the same |
 //!
-//! `CONFIG REWRITE` writes a temporary file, syncs it, renames it and syncs the folder, all in the thread that executes commands
-//! (`config.c:rewriteConfigOverwriteFile` of Redis 7.0.15; before 6.0.9 nothing was synced, [`super::release`]). Sentinel sends it between
-//! `REPLICAOF` and `CLIENT KILL` (`sentinelSendSlaveOf`): the server has its new role, but nobody hears of it, and no client is cut off, before
-//! the disk has done its part. A sync that fails ends the command with an error, and the transaction goes on.
+//! A file that takes the place of another one is synced under a name of its own, renamed, and its folder is synced, all in the thread that executes
+//! commands. Sentinel sends `CONFIG REWRITE` between `REPLICAOF` and `CLIENT KILL` (`sentinelSendSlaveOf`): the server has its new role, but
+//! nobody hears of it, and no client is cut off, before the disk has done its part. A sync that fails ends the command with an error, and the transaction
+//! goes on. A replica has dropped its old data when it syncs the snapshot, and loads it afterwards; if that fails it asks its primary for another one.
+//!
+//! Sources: `config.c:rewriteConfigOverwriteFile` and `replication.c:readSyncBulkPayload` of Redis 7.0.15. Before 6.0.9 neither file was synced (pull requests
+//! 7824 and 7839), before 7.0.3 no folder (pull request 10737). A sync takes as long for a large snapshot as for a small file, since a replica has the
+//! kernel write each 8 MB of it while it comes in (`REPL_MAX_WRITTEN_BEFORE_FSYNC`).
+
+use std::sync::Arc;
 
 use sim_core::{
     ConnectionEvent, ConnectionId, Context, Origin, Process, ProcessId, SimDuration, StorageFailure, SyncId,
 };
 
+use super::log::Snapshot;
 use super::packet::{Packet, Reply};
 use super::persistence::DataRecord;
 use super::release::Change;
@@ -29,16 +37,26 @@ pub(super) struct Standstill {
     inputs: Vec<Input>,
     /// For how long forks take in all.
     pub(super) forks: SimDuration,
-    rewriting: Option<Rewriting>,
+    replacing: Option<Replacing>,
 }
 
-/// The transaction of a Sentinel, after `REPLICAOF`.
-#[derive(Clone, Copy, Debug)]
-struct Rewriting {
-    asked_by: Asker,
+/// A file that takes the place of another one.
+#[derive(Clone, Debug)]
+struct Replacing {
     /// What is being synced: the temporary file, then the folder in which it has its name.
     sync: SyncId,
-    is_named: bool,
+    /// The file, until it is renamed.
+    unnamed: Option<DataRecord>,
+    then: Then,
+}
+
+/// What is done when a file has taken its place.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    /// The rest of the transaction of a Sentinel.
+    EndTransaction(Asker),
+    /// It is a snapshot, and is loaded.
+    Load,
 }
 
 impl Standstill {
@@ -50,7 +68,7 @@ impl Standstill {
 
     /// True if it waits for this sync.
     pub(super) fn awaits(&self, sync: SyncId) -> bool {
-        self.rewriting.is_some_and(|rewriting| rewriting.sync == sync)
+        self.replacing.as_ref().is_some_and(|replacing| replacing.sync == sync)
     }
 }
 
@@ -94,38 +112,95 @@ impl Server {
         }
     }
 
-    /// The second command of the transaction: the server stands still from here on, unless its release syncs nothing.
+    /// True while it stands still.
+    #[inline]
+    pub fn stands_still(&self) -> bool {
+        self.standstill.is_some()
+    }
+
+    /// True if it stands still until this sync has ended.
+    pub fn awaits(&self, sync: SyncId) -> bool {
+        self.standstill.as_ref().is_some_and(|standstill| standstill.awaits(sync))
+    }
+
+    /// The second command of the transaction.
     pub(super) fn begin_rewrite(&mut self, context: &mut impl Context<Self>, asked_by: Asker) {
-        if Change::SyncedRewrite.is_in(self.spec.parameters.version) {
+        self.replace_file(context, DataRecord::ReplicaOf(self.follows()), Then::EndTransaction(asked_by));
+    }
+
+    /// A snapshot is here, and the old data are gone.
+    pub(super) fn begin_load(&mut self, context: &mut impl Context<Self>, snapshot: Arc<Snapshot>) {
+        self.replace_file(context, DataRecord::Rdb(snapshot), Then::Load);
+    }
+
+    /// The server stands still from here on, unless its release syncs nothing.
+    fn replace_file(&mut self, context: &mut impl Context<Self>, file: DataRecord, then: Then) {
+        if Change::SyncedFiles.is_in(self.spec.parameters.version) {
             let sync = context.sync();
-            let rewriting = Rewriting { asked_by, sync, is_named: false };
-            self.standstill.get_or_insert_default().rewriting = Some(rewriting);
-        } else {
-            context.write(DataRecord::ReplicaOf(self.follows()));
-            context.sync();
-            self.end_transaction(context, asked_by, Vec::new());
+            self.standstill.get_or_insert_default().replacing =
+                Some(Replacing { sync, unnamed: Some(file), then });
+            return;
+        }
+        context.write(file);
+        match then {
+            Then::EndTransaction(asked_by) => {
+                context.sync();
+                self.end_transaction(context, asked_by, Vec::new());
+            }
+            Then::Load => self.load_snapshot(context),
         }
     }
 
     /// What the server stands still for is synced.
-    pub(super) fn on_rewrite_synced(&mut self, context: &mut impl Context<Self>) {
-        let primary = self.follows();
-        let Some(standstill) = &mut self.standstill else { return };
-        let Some(rewriting) = standstill.rewriting.as_mut().filter(|rewriting| !rewriting.is_named) else {
-            context.note(|| REWRITTEN.to_owned());
-            return self.end_rewrite(context);
-        };
-        context.write(DataRecord::ReplicaOf(primary));
-        rewriting.is_named = true;
-        rewriting.sync = context.sync();
+    pub(super) fn on_replacement_synced(&mut self, context: &mut impl Context<Self>) {
+        let syncs_folder = Change::SyncedFolders.is_in(self.spec.parameters.version);
+        let replacing = self.standstill.as_mut().and_then(|standstill| standstill.replacing.as_mut());
+        let Some(replacing) = replacing else { return };
+        if let Some(file) = replacing.unnamed.take() {
+            context.write(file);
+            if syncs_folder {
+                replacing.sync = context.sync();
+                return;
+            }
+        }
+        self.end_replacement(context, true);
+    }
+
+    /// The disk has failed.
+    pub(super) fn on_replacement_failed(
+        &mut self,
+        context: &mut impl Context<Self>,
+        failure: &StorageFailure,
+    ) {
+        let replacing = self.standstill.as_ref().and_then(|standstill| standstill.replacing.as_ref());
+        let is_snapshot = replacing.is_some_and(|replacing| matches!(replacing.then, Then::Load));
+        context.note(|| {
+            let what = if is_snapshot { "trying to sync the snapshot" } else { "CONFIG REWRITE" };
+            format!("{what} failed: {failure}")
+        });
+        self.end_replacement(context, false);
     }
 
     /// The server goes on.
-    pub(super) fn end_rewrite(&mut self, context: &mut impl Context<Self>) {
+    fn end_replacement(&mut self, context: &mut impl Context<Self>, done: bool) {
         let Some(standstill) = self.standstill.take() else { return };
-        let Standstill { inputs, rewriting, .. } = *standstill;
-        if let Some(Rewriting { asked_by, .. }) = rewriting {
-            self.end_transaction(context, asked_by, inputs);
+        let Standstill { inputs, replacing, .. } = *standstill;
+        match replacing.map(|replacing| replacing.then) {
+            Some(Then::EndTransaction(asked_by)) => {
+                if done {
+                    context.note(|| REWRITTEN.to_owned());
+                }
+                self.end_transaction(context, asked_by, inputs);
+            }
+            Some(Then::Load) => {
+                if done {
+                    self.load_snapshot(context);
+                } else {
+                    self.give_up_snapshot(context);
+                }
+                self.go_on(context, inputs);
+            }
+            None => {}
         }
     }
 

@@ -12,6 +12,6 @@ mod postgres;
 mod redis;
 mod redis_chains;
 mod redis_cluster;
-mod redis_forks;
+mod redis_standstill;
 mod routing;
 mod sentinel;

@@ -80,6 +80,8 @@ pub(super) struct Cluster {
     pub(super) wait_for: Option<WaitFor>,
     /// The third follows the second.
     pub(super) is_chain: bool,
+    /// How long a disk takes.
+    pub(super) sync: SimDuration,
 }
 
 impl Default for Cluster {
@@ -89,7 +91,13 @@ impl Default for Cluster {
             save: Vec::new(),
             ..Parameters::default()
         };
-        Self { parameters, machine: Machine::default(), wait_for: None, is_chain: false }
+        Self {
+            parameters,
+            machine: Machine::default(),
+            wait_for: None,
+            is_chain: false,
+            sync: SimDuration::from_millis(1),
+        }
     }
 }
 
@@ -99,7 +107,7 @@ impl Cluster {
         let hosts: Vec<HostId> =
             (1..=3).map(|number| topology.add_host(zone, &format!("db-{number}"))).collect();
         let mut builder = WorldBuilder::new(topology);
-        let sync = Distribution::Constant(SimDuration::from_millis(1));
+        let sync = Distribution::Constant(self.sync);
         for (index, host) in hosts.iter().enumerate() {
             let upstream = if self.is_chain && index == 2 { REPLICA } else { PRIMARY };
             let data = DataDirectory::new((index > 0).then_some(upstream));

@@ -1,9 +1,10 @@
-//! What a fork costs a server of Redis and everybody who asks it meanwhile.
+//! What a server of Redis that stands still costs itself and everybody who asks it meanwhile: in a fork, and until a snapshot is synced.
 
+use models::redis::release::Version;
 use models::redis::{Machine, Parameters, SavePoint};
-use sim_core::{ProcessId, SimDuration, World};
+use sim_core::{Fault, ProcessId, SimDuration, SimTime, World};
 
-use super::redis::{Cluster, Node, OTHER, PRIMARY, REPLICA, run, seconds, server, state};
+use super::redis::{Cluster, Node, OTHER, PRIMARY, REPLICA, process, run, schedule, seconds, server, state};
 
 /// Three servers with 1 GB of data each, whose forks take so long; snapshots are written to disk.
 fn cluster(fork: SimDuration) -> Cluster {
@@ -62,4 +63,50 @@ fn a_save_point_forks_as_well() {
     run(&mut world, 26);
     assert_eq!(had(&world, PRIMARY, "Forked"), 2);
     assert!(server(&world, PRIMARY).log().len() > before);
+}
+
+/// When a process had the first event with this text.
+fn first(world: &World<Node>, process: ProcessId, text: &str) -> SimTime {
+    let mut entries = world.log_entries().iter();
+    let entry = entries.find(|entry| entry.process == Some(process) && entry.text.contains(text));
+    entry.unwrap_or_else(|| panic!("{text}")).at
+}
+
+#[test]
+fn a_replica_loads_what_it_has_synced() {
+    for (version, syncs) in [((6, 0, 8), 0), ((6, 0, 9), 1), ((7, 0, 2), 1), ((7, 0, 3), 2), ((7, 0, 15), 2)]
+    {
+        let cluster = Cluster::default();
+        let version = Version::new(version.0, version.1, version.2);
+        let parameters = Parameters { version, ..cluster.parameters };
+        let mut world = Cluster { parameters, sync: seconds(2), ..cluster }.world(10);
+        world.log(true);
+        run(&mut world, 20);
+        let (came, loaded) = (first(&world, REPLICA, "Snapshot"), first(&world, REPLICA, "Loaded"));
+        assert_eq!(loaded.since(came).as_millis() / 1000, 2 * syncs, "{version}");
+        assert_eq!(state(&world, REPLICA), state(&world, PRIMARY), "{version}");
+    }
+}
+
+/// While it stands still it is asked in vain, also by the primary, which is told afterwards how far it is.
+#[test]
+fn a_replica_that_syncs_a_snapshot_acknowledges_nothing() {
+    let mut world = Cluster { sync: seconds(2), ..Cluster::default() }.world(10);
+    run(&mut world, 3);
+    assert_eq!(server(&world, PRIMARY).good_replicas(), 0);
+    run(&mut world, 6);
+    assert_eq!(server(&world, PRIMARY).good_replicas(), 2);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_synced_is_asked_for_again() {
+    let mut world = Cluster::default().world(10);
+    world.log(true);
+    schedule(&mut world, &[(0, Fault::DiskError { target: process("redis-2") }, 5)]);
+    run(&mut world, 4);
+    assert!(had(&world, REPLICA, "trying to sync the snapshot failed") > 0);
+    assert!(!server(&world, REPLICA).link_is_up());
+    run(&mut world, 15);
+    assert!(had(&world, REPLICA, "FullResync") > 1);
+    assert_eq!(state(&world, REPLICA), state(&world, PRIMARY));
 }
