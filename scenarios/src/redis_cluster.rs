@@ -7,7 +7,7 @@
 use analysis::SurvivingValues;
 use models::Planted;
 use models::patroni::Inputs;
-use models::redis::{Machine, WaitFor};
+use models::redis::{Machine, WaitFor, Waking};
 use models::redis_cluster::{self as model, ClusterLoad, ClusterPlan, ClusterProcess, RedisCluster};
 use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
@@ -63,6 +63,7 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Clust
         parameters: case.redis.parameters.clone(),
         machine: Machine { dataset: cluster.redis.dataset_bytes, ..Machine::default() },
         disk_sync: Inputs::default().disk_sync,
+        waking: Waking::default(),
         load: ClusterLoad {
             writers: workload.writers,
             write_interval: workload.write_interval,

@@ -9,9 +9,13 @@ use super::parameters::Machine;
 /// How long what is not looked into takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inputs {
-    /// Each of the three syncs by which a Sentinel saves its file, and of the two by which a server rewrites its own. One `fdatasync` of
-    /// 2 kB: median 0.25 ms (README of the calibration measurements); the spread is an assumption.
+    /// Each of the three syncs by which a Sentinel saves its file. One `fdatasync` of 2 kB: median 0.25 ms (README of the calibration
+    /// measurements); the spread is an assumption.
     pub save_sync: Distribution,
+    /// Each of the two syncs by which a server rewrites its file.
+    pub rewrite_sync: Distribution,
+    /// The sync of `nodes.conf`.
+    pub nodes_conf_sync: Distribution,
     /// One way between two processes, what it takes the other one to notice included, on one host or two; none: that of the link.
     pub one_way: Option<Distribution>,
     /// From the start of a server's process until it listens: [`Machine::start`] of a run.
@@ -54,8 +58,11 @@ impl Default for Inputs {
     ///
     /// `exit`, `backlog`, `waking`: as [`Inputs::on_busy_machine`], at loads up to 3.5 (`backlog`: falling from 11 to 3).
     fn default() -> Self {
+        let sync = Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 };
         Self {
-            save_sync: Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 },
+            save_sync: sync.clone(),
+            rewrite_sync: sync.clone(),
+            nodes_conf_sync: sync,
             one_way: None,
             start: Distribution::Constant(Machine::default().start),
             exit: empirical(IDLE_EXIT),
@@ -73,9 +80,9 @@ impl Inputs {
     /// The inputs of a machine whose two processors and whose disk are kept busy by other jobs, as that of the calibration
     /// measurements was.
     ///
-    /// - `save_sync`: 900 syncs of 300 files of 1.8 kB that were saved as a Sentinel saves its own (a new file, its folder, the file
-    ///   again; ext4, load 8 to 11), at the same priority as the measured programs: `tests/data/inputs/save.csv`. A new file has to
-    ///   wait for the journal, which is why a sync takes so much longer than the `fdatasync` of a file that exists.
+    /// - `save_sync`, `rewrite_sync`, `nodes_conf_sync`: 681, 144 and 773 syncs of real Sentinels, servers and nodes in 72 failovers, at the
+    ///   priority of the measured programs, on ext4, beside three builds (load 11 to 19): `tests/data/inputs/sync.csv`. Half of them take
+    ///   about a millisecond and a tenth of them 8 to 10: the kernel's thread that writes the journal waits for a processor.
     /// - `one_way`: half of a round trip with a `SET`, the middles of twenty equal parts of those 1,000 that were made without any fault
     ///   at load 16.5, as that of the failovers (`latency.csv` of the calibration measurements, note `busy_host`).
     /// - `start`: 200 starts of Redis 7.0.15 without data, in a network namespace as those of the harness, at load 9 to 13:
@@ -87,6 +94,8 @@ impl Inputs {
         let one_way = ROUND_TRIP.map(|length| SimDuration::from_micros(length) / 2);
         Self {
             save_sync: empirical(SAVE_SYNC),
+            rewrite_sync: empirical(REWRITE_SYNC),
+            nodes_conf_sync: empirical(NODES_CONF_SYNC),
             one_way: Some(Distribution::Empirical(one_way.to_vec())),
             start: empirical(START),
             exit: empirical(BUSY_EXIT),
@@ -103,8 +112,15 @@ impl Inputs {
 // The middles of twenty equal parts of what was measured, in microseconds.
 
 const SAVE_SYNC: [u64; 20] = [
-    391, 1327, 2605, 3798, 3991, 4027, 4280, 5377, 6612, 7914, 7993, 8016, 8527, 9655, 11_902, 12_033,
-    12_682, 15_237, 16_116, 18_367,
+    63, 82, 98, 117, 141, 161, 207, 260, 347, 431, 586, 964, 1644, 2730, 3796, 4747, 6830, 7845, 9738, 12770,
+];
+const REWRITE_SYNC: [u64; 20] = [
+    109, 130, 159, 184, 304, 391, 496, 704, 980, 1237, 1793, 2434, 3235, 4120, 5246, 6384, 7698, 8763, 9710,
+    11956,
+];
+const NODES_CONF_SYNC: [u64; 20] = [
+    157, 211, 253, 305, 359, 427, 537, 655, 982, 1326, 2093, 2747, 3216, 3683, 4625, 5650, 6665, 7628, 9427,
+    12296,
 ];
 const ROUND_TRIP: [u64; 20] =
     [40, 45, 49, 56, 70, 88, 102, 115, 129, 148, 170, 212, 248, 306, 383, 540, 688, 1037, 1501, 3430];

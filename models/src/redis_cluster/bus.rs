@@ -15,37 +15,38 @@
 
 use std::sync::Arc;
 
-use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, Embedded, Process, SyncId};
+use sim_core::{ConnectOptions, ConnectionEvent, ConnectionId, Context, Embedded, Process};
 
 use super::config::Release;
 use super::message::{Body, Gossip, Message, NodeId};
 use super::node::ClusterNode;
 use super::table::{Health, Link};
 use crate::planted::Planted;
-use crate::redis::Packet;
+use crate::redis::{Asker, Packet, Reply};
 
 /// Entries about random nodes in a message, at least.
 const LEAST_GOSSIP: usize = 3;
 
-/// Messages on their way out.
+/// What leaves at the end of a turn of the event loop.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outbox {
-    queue: Vec<(ConnectionId, Arc<Message>)>,
-    /// The sync of `nodes.conf` that they wait for.
-    pub(super) syncing: Option<SyncId>,
+    queue: Vec<(ConnectionId, Packet)>,
 }
 
 impl Outbox {
     fn push(&mut self, connection: ConnectionId, message: Arc<Message>) {
-        self.queue.push((connection, message));
+        self.queue.push((connection, Packet::Bus(message)));
     }
 
-    /// Sends everything, unless a sync is under way.
+    /// Answers a client.
+    pub(super) fn reply(&mut self, (connection, id): Asker, reply: Reply) {
+        self.queue.push((connection, Packet::Reply { id, reply }));
+    }
+
+    /// Sends everything.
     pub(super) fn flush(&mut self, context: &mut impl Context<ClusterNode>) {
-        if self.syncing.is_none() {
-            for (connection, message) in self.queue.drain(..) {
-                context.send(connection, Packet::Bus(message));
-            }
+        for (connection, packet) in self.queue.drain(..) {
+            context.send(connection, packet);
         }
     }
 }

@@ -13,7 +13,8 @@
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectionEvent, ConnectionId, Context, HostTime, Origin, Outcome, Process, ProcessId, SimDuration,
+    ConnectionEvent, ConnectionId, Context, HostTime, Origin, Outcome, Process, ProcessId, Sampler,
+    SimDuration,
 };
 
 use super::slots::Slot;
@@ -52,6 +53,10 @@ pub struct ClusterClientSpec {
     pub timeout: SimDuration,
     /// From an attempt that failed to the next; 50 ms. Who was served asks at once.
     pub pause: SimDuration,
+    /// How much longer than that it pauses.
+    pub pause_late: Sampler,
+    /// How much longer than it means to it waits for an answer.
+    pub wait_late: Sampler,
     /// `WAIT` after each write.
     pub wait_for: Option<WaitFor>,
     /// When it asks for the map again.
@@ -70,6 +75,8 @@ impl ClusterClientSpec {
             map_timeout: SimDuration::from_millis(300),
             timeout: SimDuration::from_secs(1),
             pause: SimDuration::from_millis(50),
+            pause_late: Sampler::Constant(SimDuration::ZERO),
+            wait_late: Sampler::Constant(SimDuration::ZERO),
             wait_for: None,
             refresh: Refresh::default(),
         }
@@ -129,7 +136,7 @@ impl ClusterClient {
         let Some(node) = context.random().pick(&nodes).copied() else { return };
         self.step = Step::Resolving;
         self.session.open(context, node);
-        context.set_timer(ClusterClientTimer::Timeout, self.spec.map_timeout);
+        self.wait_at_most(context, self.spec.map_timeout);
     }
 
     fn connect(&mut self, context: &mut impl Context<Self>, owner: ProcessId) {
@@ -142,12 +149,21 @@ impl ClusterClient {
         self.step = step;
         self.was_served = false;
         self.session.open(context, node);
-        context.set_timer(ClusterClientTimer::Timeout, self.spec.timeout);
+        self.wait_at_most(context, self.spec.timeout);
+    }
+
+    fn wait_at_most(&self, context: &mut impl Context<Self>, length: SimDuration) {
+        let late = self.spec.wait_late.draw(context.random());
+        context.set_timer(ClusterClientTimer::Timeout, length + late);
     }
 
     /// Something went wrong: tries again, after a pause if nothing had worked on this connection.
     fn start_over(&mut self, context: &mut impl Context<Self>, forgets_owner: bool) {
-        let pause = if self.was_served { SimDuration::ZERO } else { self.spec.pause };
+        let pause = if self.was_served {
+            SimDuration::ZERO
+        } else {
+            self.spec.pause + self.spec.pause_late.draw(context.random())
+        };
         self.session.close(context);
         self.step = Step::Pausing;
         self.was_served = false;
@@ -185,7 +201,7 @@ impl ClusterClient {
         } else {
             self.session.send_write(context);
         }
-        context.set_timer(ClusterClientTimer::Timeout, self.spec.timeout);
+        self.wait_at_most(context, self.spec.timeout);
     }
 
     fn hear(&mut self, context: &mut impl Context<Self>, news: News) {

@@ -25,7 +25,7 @@ use super::operator::{ClusterOperator, ClusterOperatorSpec};
 use super::slots::{Slot, Slots};
 use crate::planted::Planted;
 use crate::redis::{
-    DirectClient, DirectClientSpec, ListKey, Machine, Packet, Parameters, ServerSpec, WaitFor,
+    DirectClient, DirectClientSpec, ListKey, Machine, Packet, Parameters, ServerSpec, WaitFor, Waking,
 };
 use crate::routing::{Workload, client_of};
 
@@ -170,6 +170,8 @@ pub struct ClusterPlan {
     pub machine: Machine,
     /// How long a sync takes.
     pub disk_sync: Distribution,
+    /// How late clients are woken.
+    pub waking: Waking,
     /// The load.
     pub load: ClusterLoad,
     /// An operator who moves slots; how many keys one `MIGRATE` moves at most.
@@ -375,7 +377,10 @@ impl Placing<'_> {
 
     fn client_spec(&self, number: u32, nodes: &Arc<[ProcessId]>, slot: Slot) -> ClusterClientSpec {
         let load = self.plan.load;
+        let Waking { pause, wait, .. } = &self.plan.waking;
         ClusterClientSpec {
+            pause_late: pause.sampler(),
+            wait_late: wait.sampler(),
             interval: load.write_interval,
             two_keys: load.two_keys,
             timeout: load.timeout,

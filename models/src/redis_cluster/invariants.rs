@@ -73,7 +73,7 @@ impl Conditions {
         }
         let seen = &mut self.seen[index];
         if let (Some((epoch, _)), ClusterDisk::Node(directory)) = (node.gave_vote, disk)
-            && !node.is_syncing()
+            && !node.stands_still()
             && directory.conf.last_vote_epoch < epoch
         {
             return Some(("vote-not-written", format!("epoch {}", epoch.0)));

@@ -20,6 +20,7 @@
 //! | `resharding` | slots that move: `CLUSTER SETSLOT`, `MIGRATE` |
 //! | `replicated` | replicas that execute `CLUSTER SETSLOT` first: Valkey 8 |
 //! | `operator` | who commands that |
+//! | `standstill` | waiting for `MIGRATE` and for the disk |
 //! | `manual` | `CLUSTER FAILOVER`, plain, `FORCE` and `TAKEOVER` |
 //! | `migration` | replicas that go to orphaned primaries |
 //! | `table`, `slots`, `nodes_conf` | what a node knows, and keeps on disk |
@@ -50,7 +51,6 @@
 //!   nobody moves the slot of a lock.
 //! - There are no shard ids. From Redis 7.2 on, when a primary says that it is a replica in its own shard, its slots go to the other one at
 //!   once, or it keeps them if it is known by a newer epoch (pull request 10536). Here they are nobody's until somebody claims them.
-//! - A sync of `nodes.conf` holds the messages of the bus, and not replies to clients, though the real server has one thread.
 //! - While a node loads a snapshot it answers PINGs and does nothing else, as its thread does between two chunks.
 //! - `cluster-allow-reads-when-down`, limits of link buffers, host names and sharded Pub/Sub are left out. Nobody reads.
 
@@ -72,6 +72,7 @@ mod replicated;
 mod resharding;
 mod serve;
 mod slots;
+mod standstill;
 mod state;
 mod table;
 
@@ -87,3 +88,4 @@ pub use nodes_conf::{KnownHealth, KnownNode, NodeDirectory, NodeRecord, NodesCon
 pub use operator::{ClusterOperator, ClusterOperatorSpec};
 pub use resharding::{OpenSlots, SetSlot};
 pub use slots::{SLOT_COUNT, Slot, Slots};
+pub use standstill::SAVED;

@@ -13,9 +13,10 @@ use super::election::Election;
 use super::manual::Manual;
 use super::message::{Message, NodeId};
 use super::nodes_conf::{NodeDirectory, NodeRecord};
-use super::resharding::{Held, Moving, OpenSlots};
+use super::resharding::{Moving, OpenSlots};
 use super::serve::Postponed;
 use super::slots::{Slot, Slots};
+use super::standstill::{Held, Standstill};
 use super::state::ClusterState;
 use super::table::Table;
 use crate::planted::Planted;
@@ -23,6 +24,8 @@ use crate::redis::{DataDirectory, DataRecord, Epoch, Packet, Server, ServerTimer
 
 /// From one cron to the next (`run_with_period(100)`).
 const CRON: SimDuration = SimDuration::from_millis(100);
+/// From the beginning of its event loop to the first (`aeCreateTimeEvent` in `initServer`).
+const FIRST_CRON: SimDuration = SimDuration::from_millis(1);
 /// The event loop sleeps for whole milliseconds, so timers are up to this late.
 const ROUNDING: SimDuration = SimDuration::from_millis(1);
 
@@ -51,6 +54,7 @@ pub struct ClusterNode {
     pub(super) has_moved: bool,
     /// The server waits for a `MIGRATE`.
     pub(super) moving: Option<Moving>,
+    pub(super) standstill: Standstill,
     /// For those who watch: the last vote that was given, the last election that was won, and the votes that it took.
     pub(super) gave_vote: Option<(Epoch, NodeId)>,
     pub(super) won: Option<Epoch>,
@@ -130,11 +134,6 @@ impl ClusterNode {
     /// True if it is a primary, in its own view.
     pub fn is_primary(&self) -> bool {
         self.table.myself().is_primary()
-    }
-
-    /// True while messages wait for `nodes.conf` to be synced.
-    pub(super) fn is_syncing(&self) -> bool {
-        self.outbox.syncing.is_some()
     }
 
     /// True if slots that their owner does not claim any more can be taken without a larger epoch.
@@ -241,6 +240,9 @@ impl ClusterNode {
     /// The end of a turn of the event loop (`clusterBeforeSleep`): what has piled up is done, `nodes.conf` is written, and
     /// messages leave.
     pub(super) fn before_sleep(&mut self, context: &mut impl Context<Self>) {
+        if self.stands_still() || self.is_in_turn() {
+            return;
+        }
         if self.server.is_loading() {
             return self.outbox.flush(context);
         }
@@ -258,9 +260,10 @@ impl ClusterNode {
             self.update_state(context);
         }
         if std::mem::take(&mut self.todo.save) {
-            context.write(NodeRecord::Conf(Arc::new(self.table.stored())));
-            if std::mem::take(&mut self.todo.sync) {
-                self.outbox.syncing = Some(context.sync());
+            let lasts = std::mem::take(&mut self.todo.sync);
+            self.save(context, lasts);
+            if lasts {
+                return;
             }
         }
         self.server.hold_stream(self.manual.pauses_clients());
@@ -307,27 +310,30 @@ impl Process for ClusterNode {
             asking: Vec::new(),
             has_moved: false,
             moving: None,
+            standstill: Standstill::default(),
             gave_vote: None,
             won: None,
             votes_needed: None,
             won_with_unknown_age: false,
-            // Nodes were started at unrelated times, and so each asks somebody at its own part of the second. (One that starts
-            // anew asks after its tenth cron; on its new links a PING is under way by then.)
-            iteration: context.random().below(10),
+            iteration: 0,
             cron_at: HostTime::ZERO,
             has_met_primary: false,
             serves: false,
             spec: spec.clone(),
         };
-        let phase = context.random().duration(SimDuration::ZERO, CRON);
-        node.set_cron(context, phase);
+        if context.monotonic() == HostTime::ZERO {
+            // Those that a run begins with were started at unrelated times, and each asks somebody at its own part of the second.
+            node.iteration = context.random().below(10);
+            let phase = context.random().duration(SimDuration::ZERO, CRON);
+            node.set_cron(context, phase);
+        }
         node
     }
 
     #[inline]
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
-        if self.moving.is_some() {
-            return self.on_packet_while_moving(context, from, packet);
+        if self.stands_still() {
+            return self.on_packet_while_standing(context, from, packet);
         }
         match packet {
             Packet::Bus(message) => {
@@ -354,15 +360,19 @@ impl Process for ClusterNode {
     }
 
     fn on_timer(&mut self, context: &mut impl Context<Self>, timer: NodeTimer) {
-        // Only the end of its time interrupts a `MIGRATE`.
-        if timer != NodeTimer::Migrate && self.hold(|| Held::Timer(timer)) {
+        // Only the end of its time interrupts a `MIGRATE`, and only the end of a fork ends that.
+        let ends_standstill = timer == NodeTimer::Server(ServerTimer::Forked);
+        if timer != NodeTimer::Migrate && !ends_standstill && self.hold(|| Held::Timer(timer)) {
             return;
         }
         match timer {
             NodeTimer::Migrate => return self.end_moving(context, false),
             NodeTimer::Server(timer) => {
                 self.server.on_timer(&mut Embedded::<_, Self>::new(context), timer);
-                if !self.server.is_starting() {
+                if timer == ServerTimer::Started {
+                    if self.cron_at == HostTime::ZERO {
+                        self.set_cron(context, FIRST_CRON);
+                    }
                     for (connection, message) in std::mem::take(&mut self.unread) {
                         self.on_message(context, connection, &message);
                     }
@@ -381,7 +391,7 @@ impl Process for ClusterNode {
                 }
             }
         }
-        self.before_sleep(context);
+        self.end_turn(context, ends_standstill);
     }
 
     fn on_connection(
@@ -430,35 +440,32 @@ impl Process for ClusterNode {
     }
 
     fn on_synced(&mut self, context: &mut impl Context<Self>, sync: SyncId) {
-        if self.hold(|| Held::Synced(sync)) {
+        if self.on_saved(context, sync) {
             return;
         }
-        if self.outbox.syncing == Some(sync) {
-            self.outbox.syncing = None;
+        let ends_standstill = self.server.awaits(sync);
+        if !ends_standstill && self.hold(|| Held::Synced(sync)) {
+            return;
         }
         self.server.on_synced(&mut Embedded::<_, Self>::new(context), sync);
-        self.before_sleep(context);
+        self.end_turn(context, ends_standstill);
     }
 
-    /// A node that cannot write `nodes.conf` ends (`clusterSaveConfigOrDie`).
     fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
-        if self.hold(|| Held::StorageFailed(failure)) {
+        if self.dies_of(context, &failure) {
             return;
         }
-        if let StorageFailure::Sync(sync, _) = failure
-            && self.outbox.syncing == Some(sync)
-        {
-            context.note(|| format!("Fatal: can't update cluster config file: {failure}"));
-            let me = context.me();
-            return context.kill(me);
+        let ends_standstill = matches!(failure, StorageFailure::Sync(sync, _) if self.server.awaits(sync));
+        if !ends_standstill && self.hold(|| Held::StorageFailed(failure)) {
+            return;
         }
         self.server.on_storage_failed(&mut Embedded::<_, Self>::new(context), failure);
-        self.before_sleep(context);
+        self.end_turn(context, ends_standstill);
     }
 
     fn on_command(&mut self, context: &mut impl Context<Self>, command: &str) -> bool {
         // A server that is blocked obeys nobody.
-        if self.moving.is_some() {
+        if self.stands_still() {
             return false;
         }
         let done = match command {

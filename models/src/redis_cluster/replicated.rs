@@ -21,7 +21,7 @@ use super::config::Release;
 use super::node::ClusterNode;
 use super::resharding::SetSlot;
 use super::slots::Slot;
-use crate::redis::{Asker, Packet, Replicated};
+use crate::redis::{Asker, Replicated};
 
 /// `CLUSTER_OPERATION_TIMEOUT`.
 const TIMEOUT: SimDuration = SimDuration::from_secs(2);
@@ -46,12 +46,12 @@ impl ClusterNode {
     fn set_slot_and_answer(
         &mut self,
         context: &mut impl Context<Self>,
-        (connection, id): Asker,
+        asked_by: Asker,
         slot: Slot,
         to: SetSlot,
     ) {
         let reply = self.set_slot(context, slot, to);
-        context.send(connection, Packet::Reply { id, reply });
+        self.outbox.reply(asked_by, reply);
     }
 
     /// Executes what all replicas have executed.

@@ -10,8 +10,8 @@
 //! source, all other primaries: SETSLOT NODE target
 //! ```
 //!
-//! `MIGRATE` blocks the server that executes it: it waits in its only thread until the other one has answered or time is up. It
-//! answers no PING meanwhile, and what comes is worked off afterwards. Once the other server has said OK the lists are deleted
+//! `MIGRATE` blocks the server that executes it: it waits in its only thread until the other one has answered or time is up
+//! ([`super::standstill`]). It answers no PING meanwhile. Once the other server has said OK the lists are deleted
 //! here, whether or not a replica there has them (valkey-io/valkey issue 2723).
 //!
 //! What a slot is open for is kept in the `nodes.conf` of the two primaries, and nowhere else: their replicas do not know. From Valkey 8
@@ -26,14 +26,14 @@
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectOptions, ConnectionEvent, ConnectionId, Context, Embedded, Origin, Process, ProcessId,
-    SimDuration, StorageFailure, SyncId,
+    ConnectOptions, ConnectionEvent, ConnectionId, Context, Embedded, Origin, ProcessId, SimDuration,
 };
 
 use super::config::Release;
 use super::message::NodeId;
 use super::node::{ClusterNode, NodeTimer};
 use super::slots::{Slot, Slots};
+use super::standstill::Held;
 use crate::redis::{ListKey, Packet, Reply, Restore};
 
 /// What `CLUSTER SETSLOT` does to a slot.
@@ -96,18 +96,6 @@ pub(super) struct Moving {
     /// The connection to the other node.
     link: ConnectionId,
     restore: Arc<Restore>,
-    /// What has come since, in order.
-    held: Vec<Held>,
-}
-
-/// Something that waits until the server is not blocked any more.
-#[derive(Clone, Debug)]
-pub(super) enum Held {
-    Packet(Origin, Packet),
-    Timer(NodeTimer),
-    Connection(ConnectionId, ProcessId, ConnectionEvent),
-    Synced(SyncId),
-    StorageFailed(StorageFailure),
 }
 
 impl ClusterNode {
@@ -214,7 +202,7 @@ impl ClusterNode {
         let restore = Arc::new(Restore { slot, lists, values });
         let link = context.connect(to, ConnectOptions::default());
         context.set_timer(NodeTimer::Migrate, timeout);
-        self.moving = Some(Moving { asked_by, link, restore, held: Vec::new() });
+        self.moving = Some(Moving { asked_by, link, restore });
     }
 
     /// Lists come from another node (`RESTORE-ASKING`).
@@ -231,8 +219,8 @@ impl ClusterNode {
         }
     }
 
-    /// Something arrives while the server is blocked: it looks for one answer only.
-    pub(super) fn on_packet_while_moving(
+    /// Something arrives while the node stands still: in a `MIGRATE`, it looks for one answer only.
+    pub(super) fn on_packet_while_standing(
         &mut self,
         context: &mut impl Context<Self>,
         from: Origin,
@@ -247,26 +235,6 @@ impl ClusterNode {
                 self.hold(|| Held::Packet(from, packet));
             }
         }
-    }
-
-    /// Works off what has come meanwhile. Among it may be another `MIGRATE`, for whose end the rest waits in turn.
-    fn go_on(&mut self, context: &mut impl Context<Self>, held: Held) {
-        match held {
-            Held::Packet(from, packet) => self.on_packet(context, from, packet),
-            Held::Timer(timer) => self.on_timer(context, timer),
-            Held::Connection(connection, peer, event) => {
-                self.on_connection(context, connection, peer, event);
-            }
-            Held::Synced(sync) => self.on_synced(context, sync),
-            Held::StorageFailed(failure) => self.on_storage_failed(context, failure),
-        }
-    }
-
-    /// Puts something aside that comes while the server is blocked. False: it is not.
-    pub(super) fn hold(&mut self, input: impl FnOnce() -> Held) -> bool {
-        let Some(moving) = &mut self.moving else { return false };
-        moving.held.push(input());
-        true
     }
 
     /// True if this is the connection on which lists leave.
@@ -301,10 +269,7 @@ impl ClusterNode {
         };
         let (connection, id) = moving.asked_by;
         context.send(connection, Packet::Reply { id, reply });
-        self.before_sleep(context);
-        for held in moving.held {
-            self.go_on(context, held);
-        }
+        self.go_on(context);
     }
 
     /// After a slot with lists went to somebody else by a claim: they are deleted (`delKeysInSlot`).

@@ -32,7 +32,7 @@ use super::process::Sentinel;
 use crate::planted::Planted;
 use crate::redis::{
     DataDirectory, DirectClient, DirectClientSpec, Election, Elector, ElectorSpec, GroupId, Machine, Packet,
-    Parameters, Server, ServerSpec, WaitFor, Waking,
+    Parameters, RunId, Server, ServerSpec, WaitFor, Waking,
 };
 use crate::routing::Workload;
 
@@ -230,6 +230,14 @@ impl SentinelCluster {
     /// The clients that ask Sentinels, without those that know one server only.
     pub fn clients(&self) -> &[ProcessId] {
         &self.clients
+    }
+
+    /// The run ID of a server, if it runs.
+    pub fn run_id(&self, world: &World<SentinelProcess>, server: ProcessId) -> Option<RunId> {
+        match world.process(server)? {
+            SentinelProcess::Server(server) => Some(server.run_id()),
+            _ => None,
+        }
     }
 
     /// The client on the host of a server that knows this server only, if there is one.

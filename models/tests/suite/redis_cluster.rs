@@ -1,13 +1,13 @@
 //! Redis Cluster as a whole: from a lost primary to clients that are served again.
 
 use models::Planted;
-use models::redis::{Machine, Parameters};
+use models::redis::{Machine, Parameters, Waking};
 use models::redis_cluster::{
-    ClusterConfig, ClusterLoad, ClusterPlan, ClusterProcess, RedisCluster, Refresh, Release, Slot,
+    ClusterConfig, ClusterLoad, ClusterPlan, ClusterProcess, RedisCluster, Refresh, Release, SAVED, Slot,
 };
 use sim_core::{
     Direction, Distribution, EndReason, Fault, Mark, MarkKind, Outcome, Record, Schedule, ScheduledFault,
-    Seed, SimDuration, SimTime, Target, Topology, Trigger, World, advance_guarded,
+    Seed, SimDuration, SimTime, Target, Topology, TraceEntry, Trigger, World, advance_guarded,
 };
 
 const FAULT_AT: SimDuration = SimDuration::from_secs(20);
@@ -21,6 +21,7 @@ fn plan() -> ClusterPlan {
         parameters: Parameters { repl_diskless_sync_delay: SimDuration::ZERO, ..Parameters::default() },
         machine: Machine::default(),
         disk_sync: Distribution::Constant(SimDuration::from_micros(250)),
+        waking: Waking::default(),
         load: ClusterLoad {
             writers: 1,
             write_interval: SimDuration::from_millis(20),
@@ -273,4 +274,71 @@ fn stops_of_a_bystander(release: Release) -> usize {
 fn old_releases_read_what_was_sent_before_an_election_after_it() {
     assert!(stops_of_a_bystander(Release::Redis30) > 0);
     assert_eq!(stops_of_a_bystander(Release::Redis70), 0);
+}
+
+/// How long redis-1 stood still for `nodes.conf`, and between which instants, while another shard failed over.
+fn standstills(release: Release) -> Vec<(SimTime, SimTime)> {
+    let mut plan = plan();
+    plan.config = ClusterConfig { release, require_full_coverage: false, ..plan.config };
+    plan.disk_sync = Distribution::Constant(SimDuration::from_millis(500));
+    let (topology, zones) = Topology::three_zones();
+    let cluster = RedisCluster::new(&plan, (topology, zones.to_vec()));
+    let mut world = cluster.world(Seed(3));
+    world.log(false);
+    let fault = Fault::Kill { target: Target::Process("redis-2".to_owned()) };
+    let fault = ScheduledFault { trigger: Trigger::At(FAULT_AT), fault, lasts: None };
+    world.schedule(&Schedule(vec![fault])).expect("the targets exist");
+    RedisCluster::advance(&mut world, SimTime::ZERO + SimDuration::from_secs(40), 20_000_000);
+    let fault = SimTime::ZERO + FAULT_AT;
+    let saved = |entry: &TraceEntry| {
+        let is_here = entry.process == Some(cluster.nodes()[0]) && entry.at > fault;
+        let took: SimDuration = entry.text.strip_prefix(SAVED).filter(|_| is_here)?.parse().ok()?;
+        Some((SimTime::ZERO + (entry.at.since(SimTime::ZERO) - took), entry.at))
+    };
+    let stood: Vec<(SimTime, SimTime)> = world.log_entries().iter().filter_map(saved).collect();
+    let record = world.record(EndReason::Horizon);
+    let mine = record.operations.iter().filter(|one| one.served_by == Some(cluster.nodes()[0]));
+    let answered: Vec<SimTime> = mine.filter_map(|one| one.completed).collect();
+    for (from, to) in &stood {
+        // An answer that was on its way takes two milliseconds.
+        let meanwhile = |at: &&SimTime| **at > *from + SimDuration::from_millis(2) && **at < *to;
+        assert_eq!(answered.iter().find(meanwhile), None, "{from} {to}");
+    }
+    assert!(answered.iter().any(|at| *at > stood.last().expect("it voted").1), "it goes on");
+    stood
+}
+
+#[test]
+fn whoever_saves_what_it_knows_answers_nobody_until_that_is_synced() {
+    for (release, length) in [(Release::Redis70, 500), (Release::Redis72, 1000), (Release::Valkey8, 1000)] {
+        let stood = standstills(release);
+        assert!(stood.len() >= 2, "for its vote and for the new owner: {stood:?}");
+        for (from, to) in stood {
+            assert_eq!(to.since(from), SimDuration::from_millis(length), "{release:?}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_starts_anew_opens_its_links_at_once() {
+    for seed in 0..10 {
+        let (topology, zones) = Topology::three_zones();
+        let cluster = RedisCluster::new(&plan(), (topology, zones.to_vec()));
+        let mut world = cluster.world(Seed(seed));
+        world.log(false);
+        let fault = Fault::Kill { target: Target::Process("redis-1".to_owned()) };
+        let lasts = Some(SimDuration::from_secs(10));
+        let fault = ScheduledFault { trigger: Trigger::At(FAULT_AT), fault, lasts };
+        world.schedule(&Schedule(vec![fault])).expect("the targets exist");
+        RedisCluster::advance(&mut world, SimTime::ZERO + SimDuration::from_secs(45), 20_000_000);
+        let mut entries = world.log_entries().iter();
+        let told = entries.find(|entry| {
+            entry.process == Some(cluster.nodes()[0])
+                && entry.text.starts_with("configuration change detected")
+        });
+        let started = SimTime::ZERO + FAULT_AT + SimDuration::from_secs(10) + Machine::default().start;
+        let after = told.expect("it follows its successor").at.since(started);
+        // A millisecond, and three ways between zones.
+        assert!(after < SimDuration::from_millis(10), "seed {seed}: {after}");
+    }
 }

@@ -28,6 +28,7 @@ pub mod etcd;
 pub mod patroni;
 pub mod redis_cluster;
 mod rows;
+mod saving;
 mod sentinel;
 
 use std::path::Path;

@@ -6,7 +6,7 @@
 //! | fail first, last | `fail_first`, `fail_last` | `Agreed` |
 //! | election delay | `election_delay_ms` in the log of the replica | what its log says |
 //! | election start, won | `election_start`, `election_won` | what its log says |
-//! | promoted, known | `promoted_self`, `promoted_all`: at the replica, at all five | `Writable`, the last `Rerouted` |
+//! | promoted, known | `promoted_self`, `promoted_all`: at the replica, at all five | `Writable`, the last of `Writable` and `Rerouted` |
 //! | state fail, ok | `state_fail_first`, `state_ok_last`, in the logs | what the logs say |
 //! | detect, first write, outage | `client_detect`, `client_first_ack`, `unavail` of client A | the same |
 //! | other shard's gap | `other_unavail`: the longest of a writer that writes each 20 ms | the same |
@@ -19,7 +19,8 @@
 //! decides when it is noticed: runs take that part of the rows' `utc` in turn, as they take how long the fault lasted. Both are what was
 //! done to the cluster, not what it did.
 //!
-//! Flags of nodes were polled each 20 ms, so what was read that way is up to that much late. Not compared: counts of what was acknowledged, and
+//! What nodes think was polled: survivors each 20 ms, the old primary each 10 ms. So it is here: what the harness knows is what a node tells when
+//! it is asked next, and a node that waits for its disk tells it afterwards. Not compared: counts of what was acknowledged, and
 //! when the old primary's link was up, which full resynchronisation decides.
 
 use std::collections::BTreeMap;
@@ -27,14 +28,14 @@ use std::path::Path;
 
 use models::Planted;
 use models::redis::{Inputs, Machine, Parameters};
-use models::redis_cluster::{ClusterConfig, ClusterLoad, ClusterPlan, RedisCluster, Refresh};
+use models::redis_cluster::{ClusterConfig, ClusterLoad, ClusterPlan, RedisCluster, Refresh, SAVED};
 use sim_core::{
     Distribution, EndReason, Fault, LinkQuality, MarkKind, Outcome, ProcessId, Record, Schedule,
     ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, TraceEntry, Trigger,
 };
 
 use super::rows::{self, Row, Table};
-use super::{Measured, Measurements, ONE_WAY, OUTAGE, Point, samples};
+use super::{Measured, Measurements, ONE_WAY, OUTAGE, Point, samples, saving};
 use crate::diagnostic::UserError;
 
 /// When a cluster has settled.
@@ -45,9 +46,10 @@ const SPREAD_SECONDS: u64 = 10;
 const LASTS: SimDuration = SimDuration::from_secs(10);
 /// What is left of a run after the fault has ended.
 const TAIL: SimDuration = SimDuration::from_secs(10);
-/// One `fdatasync` (README of the measurements), with the spread of the declared inputs.
-const DISK_SYNC: Distribution =
-    Distribution::LogNormal { median: SimDuration::from_micros(250), sigma_percent: 50 };
+/// How often the harness asked survivors for `CLUSTER NODES`.
+const NODES_POLL: SimDuration = SimDuration::from_millis(20);
+/// How often it asked the old primary for its role.
+const ROLE_POLL: SimDuration = SimDuration::from_millis(10);
 
 const NEEDED: [&str; 8] =
     ["utc", "node_timeout_ms", "full_coverage", "fault", "write_interval", "unavail", "resume", "note"];
@@ -219,7 +221,9 @@ impl Settings {
             },
             // Runs wait for it: before it listens, a process that starts is like one that does not run.
             machine: Machine { start: SimDuration::ZERO, ..Machine::default() },
-            disk_sync: DISK_SYNC,
+            // Nothing else is synced: they have no files.
+            disk_sync: inputs.nodes_conf_sync.clone(),
+            waking: inputs.waking.clone(),
             load: ClusterLoad {
                 writers: 1,
                 write_interval: self.write_interval,
@@ -268,7 +272,11 @@ impl Setup {
         let end = RedisCluster::advance(&mut world, horizon, 10_000_000);
         assert_eq!(end, EndReason::Horizon, "run {run} of {}", self.settings.title());
         let log = world.log_entries().to_vec();
-        Run { cluster: &cluster, fault: SimTime::ZERO + at, lasts, log, record: world.record(end) }.values()
+        let mut phase = |interval| random.duration(SimDuration::ZERO, interval);
+        let asked = cluster.nodes().iter().map(|node| (*node, phase(NODES_POLL))).collect();
+        let role_asked = phase(ROLE_POLL);
+        let record = world.record(end);
+        Run { cluster: &cluster, fault: SimTime::ZERO + at, lasts, log, record, asked, role_asked }.values()
     }
 }
 
@@ -279,6 +287,10 @@ struct Run<'a> {
     lasts: SimDuration,
     log: Vec<TraceEntry>,
     record: Record,
+    /// When in each interval a survivor is asked what it thinks.
+    asked: BTreeMap<ProcessId, SimDuration>,
+    /// From the instant at which the old primary has another role until it is asked for it.
+    role_asked: SimDuration,
 }
 
 impl Run<'_> {
@@ -292,8 +304,6 @@ impl Run<'_> {
         };
         let voters = &self.cluster.nodes()[1..3];
         let since = |at: SimTime| at.since(self.fault);
-        let mut of_voters = marks(MarkKind::Suspected)
-            .filter(|mark| mark.process.is_some_and(|process| voters.contains(&process)));
         let delay = self.said("start of election delayed").next().and_then(|entry| {
             let text = entry.text.strip_prefix("start of election delayed for ")?;
             text.split(" (").next()?.parse::<SimDuration>().ok()
@@ -302,24 +312,46 @@ impl Run<'_> {
         let last =
             |text: &'static str| self.said(text).map(|entry| entry.at).filter(before_end).last().map(since);
         let (last_ack, first_ack) = self.around_the_gap(self.cluster.clients()[0]);
-        let demoted = self.said("configuration change detected").find(|entry| entry.process == Some(old));
+        let changed = self.said("configuration change detected").find(|entry| entry.process == Some(old));
+        let demoted = changed.map(|entry| self.told(old, entry.at) + self.role_asked);
+        // Each survivor, as soon as it says so.
+        let seen = |kind: MarkKind| {
+            marks(kind).filter_map(|mark| Some((mark.process?, since(self.seen(mark.process?, mark.at)))))
+        };
+        let suspected = || seen(MarkKind::Suspected);
+        let of_voters = suspected().filter(|(process, _)| voters.contains(process));
+        let at = |(_, at): (ProcessId, SimDuration)| at;
+        let promoted = seen(MarkKind::Writable).next().map(at);
         vec![
-            ("pfail first", marks(MarkKind::Suspected).next().map(|mark| since(mark.at))),
-            ("pfail last", of_voters.next_back().map(|mark| since(mark.at))),
-            ("fail first", marks(MarkKind::Agreed).next().map(|mark| since(mark.at))),
-            ("fail last", marks(MarkKind::Agreed).next_back().map(|mark| since(mark.at))),
+            ("pfail first", suspected().map(at).min()),
+            ("pfail last", of_voters.map(at).max()),
+            ("fail first", seen(MarkKind::Agreed).map(at).min()),
+            ("fail last", seen(MarkKind::Agreed).map(at).max()),
             ("election delay", delay),
             ("election start", first("starting a failover election")),
             ("election won", first("failover election won")),
-            ("promoted", marks(MarkKind::Writable).next().map(|mark| since(mark.at))),
-            ("known", marks(MarkKind::Rerouted).next_back().map(|mark| since(mark.at))),
+            ("promoted", promoted),
+            ("known", seen(MarkKind::Rerouted).map(at).chain(promoted).max()),
             ("state fail", first("cluster state changed: fail")),
             ("state ok", last("cluster state changed: ok")),
             ("first write", first_ack.map(since)),
             (OUTAGE, first_ack.zip(last_ack).map(|(first, last)| first.since(last))),
             ("other shard's gap", self.longest_gap(self.cluster.other_clients()[0])),
-            ("demoted", demoted.map(|entry| entry.at.since(resumed))),
+            ("demoted", demoted.map(|at| at.since(resumed))),
         ]
+    }
+
+    fn told(&self, node: ProcessId, at: SimTime) -> SimTime {
+        saving::told(&self.log, SAVED, Some(node), at)
+    }
+
+    /// When the harness saw that in the answer of a survivor.
+    fn seen(&self, node: ProcessId, at: SimTime) -> SimTime {
+        let told = self.told(node, at);
+        let phase = self.asked.get(&node).copied().unwrap_or_default();
+        let since_asked =
+            (told.as_nanos() + NODES_POLL.as_nanos() - phase.as_nanos()) % NODES_POLL.as_nanos();
+        told + (NODES_POLL - SimDuration::from_nanos(since_asked))
     }
 
     /// What nodes said after the fault.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use analysis::stats::{QuantileLevel, Sample, kolmogorov_smirnov};
 use models::Planted;
-use models::redis::{Machine, Parameters};
+use models::redis::{Machine, Parameters, Waking};
 use models::redis_cluster::{ClusterConfig, ClusterLoad, ClusterPlan, RedisCluster, Refresh};
 use scenarios::calibrate;
 use sim_core::{
@@ -103,6 +103,18 @@ fn primaries_that_nothing_is_taken_from_are_replaced_as_fast_as_measured() {
     );
     assert_agrees(
         "data/measured",
+        "primary killed cluster-node-timeout 2000 cluster-require-full-coverage yes, busy machine",
+        24,
+        &["demoted shape"],
+    );
+    assert_agrees(
+        "data/measured",
+        "primary stopped cluster-node-timeout 2000 cluster-require-full-coverage yes, busy machine",
+        24,
+        &["demoted shape"],
+    );
+    assert_agrees(
+        "data/measured",
         "primary stopped cluster-node-timeout 5000 cluster-require-full-coverage yes, busy machine",
         20,
         &["demoted shape"],
@@ -146,6 +158,7 @@ fn election(node_timeout: u64, is_silent: bool, seed: u64) -> Option<SimDuration
         parameters: Parameters { save: Vec::new(), ..Parameters::default() },
         machine: Machine::default(),
         disk_sync: Distribution::Constant(SimDuration::from_micros(250)),
+        waking: Waking::default(),
         load: ClusterLoad {
             writers: 0,
             write_interval: SimDuration::from_millis(100),

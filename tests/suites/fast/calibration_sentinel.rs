@@ -25,9 +25,10 @@ const POINTS: [(&str, usize); 3] = [
 ];
 
 /// The same of what is the source of no input, in `data/measured`.
-const MEASURED: [(&str, usize); 6] = [
+const MEASURED: [(&str, usize); 7] = [
     ("kill down-after-milliseconds 1000 ", 20),
     ("kill down-after-milliseconds 5000 failover-timeout 60000 quorum 3 of 5", 20),
+    ("stop down-after-milliseconds 1000 ", 24),
     ("stop down-after-milliseconds 5000 ", 20),
     (
         "partition down-after-milliseconds 5000 failover-timeout 60000 quorum 2 of 3 min-replicas-to-write 1",

@@ -37,6 +37,11 @@
 //! the end of one fault to the next fault as the rows have it. The harness waited for `+failover-end`, and 2 s later started, or woke,
 //! the old primary; so is it done here, with the row's own 2 s, since a Sentinel's attempts to connect, a second apart, are in step
 //! with the end of its failover. Partitions ended after the row's time. These instants are what was done to the group, not what it did.
+//!
+//! Servers remember all trials of a series: whoever does not die keeps its run ID, and of two replicas that have as much, the Sentinel takes
+//! the one whose run ID comes first. The one that lost is not hit next, and loses again to whoever was primary before, unless that one died and has got a
+//! run ID that comes later still. (In the rows, two servers take turns for as long as none dies.) What the replica was last asked hangs on which of
+//! the two it is. A run begins with a group whose run IDs are such as its row's place in the series makes them.
 
 mod trial;
 
@@ -264,6 +269,15 @@ const QUANTITIES: [Quantity; 14] = [
     },
 ];
 
+/// The trial that was last on a group.
+struct Newest {
+    settings: Settings,
+    /// How many of the same settings were before it.
+    earlier: u32,
+    /// When its fault ended: the time of day, and what was waited for.
+    ended: Option<(SimDuration, End)>,
+}
+
 pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError> {
     let table = Table::read_all(path, &NEEDED, &KNOWN)?;
     into.remarks.extend(table.remarks);
@@ -271,22 +285,29 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
     // They are in the order in which trials ended.
     rows.sort_by(|a, b| a.text("utc").cmp(b.text("utc")));
     let mut points: BTreeMap<Settings, (Vec<Row>, Vec<Trial>)> = BTreeMap::new();
-    // The newest trial of each group: its settings, and when its fault ended, by the clock and by what was waited for.
-    let mut newest: BTreeMap<String, (Settings, Option<(SimDuration, End)>)> = BTreeMap::new();
+    // The newest trial of each group: its settings, how many of these were before it, and when its fault ended, by the clock and by what was
+    // waited for.
+    let mut newest: BTreeMap<String, Newest> = BTreeMap::new();
     for row in rows {
         let settings = settings(&row)?;
         let (at, end) = (row.time_of_day("utc")?, End::of(&row, settings.kind)?);
         let ended = row.time("resume")?.zip(end).map(|(resumed, end)| (at + resumed, end));
-        let before = newest.insert(row.text("cluster").to_owned(), (settings, ended));
+        let before = newest.get(row.text("cluster")).filter(|before| before.settings == settings);
+        let trial = Trial {
+            before: before
+                .and_then(|before| before.ended)
+                .filter(|(ended, _)| *ended < at)
+                .map(|(ended, end)| (end, at - ended)),
+            earlier: before.map_or(0, |before| before.earlier),
+            end: end.unwrap_or(End::AfterFault(SPREAD)),
+        };
+        let earlier = before.map_or(0, |before| before.earlier + 1);
+        newest.insert(row.text("cluster").to_owned(), Newest { settings, earlier, ended });
         if row.is_excluded() {
             continue;
         }
         let (rows, trials) = points.entry(settings).or_default();
-        let before = before.filter(|(before, _)| *before == settings).and_then(|(_, ended)| ended);
-        trials.push(Trial {
-            before: before.filter(|(ended, _)| *ended < at).map(|(ended, end)| (end, at - ended)),
-            end: end.unwrap_or(End::AfterFault(SPREAD)),
-        });
+        trials.push(trial);
         rows.push(row);
     }
     for (settings, (rows, mut trials)) in points {
@@ -397,7 +418,7 @@ impl Settings {
             // Trials wait for it: before it listens, a process that starts is like one that does not run.
             machine: Machine { start: SimDuration::ZERO, ..Machine::default() },
             // A server syncs nothing here but its own file.
-            disk_sync: inputs.save_sync.clone(),
+            disk_sync: inputs.rewrite_sync.clone(),
             save_sync: inputs.save_sync.clone(),
             waking: inputs.waking.clone(),
             load: RedisLoad {

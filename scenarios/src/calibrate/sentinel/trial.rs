@@ -2,16 +2,17 @@
 
 use analysis::measure::SurvivingValues;
 use analysis::{MeasureOptions, measure};
-use models::redis::{MASTER_MODE, REPLICA_OF, REWRITTEN};
+use models::redis::{MASTER_MODE, REPLICA_OF, REWRITTEN, RunId};
 use models::sentinel::{SAVED, SentinelCluster, SentinelProcess};
 use sim_core::{
-    Distribution, EndReason, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Stream, TraceEntry,
-    Trigger, World,
+    Distribution, EndReason, ProcessId, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Stream,
+    TraceEntry, Trigger, World,
 };
 
 use super::{Kind, QUANTITIES, Settings};
 use crate::calibrate::beside::Beside;
 use crate::calibrate::rows::Row;
+use crate::calibrate::saving;
 use crate::diagnostic::UserError;
 
 /// When a group has settled. The first faults are spread over the ten seconds after it, the longest period of a Sentinel.
@@ -33,6 +34,8 @@ pub(super) struct Trial {
     /// The trial before on the same group, if it was of the same point: when its fault ended, and how long after that this one's
     /// struck.
     pub(super) before: Option<(End, SimDuration)>,
+    /// How many trials of the series were before that one.
+    pub(super) earlier: u32,
     pub(super) end: End,
 }
 
@@ -94,17 +97,9 @@ impl Run {
     }
 }
 
-/// What a Sentinel says leaves it when it has saved its file, if it is at that.
+/// When what a Sentinel says was heard.
 fn heard(log: &[TraceEntry], event: &TraceEntry) -> SimTime {
-    let mut later = log.iter().filter(|entry| entry.at > event.at && entry.process == event.process);
-    let saved = later.find_map(|entry| {
-        let took: SimDuration = entry.text.strip_prefix(SAVED)?.parse().ok()?;
-        Some((entry.at, took))
-    });
-    match saved {
-        Some((end, took)) if end.since(event.at) <= took => end,
-        _ => event.at,
-    }
+    saving::told(log, SAVED, event.process, event.at)
 }
 
 /// When a server has told of another role: it answers when it has rewritten its file, if it was asked since the change, and what comes
@@ -131,7 +126,7 @@ impl Setup {
         let kind = self.settings.kind;
         let cluster = &self.cluster;
         let mut random = Seed(run).stream("calibrate sentinel", 0);
-        let mut world = cluster.world(Seed(run));
+        let mut world = self.world(run, runs, trial.earlier);
         world.log(false);
         let mut fault = SimTime::ZERO + SETTLED + SPREAD.scale(run, runs);
         if let Some((end, gap)) = trial.before {
@@ -176,6 +171,31 @@ impl Setup {
                 beside.doomed(&surviving, from, self.settings.write_interval)
             }),
         }
+    }
+
+    /// A group as a series of trials leaves it: which of two servers loses a selection is settled by what came before. The first world that is like
+    /// that, of the seeds `run`, `run + runs` and so on.
+    fn world(&self, run: u64, runs: u64, earlier: u32) -> World<SentinelProcess> {
+        let mut random = Seed(run).stream("calibrate sentinel series", 0);
+        let mut worlds = (0..).map(|number| {
+            let mut world = self.cluster.world(Seed(run + number * runs));
+            // Processes are started.
+            SentinelCluster::advance(&mut world, SimTime::ZERO, EVENTS);
+            world
+        });
+        let mut is_left = |world: &World<SentinelProcess>| {
+            let id_of = |server: &ProcessId| self.cluster.run_id(world, *server);
+            let (primary, replicas) = self.cluster.servers().split_first().expect("a group has servers");
+            let last = replicas.iter().filter_map(id_of).max();
+            if self.settings.kind.spares_primary() {
+                // The last of all is never chosen, and so it is never primary.
+                earlier == 0 || id_of(primary) < last
+            } else {
+                // It has come after each new run ID so far.
+                (0..earlier).all(|_| Some(RunId(random.bits() as u32)) < last)
+            }
+        };
+        worlds.find(|world| is_left(world)).expect("there is always another seed")
     }
 
     /// Has the fault strike at an instant, up to which the world runs, and says when it will end.
