@@ -70,6 +70,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "cluster/slot-moves-operator-killed.toml",
     "cluster/slot-moves-target-host-lost.toml",
     "cluster/slot-moves-two-keys.toml",
+    "cluster/slow-disk-redis-7-0.toml",
+    "cluster/slow-disk-redis-7-2.toml",
     "cluster/swarm-async.toml",
     "cluster/two-shards-at-once-async.toml",
     "cluster/zone-lost-async.toml",
