@@ -34,7 +34,7 @@ pub const REWRITTEN: &str = "CONFIG REWRITE executed with success.";
 /// What has come while a server stands still, in order, and what it waits for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Standstill {
-    inputs: Vec<Input>,
+    inputs: Vec<Input<ServerTimer>>,
     /// For how long forks take in all.
     pub(super) forks: SimDuration,
     replacing: Option<Replacing>,
@@ -62,7 +62,7 @@ enum Then {
 impl Standstill {
     /// Keeps an input for later.
     #[cold]
-    pub(super) fn keep(&mut self, input: Input) {
+    pub(super) fn keep(&mut self, input: Input<ServerTimer>) {
         self.inputs.push(input);
     }
 
@@ -74,34 +74,45 @@ impl Standstill {
 
 /// What a process can be given.
 #[derive(Clone, Debug)]
-pub(super) enum Input {
+pub enum Input<Timer> {
+    /// A packet.
     Packet(Origin, Packet),
-    Timer(ServerTimer),
+    /// A timer.
+    Timer(Timer),
+    /// Something that happened to a connection.
     Connection(ConnectionId, ProcessId, ConnectionEvent),
+    /// The end of a sync.
     Synced(SyncId),
+    /// A failure of its disk.
     StorageFailed(StorageFailure),
 }
 
-impl Input {
+impl<Timer> Input<Timer> {
     /// True if somebody has sent it on this connection.
     fn is_from(&self, connection: ConnectionId) -> bool {
         matches!(self, Self::Packet(Origin::Connection(from, _), _) if *from == connection)
+    }
+
+    /// Gives it to the process.
+    pub fn give<P>(self, to: &mut P, context: &mut impl Context<P>)
+    where
+        P: Process<Packet = Packet, Timer = Timer>,
+    {
+        match self {
+            Self::Packet(from, packet) => to.on_packet(context, from, packet),
+            Self::Timer(timer) => to.on_timer(context, timer),
+            Self::Connection(connection, peer, event) => to.on_connection(context, connection, peer, event),
+            Self::Synced(sync) => to.on_synced(context, sync),
+            Self::StorageFailed(failure) => to.on_storage_failed(context, failure),
+        }
     }
 }
 
 impl Server {
     /// It goes on, with what has come meanwhile. If that makes it stand still again, what is left waits once more.
-    pub(super) fn go_on(&mut self, context: &mut impl Context<Self>, inputs: Vec<Input>) {
+    pub(super) fn go_on(&mut self, context: &mut impl Context<Self>, inputs: Vec<Input<ServerTimer>>) {
         for input in inputs {
-            match input {
-                Input::Packet(from, packet) => self.on_packet(context, from, packet),
-                Input::Timer(timer) => self.on_timer(context, timer),
-                Input::Connection(connection, peer, event) => {
-                    self.on_connection(context, connection, peer, event);
-                }
-                Input::Synced(sync) => self.on_synced(context, sync),
-                Input::StorageFailed(failure) => self.on_storage_failed(context, failure),
-            }
+            input.give(self, context);
         }
     }
 
@@ -210,7 +221,7 @@ impl Server {
         &mut self,
         context: &mut impl Context<Self>,
         (sender, id): Asker,
-        mut inputs: Vec<Input>,
+        mut inputs: Vec<Input<ServerTimer>>,
     ) {
         let (kept, cut): (_, Vec<Session>) =
             self.sessions.iter().partition(|session| session.connection == sender);

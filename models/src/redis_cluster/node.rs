@@ -16,11 +16,11 @@ use super::nodes_conf::{NodeDirectory, NodeRecord};
 use super::resharding::{Moving, OpenSlots};
 use super::serve::Postponed;
 use super::slots::{Slot, Slots};
-use super::standstill::{Held, Standstill};
+use super::standstill::Standstill;
 use super::state::ClusterState;
 use super::table::Table;
 use crate::planted::Planted;
-use crate::redis::{DataDirectory, DataRecord, Epoch, Packet, Server, ServerTimer};
+use crate::redis::{DataDirectory, DataRecord, Epoch, Input, Packet, Server, ServerTimer};
 
 /// From one cron to the next (`run_with_period(100)`).
 const CRON: SimDuration = SimDuration::from_millis(100);
@@ -362,7 +362,7 @@ impl Process for ClusterNode {
     fn on_timer(&mut self, context: &mut impl Context<Self>, timer: NodeTimer) {
         // Only the end of its time interrupts a `MIGRATE`, and only the end of a fork ends that.
         let ends_standstill = timer == NodeTimer::Server(ServerTimer::Forked);
-        if timer != NodeTimer::Migrate && !ends_standstill && self.hold(|| Held::Timer(timer)) {
+        if timer != NodeTimer::Migrate && !ends_standstill && self.hold(|| Input::Timer(timer)) {
             return;
         }
         match timer {
@@ -404,7 +404,7 @@ impl Process for ClusterNode {
         if self.moves_on(connection) {
             return self.on_moving_link(context, event);
         }
-        if self.hold(|| Held::Connection(connection, peer, event)) {
+        if self.hold(|| Input::Connection(connection, peer, event)) {
             return;
         }
         match event {
@@ -444,7 +444,7 @@ impl Process for ClusterNode {
             return;
         }
         let ends_standstill = self.server.awaits(sync);
-        if !ends_standstill && self.hold(|| Held::Synced(sync)) {
+        if !ends_standstill && self.hold(|| Input::Synced(sync)) {
             return;
         }
         self.server.on_synced(&mut Embedded::<_, Self>::new(context), sync);
@@ -456,7 +456,7 @@ impl Process for ClusterNode {
             return;
         }
         let ends_standstill = matches!(failure, StorageFailure::Sync(sync, _) if self.server.awaits(sync));
-        if !ends_standstill && self.hold(|| Held::StorageFailed(failure)) {
+        if !ends_standstill && self.hold(|| Input::StorageFailed(failure)) {
             return;
         }
         self.server.on_storage_failed(&mut Embedded::<_, Self>::new(context), failure);

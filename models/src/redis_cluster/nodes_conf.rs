@@ -1,6 +1,6 @@
 //! The volume of a node: its data directory, and `nodes.conf`.
 //!
-//! `nodes.conf` is written as a whole and takes the place of the old one. Whom a node follows stands there and not in
+//! `nodes.conf` is written as a whole and takes the place of the old one; up to Redis 7.0 it is written over, which takes no space on a full disk. Whom a node follows stands there and not in
 //! `redis.conf`, so the server's `replicaof` is what `nodes.conf` says.
 
 use std::sync::Arc;
@@ -99,6 +99,8 @@ pub enum NodeRecord {
     Data(DataRecord),
     /// A new `nodes.conf`.
     Conf(Arc<NodesConf>),
+    /// The same, written over the old one.
+    ConfInPlace(Arc<NodesConf>),
 }
 
 impl From<DataRecord> for NodeRecord {
@@ -118,7 +120,7 @@ impl Storage for NodeDirectory {
     fn apply(&mut self, record: &NodeRecord) {
         match record {
             NodeRecord::Data(record) => self.data.apply(record),
-            NodeRecord::Conf(conf) => {
+            NodeRecord::Conf(conf) | NodeRecord::ConfInPlace(conf) => {
                 self.data.replica_of = conf.primary;
                 self.conf = Arc::clone(conf);
             }
@@ -143,6 +145,7 @@ impl Storage for NodeDirectory {
         match record {
             NodeRecord::Data(record) => DataDirectory::needs_space(record),
             NodeRecord::Conf(_) => true,
+            NodeRecord::ConfInPlace(_) => false,
         }
     }
 }

@@ -33,8 +33,7 @@ use super::config::Release;
 use super::message::NodeId;
 use super::node::{ClusterNode, NodeTimer};
 use super::slots::{Slot, Slots};
-use super::standstill::Held;
-use crate::redis::{ListKey, Packet, Reply, Restore};
+use crate::redis::{Input, ListKey, Packet, Reply, Restore};
 
 /// What `CLUSTER SETSLOT` does to a slot.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -232,7 +231,7 @@ impl ClusterNode {
                 self.end_moving(context, matches!(reply, Reply::Written { .. }));
             }
             packet => {
-                self.hold(|| Held::Packet(from, packet));
+                self.hold(|| Input::Packet(from, packet));
             }
         }
     }

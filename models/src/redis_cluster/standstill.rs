@@ -19,16 +19,15 @@
 //! Whatever has come meanwhile is read in one turn, as an event loop does that finds all its sockets readable. Answers to clients, but that
 //! to `SETSLOT`, leave at once if they are read in the turn that changes `nodes.conf`, and not after the sync.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
-use sim_core::{
-    ConnectionEvent, ConnectionId, Context, HostTime, Origin, Process, ProcessId, StorageFailure, SyncId,
-};
+use sim_core::{Context, HostTime, StorageFailure, SyncId};
 
 use super::config::Release;
 use super::node::{ClusterNode, NodeTimer};
 use super::nodes_conf::{NodeRecord, NodesConf};
-use crate::redis::Packet;
+use crate::redis::Input;
 
 /// How a node begins to say that `nodes.conf` is synced; for how long it stood still follows.
 pub const SAVED: &str = "nodes.conf synced #took ";
@@ -36,7 +35,7 @@ pub const SAVED: &str = "nodes.conf synced #took ";
 /// What a node that stands still has been given meanwhile, and for which sync it waits.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Standstill {
-    inputs: Vec<Held>,
+    inputs: Vec<Input<NodeTimer>>,
     saving: Option<Saving>,
     /// It works off what has come: one turn.
     in_turn: bool,
@@ -49,16 +48,6 @@ struct Saving {
     /// What is to take the place of the old file once it is synced.
     unnamed: Option<Arc<NodesConf>>,
     since: HostTime,
-}
-
-/// Something that waits until the node goes on.
-#[derive(Clone, Debug)]
-pub(super) enum Held {
-    Packet(Origin, Packet),
-    Timer(NodeTimer),
-    Connection(ConnectionId, ProcessId, ConnectionEvent),
-    Synced(SyncId),
-    StorageFailed(StorageFailure),
 }
 
 impl ClusterNode {
@@ -75,7 +64,7 @@ impl ClusterNode {
 
     /// Puts something aside that comes while the node stands still. False: it does not.
     #[inline]
-    pub(super) fn hold(&mut self, input: impl FnOnce() -> Held) -> bool {
+    pub(super) fn hold(&mut self, input: impl FnOnce() -> Input<NodeTimer>) -> bool {
         let stands_still = self.stands_still();
         if stands_still {
             self.standstill.inputs.push(input());
@@ -86,16 +75,8 @@ impl ClusterNode {
     /// Works off what has come meanwhile. Among it may be something for whose end the rest waits in turn.
     pub(super) fn go_on(&mut self, context: &mut impl Context<Self>) {
         self.standstill.in_turn = true;
-        for held in std::mem::take(&mut self.standstill.inputs) {
-            match held {
-                Held::Packet(from, packet) => self.on_packet(context, from, packet),
-                Held::Timer(timer) => self.on_timer(context, timer),
-                Held::Connection(connection, peer, event) => {
-                    self.on_connection(context, connection, peer, event);
-                }
-                Held::Synced(sync) => self.on_synced(context, sync),
-                Held::StorageFailed(failure) => self.on_storage_failed(context, failure),
-            }
+        for input in std::mem::take(&mut self.standstill.inputs) {
+            input.give(self, context);
         }
         self.standstill.in_turn = false;
         self.before_sleep(context);
@@ -116,7 +97,7 @@ impl ClusterNode {
         let is_renamed = lasts && self.spec.config.release >= Release::Redis72;
         let unnamed = is_renamed.then(|| Arc::clone(&conf));
         if unnamed.is_none() {
-            context.write(NodeRecord::Conf(conf));
+            self.write(context, &conf);
         }
         if lasts {
             let (sync, since) = (context.sync(), context.monotonic());
@@ -124,17 +105,34 @@ impl ClusterNode {
         }
     }
 
+    fn write(&self, context: &mut impl Context<Self>, conf: &Arc<NodesConf>) {
+        let is_new_file = self.spec.config.release >= Release::Redis72;
+        let record = if is_new_file { NodeRecord::Conf } else { NodeRecord::ConfInPlace };
+        context.write(record(Arc::clone(conf)));
+        if !Arc::ptr_eq(&context.storage().conf, conf) {
+            Self::die(context, "no space left");
+        }
+    }
+
+    /// `clusterSaveConfigOrDie`.
+    fn die(context: &mut impl Context<Self>, why: impl Display) {
+        context.note(|| format!("Fatal: can't update cluster config file: {why}"));
+        let me = context.me();
+        context.kill(me);
+    }
+
     /// Takes the end of a sync, if it is that of `nodes.conf`.
     pub(super) fn on_saved(&mut self, context: &mut impl Context<Self>, sync: SyncId) -> bool {
         let Some(saving) = self.standstill.saving.as_mut().filter(|saving| saving.sync == sync) else {
             return false;
         };
+        let since = saving.since;
         if let Some(conf) = saving.unnamed.take() {
-            context.write(NodeRecord::Conf(conf));
-            saving.sync = context.sync();
+            self.write(context, &conf);
+            self.standstill.saving = Some(Saving { sync: context.sync(), unnamed: None, since });
             return true;
         }
-        let lasted = context.monotonic().since(saving.since);
+        let lasted = context.monotonic().since(since);
         context.note(|| format!("{SAVED}{}ns", lasted.as_nanos()));
         self.standstill.saving = None;
         self.outbox.flush(context);
@@ -142,14 +140,12 @@ impl ClusterNode {
         true
     }
 
-    /// A node that cannot write `nodes.conf` ends (`clusterSaveConfigOrDie`). False: it is about something else.
+    /// A node that cannot sync `nodes.conf` ends. False: it is about something else.
     pub(super) fn dies_of(&mut self, context: &mut impl Context<Self>, failure: &StorageFailure) -> bool {
         let awaited = self.standstill.saving.as_ref().map(|saving| saving.sync);
         let is_fatal = matches!(failure, StorageFailure::Sync(sync, _) if awaited == Some(*sync));
         if is_fatal {
-            context.note(|| format!("Fatal: can't update cluster config file: {failure}"));
-            let me = context.me();
-            context.kill(me);
+            Self::die(context, failure);
         }
         is_fatal
     }

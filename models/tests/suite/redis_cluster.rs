@@ -319,6 +319,32 @@ fn whoever_saves_what_it_knows_answers_nobody_until_that_is_synced() {
     }
 }
 
+/// Whether redis-1 ends when another shard fails over while its disk is full.
+fn ends_on_a_full_disk(release: Release) -> bool {
+    let mut plan = plan();
+    plan.config = ClusterConfig { release, require_full_coverage: false, ..plan.config };
+    let (topology, zones) = Topology::three_zones();
+    let cluster = RedisCluster::new(&plan, (topology, zones.to_vec()));
+    let mut world = cluster.world(Seed(3));
+    world.log(false);
+    cluster.add_conditions(&mut world);
+    let process = |name: &str| Target::Process(name.to_owned());
+    let faults = [Fault::DiskFull { target: process("redis-1") }, Fault::Kill { target: process("redis-2") }];
+    let trigger = Trigger::At(FAULT_AT);
+    let faults = faults.map(|fault| ScheduledFault { trigger: trigger.clone(), fault, lasts: None });
+    world.schedule(&Schedule(faults.to_vec())).expect("the targets exist");
+    let end = RedisCluster::advance(&mut world, SimTime::ZERO + SimDuration::from_secs(40), 20_000_000);
+    assert_eq!(end, EndReason::Horizon);
+    world.log_entries().iter().any(|entry| entry.text.starts_with("Fatal: can't update cluster config file"))
+}
+
+#[test]
+fn a_full_disk_ends_nodes_that_make_a_new_file() {
+    assert!(!ends_on_a_full_disk(Release::Redis70));
+    assert!(ends_on_a_full_disk(Release::Redis72));
+    assert!(ends_on_a_full_disk(Release::Valkey8));
+}
+
 #[test]
 fn a_node_that_starts_anew_opens_its_links_at_once() {
     for seed in 0..10 {
