@@ -99,7 +99,7 @@ pub use persistence::{DataDirectory, DataRecord};
 pub use server::{Server, ServerTimer};
 pub use session::WaitFor;
 pub(crate) use session::{News, Session};
-pub use standstill::{Input, REWRITTEN};
+pub use standstill::{Input, REWRITTEN, SNAPSHOT_SYNCED};
 pub use streams::STREAM_DIVERGED;
 pub(crate) use streams::Streams;
 pub use waiting::{Asker, Replicated};

@@ -18,7 +18,8 @@
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectionEvent, ConnectionId, Context, Origin, Process, ProcessId, SimDuration, StorageFailure, SyncId,
+    ConnectionEvent, ConnectionId, Context, HostTime, Origin, Process, ProcessId, SimDuration,
+    StorageFailure, SyncId,
 };
 
 use super::log::Snapshot;
@@ -30,6 +31,9 @@ use super::waiting::Asker;
 
 /// What a server logs when it has rewritten its file (`configRewriteCommand`).
 pub const REWRITTEN: &str = "CONFIG REWRITE executed with success.";
+
+/// How a replica begins to say that what its primary has sent is synced; for how long it stood still follows.
+pub const SNAPSHOT_SYNCED: &str = "MASTER <-> REPLICA sync: snapshot synced #took ";
 
 /// What has come while a server stands still, in order, and what it waits for.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +51,7 @@ struct Replacing {
     sync: SyncId,
     /// The file, until it is renamed.
     unnamed: Option<DataRecord>,
+    since: HostTime,
     then: Then,
 }
 
@@ -147,9 +152,9 @@ impl Server {
     /// The server stands still from here on, unless its release syncs nothing.
     fn replace_file(&mut self, context: &mut impl Context<Self>, file: DataRecord, then: Then) {
         if Change::SyncedFiles.is_in(self.spec.parameters.version) {
-            let sync = context.sync();
-            self.standstill.get_or_insert_default().replacing =
-                Some(Replacing { sync, unnamed: Some(file), then });
+            let (sync, since) = (context.sync(), context.monotonic());
+            let replacing = Replacing { sync, unnamed: Some(file), since, then };
+            self.standstill.get_or_insert_default().replacing = Some(replacing);
             return;
         }
         context.write(file);
@@ -196,22 +201,24 @@ impl Server {
     fn end_replacement(&mut self, context: &mut impl Context<Self>, done: bool) {
         let Some(standstill) = self.standstill.take() else { return };
         let Standstill { inputs, replacing, .. } = *standstill;
-        match replacing.map(|replacing| replacing.then) {
-            Some(Then::EndTransaction(asked_by)) => {
+        let Some(Replacing { since, then, .. }) = replacing else { return };
+        match then {
+            Then::EndTransaction(asked_by) => {
                 if done {
                     context.note(|| REWRITTEN.to_owned());
                 }
                 self.end_transaction(context, asked_by, inputs);
             }
-            Some(Then::Load) => {
+            Then::Load => {
                 if done {
+                    let took = context.monotonic().since(since);
+                    context.note(|| format!("{SNAPSHOT_SYNCED}{}ns", took.as_nanos()));
                     self.load_snapshot(context);
                 } else {
                     self.give_up_snapshot(context);
                 }
                 self.go_on(context, inputs);
             }
-            None => {}
         }
     }
 

@@ -19,7 +19,7 @@
 //! decides when it is noticed: runs take that part of the rows' `utc` in turn, as they take how long the fault lasted. Both are what was
 //! done to the cluster, not what it did.
 //!
-//! What nodes think was polled: survivors each 20 ms, the old primary each 10 ms. So it is here: what the harness knows is what a node tells when
+//! What nodes think was polled, each 20 ms. So it is here: what the harness knows is what a node tells when
 //! it is asked next, and a node that waits for its disk tells it afterwards. Not compared: counts of what was acknowledged, and
 //! when the old primary's link was up, which full resynchronisation decides.
 
@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use models::Planted;
-use models::redis::{Inputs, Machine, Parameters};
+use models::redis::{Inputs, Machine, Parameters, SNAPSHOT_SYNCED};
 use models::redis_cluster::{ClusterConfig, ClusterLoad, ClusterPlan, RedisCluster, Refresh, SAVED};
 use sim_core::{
     Distribution, EndReason, Fault, LinkQuality, MarkKind, Outcome, ProcessId, Record, Schedule,
@@ -48,12 +48,11 @@ const LASTS: SimDuration = SimDuration::from_secs(10);
 const TAIL: SimDuration = SimDuration::from_secs(10);
 /// How often the harness asked survivors for `CLUSTER NODES`.
 const NODES_POLL: SimDuration = SimDuration::from_millis(20);
-/// How often it asked the old primary for its role.
-const ROLE_POLL: SimDuration = SimDuration::from_millis(10);
 
 const NEEDED: [&str; 8] =
     ["utc", "node_timeout_ms", "full_coverage", "fault", "write_interval", "unavail", "resume", "note"];
-const KNOWN: [&str; 31] = [
+const KNOWN: [&str; 32] = [
+    "role_poll",
     "trial",
     "cluster",
     "redis",
@@ -113,13 +112,16 @@ struct Trial {
     into_second: SimDuration,
     /// How long the fault lasted.
     lasts: SimDuration,
+    /// How often the old primary was asked for its role.
+    role_poll: SimDuration,
 }
 
 impl Trial {
     fn of(row: &Row) -> Result<Self, UserError> {
         let into_second = row.time_of_day("utc")?.as_nanos() % SimDuration::from_secs(1).as_nanos();
         let lasts = row.time("resume")?.unwrap_or(LASTS);
-        Ok(Self { into_second: SimDuration::from_nanos(into_second), lasts })
+        let role_poll = saving::role_poll(row)?;
+        Ok(Self { into_second: SimDuration::from_nanos(into_second), lasts, role_poll })
     }
 }
 
@@ -257,7 +259,7 @@ impl Setup {
         let mut world = cluster.world(Seed(run));
         world.log(false);
         let mut random = Seed(run).stream("calibrate redis-cluster", 0);
-        let Trial { into_second, lasts } = self.trials[run as usize % self.trials.len()];
+        let Trial { into_second, lasts, role_poll } = self.trials[run as usize % self.trials.len()];
         let at = SETTLED + SimDuration::from_secs(random.below(SPREAD_SECONDS)) + into_second;
         let start = if self.settings.stopped {
             SimDuration::ZERO
@@ -274,7 +276,7 @@ impl Setup {
         let log = world.log_entries().to_vec();
         let mut phase = |interval| random.duration(SimDuration::ZERO, interval);
         let asked = cluster.nodes().iter().map(|node| (*node, phase(NODES_POLL))).collect();
-        let role_asked = phase(ROLE_POLL);
+        let role_asked = saving::until_asked(&mut random, role_poll, &self.inputs.waking.pause);
         let record = world.record(end);
         Run { cluster: &cluster, fault: SimTime::ZERO + at, lasts, log, record, asked, role_asked }.values()
     }
@@ -313,7 +315,7 @@ impl Run<'_> {
             |text: &'static str| self.said(text).map(|entry| entry.at).filter(before_end).last().map(since);
         let (last_ack, first_ack) = self.around_the_gap(self.cluster.clients()[0]);
         let changed = self.said("configuration change detected").find(|entry| entry.process == Some(old));
-        let demoted = changed.map(|entry| self.told(old, entry.at) + self.role_asked);
+        let demoted = changed.map(|entry| self.told(old, entry.at + self.role_asked));
         // Each survivor, as soon as it says so.
         let seen = |kind: MarkKind| {
             marks(kind).filter_map(|mark| Some((mark.process?, since(self.seen(mark.process?, mark.at)))))
@@ -341,17 +343,17 @@ impl Run<'_> {
         ]
     }
 
+    /// When a node answers that is asked at an instant.
     fn told(&self, node: ProcessId, at: SimTime) -> SimTime {
-        saving::told(&self.log, SAVED, Some(node), at)
+        let saved = saving::told(&self.log, SAVED, Some(node), at);
+        saving::told(&self.log, SNAPSHOT_SYNCED, Some(node), saved)
     }
 
     /// When the harness saw that in the answer of a survivor.
     fn seen(&self, node: ProcessId, at: SimTime) -> SimTime {
-        let told = self.told(node, at);
         let phase = self.asked.get(&node).copied().unwrap_or_default();
-        let since_asked =
-            (told.as_nanos() + NODES_POLL.as_nanos() - phase.as_nanos()) % NODES_POLL.as_nanos();
-        told + (NODES_POLL - SimDuration::from_nanos(since_asked))
+        let since_asked = (at.as_nanos() + NODES_POLL.as_nanos() - phase.as_nanos()) % NODES_POLL.as_nanos();
+        self.told(node, at + (NODES_POLL - SimDuration::from_nanos(since_asked)))
     }
 
     /// What nodes said after the fault.

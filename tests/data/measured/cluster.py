@@ -24,7 +24,7 @@ from os import getloadavg, path
 
 from hosts import Hosts, busy
 from sentinel import (
-    INTERVAL, PAUSE, SERVER, TIMEOUT, Client, Link, Programs, Refused, Sticky, ask, lost, make_rows, numbers, role_of, seconds, wait_until)
+    INTERVAL, PAUSE, ROLE_POLL, SERVER, TIMEOUT, Client, Link, Programs, Refused, Sticky, ask, lost, make_rows, numbers, role_of, seconds, wait_until)
 
 NODES = [f"n{index}" for index in range(1, 7)]
 SHARDS = ["0-5460", "5461-10922", "10923-16383"]
@@ -32,7 +32,8 @@ FIELDS = [
     "trial", "utc", "cluster", "redis", "node_timeout_ms", "full_coverage", "fault", "write_interval", "shard", "pfail_first", "pfail_last",
     "fail_first", "fail_last", "marked_log", "election_delay_ms", "election_start", "election_won", "n_elections", "n_expired", "promoted_self",
     "promoted_all", "state_fail_first", "state_ok_last", "client_last_ack", "client_detect", "client_first_ack", "unavail", "other_unavail",
-    "n_acked", "n_lost", "lost_span", "resume", "old_acked_as_primary", "old_demoted", "old_linkup", "epoch_delta", "cpu_busy", "load1", "note"]
+    "n_acked", "n_lost", "lost_span", "resume", "old_acked_as_primary", "old_demoted", "old_linkup", "epoch_delta", "cpu_busy", "load1", "role_poll",
+    "note"]
 
 
 class Writer(Client):
@@ -218,8 +219,8 @@ def trial(cluster, fault, settings, writer, file):
     for watch in watches.values():
         watch.over.set()
     role = role_of(cluster.address(old))
-    _, demoted = wait_until(lambda: role()[0] == "slave", 60, 0.01)
-    _, linked = wait_until(lambda: role()[3] == "connected", 60, 0.01)
+    _, demoted = wait_until(lambda: role()[0] == "slave", 60, ROLE_POLL)
+    _, linked = wait_until(lambda: role()[3] == "connected", 60, ROLE_POLL)
     after, load = busy(), getloadavg()[0]
     time.sleep(0.3)
     for client in clients:
@@ -260,7 +261,7 @@ def trial(cluster, fault, settings, writer, file):
         f"{first - last:.3f}" if first and last else "", f"{gap:.3f}" if gap else "", len(aware.acknowledged), len(gone),
         f"{gone[-1] - gone[0]:.3f}" if gone else "", seconds(resume, begun),
         sum(t > resume for t, _, _ in sticky.acknowledged) if sticky else "", seconds(demoted, begun), seconds(linked, begun),
-        cluster.epoch() - epoch, f"{share:.3f}", f"{load:.3f}", "" if final == new else "another_primary"])
+        cluster.epoch() - epoch, f"{share:.3f}", f"{load:.3f}", f"{ROLE_POLL:.3f}", "" if final == new else "another_primary"])
     file.flush()
 
 

@@ -33,14 +33,15 @@ from datetime import datetime
 from hosts import Hosts, busy
 
 SERVER, SENTINEL, GROUP = 6379, 26379, "g"
-INTERVAL, PAUSE, TIMEOUT, PARTITION = 0.005, 0.05, 1.0, 20
+INTERVAL, PAUSE, TIMEOUT, PARTITION, ROLE_POLL = 0.005, 0.05, 1.0, 20, 0.01
 FIELDS = [
     "trial", "utc", "cluster", "redis", "n_sentinels", "quorum", "colocated", "down_after_ms", "failover_timeout_ms", "min_replicas", "fault",
     "client_timeout", "write_interval", "new_primary", "sdown1", "sdown2", "sdown3", "odown1", "odown2", "odown3", "sdown_first",
     "odown_first", "try_first", "n_try", "n_abort", "vote_first", "elected", "elected_s", "selected", "noone_sent", "role_master", "promoted",
     "reconf_sent", "switch1", "switch2", "switch3", "switch_first", "failover_end", "client_last_ack", "client_detect", "client_first_ack",
     "unavail", "n_acked", "n_lost", "lost_span", "n_refused", "resume", "b_last_ack", "b_acked_after", "b_acked_after_resume", "b_lost",
-    "b_refused_first", "old_demoted", "old_linkup", "epoch_delta", "cpu_busy", "load1", "note"]
+    "b_refused_first", "old_demoted", "old_linkup", "epoch_delta", "cpu_busy", "load1", "role_poll",
+    "note"]
 numbers = itertools.count(1)
 
 
@@ -405,8 +406,8 @@ def trial(group, fault, settings, writer, file):
         group.listeners[group.places.index(old)].hear_anew()
     at, new = min(promoted, default=(None, None))
     role = role_of(hosts.address(old))
-    _, demoted = wait_until(lambda: role()[0] == "slave", 60, 0.01) if new else (None, None)
-    _, linked = wait_until(lambda: role()[1:4] == [hosts.address(new), SERVER, "connected"], 60, 0.01) if new else (None, None)
+    _, demoted = wait_until(lambda: role()[0] == "slave", 60, ROLE_POLL) if new else (None, None)
+    _, linked = wait_until(lambda: role()[1:4] == [hosts.address(new), SERVER, "connected"], 60, ROLE_POLL) if new else (None, None)
     after, load, note = busy(), os.getloadavg()[0], ""
     time.sleep(0.5)
     for client in clients:
@@ -446,7 +447,7 @@ def trial(group, fault, settings, writer, file):
         *(when(r"\+switch-master", "", of) for of in (1, 2, 3)), when(r"\+switch-master"), when(r"\+failover-end"), seconds(last, begun),
         seconds(error, begun), seconds(first, begun), f"{first - last:.3f}" if first and last else "", len(aware.acknowledged), len(gone),
         f"{gone[-1] - gone[0]:.3f}" if gone else "", len(aware.too_few), seconds(resume, begun), *b, seconds(demoted, begun),
-        seconds(linked, begun), group.epoch() - epoch, f"{share:.3f}", f"{load:.3f}", note])
+        seconds(linked, begun), group.epoch() - epoch, f"{share:.3f}", f"{load:.3f}", f"{ROLE_POLL:.3f}", note])
     file.flush()
     group.events.clear()
 

@@ -12,7 +12,7 @@
 //! | `failover_end` | `end` | `+failover-end` |
 //! | `client_first_ack` | `client` | the first acknowledgement after the fault |
 //! | `unavail` | `outage` | between the last acknowledgement before and the first one after |
-//! | `resume` to `old_demoted`: the old primary says that it is a replica, asked now and then | `demoted after` | asked each 10 ms: after its `REPLICAOF`, when it has rewritten its file |
+//! | `resume` to `old_demoted`: the old primary says that it is a replica, asked each 20 ms | `demoted after` | asked as often: after its `REPLICAOF`, when it has rewritten its file |
 //! | `resume` to `b_last_ack` | `served until` | the last write that the old primary acknowledged to the client on its host |
 //! | `b_lost` | `doomed` | writes that the old primary acknowledged to the client on its host and that are gone |
 //! | `b_refused_first` | `refused` | the first write that the old primary refused to that client |
@@ -56,6 +56,7 @@ use sim_core::{Direction, Distribution, Fault, LinkQuality, SimDuration, Target,
 use self::trial::{End, Run, SPREAD, Trial};
 use super::beside;
 use super::rows::{self, Row, Table};
+use super::saving;
 use super::{Measurements, ONE_WAY, OUTAGE, Point, samples};
 use crate::diagnostic::UserError;
 
@@ -83,7 +84,8 @@ const NEEDED: [&str; 20] = [
     "resume",
     "note",
 ];
-const KNOWN: [&str; 39] = [
+const KNOWN: [&str; 40] = [
+    "role_poll",
     "trial",
     "redis",
     "new_primary",
@@ -300,6 +302,7 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
                 .map(|(ended, end)| (end, at - ended)),
             earlier: before.map_or(0, |before| before.earlier),
             end: end.unwrap_or(End::AfterFault(SPREAD)),
+            role_poll: saving::role_poll(&row)?,
         };
         let earlier = before.map_or(0, |before| before.earlier + 1);
         newest.insert(row.text("cluster").to_owned(), Newest { settings, earlier, ended });
@@ -336,6 +339,7 @@ pub(super) fn read(path: &Path, into: &mut Measurements) -> Result<(), UserError
                     Kind::Stop => inputs.backlog,
                     Kind::Partition => Distribution::Constant(SimDuration::ZERO),
                 },
+                asked_late: inputs.waking.pause,
                 trials,
             })),
         });

@@ -2,7 +2,7 @@
 
 use analysis::measure::SurvivingValues;
 use analysis::{MeasureOptions, measure};
-use models::redis::{MASTER_MODE, REPLICA_OF, REWRITTEN, RunId};
+use models::redis::{MASTER_MODE, REPLICA_OF, REWRITTEN, RunId, SNAPSHOT_SYNCED};
 use models::sentinel::{SAVED, SentinelCluster, SentinelProcess};
 use sim_core::{
     Distribution, EndReason, ProcessId, Schedule, ScheduledFault, Seed, SimDuration, SimTime, Stream,
@@ -23,7 +23,7 @@ const TAIL: SimDuration = SimDuration::from_secs(14);
 /// How long a trial waits for the end of a failover, and how often it looks.
 const LONGEST_WAIT: SimDuration = SimDuration::from_secs(60);
 const STEP: SimDuration = SimDuration::from_millis(250);
-/// How often servers are asked for their role.
+/// How often servers are asked for their role that may be promoted.
 const POLL: SimDuration = SimDuration::from_millis(10);
 /// More events than two trials have.
 const EVENTS: u64 = 20_000_000;
@@ -37,6 +37,8 @@ pub(super) struct Trial {
     /// How many trials of the series were before that one.
     pub(super) earlier: u32,
     pub(super) end: End,
+    /// How often the old primary was asked for its role.
+    pub(super) role_poll: SimDuration,
 }
 
 /// When a fault ended.
@@ -68,6 +70,8 @@ pub(in crate::calibrate) struct Setup {
     /// started listened, until one that was woken had worked off what had come meanwhile.
     pub(super) begins_late: Distribution,
     pub(super) ends_late: Distribution,
+    /// How late the harness is when it looks at the role of the old primary again.
+    pub(super) asked_late: Distribution,
     pub(super) trials: Vec<Trial>,
 }
 
@@ -107,7 +111,7 @@ fn heard(log: &[TraceEntry], event: &TraceEntry) -> SimTime {
 fn told(log: &[TraceEntry], change: &TraceEntry, asked: SimDuration) -> SimTime {
     let mut later = log.iter().filter(|entry| entry.at >= change.at && entry.process == change.process);
     let rewritten = later.find(|entry| entry.text == REWRITTEN).map_or(change.at, |entry| entry.at);
-    rewritten.max(change.at + asked)
+    saving::told(log, SNAPSHOT_SYNCED, change.process, rewritten.max(change.at + asked))
 }
 
 impl Setup {
@@ -151,8 +155,10 @@ impl Setup {
         let promoted = log.iter().find(|entry| entry.at > fault && entry.text.starts_with(MASTER_MODE));
         let mut later = log.iter().filter(|entry| entry.at > ended && entry.process == old_primary);
         let demoted = later.find(|entry| entry.text.starts_with(REPLICA_OF));
-        let mut said = |event| told(&log, event, random.duration(SimDuration::ZERO, POLL));
-        let (promoted, demoted) = (promoted.map(&mut said), demoted.map(&mut said));
+        let promoted = promoted.map(|event| told(&log, event, random.duration(SimDuration::ZERO, POLL)));
+        let demoted = demoted.map(|event| {
+            told(&log, event, saving::until_asked(&mut random, trial.role_poll, &self.asked_late))
+        });
         let beside = old_primary.filter(|_| kind.spares_primary()).and_then(|old_primary| {
             let client = cluster.client_beside(old_primary)?;
             Some(Beside { record: &record, old_primary, client })
