@@ -54,6 +54,7 @@ pub struct ClusterNode {
     pub(super) has_moved: bool,
     /// The server waits for a `MIGRATE`.
     pub(super) moving: Option<Moving>,
+    /// What else it waits for, and what comes meanwhile.
     pub(super) standstill: Standstill,
     /// For those who watch: the last vote that was given, the last election that was won, and the votes that it took.
     pub(super) gave_vote: Option<(Epoch, NodeId)>,

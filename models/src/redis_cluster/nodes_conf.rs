@@ -1,7 +1,7 @@
 //! The volume of a node: its data directory, and `nodes.conf`.
 //!
-//! `nodes.conf` is written as a whole and takes the place of the old one; up to Redis 7.0 it is written over, which takes no space on a full disk. Whom a node follows stands there and not in
-//! `redis.conf`, so the server's `replicaof` is what `nodes.conf` says.
+//! `nodes.conf` is written as a whole and takes the place of the old one; up to Redis 7.0 it is written over, which takes no space on a
+//! full disk. Whom a node follows stands there and not in `redis.conf`, so the server's `replicaof` is what `nodes.conf` says.
 
 use std::sync::Arc;
 
