@@ -4,7 +4,7 @@
 //! knows of a slot whose owner failed. A primary that was among the minority waits before it serves again, so that it can
 //! be told of a successor; so does one that has just started. The wait is no proof: one link of its own suffices for the
 //! majority, and those on which it would be told may be between two requests to connect for longer
-//! (`cluster/rz32-minority-primary/async`).
+//! (`cluster/rz32-minority-primary/async`, with Linux before 6.5).
 
 use sim_core::{Context, SimDuration, WallTime};
 
