@@ -41,6 +41,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "cluster/primary-killed-async.toml",
     "cluster/primary-paused-async.toml",
     "cluster/replica-migrates-async.toml",
+    "cluster/seed-003-other-shard-lost.toml",
+    "cluster/seed-003-primary-host-crash.toml",
     "published/redis/rz32-minority-primary-async.toml",
     "published/redis/rz32-minority-primary-wait.toml",
     "published/redis/rz33-partition-and-failover-force.toml",
@@ -111,6 +113,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "lock/redlock-restart-appendonly.toml",
     "lock/redlock-restart-fenced.toml",
     "lock/redlock-restart-unfenced.toml",
+    "lock/seed-002-leader-crash.toml",
+    "lock/seed-002-redis-failover.toml",
     "published/redis/rz28-lost-acquisition-fenced.toml",
     "published/redis/rz28-lost-acquisition-unfenced.toml",
     "published/redis/rz28-lost-acquisition-wait-for-replica.toml",
@@ -372,7 +376,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
 ];
 
 /// Files that scenarios of the catalogue name.
-const COMPANIONS: &[(&str, &str)] = embed!["patroni/seed-001.values.yaml", "patroni/seed-003.patroni.yml"];
+const COMPANIONS: &[(&str, &str)] =
+    embed!["cluster/seed-003.redis.conf", "patroni/seed-001.values.yaml", "patroni/seed-003.patroni.yml"];
 
 struct Embedded;
 

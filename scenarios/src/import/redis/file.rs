@@ -44,9 +44,32 @@ pub fn read_redis_conf(source: &Arc<Source>) -> Result<RedisFile, UserError> {
     for line in &lines {
         importer.line(line)?;
     }
+    refuse_primary_of_node(source, &lines)?;
     let file = importer.finish();
     file.settings.configuration()?;
     Ok(file)
+}
+
+/// A node of a cluster follows whom `nodes.conf` says (`loadServerConfigFromString`).
+fn refuse_primary_of_node(source: &Arc<Source>, lines: &[Directive]) -> Result<(), UserError> {
+    let newest = |name: &str| lines.iter().rev().find(|line| known::canonical(&line.name) == name);
+    let says = |line: &Directive, words: &[&str]| {
+        let said = line.arguments.iter().map(|word| word.text.as_str());
+        line.arguments.len() == words.len()
+            && said.zip(words).all(|(said, word)| said.eq_ignore_ascii_case(word))
+    };
+    let is_node = newest("cluster-enabled").is_some_and(|line| says(line, &["yes"]));
+    match newest("replicaof").filter(|line| is_node && !says(line, &["no", "one"])) {
+        Some(line) => Err(UserError::at(
+            Spot::new(source, line.span.clone()),
+            "`replicaof` is not allowed in cluster mode, and Redis does not start with it",
+            "not beside `cluster-enabled yes`",
+        )
+        .help(
+            "leave it out: whom a node follows it learns by `CLUSTER REPLICATE`, and keeps in `nodes.conf`",
+        )),
+        None => Ok(()),
+    }
 }
 
 struct Importer<'a> {
@@ -251,6 +274,23 @@ mod tests {
                    ╰────
             "#]],
         );
+        check_error(
+            "cluster-enabled yes\nslaveof 10.0.0.1 6379\n",
+            &expect![[r#"
+            error
+              × sentinel.conf:2:1: `replicaof` is not allowed in cluster mode, and Redis does not start with it
+               ╭─[sentinel.conf:2:1]
+             1 │ cluster-enabled yes
+             2 │ slaveof 10.0.0.1 6379
+               · ──────────┬──────────
+               ·           ╰── not beside `cluster-enabled yes`
+               ╰────
+              help: leave it out: whom a node follows it learns by `CLUSTER REPLICATE`, and keeps in `nodes.conf`
+        "#]],
+        );
+        assert!(read("replicaof 10.0.0.1 6379\n").is_ok());
+        assert!(read("replicaof 10.0.0.1 6379\ncluster-enabled no\n").is_ok());
+        assert!(read("cluster-enabled yes\nreplicaof 10.0.0.1 6379\nreplicaof NO ONE\n").is_ok());
         check_error(
             "include /etc/redis/common.conf\n",
             &expect![[r#"
