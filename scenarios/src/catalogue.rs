@@ -310,6 +310,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "platform/zone-outage-redis-bypassed.toml",
     "platform/zone-outage-redis-required.toml",
     "sentinel/all-restart-synced.toml",
+    "sentinel/broadcasts-listeners-deaf.toml",
+    "sentinel/broadcasts-primary-host-crash.toml",
     "sentinel/lagging-replica-async.toml",
     "sentinel/leader-restarts-async.toml",
     "sentinel/primary-host-crash-async.toml",

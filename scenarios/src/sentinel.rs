@@ -102,6 +102,7 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
             timeout: workload.statement_timeout,
             beside_servers: workload.beside_members,
             subscribes: workload.subscribe,
+            listeners: workload.listeners,
             own_sentinel: workload.own_sentinel,
             asks_each_time: workload.ask_each_time,
             start_at: workload.starts_after,

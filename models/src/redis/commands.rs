@@ -8,7 +8,7 @@ use super::log::Change;
 use super::packet::{Command, Hello, Packet, Reply};
 use super::release;
 use super::replica::{LinkState, Upstream};
-use super::server::Server;
+use super::server::{Server, Session};
 use super::waiting::Asker;
 
 /// How a server begins to say that `REPLICAOF NO ONE` made it a primary (`replication.c:replicaofCommand`).
@@ -56,6 +56,18 @@ impl Server {
                 Reply::Done
             }
             _ if self.is_loading() => Reply::Loading,
+            Command::Listen => {
+                self.on_session(from, |session| session.listens = true);
+                Reply::Done
+            }
+            Command::Broadcast(value) => {
+                let listening = self.sessions.iter().filter(|session| session.listens);
+                let to: Vec<ConnectionId> = listening.map(|session| session.connection).collect();
+                for connection in &to {
+                    context.send(*connection, Packet::Broadcast(value));
+                }
+                Reply::Count(to.len() as u64)
+            }
             Command::Ping => self.ping(),
             Command::Count if self.is_stale() => Reply::MasterDown,
             Command::Count => Reply::Count(self.log.len()),
@@ -136,8 +148,12 @@ impl Server {
     }
 
     fn subscribe(&mut self, connection: ConnectionId) {
+        self.on_session(connection, |session| session.subscribed = true);
+    }
+
+    fn on_session(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Session)) {
         if let Some(session) = self.sessions.iter_mut().find(|session| session.connection == connection) {
-            session.subscribed = true;
+            change(session);
         }
     }
 

@@ -118,6 +118,10 @@ pub enum Command {
     Replication,
     /// `REPLICAOF` (none: `NO ONE`) by itself, as an operator sends it: clients stay, and the file is as before.
     Follow(Option<ProcessId>),
+    /// `SUBSCRIBE` to the channel of broadcasts.
+    Listen,
+    /// `PUBLISH` to the channel of broadcasts: answered with how many subscribers of this server were sent it.
+    Broadcast(u64),
 }
 
 /// A reply to a [`Command`].
@@ -234,6 +238,8 @@ pub enum Packet {
     Bus(Arc<Message>),
     /// `RESTORE-ASKING` of some lists, from a node that moves them.
     Restore(Arc<Restore>),
+    /// To a subscriber of the channel of broadcasts.
+    Broadcast(u64),
 }
 
 /// Lists on their way from one node to another.

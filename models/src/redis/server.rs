@@ -60,6 +60,8 @@ pub(super) struct Session {
     pub(super) connection: ConnectionId,
     /// It has subscribed to the channel of the Sentinels.
     pub(super) subscribed: bool,
+    /// It has subscribed to the channel of broadcasts.
+    pub(super) listens: bool,
 }
 
 /// What a server can be woken for.
@@ -328,7 +330,9 @@ impl Process for Server {
             return standstill.keep(Input::Connection(connection, peer, event));
         }
         match event {
-            ConnectionEvent::Accepted => self.sessions.push(Session { connection, subscribed: false }),
+            ConnectionEvent::Accepted => {
+                self.sessions.push(Session { connection, subscribed: false, listens: false });
+            }
             ConnectionEvent::Opened => self.on_upstream_opened(context, connection),
             ConnectionEvent::Refused
             | ConnectionEvent::Closed

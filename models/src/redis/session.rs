@@ -34,6 +34,8 @@ pub(crate) struct Session {
     slot: Option<Slot>,
     /// It writes to two keys at once, in a transaction.
     pair: bool,
+    /// It publishes, and does not write.
+    broadcasts: bool,
     connection: Option<(ConnectionId, ProcessId)>,
     request: u32,
     operation: Option<Running>,
@@ -74,6 +76,11 @@ impl Session {
     /// A session whose two keys lie in this slot of a cluster, and are written to together.
     pub(crate) fn with_two_keys(slot: Slot) -> Self {
         Self { slot: Some(slot), pair: true, ..Self::default() }
+    }
+
+    /// A session that publishes. Who is told that this was done is told nothing of who has heard it.
+    pub(crate) fn for_broadcasts() -> Self {
+        Self { broadcasts: true, ..Self::default() }
     }
 
     /// Starts to connect.
@@ -118,6 +125,7 @@ impl Session {
             operation.sent = true;
             let value = operation.value;
             let command = match self.slot {
+                None if self.broadcasts => Command::Broadcast(value),
                 None => Command::Write(value),
                 Some(slot) if self.pair => Command::WritePairTo(slot, value),
                 Some(slot) => Command::WriteTo(slot, value),
@@ -210,6 +218,7 @@ impl Session {
                 return News::Nothing;
             }
             (Reply::Written { .. }, None) => Outcome::Ok,
+            (Reply::Count(_), None) if self.broadcasts => Outcome::Ok,
             (Reply::Count(reached), Some(wanted)) if reached >= u64::from(wanted.replicas) => Outcome::Ok,
             (Reply::Count(_) | Reply::Unblocked, Some(_)) => Outcome::OkWithWarning,
             _ => Outcome::Failed,

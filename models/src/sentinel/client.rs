@@ -10,6 +10,10 @@
 //! asks anew after every error, or before each write; then it rests as long after one that failed as after one that did not.
 //! It may listen for `+switch-master` besides, on a connection to each Sentinel (as Jedis and go-redis do), and then leaves its
 //! server as soon as a Sentinel announces another one.
+//!
+//! It writes, or it publishes, or it listens to what others publish ([`Activity`]). `PUBLISH` goes to the subscribers of that server
+//! at that moment; nothing is kept, and the answer says to how many it went, which the client does not look at. (A real server hands it on to the
+//! subscribers of its replicas as well, by the stream. Nobody subscribes there here.)
 
 use std::sync::Arc;
 
@@ -46,8 +50,22 @@ pub struct AwareClientSpec {
     pub wait_for: Option<WaitFor>,
     /// It listens for `+switch-master`.
     pub subscribes: bool,
+    /// What it does at the primary.
+    pub activity: Activity,
     /// It asks before each write, on new connections, and does not look at roles. Without this, after errors only.
     pub asks_each_time: bool,
+}
+
+/// What a client does at the primary.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Activity {
+    /// It writes.
+    #[default]
+    Writes,
+    /// It publishes what it would write, to whoever listens.
+    Publishes,
+    /// It listens, and keeps what it hears. Nothing tells it that a server is silent but `+switch-master`.
+    Listens,
 }
 
 impl AwareClientSpec {
@@ -65,6 +83,7 @@ impl AwareClientSpec {
             wait_late: Sampler::Constant(SimDuration::ZERO),
             wait_for: None,
             subscribes: false,
+            activity: Activity::default(),
             asks_each_time: false,
         }
     }
@@ -80,6 +99,8 @@ pub struct AwareClient {
     server: Option<ProcessId>,
     /// Connections on which Sentinels announce switches.
     subscriptions: Vec<(ProcessId, Option<ConnectionId>)>,
+    /// What it has heard.
+    heard: Vec<u64>,
 }
 
 /// What the session is for.
@@ -112,12 +133,21 @@ pub enum AwareClientTimer {
 const RESUBSCRIBE: SimDuration = SimDuration::from_secs(5);
 
 impl AwareClient {
+    /// The broadcasts that it has heard, in the order in which they came.
+    pub fn heard(&self) -> &[u64] {
+        &self.heard
+    }
+
+    fn listens(&self) -> bool {
+        self.spec.activity == Activity::Listens
+    }
+
     fn resolve(&mut self, context: &mut impl Context<Self>) {
-        if self.progress.has_ended(context) {
+        if self.progress.has_ended(context) && !self.listens() {
             return;
         }
         // The write that it wants to do waits for the answer: that is what users see.
-        if !self.session.is_busy() {
+        if !self.session.is_busy() && !self.listens() {
             self.session.invoke(context, &mut self.progress);
         }
         let sentinels = Arc::clone(&self.spec.sentinels);
@@ -193,6 +223,12 @@ impl AwareClient {
                 self.session.open(context, server);
                 self.wait_at_most(context, self.spec.timeout);
             }
+            (News::Answer(Reply::Role { primary: true }), Step::Checking) if self.listens() => {
+                self.step = Step::Writing;
+                context.cancel_timer(&AwareClientTimer::Timeout);
+                self.session.ask(context, Command::Listen);
+            }
+            (News::Answer(Reply::Done), Step::Writing) if self.listens() => {}
             (News::Answer(Reply::Role { primary: true }), Step::Checking) => {
                 self.step = Step::Writing;
                 self.send(context);
@@ -247,9 +283,13 @@ impl Process for AwareClient {
         let sentinels = spec.sentinels.iter().filter(|_| spec.subscribes);
         let mut client = Self {
             progress: Progress::new(spec.workload, context),
-            session: Session::default(),
+            session: match spec.activity {
+                Activity::Publishes => Session::for_broadcasts(),
+                Activity::Writes | Activity::Listens => Session::default(),
+            },
             step: Step::Pausing,
             server: None,
+            heard: Vec::new(),
             subscriptions: sentinels.map(|sentinel| (*sentinel, None)).collect(),
             spec: spec.clone(),
         };
@@ -266,6 +306,9 @@ impl Process for AwareClient {
             }
             return;
         }
+        if let Packet::Broadcast(value) = packet {
+            return self.heard.push(value);
+        }
         let news = self.session.on_packet(context, connection, packet, self.spec.wait_for);
         self.hear(context, news);
     }
@@ -274,7 +317,7 @@ impl Process for AwareClient {
         match timer {
             AwareClientTimer::Resolve => self.resolve(context),
             AwareClientTimer::Write => self.write(context),
-            AwareClientTimer::Timeout if self.session.is_busy() => self.start_over(context),
+            AwareClientTimer::Timeout if self.session.is_busy() || self.listens() => self.start_over(context),
             // It rests between two writes.
             AwareClientTimer::Timeout => {}
             AwareClientTimer::Subscribe => self.subscribe(context),
@@ -297,10 +340,10 @@ impl Process for AwareClient {
     }
 
     fn plays(&self, role: &str) -> bool {
-        role == "client"
+        role == self.role()
     }
 
     fn role(&self) -> &'static str {
-        "client"
+        if self.listens() { "listener" } else { "client" }
     }
 }

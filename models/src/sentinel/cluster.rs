@@ -18,7 +18,7 @@
 //! order, so that a host takes one primary of each group with it; they are called `group-2-redis-1`... Clients write to the first
 //! group, and marks and the roles `primary` and `replica` are about it; servers of others play `other-primary` and `other-replica`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sim_core::{
@@ -26,7 +26,7 @@ use sim_core::{
     Topology, World, WorldBuilder, ZoneRef, advance_guarded,
 };
 
-use super::client::{AwareClient, AwareClientSpec};
+use super::client::{Activity, AwareClient, AwareClientSpec};
 use super::config::{GroupConfig, SentinelDisk, SentinelSpec};
 use super::process::Sentinel;
 use crate::planted::Planted;
@@ -70,6 +70,8 @@ pub struct RedisLoad {
     pub beside_servers: bool,
     /// They listen for `+switch-master`.
     pub subscribes: bool,
+    /// So many clients listen to what the others publish, who write nothing; none: the others write.
+    pub listeners: u16,
     /// Client 1 knows the first Sentinel only, client 2 the second, and so on in turn.
     pub own_sentinel: bool,
     /// They ask before each write.
@@ -132,6 +134,7 @@ pub struct SentinelCluster {
     clients: Vec<ProcessId>,
     /// Those that know one server only, in the order of the servers.
     local_clients: Vec<ProcessId>,
+    listeners: Vec<ProcessId>,
     quorum: u32,
 }
 
@@ -173,7 +176,8 @@ impl SentinelCluster {
         let primaries: Vec<ProcessId> =
             std::iter::once(servers[0]).chain(others.iter().map(|group| group[0])).collect();
         let sentinels: Arc<[ProcessId]> = placing.sentinels(sentinel_hosts, &primaries).into();
-        let (mut clients, mut local_clients, mut elector) = (Vec::new(), Vec::new(), None);
+        let (mut clients, mut local_clients, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
+        let mut elector = None;
         match (app, plan.election) {
             (Some(app), Some(election)) => {
                 clients = placing.clients_of_one(server_hosts, app, &servers);
@@ -181,6 +185,7 @@ impl SentinelCluster {
             }
             (Some(app), None) => {
                 clients = placing.clients(server_hosts, app, &sentinels);
+                listeners = clients.split_off(usize::from(plan.load.writers));
                 local_clients = placing.local_clients(server_hosts, &servers);
             }
             (None, _) => {}
@@ -188,7 +193,7 @@ impl SentinelCluster {
         let quorum = plan.group.quorum;
         let others = others.into_iter().flatten().collect();
         let builder = placing.builder;
-        Self { builder, servers, others, sentinels, elector, clients, local_clients, quorum }
+        Self { builder, servers, others, sentinels, elector, clients, local_clients, listeners, quorum }
     }
 
     /// What it consists of, for a world of which it is a part.
@@ -261,8 +266,11 @@ impl SentinelCluster {
     }
 
     /// The values that the group holds now: those of the primary that the Sentinels or the operator name, of the first server if
-    /// nobody does; if it does not run, those in its files.
+    /// nobody does; if it does not run, those in its files. With listeners, what all of them have heard.
     pub fn surviving<C: FromIterator<u64>>(&self, world: &World<SentinelProcess>) -> C {
+        if !self.listeners.is_empty() {
+            return self.heard_by_all(world).into_iter().collect();
+        }
         let primary = self.primary(world).unwrap_or(self.servers[0]);
         if let Some(SentinelProcess::Server(server)) = world.process(primary) {
             return server.log().values().collect();
@@ -274,6 +282,16 @@ impl SentinelCluster {
             }
             Disk::Nothing | Disk::Sentinel(_) => C::from_iter([]),
         }
+    }
+
+    /// The broadcasts that no listener has missed.
+    fn heard_by_all(&self, world: &World<SentinelProcess>) -> BTreeSet<u64> {
+        let heard = |listener: &ProcessId| match world.process(*listener) {
+            Some(SentinelProcess::AwareClient(client)) => client.heard().iter().copied().collect(),
+            _ => BTreeSet::new(),
+        };
+        let all = self.listeners.iter().map(heard);
+        all.reduce(|one, other| one.intersection(&other).copied().collect()).unwrap_or_default()
     }
 }
 
@@ -361,7 +379,18 @@ impl<'a> Placing<'a> {
             } else {
                 Arc::clone(sentinels)
             };
+            let is_listener = index >= load.writers;
+            let mut workload = workload(number, &load);
+            if is_listener {
+                // They are there before anybody publishes.
+                workload.start_at = SimDuration::ZERO;
+            }
             let spec = AwareClientSpec {
+                activity: match (is_listener, load.listeners) {
+                    (true, _) => Activity::Listens,
+                    (false, 0) => Activity::Writes,
+                    (false, _) => Activity::Publishes,
+                },
                 asks_each_time: load.asks_each_time,
                 interval: load.write_interval,
                 timeout: load.timeout,
@@ -369,12 +398,17 @@ impl<'a> Placing<'a> {
                 wait_for: load.wait_for,
                 pause_late: pause_late.clone(),
                 wait_late: wait_late.clone(),
-                ..AwareClientSpec::new(workload(number, &load), known)
+                ..AwareClientSpec::new(workload, known)
             };
             let spec = SentinelProcessSpec::AwareClient(spec);
-            self.add(format!("client-{number}"), host, Disk::Nothing, spec)
+            let name = if is_listener {
+                format!("listener-{}", index - load.writers + 1)
+            } else {
+                format!("client-{number}")
+            };
+            self.add(name, host, Disk::Nothing, spec)
         };
-        (0..load.writers).map(place).collect()
+        (0..load.writers + load.listeners).map(place).collect()
     }
 
     /// Clients of one server each, and of all servers in turn. Those of one server begin one after another within an interval, and

@@ -61,7 +61,7 @@ mod process;
 mod rand;
 mod vote;
 
-pub use client::{AwareClient, AwareClientSpec, AwareClientTimer};
+pub use client::{Activity, AwareClient, AwareClientSpec, AwareClientTimer};
 pub use cluster::{
     Disk, DiskRecord, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess, SentinelProcessSpec,
     SentinelProcessTimer,

@@ -44,6 +44,7 @@ fn plan() -> SentinelPlan {
             timeout: seconds(1),
             beside_servers: false,
             subscribes: false,
+            listeners: 0,
             own_sentinel: false,
             asks_each_time: false,
             start_at: SimDuration::ZERO,
@@ -380,4 +381,44 @@ fn a_replica_of_a_replica_is_known_when_that_is_promoted() {
     };
     assert_eq!(data(other).0, data(replica).0, "it went on behind the promoted one");
     assert!(data(replica).1.abs_diff(data(other).1) <= 1);
+}
+
+/// How many broadcasts were answered, and which of them some listener has missed.
+fn broadcasts(subscribes: bool, faults: &[(u64, Fault, u64)], seed: u64) -> (usize, Vec<SimTime>) {
+    let mut plan = plan();
+    plan.load = RedisLoad {
+        listeners: 3,
+        subscribes,
+        start_at: seconds(5),
+        stop_at: Some(seconds(50)),
+        write_interval: SimDuration::from_millis(20),
+        ..plan.load
+    };
+    let mut run = Run::new(&plan, seed, faults).until(55);
+    let heard: BTreeSet<u64> = run.cluster.surviving(&run.world);
+    let record = run.world.record(EndReason::Horizon);
+    let published: Vec<&Operation> = record.operations.iter().filter(|one| one.is_acknowledged()).collect();
+    let missed = published.iter().filter(|one| !heard.contains(&one.value)).map(|one| one.invoked);
+    (published.len(), missed.collect())
+}
+
+#[test]
+fn who_listens_hears_what_is_published_meanwhile() {
+    let (published, missed) = broadcasts(false, &[], 1);
+    assert!(published > 2_000, "{published}");
+    assert_eq!(missed, []);
+}
+
+#[test]
+fn who_is_not_told_of_a_lost_host_hears_nothing_any_more() {
+    let lost = [(20, Fault::PowerOff { target: Target::HostOf("primary".to_owned()) }, 0)];
+    let (_, missed) = broadcasts(false, &lost, 1);
+    let last = missed.last().expect("nobody comes back");
+    assert!(*last > SimTime::ZERO + seconds(49), "{last}");
+    for seed in 0..20 {
+        let (published, missed) = broadcasts(true, &lost, seed);
+        assert!(published > 1_500, "seed {seed}: {published}");
+        let mut late = missed.iter().filter(|at| **at > SimTime::ZERO + seconds(30));
+        assert_eq!(late.next(), None, "seed {seed}: with `+switch-master` they are back soon");
+    }
 }

@@ -22,7 +22,8 @@ impl Checker<'_> {
             ("cluster.dataset_bytes", here(cluster.dataset_bytes.is_some())),
             ("workload.beside_members", here(workload.beside_members.is_some())),
         ];
-        let of_sentinel: [(&str, Option<Range<usize>>); 9] = [
+        let of_sentinel: [(&str, Option<Range<usize>>); 10] = [
+            ("workload.listeners", span(workload.listeners.as_ref())),
             ("cluster.sentinels", span(cluster.sentinels.as_ref())),
             ("cluster.sentinel_conf", span(cluster.sentinel_conf.as_ref())),
             ("cluster.sentinel", span(cluster.sentinel.as_ref())),
@@ -79,6 +80,12 @@ impl Checker<'_> {
                 let foreign = patroni.into_iter().chain(of_cluster).chain(of_sentinel).chain(more);
                 (foreign.collect(), "without Sentinels (`cluster.election`)")
             }
+            "sentinel" if workload.listeners.as_ref().is_some_and(|count| *count.get_ref() > 0) => {
+                let wait = ("workload.wait", span(workload.wait.as_ref()));
+                let more = [local_writers, wait, need];
+                let foreign = patroni.into_iter().chain(of_cluster).chain(more).collect();
+                (foreign, "clients that publish (`workload.listeners`)")
+            }
             "sentinel" => {
                 let foreign = patroni.into_iter().chain(of_cluster).chain([need]).collect();
                 (foreign, "a group of Redis servers with Sentinels")
@@ -90,7 +97,8 @@ impl Checker<'_> {
             "lock" => {
                 let subscribe = ("workload.subscribe", here(workload.subscribe.is_some()));
                 let timeout = ("workload.statement_timeout", span(workload.statement_timeout.as_ref()));
-                let more = [local_writers, subscribe, timeout, need];
+                let listeners = ("workload.listeners", span(workload.listeners.as_ref()));
+                let more = [local_writers, subscribe, listeners, timeout, need];
                 let has_nodes = raw.has_nodes();
                 let of_nodes = |(key, _): &(&str, _)| *key == "cluster.shards" || *key == "cluster.hosts";
                 let of_cluster = of_cluster.into_iter().filter(|key| !(has_nodes && of_nodes(key)));

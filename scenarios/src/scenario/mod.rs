@@ -56,6 +56,7 @@
 //! | `workload.on_timeout` | what a client behind a proxy does then: `drop` the connection, `cancel` the statement, `cancel-and-ignore-warnings` | `drop` |
 //! | `workload.beside_members` | whether clients run on the servers' hosts in turn, and not on a host of their own | false |
 //! | `workload.subscribe` | whether clients listen for `+switch-master` | false |
+//! | `workload.listeners` | `sentinel`: so many clients listen, and the others publish instead of writing | 0 |
 //! | `workload.own_sentinel` | whether each client knows one Sentinel only, another one in turn | false |
 //! | `workload.ask_each_time` | whether clients ask for the primary before each write, and not after errors only | false |
 //! | `workload.starts_after` | when clients begin | zero |

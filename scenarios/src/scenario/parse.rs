@@ -277,6 +277,7 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         on_timeout: raw.on_timeout.unwrap_or_default(),
         beside_members: raw.beside_members.unwrap_or_default(),
         subscribe: raw.subscribe.unwrap_or_default(),
+        listeners: inner_or(raw.listeners, 0),
         own_sentinel: raw.own_sentinel.unwrap_or_default(),
         ask_each_time: raw.ask_each_time.unwrap_or_default(),
         starts_after: inner_or(raw.starts_after, SimDuration::ZERO),

@@ -133,6 +133,7 @@ pub(super) struct RawWorkload {
     pub(super) on_timeout: Option<OnTimeout>,
     pub(super) beside_members: Option<bool>,
     pub(super) subscribe: Option<bool>,
+    pub(super) listeners: Option<Spanned<u16>>,
     pub(super) own_sentinel: Option<bool>,
     pub(super) ask_each_time: Option<bool>,
     pub(super) starts_after: Option<Spanned<SimDuration>>,

@@ -42,6 +42,8 @@ pub struct Workload {
     pub beside_members: bool,
     /// Whether they listen for announcements of a new primary.
     pub subscribe: bool,
+    /// Clients of Sentinel that listen to what the others publish; none: these write.
+    pub listeners: u16,
     /// Whether each knows one Sentinel only, another one in turn.
     pub own_sentinel: bool,
     /// Whether they ask for the primary before each write.

@@ -137,6 +137,7 @@ impl Laboratory {
                 timeout: SimDuration::from_millis(500),
                 beside_servers: false,
                 subscribes: false,
+                listeners: 0,
                 own_sentinel: false,
                 asks_each_time: false,
                 start_at: SimDuration::ZERO,

@@ -56,6 +56,7 @@ fn redis() -> SentinelPlan {
             timeout: seconds(1),
             beside_servers: false,
             subscribes: false,
+            listeners: 0,
             own_sentinel: false,
             asks_each_time: false,
             start_at: SimDuration::ZERO,

@@ -431,6 +431,7 @@ impl Settings {
                 timeout: self.client_timeout,
                 beside_servers: false,
                 subscribes: false,
+                listeners: 0,
                 own_sentinel: false,
                 asks_each_time: false,
                 start_at: SimDuration::ZERO,
