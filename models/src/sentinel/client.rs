@@ -208,7 +208,7 @@ impl AwareClient {
             (News::Opened, Step::Resolving) => {
                 self.session.ask(context, Command::GetPrimary(self.spec.group));
             }
-            (News::Opened, _) if self.spec.asks_each_time => {
+            (News::Opened, _) if self.spec.asks_each_time && !self.listens() => {
                 self.step = Step::Writing;
                 self.send(context);
             }

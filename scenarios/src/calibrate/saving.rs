@@ -5,8 +5,9 @@ use sim_core::{Distribution, ProcessId, SimDuration, SimTime, Stream, TraceEntry
 use super::rows::Row;
 use crate::diagnostic::UserError;
 
-/// How often the harness looked at the role of an old primary that came back: what a row says in `role_poll`. Those of the calibration measurements do not, but they
-/// show it: the link came with the same answers as the role, and `old_linkup` is `old_demoted`, or 20 ms and more later.
+/// How often the harness looked at the role of an old primary that came back: what a row says in `role_poll`. Those of the calibration
+/// measurements do not, but they show it: the link came with the same answers as the role, and `old_linkup` is `old_demoted`, or 20 ms and
+/// more later.
 pub(super) fn role_poll(row: &Row) -> Result<SimDuration, UserError> {
     Ok(row.time("role_poll")?.unwrap_or(SimDuration::from_millis(20)))
 }
