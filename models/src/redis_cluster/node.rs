@@ -142,6 +142,11 @@ impl ClusterNode {
         self.spec.config.release >= Release::Redis72
     }
 
+    /// True if it may take slots once more by an election that it has won.
+    pub(super) fn repeats_election(&self, epoch: Epoch) -> bool {
+        self.spec.config.release < Release::Valkey8 && self.won == Some(epoch)
+    }
+
     /// Its view of who owns which slot, with the configuration epochs, and a number that changes with it.
     pub(super) fn bindings(&self) -> (u64, impl Iterator<Item = (Slot, NodeId, Epoch)> + '_) {
         let of = |id: NodeId| {

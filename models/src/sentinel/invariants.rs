@@ -3,7 +3,7 @@
 //! | condition | name | invariant |
 //! |---|---|---|
 //! | a Sentinel votes for one candidate in an epoch, also across restarts | `two-votes-in-one-epoch` | I1 |
-//! | its epochs never decrease | `epoch-went-back` | I1 |
+//! | its epochs never decrease, but for what it has told nobody when it ends | `epoch-went-back` | I1 |
 //! | the address of a primary changes only with a larger configuration epoch | `primary-without-new-epoch` | I2 |
 //! | no two Sentinels are elected in one epoch | `two-leaders-in-one-epoch` | I3 |
 //! | at most one replica is promoted in an epoch by an election | `two-promotions-in-one-epoch` | I4 |
@@ -82,6 +82,29 @@ struct GroupConditions {
 struct Seen {
     last: Option<Glance>,
     votes: BTreeMap<Epoch, RunId>,
+    /// What it was like when it last told anybody, if it has changed since. It tells nothing before its file is saved, and forgets with its end what
+    /// is not.
+    told: Option<Glance>,
+    /// In which epochs it has voted since.
+    untold_votes: Vec<Epoch>,
+}
+
+impl Seen {
+    /// It has saved its file.
+    fn tell(&mut self) {
+        self.told = None;
+        self.untold_votes.clear();
+    }
+
+    /// It ended.
+    fn forget(&mut self) {
+        if let Some(told) = self.told.take() {
+            self.last = Some(told);
+        }
+        for epoch in self.untold_votes.drain(..) {
+            self.votes.remove(&epoch);
+        }
+    }
 }
 
 /// The parts of a Sentinel that conditions are about.
@@ -124,8 +147,16 @@ impl Conditions {
         let position = process.index() - self.first;
         for (index, group) in self.groups.iter_mut().enumerate() {
             let now = Glance::at(sentinel, GroupId(index as u8))?;
-            if group.seen[position].last == Some(now) {
+            let seen = &mut group.seen[position];
+            let tells = !sentinel.holds_back();
+            if tells && seen.told.is_some() {
+                seen.tell();
+            }
+            if seen.last == Some(now) {
                 continue;
+            }
+            if !tells && seen.told.is_none() {
+                seen.told = seen.last;
             }
             let broken = group.look(process, position, now, self.quorum, count == 1);
             if broken.is_some() {
@@ -156,12 +187,16 @@ impl GroupConditions {
                 return Some(("primary-without-new-epoch", format!("from {before:?} to {now:?}")));
             }
         }
-        if let Some((candidate, epoch)) = now.vote
-            && let Some(earlier) = seen.votes.insert(epoch, candidate)
-            && earlier != candidate
-        {
-            let detail = format!("for {:08x} and {:08x} in epoch {}", earlier.0, candidate.0, epoch.0);
-            return Some(("two-votes-in-one-epoch", detail));
+        if let Some((candidate, epoch)) = now.vote {
+            match seen.votes.insert(epoch, candidate) {
+                None if seen.told.is_some() => seen.untold_votes.push(epoch),
+                Some(earlier) if earlier != candidate => {
+                    let detail =
+                        format!("for {:08x} and {:08x} in epoch {}", earlier.0, candidate.0, epoch.0);
+                    return Some(("two-votes-in-one-epoch", detail));
+                }
+                _ => {}
+            }
         }
         if let Some(epoch) = now.leads.filter(|_| is_alone) {
             let leader = *self.leaders.entry(epoch).or_insert(process);
@@ -224,6 +259,13 @@ impl StateProbe<SentinelProcess> for Conditions {
         let (name, mut detail) = self.look(process, sentinel)?;
         write!(detail, " (process {})", process.index()).expect("a string takes everything");
         Some(Violation { at, name, detail })
+    }
+
+    fn on_end(&mut self, _: SimTime, process: ProcessId) {
+        let position = process.index() - self.first;
+        for group in &mut self.groups {
+            group.seen[position].forget();
+        }
     }
 
     fn clone_box(&self) -> Box<dyn StateProbe<SentinelProcess>> {

@@ -98,6 +98,11 @@ impl Sentinel {
         group.promoted.filter(|_| is_seen).map(|promoted| (group.failover_epoch, promoted))
     }
 
+    /// True while its file is being saved, so that nothing leaves it.
+    pub(super) fn holds_back(&self) -> bool {
+        self.outbox.syncing.is_some()
+    }
+
     /// True while it does nothing because its clock was odd.
     pub fn is_in_tilt(&self) -> bool {
         self.tilt_since.is_some()
