@@ -18,10 +18,10 @@ pub enum Release {
     /// node that is connected to anew still reads what comes late on the connection before (pull request 9774 ends that). A
     /// stream ends with its primary: who follows a promoted replica synchronises from nothing.
     Redis30,
-    /// Redis 7.0, as Debian 12 has it (7.0.15).
+    /// Redis 7.0, as Debian 12 has it (7.0.15), but for what 7.0.13 has taken over from 7.2 (PR 12344): in that it is 7.0.12.
     #[default]
     Redis70,
-    /// Redis 7.2: a slot whose owner does not claim it any more can be taken over without a larger epoch (PR 12344).
+    /// Redis 7.2: a slot whose owner does not claim it any more can be taken over without a larger epoch (PR 12344, also in 7.0.13).
     Redis72,
     /// Valkey 8: besides, the rank may also shrink while a replica waits and the election is begun anew when a new primary
     /// appears (PR 782), a replica of a new primary counts nothing of what it had before (PR 885), and what primaries are told
