@@ -363,7 +363,7 @@ impl Process for Server {
     fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
         if let Some(standstill) = &mut self.standstill {
             if matches!(failure, StorageFailure::Sync(sync, _) if standstill.awaits(sync)) {
-                return self.on_replacement_failed(context, &failure);
+                return self.end_replacement(context, Some(&failure));
             }
             return standstill.keep(Input::StorageFailed(failure));
         }

@@ -179,43 +179,34 @@ impl Server {
                 return;
             }
         }
-        self.end_replacement(context, true);
+        self.end_replacement(context, None);
     }
 
-    /// The disk has failed.
-    pub(super) fn on_replacement_failed(
+    /// The server goes on: the file has its place, or the disk has failed.
+    pub(super) fn end_replacement(
         &mut self,
         context: &mut impl Context<Self>,
-        failure: &StorageFailure,
+        failure: Option<&StorageFailure>,
     ) {
-        let replacing = self.standstill.as_ref().and_then(|standstill| standstill.replacing.as_ref());
-        let is_snapshot = replacing.is_some_and(|replacing| matches!(replacing.then, Then::Load));
-        context.note(|| {
-            let what = if is_snapshot { "trying to sync the snapshot" } else { "CONFIG REWRITE" };
-            format!("{what} failed: {failure}")
-        });
-        self.end_replacement(context, false);
-    }
-
-    /// The server goes on.
-    fn end_replacement(&mut self, context: &mut impl Context<Self>, done: bool) {
         let Some(standstill) = self.standstill.take() else { return };
         let Standstill { inputs, replacing, .. } = *standstill;
         let Some(Replacing { since, then, .. }) = replacing else { return };
         match then {
             Then::EndTransaction(asked_by) => {
-                if done {
-                    context.note(|| REWRITTEN.to_owned());
-                }
+                context.note(|| match failure {
+                    None => REWRITTEN.to_owned(),
+                    Some(failure) => format!("CONFIG REWRITE failed: {failure}"),
+                });
                 self.end_transaction(context, asked_by, inputs);
             }
             Then::Load => {
-                if done {
+                if let Some(failure) = failure {
+                    context.note(|| format!("trying to sync the snapshot failed: {failure}"));
+                    self.give_up_snapshot(context);
+                } else {
                     let took = context.monotonic().since(since);
                     context.note(|| format!("{SNAPSHOT_SYNCED}{}ns", took.as_nanos()));
                     self.load_snapshot(context);
-                } else {
-                    self.give_up_snapshot(context);
                 }
                 self.go_on(context, inputs);
             }

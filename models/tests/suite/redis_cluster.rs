@@ -48,16 +48,31 @@ fn run(
     seed: u64,
     until: u64,
 ) -> (RedisCluster, World<ClusterProcess>) {
+    let lasts = lasts.map(SimDuration::from_secs);
+    let fault = ScheduledFault { trigger: Trigger::At(FAULT_AT), fault, lasts };
+    run_with(plan, vec![fault], seed, until)
+}
+
+/// The same with any faults. The world has a log.
+fn run_with(
+    plan: &ClusterPlan,
+    faults: Vec<ScheduledFault>,
+    seed: u64,
+    until: u64,
+) -> (RedisCluster, World<ClusterProcess>) {
     let (topology, zones) = Topology::three_zones();
     let cluster = RedisCluster::new(plan, (topology, zones.to_vec()));
     let mut world = cluster.world(Seed(seed));
+    world.log(false);
     cluster.add_conditions(&mut world);
-    let lasts = lasts.map(SimDuration::from_secs);
-    let fault = ScheduledFault { trigger: Trigger::At(FAULT_AT), fault, lasts };
-    world.schedule(&Schedule(vec![fault])).expect("the targets exist");
+    world.schedule(&Schedule(faults)).expect("the targets exist");
     let end = advance_guarded(&mut world, SimTime::ZERO + SimDuration::from_secs(until), 20_000_000);
     assert_eq!(end, EndReason::Horizon, "seed {seed}");
     (cluster, world)
+}
+
+fn kill(process: &str) -> Fault {
+    Fault::Kill { target: Target::Process(process.to_owned()) }
 }
 
 fn role(role: &str) -> Target {
@@ -281,14 +296,7 @@ fn standstills(release: Release) -> Vec<(SimTime, SimTime)> {
     let mut plan = plan();
     plan.config = ClusterConfig { release, require_full_coverage: false, ..plan.config };
     plan.disk_sync = Distribution::Constant(SimDuration::from_millis(500));
-    let (topology, zones) = Topology::three_zones();
-    let cluster = RedisCluster::new(&plan, (topology, zones.to_vec()));
-    let mut world = cluster.world(Seed(3));
-    world.log(false);
-    let fault = Fault::Kill { target: Target::Process("redis-2".to_owned()) };
-    let fault = ScheduledFault { trigger: Trigger::At(FAULT_AT), fault, lasts: None };
-    world.schedule(&Schedule(vec![fault])).expect("the targets exist");
-    RedisCluster::advance(&mut world, SimTime::ZERO + SimDuration::from_secs(40), 20_000_000);
+    let (cluster, mut world) = run(&plan, kill("redis-2"), None, 3, 40);
     let fault = SimTime::ZERO + FAULT_AT;
     let saved = |entry: &TraceEntry| {
         let is_here = entry.process == Some(cluster.nodes()[0]) && entry.at > fault;
@@ -323,18 +331,11 @@ fn whoever_saves_what_it_knows_answers_nobody_until_that_is_synced() {
 fn ends_on_a_full_disk(release: Release) -> bool {
     let mut plan = plan();
     plan.config = ClusterConfig { release, require_full_coverage: false, ..plan.config };
-    let (topology, zones) = Topology::three_zones();
-    let cluster = RedisCluster::new(&plan, (topology, zones.to_vec()));
-    let mut world = cluster.world(Seed(3));
-    world.log(false);
-    cluster.add_conditions(&mut world);
-    let process = |name: &str| Target::Process(name.to_owned());
-    let faults = [Fault::DiskFull { target: process("redis-1") }, Fault::Kill { target: process("redis-2") }];
+    let full = Fault::DiskFull { target: Target::Process("redis-1".to_owned()) };
     let trigger = Trigger::At(FAULT_AT);
-    let faults = faults.map(|fault| ScheduledFault { trigger: trigger.clone(), fault, lasts: None });
-    world.schedule(&Schedule(faults.to_vec())).expect("the targets exist");
-    let end = RedisCluster::advance(&mut world, SimTime::ZERO + SimDuration::from_secs(40), 20_000_000);
-    assert_eq!(end, EndReason::Horizon);
+    let faults =
+        [full, kill("redis-2")].map(|fault| ScheduledFault { trigger: trigger.clone(), fault, lasts: None });
+    let (_, world) = run_with(&plan, faults.to_vec(), 3, 40);
     world.log_entries().iter().any(|entry| entry.text.starts_with("Fatal: can't update cluster config file"))
 }
 
@@ -348,15 +349,7 @@ fn a_full_disk_ends_nodes_that_make_a_new_file() {
 #[test]
 fn a_node_that_starts_anew_opens_its_links_at_once() {
     for seed in 0..10 {
-        let (topology, zones) = Topology::three_zones();
-        let cluster = RedisCluster::new(&plan(), (topology, zones.to_vec()));
-        let mut world = cluster.world(Seed(seed));
-        world.log(false);
-        let fault = Fault::Kill { target: Target::Process("redis-1".to_owned()) };
-        let lasts = Some(SimDuration::from_secs(10));
-        let fault = ScheduledFault { trigger: Trigger::At(FAULT_AT), fault, lasts };
-        world.schedule(&Schedule(vec![fault])).expect("the targets exist");
-        RedisCluster::advance(&mut world, SimTime::ZERO + SimDuration::from_secs(45), 20_000_000);
+        let (cluster, world) = run(&plan(), kill("redis-1"), Some(10), seed, 45);
         let mut entries = world.log_entries().iter();
         let told = entries.find(|entry| {
             entry.process == Some(cluster.nodes()[0])
