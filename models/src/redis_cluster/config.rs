@@ -18,10 +18,13 @@ pub enum Release {
     /// node that is connected to anew still reads what comes late on the connection before (pull request 9774 ends that). A
     /// stream ends with its primary: who follows a promoted replica synchronises from nothing.
     Redis30,
-    /// Redis 7.0, as Debian 12 has it (7.0.15), but for what 7.0.13 has taken over from 7.2 (PR 12344): in that it is 7.0.12.
+    /// Redis 7.0 up to 7.0.12: a slot can be taken with a larger epoch than its owner's only.
+    Redis70_12,
+    /// Redis 7.0 from 7.0.13 on, and 7.0.15 as Debian 12 has it: a slot that its owner does not claim any more can be taken without a larger
+    /// epoch (PR 12344). That it was not claimed is held against an owner that an operator or an election has given it since, too.
     #[default]
     Redis70,
-    /// Redis 7.2: a slot whose owner does not claim it any more can be taken over without a larger epoch (PR 12344, also in 7.0.13).
+    /// Redis 7.2, from 7.2.4 on: that is forgotten when the slot changes hands (PR 12564).
     Redis72,
     /// Valkey 8: besides, the rank may also shrink while a replica waits and the election is begun anew when a new primary
     /// appears (PR 782), a replica of a new primary counts nothing of what it had before (PR 885), and what primaries are told
@@ -34,13 +37,14 @@ impl Release {
     pub(super) const fn server(self) -> Version {
         match self {
             Self::Redis30 => Version::new(3, 0, 0),
-            Self::Redis70 | Self::Redis72 | Self::Valkey8 => MODELLED,
+            Self::Redis70_12 | Self::Redis70 | Self::Redis72 | Self::Valkey8 => MODELLED,
         }
     }
 
     /// Every release, with the name that settings use.
-    pub const ALL: [(&str, Self); 4] = [
+    pub const ALL: [(&str, Self); 5] = [
         ("redis-3.0", Self::Redis30),
+        ("redis-7.0.12", Self::Redis70_12),
         ("redis-7.0", Self::Redis70),
         ("redis-7.2", Self::Redis72),
         ("valkey-8", Self::Valkey8),

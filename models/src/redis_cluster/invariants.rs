@@ -12,7 +12,7 @@
 //!
 //! `CLUSTER FAILOVER TAKEOVER` is no election, and may take an epoch that somebody else has: the collision is resolved
 //! later. An operator who moves a slot rebinds it as he likes. The slots of a primary that says that it is a replica now are
-//! nobody's, and go to whoever claims them first, even if what it says is old. From Redis 7.2 on, a slot that its owner does not
+//! nobody's, and go to whoever claims them first, even if what it says is old. From Redis 7.0.13 on, a slot that its owner does not
 //! claim any more goes to whoever does. Before Valkey 8 a winner keeps its election when it is demoted (its pull request 782 ends that), and wins
 //! it once more if it holds its new primary for failed still: it takes the slots with its old epoch, until somebody tells it. The swarm of
 //! the catalogue found that.
@@ -124,7 +124,7 @@ impl Conditions {
             if let Some(&(before, older)) =
                 owners_before.get(&slot).filter(|(before, _)| *before != owner && !is_first)
                 && epoch <= older
-                && !node.frees_unclaimed()
+                && !node.has_taken_unclaimed(slot)
                 && !was_commanded
                 && !(owner.index() == index && node.repeats_election(epoch))
             {

@@ -51,7 +51,6 @@
 //!   nobody moves the slot of a lock.
 //! - There are no shard ids. From Redis 7.2 on, when a primary says that it is a replica in its own shard, its slots go to the other one at
 //!   once, or it keeps them if it is known by a newer epoch (pull request 10536). Here they are nobody's until somebody claims them.
-//! - Release `redis-7.0` does not have what 7.0.13 took over from 7.2 (pull request 12344); who runs 7.0.13 to 7.0.15 has that rule of `redis-7.2`.
 //! - While a node loads a snapshot it answers PINGs and does nothing else, as its thread does between two chunks.
 //! - `cluster-allow-reads-when-down`, limits of link buffers, host names and sharded Pub/Sub are left out. Nobody reads.
 

@@ -137,9 +137,9 @@ impl ClusterNode {
         self.table.myself().is_primary()
     }
 
-    /// True if slots that their owner does not claim any more can be taken without a larger epoch.
-    pub(super) fn frees_unclaimed(&self) -> bool {
-        self.spec.config.release >= Release::Redis72
+    /// True if it has ever taken the slot from an owner that did not claim it any more.
+    pub(super) fn has_taken_unclaimed(&self, slot: Slot) -> bool {
+        self.table.taken_unclaimed.contains(slot)
     }
 
     /// True if it may take slots once more by an election that it has won.
@@ -302,7 +302,7 @@ impl Process for ClusterNode {
         let conf = Arc::clone(&context.storage().conf);
         let server = Server::boot(&spec.server, &mut Embedded::<_, Self>::new(context));
         let mut node = Self {
-            table: Table::loaded(spec.id, &conf, &spec.nodes, context.wall()),
+            table: Table::loaded(spec, &conf, context.wall()),
             server,
             outbox: Outbox::default(),
             election: Election::default(),

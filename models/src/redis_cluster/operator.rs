@@ -125,7 +125,7 @@ impl Task {
         let mine = Slots::of(|slot| owners.get(usize::from(slot.0)) == Some(&Some(self.from)));
         self.slots = mine.iter().take(self.count).collect();
         let primaries: BTreeSet<NodeId> = owners.into_iter().flatten().chain([self.to]).collect();
-        self.told = if spec.release >= Release::Redis70 {
+        self.told = if spec.release > Release::Redis30 {
             let others = primaries.into_iter().filter(|id| *id != self.from && *id != self.to);
             [self.to, self.from].into_iter().chain(others).collect()
         } else {
@@ -146,7 +146,7 @@ impl Task {
             (Step::Telling(place), reply) => {
                 // A source without slots may have become a replica by the word of the target.
                 let is_source = self.told.get(place) == Some(&self.from);
-                let forgives = is_source && spec.release >= Release::Redis70;
+                let forgives = is_source && spec.release > Release::Redis30;
                 if *reply != Reply::Done && !forgives {
                     return None;
                 }

@@ -102,34 +102,34 @@ impl ClusterNode {
         }
         let shard = self.table.my_shard();
         let watched_before = self.table.owner(self.spec.watched);
-        let frees_unclaimed = self.frees_unclaimed();
         let mut won = Slots::NONE;
         for slot in claimed.iter() {
-            // A slot that an operator moves here is not given away by a claim.
-            if self.table.owner(slot) != Some(claimer) && self.table.open.imports(slot) {
-                continue;
-            }
             let owner = self.table.owner(slot);
             if owner == Some(claimer) {
-                let peer = self.table.peer_mut(claimer);
-                peer.unclaimed = peer.unclaimed.without(Slots::NONE.with(slot));
+                self.table.unclaimed = self.table.unclaimed.without(Slots::NONE.with(slot));
+                continue;
+            }
+            // A slot that an operator moves here is not given away by a claim.
+            if self.table.open.imports(slot) {
                 continue;
             }
             let is_older = owner.is_none_or(|owner| self.table.peer(owner).config_epoch < epoch);
-            if is_older || (frees_unclaimed && self.table.is_unclaimed(slot)) {
+            if is_older || self.table.is_unclaimed(slot) {
                 won = won.with(slot);
             }
         }
         let ours = won.common(self.table.peer(shard).slots);
         let mine = won.common(self.slots());
         if !won.is_empty() {
+            self.table.taken_unclaimed = self.table.taken_unclaimed.union(won.common(self.table.unclaimed));
             self.table.give(won, claimer);
+            self.table.unclaimed = self.table.unclaimed.without(won);
             self.todo.save_and_sync();
             self.todo.update_state = true;
         }
-        if frees_unclaimed {
-            let peer = self.table.peer_mut(claimer);
-            peer.unclaimed = peer.unclaimed.union(peer.slots.without(claimed));
+        if self.spec.config.release >= Release::Redis70 {
+            let not_claimed = self.table.peer(claimer).slots.without(claimed);
+            self.table.unclaimed = self.table.unclaimed.union(not_claimed);
         }
         let owner = self.table.owner(self.spec.watched);
         if owner != watched_before
@@ -162,7 +162,7 @@ impl ClusterNode {
         });
         if let Some(owner) = owner {
             let peer = self.table.peer(owner);
-            let (config_epoch, slots) = (peer.config_epoch, peer.slots.without(peer.unclaimed));
+            let (config_epoch, slots) = (peer.config_epoch, peer.slots.without(self.table.unclaimed));
             self.send(message.sender, Body::Update { node: owner, config_epoch, slots });
         }
     }

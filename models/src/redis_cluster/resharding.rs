@@ -115,7 +115,7 @@ impl ClusterNode {
     pub(super) fn may_set_slot(&self, slot: Slot, to: SetSlot) -> bool {
         let me = self.table.me;
         let is_mine = self.table.owner(slot) == Some(me);
-        let checks = self.spec.config.release >= Release::Redis70;
+        let checks = self.spec.config.release > Release::Redis30;
         let is_possible = |node: NodeId| node != me && (!checks || self.table.peer(node).is_primary());
         self.is_primary()
             && match to {

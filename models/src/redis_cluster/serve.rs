@@ -100,7 +100,7 @@ impl ClusterNode {
         if owner == self.table.me {
             let target = self.table.open.target(slot)?;
             let missing = lists.iter().filter(is_missing).count();
-            let knows_better = self.spec.config.release >= Release::Redis70;
+            let knows_better = self.spec.config.release > Release::Redis30;
             return match missing {
                 0 => None,
                 _ if missing < lists.len() && knows_better => Some(Reply::TryAgain),

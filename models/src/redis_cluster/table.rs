@@ -2,6 +2,7 @@
 
 use sim_core::{ConnectionId, ProcessId, WallTime};
 
+use super::config::{NodeSpec, Release};
 use super::message::NodeId;
 use super::nodes_conf::{KnownHealth, KnownNode, NodesConf};
 use super::resharding::OpenSlots;
@@ -31,8 +32,6 @@ pub(super) struct Peer {
     pub(super) process: ProcessId,
     pub(super) follows: Option<NodeId>,
     pub(super) slots: Slots,
-    /// Of its slots, those that it does not claim any more (`owner_not_claiming_slot`).
-    pub(super) unclaimed: Slots,
     pub(super) config_epoch: Epoch,
     pub(super) health: Health,
     /// It had replicas, or took the place of a primary that had (`MIGRATE_TO`).
@@ -84,15 +83,19 @@ pub(super) struct Table {
     pub(super) commanded: u64,
     /// Slots that this node was told to move.
     pub(super) open: OpenSlots,
+    /// Slots that their owner does not claim any more (`owner_not_claiming_slot`).
+    pub(super) unclaimed: Slots,
+    /// Slots that have been taken from an owner that did not claim them, for those who watch.
+    pub(super) taken_unclaimed: Slots,
+    release: Release,
 }
 
 impl Table {
-    pub(super) fn loaded(me: NodeId, conf: &NodesConf, processes: &[ProcessId], now: WallTime) -> Self {
+    pub(super) fn loaded(spec: &NodeSpec, conf: &NodesConf, now: WallTime) -> Self {
         let peer = |(known, process): (&KnownNode, &ProcessId)| Peer {
             process: *process,
             follows: known.follows,
             slots: known.slots,
-            unclaimed: Slots::NONE,
             config_epoch: known.config_epoch,
             health: match known.health {
                 KnownHealth::Fine => Health::Fine,
@@ -110,15 +113,18 @@ impl Table {
             offset: 0,
             orphaned_since: None,
         };
-        let peers: Vec<Peer> = conf.nodes.iter().zip(processes).map(peer).collect();
+        let peers: Vec<Peer> = conf.nodes.iter().zip(spec.nodes.iter()).map(peer).collect();
         let mut table = Self {
-            me,
+            me: spec.id,
             peers,
             current_epoch: conf.current_epoch,
             last_vote_epoch: conf.last_vote_epoch,
             rebindings: 0,
             commanded: 0,
             open: conf.open.clone(),
+            unclaimed: Slots::NONE,
+            taken_unclaimed: Slots::NONE,
+            release: spec.config.release,
         };
         for primary in table.peers.iter().filter_map(|peer| peer.follows).collect::<Vec<_>>() {
             table.peer_mut(primary).had_replicas = true;
@@ -183,16 +189,15 @@ impl Table {
 
     /// True if nobody owns the slot, or its owner has ceased to claim it (`isSlotUnclaimed`).
     pub(super) fn is_unclaimed(&self, slot: Slot) -> bool {
-        self.owner(slot).is_none_or(|owner| self.peer(owner).unclaimed.contains(slot))
+        self.unclaimed.contains(slot) || self.owner(slot).is_none()
     }
 
-    /// Takes slots away from whoever has them, and gives them to this node.
+    /// Takes slots away from whoever has them, and gives them to this node (`clusterDelSlot`, `clusterAddSlot`).
     pub(super) fn give(&mut self, slots: Slots, to: NodeId) {
-        self.rebindings += 1;
         for peer in &mut self.peers {
             peer.slots = peer.slots.without(slots);
-            peer.unclaimed = peer.unclaimed.without(slots);
         }
+        self.on_deleted(slots);
         let has_replicas = self.peers.iter().any(|peer| !peer.is_primary());
         let peer = self.peer_mut(to);
         // The first slot makes a primary a place for replicas, where there are any.
@@ -202,10 +207,17 @@ impl Table {
 
     /// Takes all slots of a node away, and gives them to nobody (`clusterDelNodeSlots`).
     pub(super) fn disown(&mut self, id: NodeId) {
+        let slots = std::mem::replace(&mut self.peer_mut(id).slots, Slots::NONE);
+        self.on_deleted(slots);
+    }
+
+    /// Before pull request 12564 (7.2.4), that an owner did not claim a slot is held against the next owner, too, until that one claims the
+    /// slot from somebody else.
+    fn on_deleted(&mut self, slots: Slots) {
         self.rebindings += 1;
-        let peer = self.peer_mut(id);
-        peer.slots = Slots::NONE;
-        peer.unclaimed = Slots::NONE;
+        if self.release >= Release::Redis72 {
+            self.unclaimed = self.unclaimed.without(slots);
+        }
     }
 
     pub(super) fn replicas(&self, of: NodeId) -> impl Iterator<Item = NodeId> + '_ {
