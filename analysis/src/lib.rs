@@ -16,11 +16,11 @@ mod summary;
 mod table;
 
 pub use measure::{
-    ClusterPhase, MeasureOptions, Measures, Successes, SurvivingValues, measure, measure_with_successes,
-    phases_at_faults,
+    ClusterPhase, MeasureOptions, Measures, ReadsOf, Successes, SurvivingValues, measure,
+    measure_with_successes, phases_at_faults,
 };
 pub use summary::{
-    LossSummary, OverlapSummary, SUMMARY_FORMAT_VERSION, ScenarioSummary, SummaryBuilder, SummaryError,
-    TimeQuantiles,
+    LossSummary, OverlapSummary, ReadSummary, SUMMARY_FORMAT_VERSION, ScenarioSummary, SummaryBuilder,
+    SummaryError, TimeQuantiles,
 };
 pub use table::{CsvRows, RUN_COLUMNS, RunRow, TableError, write_csv, write_json_lines};

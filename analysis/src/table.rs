@@ -14,7 +14,7 @@ use crate::measure::{Measures, Phases};
 use crate::seconds::{number, number_or_null, or_empty, six_decimals};
 
 /// The columns of the CSV, in order, each with its meaning.
-pub const RUN_COLUMNS: [(&str, &str); 26] = [
+pub const RUN_COLUMNS: [(&str, &str); 28] = [
     ("scenario", "the scenario's name"),
     ("seed", "the run's seed, decimal"),
     ("verdict", "the judge's verdict, in kebab case"),
@@ -50,6 +50,11 @@ pub const RUN_COLUMNS: [(&str, &str); 26] = [
     ),
     ("lost_read_count", "reads that saw a write which is absent at the end; 0 if reads count rows"),
     ("shared_epoch_count", "elections in a term or epoch in which another process had been elected"),
+    ("read_count", "reads that were answered and tell what they saw; 0 if reads count rows"),
+    (
+        "empty_read_count",
+        "of these, reads of a key that was not there: cache misses, users who are not logged in any more",
+    ),
 ];
 
 /// What a campaign keeps of one run. The columns are explained in [`RUN_COLUMNS`].
@@ -128,6 +133,12 @@ pub struct RunRow {
     /// Elections in a term or epoch in which another process had been elected.
     #[serde(rename = "shared_epoch_count")]
     pub shared_epochs: u64,
+    /// Reads that were answered and tell what they saw.
+    #[serde(rename = "read_count")]
+    pub reads: u64,
+    /// Of these, reads of a key that was not there.
+    #[serde(rename = "empty_read_count")]
+    pub empty_reads: u64,
 }
 
 impl RunRow {
@@ -167,6 +178,8 @@ impl RunRow {
             stale_reads: measures.reads.stale,
             reads_of_lost: measures.reads.of_lost,
             shared_epochs: measures.shared_epochs,
+            reads: measures.reads.observed,
+            empty_reads: measures.reads.empty,
         }
     }
 
@@ -199,6 +212,8 @@ impl RunRow {
             self.stale_reads.to_string(),
             self.reads_of_lost.to_string(),
             self.shared_epochs.to_string(),
+            self.reads.to_string(),
+            self.empty_reads.to_string(),
         ]
     }
 }
@@ -297,6 +312,8 @@ pub(crate) mod tests {
             stale_reads: 0,
             reads_of_lost: 0,
             shared_epochs: 0,
+            reads: 0,
+            empty_reads: 0,
         }
     }
 
@@ -305,9 +322,9 @@ pub(crate) mod tests {
         let mut output = Vec::new();
         write_csv(&mut output, &[row(u64::MAX, Some(27_250)), row(7, None)]).unwrap();
         expect![[r"
-            scenario,seed,verdict,digest,event_count,simulated_s,fault_count,acknowledged_count,lost_count,lost_s,warned_lost_count,phantom_count,overlap_s,overlap_write_count,unavailable_s,outage_s,failover_gap_s,detect_s,elect_s,promote_s,reroute_s,recovered,long_fork_count,stale_read_count,lost_read_count,shared_epoch_count
-            patroni/primary-crash/async,18446744073709551615,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,27.250000,27.250000,27.250000,25.000000,,1.500000,,true,0,0,0,0
-            patroni/primary-crash/async,7,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,60.000000,,,,,,,false,0,0,0,0
+            scenario,seed,verdict,digest,event_count,simulated_s,fault_count,acknowledged_count,lost_count,lost_s,warned_lost_count,phantom_count,overlap_s,overlap_write_count,unavailable_s,outage_s,failover_gap_s,detect_s,elect_s,promote_s,reroute_s,recovered,long_fork_count,stale_read_count,lost_read_count,shared_epoch_count,read_count,empty_read_count
+            patroni/primary-crash/async,18446744073709551615,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,27.250000,27.250000,27.250000,25.000000,,1.500000,,true,0,0,0,0,0,0
+            patroni/primary-crash/async,7,pass,00000000000000ff,12,120.000000,1,2000,0,,0,0,0.000000,0,60.000000,,,,,,,false,0,0,0,0,0,0
         "]]
         .assert_eq(&String::from_utf8(output).unwrap());
     }

@@ -1,6 +1,7 @@
 //! The part of a case that is about Redis: the settings of servers, Sentinels and nodes from all layers.
 
-use models::redis::Parameters;
+use analysis::ReadsOf;
+use models::redis::{Parameters, Purpose};
 use models::redis_cluster::ClusterConfig;
 use models::sentinel::GroupConfig;
 
@@ -8,6 +9,15 @@ use crate::case::UserSettings;
 use crate::diagnostic::{Remark, Spot, UserError, Weight};
 use crate::import::{Overruled, RedisSettings, read_redis_conf, redis_setting_from_flag};
 use crate::scenario::{EtcdHosts, Scenario};
+
+/// What clients with this purpose read, for the measures.
+pub const fn reads_for(purpose: Purpose) -> ReadsOf {
+    match purpose {
+        Purpose::Values | Purpose::PairsOfValues | Purpose::Broadcasts => ReadsOf::Everything,
+        Purpose::Sessions(_) => ReadsOf::Constants,
+        Purpose::Cache(_) => ReadsOf::Variables,
+    }
+}
 
 /// What servers and Sentinels run with.
 #[derive(Clone, Debug, Default, PartialEq)]

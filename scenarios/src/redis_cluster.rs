@@ -4,16 +4,17 @@
 //! replicas in turn. The judged clients write to the first shard; `workload.statement_timeout` is how long they wait for a
 //! node. Roles tell that shard from the others.
 
-use analysis::SurvivingValues;
+use analysis::{ReadsOf, SurvivingValues};
 use models::Planted;
 use models::patroni::Inputs;
-use models::redis::{Machine, WaitFor, Waking};
+use models::redis::{Machine, Purpose, WaitFor, Waking};
 use models::redis_cluster::{self as model, ClusterLoad, ClusterPlan, ClusterProcess, RedisCluster};
 use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::family::{Family, FamilyWords, Forkable};
+use crate::redis_case::reads_for;
 use crate::scenario::{Refresh, Wait};
 use crate::world_system::{Cluster, WorldSystem};
 
@@ -67,7 +68,11 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Clust
         load: ClusterLoad {
             writers: workload.writers,
             write_interval: workload.write_interval,
-            two_keys: workload.two_keys,
+            purpose: match workload.keys {
+                None if workload.two_keys => Purpose::PairsOfValues,
+                None => Purpose::Values,
+                Some(keys) => keys.purpose(),
+            },
             timeout: workload.statement_timeout,
             beside_nodes: workload.beside_members,
             refresh: match workload.refresh {
@@ -111,5 +116,9 @@ impl Cluster for RedisCluster {
 
     fn clients(&self) -> &[ProcessId] {
         self.clients()
+    }
+
+    fn reads(&self) -> ReadsOf {
+        reads_for(self.purpose())
     }
 }

@@ -4,16 +4,17 @@
 //! a random Sentinel; `workload.statement_timeout` is how long they wait for a server at each step. With `cluster.election` there
 //! are no Sentinels but an operator, and each client knows one server.
 
-use analysis::SurvivingValues;
+use analysis::{ReadsOf, SurvivingValues};
 use models::Planted;
 use models::patroni;
-use models::redis::{self, Machine, WaitFor};
+use models::redis::{self, Machine, Purpose, WaitFor};
 use models::sentinel::{RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
 use sim_core::{EndReason, ProcessId, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::family::{Family, FamilyWords, Forkable};
+use crate::redis_case::reads_for;
 use crate::scenario::{Election, EtcdHosts, Wait};
 use crate::world_system::{Cluster, WorldSystem};
 
@@ -102,6 +103,11 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
             timeout: workload.statement_timeout,
             beside_servers: workload.beside_members,
             subscribes: workload.subscribe,
+            purpose: match workload.keys {
+                None if workload.listeners > 0 => Purpose::Broadcasts,
+                None => Purpose::Values,
+                Some(keys) => keys.purpose(),
+            },
             listeners: workload.listeners,
             own_sentinel: workload.own_sentinel,
             asks_each_time: workload.ask_each_time,
@@ -139,5 +145,9 @@ impl Cluster for SentinelCluster {
 
     fn clients(&self) -> &[ProcessId] {
         self.clients()
+    }
+
+    fn reads(&self) -> ReadsOf {
+        reads_for(self.purpose())
     }
 }

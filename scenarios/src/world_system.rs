@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use analysis::{MeasureOptions, SurvivingValues};
+use analysis::{MeasureOptions, ReadsOf, SurvivingValues};
 use sim_core::{EndReason, FaultBudget, Process, ProcessId, Schedule, Seed, SimDuration, SimTime, World};
 
 use crate::case::Case;
@@ -41,6 +41,11 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// The processes whose operations are judged.
     fn clients(&self) -> &[ProcessId];
+
+    /// What clients read.
+    fn reads(&self) -> ReadsOf {
+        ReadsOf::default()
+    }
 
     /// How long a client may be left without service before that is an outage.
     fn outage_threshold(&self) -> SimDuration {
@@ -126,6 +131,7 @@ where
             clients: Some(self.cluster.clients().to_vec()),
             observed_until: Some(self.clients_stop_at),
             outage_threshold: self.cluster.outage_threshold(),
+            reads: self.cluster.reads(),
             ..MeasureOptions::default()
         }
     }

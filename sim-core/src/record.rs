@@ -47,7 +47,7 @@ pub struct Operation {
     pub client: ProcessId,
     /// What was asked.
     pub kind: OperationKind,
-    /// The value written, or the number of values a read returned.
+    /// The value written, or what a read returned: the number of values, or the value of the key that it read (zero: none).
     pub value: u64,
     /// When the client sent it.
     pub invoked: SimTime,

@@ -1,7 +1,8 @@
 //! What the clients felt: silences between successful writes.
 //!
 //! The time line is that of all successful writes of all clients ([`Successes`]), each at the instant when its client learned
-//! of it. A write answered with a warning is a success here: the system served, even if it promised less.
+//! of it. A write answered with a warning is a success here: the system served, even if it promised less. Where clients feel their reads
+//! ([`ReadsOf`](super::ReadsOf)), those take the place of writes.
 //!
 //! Clients that the caller leaves out ([`MeasureOptions::clients`]) do not count: one that sits beside a cut-off primary
 //! may be served all the time while everybody else waits.
@@ -19,7 +20,7 @@ use serde::Serialize;
 use sim_core::{MarkKind, Operation, Outcome, Record, SimDuration, SimTime};
 
 use super::MeasureOptions;
-use super::successes::{Successes, is_success, writes};
+use super::successes::{Successes, felt, is_success};
 
 /// What the clients felt.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
@@ -100,14 +101,14 @@ fn add_outage(availability: &mut Availability, length: SimDuration) {
 }
 
 fn first_write(record: &Record, options: &MeasureOptions) -> Option<SimTime> {
-    writes(&record.operations, options).next().map(|write| write.invoked)
+    felt(&record.operations, options).next().map(|write| write.invoked)
 }
 
 /// True when a write was in flight in `from..to` and was not served within the threshold.
 fn somebody_waited(record: &Record, options: &MeasureOptions, from: SimTime, to: SimTime) -> bool {
     // Who waited was mostly among the last to ask.
     let asked_before = record.operations.partition_point(|operation| operation.invoked < to);
-    writes(&record.operations[..asked_before], options).rev().any(|write| {
+    felt(&record.operations[..asked_before], options).rev().any(|write| {
         let completed = write.completed.unwrap_or(record.ended_at);
         let in_flight = completed > from;
         in_flight && (!is_served(write) || completed.since(write.invoked) > options.outage_threshold)

@@ -1,12 +1,13 @@
 //! Measures of one run, from its history and its marks.
 //!
 //! Each file here answers one question and defines its terms: [`loss`] (what was promised and is gone), [`writable`]
-//! (who accepted writes, and when two did), [`reads`] (what readers saw of it all), [`elections`] (who was elected in an epoch of another), [`successes`] (when
+//! (who accepted writes, and when two did), [`reads`] and [`keyed`] (what readers saw of it all), [`elections`] (who was elected in an epoch of another), [`successes`] (when
 //! clients were served), [`availability`] (what they felt), [`phases`] (where the time of a failover went). [`measure()`] asks them all. [`cluster_phase`] says what each fault interrupted.
 
 pub mod availability;
 pub mod cluster_phase;
 pub mod elections;
+pub mod keyed;
 pub mod loss;
 pub mod phases;
 pub mod reads;
@@ -21,6 +22,7 @@ use sim_core::{MarkKind, ProcessId, Record, SimDuration, SimTime};
 
 pub use availability::Availability;
 pub use cluster_phase::{ClusterPhase, phases_at_faults};
+pub use keyed::ReadsOf;
 pub use loss::{Loss, SurvivingValues};
 pub use phases::Phases;
 pub use reads::{LongFork, Reads};
@@ -42,6 +44,8 @@ pub struct MeasureOptions {
     pub clients: Option<Vec<ProcessId>>,
     /// When clients stop asking; silence after it is no outage. None: they ask until the run ends.
     pub observed_until: Option<SimTime>,
+    /// What clients read, and by which of their operations availability is measured: writes, unless reads are of single keys.
+    pub reads: ReadsOf,
 }
 
 impl Default for MeasureOptions {
@@ -54,6 +58,7 @@ impl Default for MeasureOptions {
             members: None,
             clients: None,
             observed_until: None,
+            reads: ReadsOf::default(),
         }
     }
 }
@@ -106,7 +111,7 @@ pub fn measure_with_successes(
     Measures {
         loss: loss::loss(record, surviving),
         overlap: writable::overlap(record, &intervals),
-        reads: reads::reads(record, surviving),
+        reads: reads::reads(record, surviving, options.reads),
         shared_epochs: elections::shared_epochs(record),
         availability: availability::availability(record, successes, fault, options),
         phases: fault.map(|fault| phases::phases(record, fault, options)),

@@ -27,7 +27,7 @@ use serde::Serialize;
 use sim_core::{Mark, MarkKind, Operation, ProcessId, Record, SimDuration, SimTime};
 
 use super::MeasureOptions;
-use super::successes::{is_success, writes};
+use super::successes::{felt, is_success};
 
 /// The lengths of the phases of one failover; none where the phase did not happen or did not end.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
@@ -119,7 +119,7 @@ fn first_served(
     let is_served = |write: &&Operation| {
         is_success(write) && write.served_by.is_none_or(|server| !others.contains(&server))
     };
-    writes(&record.operations, options)
+    felt(&record.operations, options)
         .filter(is_served)
         .filter_map(|write| write.completed)
         .filter(|completed| *completed >= writable_at)

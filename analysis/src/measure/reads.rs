@@ -20,6 +20,7 @@ use std::fmt;
 use serde::Serialize;
 use sim_core::{Observation, Operation, OperationKind, ProcessId, Record, SimTime, session_of};
 
+use super::keyed::{ReadsOf, reads_of_keys};
 use super::loss::SurvivingValues;
 
 /// What readers of a run saw.
@@ -35,6 +36,8 @@ pub struct Reads {
     pub stale: u64,
     /// Reads that saw a write which is absent at the end.
     pub of_lost: u64,
+    /// Reads of single keys that found nothing.
+    pub empty: u64,
 }
 
 /// Two reads, each of which sees a write that the other does not.
@@ -68,8 +71,11 @@ impl fmt::Display for LongFork {
     }
 }
 
-/// Looks at all reads that tell what they saw.
-pub fn reads(record: &Record, surviving: &SurvivingValues) -> Reads {
+/// Looks at all reads that tell what they saw. Those of single keys are the subject of [`super::keyed`].
+pub fn reads(record: &Record, surviving: &SurvivingValues, of: ReadsOf) -> Reads {
+    if of != ReadsOf::Everything {
+        return reads_of_keys(record, surviving, of);
+    }
     let observations = &record.observations;
     let mut reads = Reads { observed: observations.len() as u64, ..Reads::default() };
     if observations.is_empty() {
@@ -185,7 +191,7 @@ mod tests {
                 script.read(*at, *at + 10, newest.map(|(session, count)| value(session, *count)).collect());
         }
         values.retain(|value| !lost.contains(value));
-        let reads = reads(&script.record(), &values.into_iter().collect());
+        let reads = reads(&script.record(), &values.into_iter().collect(), ReadsOf::Everything);
         assert_eq!((reads.long_forks, reads.stale, reads.of_lost), expected);
         assert_eq!(reads.observed, seen.len() as u64);
         reads

@@ -1,10 +1,10 @@
 //! When clients were served: the time line that silences are read from.
 
-use sim_core::{Operation, OperationKind, Outcome, Record, SimTime};
+use sim_core::{Operation, Outcome, Record, SimTime};
 
 use super::MeasureOptions;
 
-/// The instants at which clients that count learned of a successful write, ascending.
+/// The instants at which clients that count learned of a successful write, or read of a key, ascending.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Successes(Vec<SimTime>);
 
@@ -12,7 +12,7 @@ impl Successes {
     /// Those of a run.
     pub fn of(record: &Record, options: &MeasureOptions) -> Self {
         let mut instants: Vec<SimTime> = Vec::with_capacity(record.operations.len());
-        for write in writes(&record.operations, options).filter(|write| is_success(write)) {
+        for write in felt(&record.operations, options).filter(|write| is_success(write)) {
             let Some(at) = write.completed else { continue };
             // A client asks again when it was answered, so only writes of other clients that were in flight come out of
             // order, and few of those: looking back from the end is quicker than any sort.
@@ -38,13 +38,14 @@ impl Successes {
     }
 }
 
-/// The writes of the clients that count.
-pub(super) fn writes<'a>(
+/// The operations by which the clients that count feel how they are served: writes, or reads of keys.
+pub(super) fn felt<'a>(
     operations: &'a [Operation],
     options: &'a MeasureOptions,
 ) -> impl DoubleEndedIterator<Item = &'a Operation> {
+    let felt = options.reads.felt();
     let counts =
-        |write: &&Operation| write.kind == OperationKind::Write && options.counts_client(write.client);
+        move |operation: &&Operation| operation.kind == felt && options.counts_client(operation.client);
     operations.iter().filter(counts)
 }
 

@@ -71,6 +71,13 @@ impl Script {
         script
     }
 
+    /// A read of one key, answered with this value.
+    pub(crate) fn read_of(self, invoked: u64, completed: u64, value: u64) -> Self {
+        let mut script = self.write_of(invoked, completed, value);
+        script.0.operations.last_mut().expect("it was just added").kind = OperationKind::Read;
+        script
+    }
+
     /// A write that failed without an answer.
     pub(crate) fn failure(self, invoked: u64, completed: u64) -> Self {
         self.operation(invoked, Some(completed), Outcome::Failed, None)

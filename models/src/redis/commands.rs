@@ -69,7 +69,8 @@ impl Server {
                 Reply::Count(to.len() as u64)
             }
             Command::Ping => self.ping(),
-            Command::Count if self.is_stale() => Reply::MasterDown,
+            Command::Count | Command::Get(_) if self.is_stale() => Reply::MasterDown,
+            Command::Get(key) => self.read_key(context, key),
             Command::Count => Reply::Count(self.log.len()),
             Command::Wait { offset, replicas, timeout } => {
                 return self.wait(context, (from, id), (offset, u32::from(replicas)), timeout);

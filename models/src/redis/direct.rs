@@ -7,6 +7,7 @@
 use sim_core::{ConnectionEvent, ConnectionId, Context, Origin, Process, ProcessId, SimDuration};
 
 use super::packet::Packet;
+use super::requests::Purpose;
 use super::session::{News, Session, WaitFor};
 use crate::redis_cluster::Slot;
 use crate::routing::{Progress, Workload};
@@ -63,7 +64,7 @@ impl DirectClient {
     fn write(&mut self, context: &mut impl Context<Self>) {
         if !self.progress.has_ended(context) {
             self.session.invoke(context, &mut self.progress);
-            self.session.send_write(context);
+            self.session.send_request(context);
         }
     }
 
@@ -93,7 +94,7 @@ impl Process for DirectClient {
         context.set_timer(DirectClientTimer::Connect, spec.workload.start_at);
         Self {
             progress: Progress::new(spec.workload, context),
-            session: Session::with_key(spec.slot),
+            session: Session::new(Purpose::Values, spec.slot),
             spec: spec.clone(),
         }
     }

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `history` | the name of a stream, and who may go on with whose |
 //! | `log` | the data set and the backlog |
-//! | `keys` | string keys with a time to live: locks, counters |
+//! | `keys` | string keys with a time to live: locks, counters, sessions, caches |
 //! | `lists` | several lists at once: transactions, lists that move to another server |
 //! | `primary` | `PSYNC`, feeding, acknowledgements, `min-replicas-to-write` |
 //! | `waiting` | clients that wait for acknowledgements: `WAIT`, `CLUSTER SETSLOT` |
@@ -28,6 +28,7 @@
 //! | `info` | what `INFO` says |
 //! | `link` | how a client finds a primary |
 //! | `session`, `direct` | a client's connection, and a client that stays with one server |
+//! | `requests` | what clients ask for: values, broadcasts, sessions of users, a cache |
 //! | `configuration` | `redis.conf` while a server runs |
 //! | `elector` | an operator who elects a primary by hand |
 //! | `parameters` | `redis.conf` |
@@ -43,7 +44,7 @@
 //! # What is simplified, and what that changes
 //!
 //! - An address is a process. Nobody takes over another's address.
-//! - The data set is values that clients write once each, in a list for each client, and a few string keys. An entry of the
+//! - The data set is values that clients write once each, in a list for each client, and string keys. An entry of the
 //!   stream has the length of its command. `SELECT` is left out, so offsets are some bytes smaller than real ones.
 //! - The time of an operation is not modelled: a server is never busy, but for forks, and those only where a scenario says how long they
 //!   take, and while a Sentinel makes it rewrite its file. A script that blocks it, or a swap storm, is a pause of the process.
@@ -76,6 +77,7 @@ mod primary;
 mod relay;
 pub mod release;
 mod replica;
+mod requests;
 mod saving;
 mod server;
 mod session;
@@ -96,6 +98,7 @@ pub use log::{Change, Entry, ListKey, Log, Snapshot};
 pub use packet::{Command, Epoch, Greeting, GroupId, Hello, Packet, Reply, Restore, RunId};
 pub use parameters::{AppendFsync, Machine, Parameters, SavePoint, ServerSpec};
 pub use persistence::{DataDirectory, DataRecord};
+pub use requests::{Cache, Purpose, Sessions};
 pub use server::{Server, ServerTimer};
 pub use session::WaitFor;
 pub(crate) use session::{News, Session};

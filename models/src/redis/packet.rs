@@ -122,6 +122,8 @@ pub enum Command {
     Listen,
     /// `PUBLISH` to the channel of broadcasts: answered with how many subscribers of this server were sent it.
     Broadcast(u64),
+    /// `GET`.
+    Get(Key),
 }
 
 /// A reply to a [`Command`].
@@ -189,6 +191,8 @@ pub enum Reply {
         /// How much of it was applied.
         offset: u64,
     },
+    /// What a key holds; none: it is not there.
+    Value(Option<u64>),
 }
 
 /// What travels.

@@ -46,6 +46,17 @@ impl DataDirectory {
     pub fn new(replica_of: Option<ProcessId>) -> Self {
         Self { replica_of, ..Self::default() }
     }
+
+    /// The values of a data set that a restart would find, those of string keys with a time to live among them.
+    pub fn values(&self) -> Vec<u64> {
+        if !self.append_only.is_empty() || !self.append_only_keys.is_empty() {
+            return self.append_only.iter().copied().chain(self.append_only_keys.volatile_values()).collect();
+        }
+        let of = |rdb: &Arc<Snapshot>| {
+            rdb.values.iter().copied().chain(rdb.keys.volatile_values()).collect::<Vec<_>>()
+        };
+        self.rdb.as_ref().map(of).unwrap_or_default()
+    }
 }
 
 /// A change of a data directory.

@@ -111,6 +111,11 @@ impl Server {
         &self.log
     }
 
+    /// The values that it holds, those of string keys with a time to live among them.
+    pub fn values(&self) -> Vec<u64> {
+        self.log.values().chain(self.keys().volatile_values()).collect()
+    }
+
     /// Whom it follows; none on a primary.
     pub fn follows(&self) -> Option<ProcessId> {
         self.upstream.as_ref().map(|upstream| upstream.primary)
@@ -224,7 +229,7 @@ impl Server {
         let Some(interval) = self.spec.expires_every else { return };
         context.set_timer(ServerTimer::Expire, interval);
         if self.is_primary() && (!self.stream_held || self.spec.expires_while_paused) {
-            self.change(context, Change::Key(Key(u16::MAX), KeyChange::Delete));
+            self.change(context, Change::Key(Key(u64::MAX), KeyChange::Delete));
         }
     }
 

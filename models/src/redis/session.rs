@@ -1,20 +1,21 @@
 //! One connection of a client with a server: one request at a time, and what the client may conclude.
 //!
-//! | what happens | outcome of a write |
+//! | what happens | outcome of an operation |
 //! |---|---|
 //! | the server answers that it is done | ok |
 //! | the same, and a `WAIT` that follows counts too few replicas, or is `-UNBLOCKED` | ok with warning |
 //! | `-READONLY`, `-NOREPLICAS`, `-LOADING`, `-MISCONF`, `-MASTERDOWN` | failed: nothing was done |
 //! | `-MOVED`, `-ASK`, `-TRYAGAIN`, `-CLUSTERDOWN` | none yet: the client sends it again |
-//! | the connection is lost, or the client gives up, before the write was sent | failed |
+//! | the connection is lost, or the client gives up, before it was sent | failed |
 //! | the same, after it was sent | unknown |
 
 use sim_core::{
-    Completion, ConnectOptions, ConnectionEvent, ConnectionId, Context, OperationId, OperationKind, Outcome,
+    Completion, ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, OperationId, Outcome,
     Process, ProcessId, SimDuration,
 };
 
 use super::packet::{Command, Packet, Reply};
+use super::requests::{Progressed, Purpose, Requests, Step};
 use crate::redis_cluster::Slot;
 use crate::routing::Progress;
 
@@ -32,11 +33,11 @@ pub struct WaitFor {
 pub(crate) struct Session {
     /// Where its key lies in a cluster.
     slot: Option<Slot>,
-    /// It writes to two keys at once, in a transaction.
-    pair: bool,
-    /// It publishes, and does not write.
-    broadcasts: bool,
+    /// What it asks for.
+    requests: Requests,
     connection: Option<(ConnectionId, ProcessId)>,
+    /// The stream behind the last write on this connection: what `WAIT` is about.
+    written: u64,
     request: u32,
     operation: Option<Running>,
 }
@@ -44,8 +45,9 @@ pub(crate) struct Session {
 /// An operation that was invoked and is not complete.
 #[derive(Clone, Copy, Debug)]
 struct Running {
-    id: OperationId,
-    value: u64,
+    /// None: whoever wanted something has it already.
+    id: Option<OperationId>,
+    step: Step,
     /// It is on its way.
     sent: bool,
 }
@@ -68,19 +70,14 @@ pub(crate) enum News {
 }
 
 impl Session {
-    /// A session whose key lies in this slot of a cluster; none: there is no cluster.
-    pub(crate) fn with_key(slot: Option<Slot>) -> Self {
-        Self { slot, ..Self::default() }
+    /// A session for this purpose, whose keys lie in this slot of a cluster; none: there is no cluster.
+    pub(crate) fn new(purpose: Purpose, slot: Option<Slot>) -> Self {
+        Self { slot, requests: Requests::of(purpose), ..Self::default() }
     }
 
-    /// A session whose two keys lie in this slot of a cluster, and are written to together.
-    pub(crate) fn with_two_keys(slot: Slot) -> Self {
-        Self { slot: Some(slot), pair: true, ..Self::default() }
-    }
-
-    /// A session that publishes. Who is told that this was done is told nothing of who has heard it.
-    pub(crate) fn for_broadcasts() -> Self {
-        Self { broadcasts: true, ..Self::default() }
+    /// Sessions of users that have run out by this time of the client.
+    pub(crate) fn run_out(&self, now: HostTime) -> impl Iterator<Item = u64> + '_ {
+        self.requests.run_out(now)
     }
 
     /// Starts to connect.
@@ -91,6 +88,7 @@ impl Session {
     ) {
         debug_assert!(self.connection.is_none(), "a session has one connection");
         self.connection = Some((context.connect(server, ConnectOptions::default()), server));
+        self.written = 0;
     }
 
     /// Sends a request that is no operation of the history.
@@ -105,39 +103,32 @@ impl Session {
         }
     }
 
-    /// Invokes the next write, which waits for a connection to a server.
+    /// Invokes the next request, which waits for a connection to a server.
     #[inline]
     pub(crate) fn invoke<P: Process<Packet: From<Packet>>>(
         &mut self,
         context: &mut impl Context<P>,
         progress: &mut Progress,
     ) {
-        debug_assert!(self.operation.is_none(), "one write at a time");
-        let value = progress.next_value();
-        let id = context.invoke(OperationKind::Write, value);
-        self.operation = Some(Running { id, value, sent: false });
+        debug_assert!(self.operation.is_none(), "one request at a time");
+        let (id, step) = self.requests.begin(context, progress);
+        self.operation = Some(Running { id, step, sent: false });
     }
 
-    /// Sends the write that was invoked.
+    /// Sends the request that was invoked.
     #[inline]
-    pub(crate) fn send_write<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
+    pub(crate) fn send_request<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
         if let Some(operation) = &mut self.operation {
             operation.sent = true;
-            let value = operation.value;
-            let command = match self.slot {
-                None if self.broadcasts => Command::Broadcast(value),
-                None => Command::Write(value),
-                Some(slot) if self.pair => Command::WritePairTo(slot, value),
-                Some(slot) => Command::WriteTo(slot, value),
-            };
+            let command = self.requests.command(context, operation.step, self.slot);
             self.ask(context, command);
         }
     }
 
-    /// Sends the write that was invoked to a node that imports its slot.
+    /// Sends the request that was invoked to a node that imports its slot.
     pub(crate) fn send_asking<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
         self.ask(context, Command::Asking);
-        self.send_write(context);
+        self.send_request(context);
     }
 
     /// Closes the connection. An operation that was not sent goes on waiting.
@@ -155,16 +146,21 @@ impl Session {
     /// Gives up the connection and whatever uses it.
     pub(crate) fn abandon<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
         self.close(context);
-        if let Some(operation) = self.operation.take() {
-            let outcome = if operation.sent { Outcome::Unknown } else { Outcome::Failed };
-            context.complete(operation.id, Completion::without_answer(outcome));
-        }
+        let was_sent = self.operation.is_some_and(|operation| operation.sent);
+        self.give_up(context, if was_sent { Outcome::Unknown } else { Outcome::Failed });
     }
 
     /// Gives up an operation that was not sent, or not carried out.
     pub(crate) fn fail_operation<P: Process<Packet = Packet>>(&mut self, context: &mut impl Context<P>) {
+        self.give_up(context, Outcome::Failed);
+    }
+
+    fn give_up<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>, outcome: Outcome) {
         if let Some(operation) = self.operation.take() {
-            context.complete(operation.id, Completion::without_answer(Outcome::Failed));
+            self.requests.give_up(operation.step);
+            if let Some(id) = operation.id {
+                context.complete(id, Completion::without_answer(outcome));
+            }
         }
     }
 
@@ -212,19 +208,41 @@ impl Session {
             self.operation = Some(Running { sent: false, ..operation });
             return News::Redirected(reply);
         }
-        let outcome = match (reply, wait_for) {
-            (Reply::Written { offset }, Some(WaitFor { replicas, timeout })) => {
-                self.ask(context, Command::Wait { offset, replicas, timeout });
+        let wanted = wait_for.filter(|_| operation.step.is_waited_for());
+        let progressed = match (&reply, wanted) {
+            // What was not there to be deleted may have been deleted before, on this connection.
+            (Reply::Written { .. } | Reply::Nil, Some(WaitFor { replicas, timeout })) => {
+                if let Reply::Written { offset } = reply {
+                    self.written = offset;
+                }
+                self.ask(context, Command::Wait { offset: self.written, replicas, timeout });
                 return News::Nothing;
             }
-            (Reply::Written { .. }, None) => Outcome::Ok,
-            (Reply::Count(_), None) if self.broadcasts => Outcome::Ok,
-            (Reply::Count(reached), Some(wanted)) if reached >= u64::from(wanted.replicas) => Outcome::Ok,
-            (Reply::Count(_) | Reply::Unblocked, Some(_)) => Outcome::OkWithWarning,
-            _ => Outcome::Failed,
+            (Reply::Count(_) | Reply::Unblocked, Some(wanted)) => {
+                let reached = matches!(reply, Reply::Count(reached) if reached >= u64::from(wanted.replicas));
+                let outcome = if reached { Outcome::Ok } else { Outcome::OkWithWarning };
+                self.requests.on_written(operation.step, outcome);
+                Progressed::Done(outcome, None)
+            }
+            _ => self.requests.on_answer(context, operation.step, &reply),
         };
-        self.operation = None;
-        context.complete(operation.id, Completion::answered(outcome, server));
+        let (outcome, value, next) = match progressed {
+            Progressed::Next(step) => {
+                self.operation = Some(Running { step, ..operation });
+                self.send_request(context);
+                return News::Nothing;
+            }
+            Progressed::DoneBut(value, step) => (Outcome::Ok, Some(value), Some(step)),
+            Progressed::Done(outcome, value) => (outcome, value, None),
+        };
+        if let Some(id) = operation.id {
+            context.complete(id, Completion { value, ..Completion::answered(outcome, server) });
+        }
+        self.operation = next.map(|step| Running { id: None, step, sent: false });
+        if next.is_some() {
+            self.send_request(context);
+            return News::Nothing;
+        }
         News::Done(outcome)
     }
 }

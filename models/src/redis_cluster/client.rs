@@ -18,7 +18,7 @@ use sim_core::{
 };
 
 use super::slots::Slot;
-use crate::redis::{Command, News, Packet, Reply, Session, WaitFor};
+use crate::redis::{Command, News, Packet, Purpose, Reply, Session, WaitFor};
 use crate::routing::{Progress, Workload};
 
 /// When a client asks for the slot map again.
@@ -43,8 +43,8 @@ pub struct ClusterClientSpec {
     pub nodes: Arc<[ProcessId]>,
     /// Where its key lies.
     pub slot: Slot,
-    /// It writes to two keys of that slot at once, in a transaction. No.
-    pub two_keys: bool,
+    /// What it asks for, of keys of that slot.
+    pub purpose: Purpose,
     /// From one write to the next, or longer if the answer takes longer; 5 ms.
     pub interval: SimDuration,
     /// How long it waits for the map; 0.3 s.
@@ -70,7 +70,7 @@ impl ClusterClientSpec {
             workload,
             nodes,
             slot,
-            two_keys: false,
+            purpose: Purpose::default(),
             interval: SimDuration::from_millis(5),
             map_timeout: SimDuration::from_millis(300),
             timeout: SimDuration::from_secs(1),
@@ -121,6 +121,11 @@ pub enum ClusterClientTimer {
 }
 
 impl ClusterClient {
+    /// Sessions of its users that have run out by this time of its host.
+    pub fn run_out(&self, now: HostTime) -> impl Iterator<Item = u64> + '_ {
+        self.session.run_out(now)
+    }
+
     fn resolve(&mut self, context: &mut impl Context<Self>) {
         if self.progress.has_ended(context) {
             return;
@@ -199,7 +204,7 @@ impl ClusterClient {
         if self.step == Step::Asking {
             self.session.send_asking(context);
         } else {
-            self.session.send_write(context);
+            self.session.send_request(context);
         }
         self.wait_at_most(context, self.spec.timeout);
     }
@@ -247,11 +252,7 @@ impl Process for ClusterClient {
         context.set_timer(ClusterClientTimer::Resolve, spec.workload.start_at);
         Self {
             progress: Progress::new(spec.workload, context),
-            session: if spec.two_keys {
-                Session::with_two_keys(spec.slot)
-            } else {
-                Session::with_key(Some(spec.slot))
-            },
+            session: Session::new(spec.purpose, Some(spec.slot)),
             step: Step::Pausing,
             owner: None,
             was_served: false,

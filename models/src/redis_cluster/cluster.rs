@@ -25,7 +25,8 @@ use super::operator::{ClusterOperator, ClusterOperatorSpec};
 use super::slots::{Slot, Slots};
 use crate::planted::Planted;
 use crate::redis::{
-    DirectClient, DirectClientSpec, ListKey, Machine, Packet, Parameters, ServerSpec, WaitFor, Waking,
+    DirectClient, DirectClientSpec, ListKey, Machine, Packet, Parameters, Purpose, ServerSpec, WaitFor,
+    Waking,
 };
 use crate::routing::{Workload, client_of};
 
@@ -129,12 +130,12 @@ impl From<NodeRecord> for ClusterRecord {
 /// The load on a cluster.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ClusterLoad {
-    /// Clients that write to the first shard.
+    /// Clients of the first shard.
     pub writers: u16,
-    /// Between two writes of one client.
+    /// Between two requests of one client.
     pub write_interval: SimDuration,
-    /// They write to two keys at once, in a transaction.
-    pub two_keys: bool,
+    /// What they ask for. String keys stay with the slot that is watched.
+    pub purpose: Purpose,
     /// How long they wait for a node.
     pub timeout: SimDuration,
     /// They run on the nodes' hosts in turn, and not on `app-1`.
@@ -190,6 +191,7 @@ pub struct RedisCluster {
     local_clients: Vec<ProcessId>,
     /// The slots of clients, by their number from 1.
     keys: Arc<[Slot]>,
+    purpose: Purpose,
 }
 
 impl RedisCluster {
@@ -220,7 +222,8 @@ impl RedisCluster {
             local_clients = placing.local_clients(node_hosts, &nodes);
             placing.operator(app, &nodes);
         }
-        Self { builder: placing.builder, nodes, clients, other_clients, local_clients, keys: placing.keys }
+        let (builder, keys) = (placing.builder, placing.keys);
+        Self { builder, nodes, clients, other_clients, local_clients, keys, purpose: plan.load.purpose }
     }
 
     /// What it consists of, for a world of which it is a part.
@@ -253,6 +256,11 @@ impl RedisCluster {
         &self.clients
     }
 
+    /// What the clients of the first shard ask for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
     /// The clients of the other shards.
     pub fn other_clients(&self) -> &[ProcessId] {
         &self.other_clients
@@ -281,8 +289,12 @@ impl RedisCluster {
     }
 
     /// The values that the cluster holds now: of each list, those that its slot's owner has; if the owner does not run, those in
-    /// its files. A list that was moved already while its slot still belongs to the old owner is where `-ASK` leads.
+    /// its files. A list that was moved already while its slot still belongs to the old owner is where `-ASK` leads. With them
+    /// sessions that have run out; of a cache, everything that was written: it is in the database.
     pub fn surviving<C: FromIterator<u64>>(&self, world: &World<ClusterProcess>) -> C {
+        if matches!(self.purpose, Purpose::Cache(_)) {
+            return world.operations().iter().map(|operation| operation.value).collect();
+        }
         let mut slots = self.keys.to_vec();
         slots.sort_unstable();
         slots.dedup();
@@ -303,22 +315,24 @@ impl RedisCluster {
             };
             here.into_iter().chain(moved).filter(is_of_slot)
         });
-        held.collect()
+        held.chain(self.run_out(world)).collect()
+    }
+
+    /// Sessions of users that have run out.
+    fn run_out<'a>(&'a self, world: &'a World<ClusterProcess>) -> impl Iterator<Item = u64> + 'a {
+        let of = |process: &ProcessId| match world.process(*process) {
+            Some(ClusterProcess::Client(client)) => client.run_out(world.monotonic(*process)).collect(),
+            _ => Vec::new(),
+        };
+        self.clients.iter().flat_map(of)
     }
 }
 
 fn held_by(world: &World<ClusterProcess>, node: ProcessId) -> Vec<u64> {
-    if let Some(ClusterProcess::Node(node)) = world.process(node) {
-        return node.server().log().values().collect();
-    }
-    match world.storage(node) {
-        ClusterDisk::Node(directory) if !directory.data.append_only.is_empty() => {
-            directory.data.append_only.clone()
-        }
-        ClusterDisk::Node(directory) => {
-            directory.data.rdb.as_ref().map(|snapshot| snapshot.values.clone()).unwrap_or_default()
-        }
-        ClusterDisk::Nothing => Vec::new(),
+    match (world.process(node), world.storage(node)) {
+        (Some(ClusterProcess::Node(node)), _) => node.server().values(),
+        (_, ClusterDisk::Node(directory)) => directory.data.values(),
+        _ => Vec::new(),
     }
 }
 
@@ -382,7 +396,7 @@ impl Placing<'_> {
             pause_late: pause.sampler(),
             wait_late: wait.sampler(),
             interval: load.write_interval,
-            two_keys: load.two_keys,
+            purpose: load.purpose,
             timeout: load.timeout,
             refresh: load.refresh,
             wait_for: load.wait_for,
@@ -406,7 +420,12 @@ impl Placing<'_> {
         let shards = self.plan.shards;
         let place = |shard: u8| {
             let (number, slot) = self.next_client();
-            let spec = ClusterClientSpec { interval, ..self.client_spec(number, nodes, slot) };
+            // They are there so that it shows whether their shard serves: values in lists, whatever the others ask for.
+            let purpose = match self.plan.load.purpose {
+                Purpose::PairsOfValues => Purpose::PairsOfValues,
+                _ => Purpose::Values,
+            };
+            let spec = ClusterClientSpec { purpose, interval, ..self.client_spec(number, nodes, slot) };
             let name = format!("other-client-{}", shard + 1);
             self.add(name, app, ClusterDisk::Nothing, ClusterProcessSpec::Client(spec))
         };

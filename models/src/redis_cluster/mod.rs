@@ -46,13 +46,15 @@
 //!
 //! - 60 slots stand for 16,384, and a node is called by its place and not by a random name. Nobody meets or is forgotten:
 //!   a cluster begins as `redis-cli --cluster create` leaves it.
+//! - String keys (sessions, caches, locks) are all taken for keys of the slot that is watched.
 //! - A slot that is moved is one of those 60 and costs what one of the 16,384 would. A primary that restarts does not compare its
 //!   keys with its slots (`verifyClusterConfigWithData`), `redis-cli --cluster fix` does not exist, and string keys do not move:
-//!   nobody moves the slot of a lock.
+//!   nobody moves a slot with such keys.
 //! - There are no shard ids. From Redis 7.2 on, when a primary says that it is a replica in its own shard, its slots go to the other one at
 //!   once, or it keeps them if it is known by a newer epoch (pull request 10536). Here they are nobody's until somebody claims them.
 //! - While a node loads a snapshot it answers PINGs and does nothing else, as its thread does between two chunks.
-//! - `cluster-allow-reads-when-down`, limits of link buffers, host names and sharded Pub/Sub are left out. Nobody reads.
+//! - `cluster-allow-reads-when-down`, limits of link buffers, host names and sharded Pub/Sub are left out. Nobody reads
+//!   from replicas (`READONLY`).
 
 mod bus;
 mod client;

@@ -44,19 +44,24 @@ impl ClusterNode {
                 let list = ListKey::of(value);
                 (self.redirection(slot, &[list, list.second()], asks), command)
             }
-            Command::Key(..) => (self.redirection(self.spec.watched, &[], asks), command),
+            Command::Key(..) | Command::Get(_) => (self.redirection(self.spec.watched, &[], asks), command),
             _ => return self.on_other_request(context, from, connection, (id, command)),
         };
         match redirection {
             Some(reply) => context.send(connection, Packet::Reply { id, reply }),
-            None if self.manual.pauses_clients() => {
+            None if self.manual.pauses_clients() && self.is_held_back(command) => {
                 self.postponed.push(Postponed { connection, client, id, command, asks });
             }
             None => self.hand_on(context, from, id, write),
         }
     }
 
-    /// A request that is no write.
+    /// What waits while clients are paused for a manual failover: writes, and before 6.2 everything (`CLIENT_PAUSE_WRITE`).
+    fn is_held_back(&self, command: Command) -> bool {
+        self.spec.config.release == Release::Redis30 || !matches!(command, Command::Get(_))
+    }
+
+    /// A request that is neither a write nor a read.
     fn on_other_request(
         &mut self,
         context: &mut impl Context<Self>,

@@ -106,6 +106,16 @@ impl Progress {
         context.monotonic() >= self.ends_at
     }
 
+    /// The number of the client.
+    pub(crate) fn client(&self) -> u32 {
+        self.workload.client
+    }
+
+    /// The value of its last write. Before the first one, a value that is less than those of all its writes.
+    pub(crate) fn value(&self) -> u64 {
+        self.value
+    }
+
     /// A value that no other write of the run has.
     pub(crate) fn next_value(&mut self) -> u64 {
         self.value += 1;

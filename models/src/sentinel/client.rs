@@ -11,18 +11,18 @@
 //! It may listen for `+switch-master` besides, on a connection to each Sentinel (as Jedis and go-redis do), and then leaves its
 //! server as soon as a Sentinel announces another one.
 //!
-//! It writes, or it publishes, or it listens to what others publish ([`Activity`]). `PUBLISH` goes to the subscribers of that server
-//! at that moment; nothing is kept, and the answer says to how many it went, which the client does not look at. (A real server hands it on to the
-//! subscribers of its replicas as well, by the stream. Nobody subscribes there here.)
+//! It asks for what its service needs ([`Purpose`]), or it listens to what others publish ([`Activity`]). `PUBLISH` goes to the subscribers of that
+//! server at that moment; nothing is kept, and the answer says to how many it went, which the client does not look at. (A real server hands it on
+//! to the subscribers of its replicas as well, by the stream. Nobody subscribes there here, and nobody reads there.)
 
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectOptions, ConnectionEvent, ConnectionId, Context, Origin, Outcome, Process, ProcessId, Sampler,
-    SimDuration,
+    ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, Origin, Outcome, Process, ProcessId,
+    Sampler, SimDuration,
 };
 
-use crate::redis::{Command, GroupId, News, Packet, Reply, Session, WaitFor};
+use crate::redis::{Command, GroupId, News, Packet, Purpose, Reply, Session, WaitFor};
 use crate::routing::{Progress, Workload};
 
 /// The configuration of an [`AwareClient`].
@@ -57,15 +57,18 @@ pub struct AwareClientSpec {
 }
 
 /// What a client does at the primary.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Activity {
-    /// It writes.
-    #[default]
-    Writes,
-    /// It publishes what it would write, to whoever listens.
-    Publishes,
+    /// It asks for something, again and again.
+    Asks(Purpose),
     /// It listens, and keeps what it hears. Nothing tells it that a server is silent but `+switch-master`.
     Listens,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self::Asks(Purpose::default())
+    }
 }
 
 impl AwareClientSpec {
@@ -138,6 +141,11 @@ impl AwareClient {
         &self.heard
     }
 
+    /// Sessions of its users that have run out by this time of its host.
+    pub fn run_out(&self, now: HostTime) -> impl Iterator<Item = u64> + '_ {
+        self.session.run_out(now)
+    }
+
     fn listens(&self) -> bool {
         self.spec.activity == Activity::Listens
     }
@@ -198,7 +206,7 @@ impl AwareClient {
     }
 
     fn send(&mut self, context: &mut impl Context<Self>) {
-        self.session.send_write(context);
+        self.session.send_request(context);
         self.wait_at_most(context, self.spec.timeout);
     }
 
@@ -284,8 +292,8 @@ impl Process for AwareClient {
         let mut client = Self {
             progress: Progress::new(spec.workload, context),
             session: match spec.activity {
-                Activity::Publishes => Session::for_broadcasts(),
-                Activity::Writes | Activity::Listens => Session::default(),
+                Activity::Asks(purpose) => Session::new(purpose, None),
+                Activity::Listens => Session::default(),
             },
             step: Step::Pausing,
             server: None,

@@ -32,7 +32,7 @@ use super::process::Sentinel;
 use crate::planted::Planted;
 use crate::redis::{
     DataDirectory, DirectClient, DirectClientSpec, Election, Elector, ElectorSpec, GroupId, Machine, Packet,
-    Parameters, RunId, Server, ServerSpec, WaitFor, Waking,
+    Parameters, Purpose, RunId, Server, ServerSpec, WaitFor, Waking,
 };
 use crate::routing::Workload;
 
@@ -60,9 +60,9 @@ sim_core::volumes! {
 /// The load on a group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RedisLoad {
-    /// Clients that write.
+    /// Clients that ask Sentinels.
     pub writers: u16,
-    /// Between two writes of one client.
+    /// Between two requests of one client.
     pub write_interval: SimDuration,
     /// How long they wait for a server at each step.
     pub timeout: SimDuration,
@@ -70,7 +70,9 @@ pub struct RedisLoad {
     pub beside_servers: bool,
     /// They listen for `+switch-master`.
     pub subscribes: bool,
-    /// So many clients listen to what the others publish, who write nothing; none: the others write.
+    /// What they ask for.
+    pub purpose: Purpose,
+    /// So many more clients listen to what is published.
     pub listeners: u16,
     /// Client 1 knows the first Sentinel only, client 2 the second, and so on in turn.
     pub own_sentinel: bool,
@@ -135,6 +137,7 @@ pub struct SentinelCluster {
     /// Those that know one server only, in the order of the servers.
     local_clients: Vec<ProcessId>,
     listeners: Vec<ProcessId>,
+    purpose: Purpose,
     quorum: u32,
 }
 
@@ -193,7 +196,19 @@ impl SentinelCluster {
         let quorum = plan.group.quorum;
         let others = others.into_iter().flatten().collect();
         let builder = placing.builder;
-        Self { builder, servers, others, sentinels, elector, clients, local_clients, listeners, quorum }
+        let purpose = plan.load.purpose;
+        Self {
+            builder,
+            servers,
+            others,
+            sentinels,
+            elector,
+            clients,
+            local_clients,
+            listeners,
+            purpose,
+            quorum,
+        }
     }
 
     /// What it consists of, for a world of which it is a part.
@@ -237,6 +252,11 @@ impl SentinelCluster {
         &self.clients
     }
 
+    /// What the clients that ask Sentinels ask for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
     /// The run ID of a server, if it runs.
     pub fn run_id(&self, world: &World<SentinelProcess>, server: ProcessId) -> Option<RunId> {
         match world.process(server)? {
@@ -266,22 +286,31 @@ impl SentinelCluster {
     }
 
     /// The values that the group holds now: those of the primary that the Sentinels or the operator name, of the first server if
-    /// nobody does; if it does not run, those in its files. With listeners, what all of them have heard.
+    /// nobody does; if it does not run, those in its files. With them sessions that have run out. With listeners, what all of them
+    /// have heard. Of a cache, everything that was written: it is in the database.
     pub fn surviving<C: FromIterator<u64>>(&self, world: &World<SentinelProcess>) -> C {
         if !self.listeners.is_empty() {
             return self.heard_by_all(world).into_iter().collect();
         }
+        if matches!(self.purpose, Purpose::Cache(_)) {
+            return world.operations().iter().map(|operation| operation.value).collect();
+        }
         let primary = self.primary(world).unwrap_or(self.servers[0]);
-        if let Some(SentinelProcess::Server(server)) = world.process(primary) {
-            return server.log().values().collect();
-        }
-        match world.storage(primary) {
-            Disk::Data(data) if !data.append_only.is_empty() => data.append_only.iter().copied().collect(),
-            Disk::Data(data) => {
-                data.rdb.iter().flat_map(|snapshot| snapshot.values.iter().copied()).collect()
-            }
-            Disk::Nothing | Disk::Sentinel(_) => C::from_iter([]),
-        }
+        let held = match (world.process(primary), world.storage(primary)) {
+            (Some(SentinelProcess::Server(server)), _) => server.values(),
+            (_, Disk::Data(data)) => data.values(),
+            _ => Vec::new(),
+        };
+        held.into_iter().chain(self.run_out(world)).collect()
+    }
+
+    /// Sessions of users that have run out.
+    fn run_out<'a>(&'a self, world: &'a World<SentinelProcess>) -> impl Iterator<Item = u64> + 'a {
+        let of = |process: &ProcessId| match world.process(*process) {
+            Some(SentinelProcess::AwareClient(client)) => client.run_out(world.monotonic(*process)).collect(),
+            _ => Vec::new(),
+        };
+        self.clients.iter().flat_map(of)
     }
 
     /// The broadcasts that no listener has missed.
@@ -386,11 +415,7 @@ impl<'a> Placing<'a> {
                 workload.start_at = SimDuration::ZERO;
             }
             let spec = AwareClientSpec {
-                activity: match (is_listener, load.listeners) {
-                    (true, _) => Activity::Listens,
-                    (false, 0) => Activity::Writes,
-                    (false, _) => Activity::Publishes,
-                },
+                activity: if is_listener { Activity::Listens } else { Activity::Asks(load.purpose) },
                 asks_each_time: load.asks_each_time,
                 interval: load.write_interval,
                 timeout: load.timeout,

@@ -15,3 +15,4 @@ mod redis_cluster;
 mod redis_standstill;
 mod routing;
 mod sentinel;
+mod sessions_and_caches;

@@ -1,7 +1,7 @@
 //! Redis Cluster as a whole: from a lost primary to clients that are served again.
 
 use models::Planted;
-use models::redis::{Machine, Parameters, Waking};
+use models::redis::{Machine, Parameters, Purpose, Waking};
 use models::redis_cluster::{
     ClusterConfig, ClusterLoad, ClusterPlan, ClusterProcess, RedisCluster, Refresh, Release, SAVED, Slot,
 };
@@ -25,7 +25,7 @@ fn plan() -> ClusterPlan {
         load: ClusterLoad {
             writers: 1,
             write_interval: SimDuration::from_millis(20),
-            two_keys: false,
+            purpose: Purpose::Values,
             timeout: SimDuration::from_secs(1),
             beside_nodes: false,
             refresh: Refresh::OnError,
@@ -146,7 +146,8 @@ fn slots_move_while_clients_write_and_all_nodes_agree_afterwards() {
     for (two_keys, pipeline, seed) in [(false, 10, 1), (false, 1, 2), (true, 10, 3), (true, 1, 4)] {
         let mut plan = plan();
         plan.operator = Some(pipeline);
-        plan.load = ClusterLoad { writers: 12, two_keys, ..plan.load };
+        let purpose = if two_keys { Purpose::PairsOfValues } else { Purpose::Values };
+        plan.load = ClusterLoad { writers: 12, purpose, ..plan.load };
         let fault = Fault::Command { target: role("operator"), command: "reshard 3 from 1 to 2".to_owned() };
         let (cluster, mut world) = run(&plan, fault, None, seed, 40);
         for slot in 0..5 {

@@ -4,18 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use models::Planted;
 use models::redis::release::Version;
-use models::redis::{Election, MASTER_MODE, Machine, Parameters, REWRITTEN, SavePoint, WaitFor, Waking};
+use models::redis::{
+    Election, MASTER_MODE, Machine, Parameters, Purpose, REWRITTEN, SavePoint, WaitFor, Waking,
+};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan, SentinelProcess};
 use sim_core::{
     Direction, Distribution, EndReason, Fault, Mark, MarkKind, Operation, Outcome, ProcessId, Schedule,
     ScheduledFault, Seed, SimDuration, SimTime, Target, Topology, Trigger, World, advance_guarded,
 };
 
-const fn seconds(seconds: u64) -> SimDuration {
+pub(super) const fn seconds(seconds: u64) -> SimDuration {
     SimDuration::from_secs(seconds)
 }
 
-fn plan() -> SentinelPlan {
+pub(super) fn plan() -> SentinelPlan {
     SentinelPlan {
         servers: 3,
         groups: 1,
@@ -44,6 +46,7 @@ fn plan() -> SentinelPlan {
             timeout: seconds(1),
             beside_servers: false,
             subscribes: false,
+            purpose: Purpose::Values,
             listeners: 0,
             own_sentinel: false,
             asks_each_time: false,
@@ -56,13 +59,13 @@ fn plan() -> SentinelPlan {
     }
 }
 
-struct Run {
-    cluster: SentinelCluster,
-    world: World<SentinelProcess>,
+pub(super) struct Run {
+    pub(super) cluster: SentinelCluster,
+    pub(super) world: World<SentinelProcess>,
 }
 
 impl Run {
-    fn new(plan: &SentinelPlan, seed: u64, faults: &[(u64, Fault, u64)]) -> Self {
+    pub(super) fn new(plan: &SentinelPlan, seed: u64, faults: &[(u64, Fault, u64)]) -> Self {
         let (topology, zones) = Topology::one_zone();
         Self::placed(SentinelCluster::new(plan, (topology, zones.to_vec())), seed, faults)
     }
@@ -79,7 +82,7 @@ impl Run {
         Self { cluster, world }
     }
 
-    fn until(mut self, end: u64) -> Self {
+    pub(super) fn until(mut self, end: u64) -> Self {
         let reason = advance_guarded(&mut self.world, SimTime::ZERO + seconds(end), 50_000_000);
         assert_eq!(reason, EndReason::Horizon);
         self
@@ -95,7 +98,7 @@ impl Run {
     }
 }
 
-fn kill_primary() -> Fault {
+pub(super) fn kill_primary() -> Fault {
     Fault::Kill { target: Target::Role("primary".to_owned()) }
 }
 
@@ -387,6 +390,7 @@ fn a_replica_of_a_replica_is_known_when_that_is_promoted() {
 fn broadcasts(subscribes: bool, faults: &[(u64, Fault, u64)], seed: u64) -> (usize, Vec<SimTime>) {
     let mut plan = plan();
     plan.load = RedisLoad {
+        purpose: Purpose::Broadcasts,
         listeners: 3,
         subscribes,
         start_at: seconds(5),

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use models::Planted;
-use models::redis::{Inputs, Machine, Parameters, SNAPSHOT_SYNCED};
+use models::redis::{Inputs, Machine, Parameters, Purpose, SNAPSHOT_SYNCED};
 use models::redis_cluster::{ClusterConfig, ClusterLoad, ClusterPlan, RedisCluster, Refresh, SAVED};
 use sim_core::{
     Distribution, EndReason, Fault, LinkQuality, MarkKind, Outcome, ProcessId, Record, Schedule,
@@ -229,7 +229,7 @@ impl Settings {
             load: ClusterLoad {
                 writers: 1,
                 write_interval: self.write_interval,
-                two_keys: false,
+                purpose: Purpose::Values,
                 timeout: SimDuration::from_secs(1),
                 beside_nodes: false,
                 refresh: Refresh::OnError,

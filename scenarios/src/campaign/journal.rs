@@ -345,6 +345,10 @@ struct Line {
     reads_of_lost: u64,
     #[serde(default)]
     shared_epochs: u64,
+    #[serde(default)]
+    reads: u64,
+    #[serde(default)]
+    empty_reads: u64,
     missed_faults: u32,
     cells: Vec<FaultCell>,
     rechecked: bool,
@@ -382,6 +386,8 @@ impl Line {
             stale_reads: row.stale_reads,
             reads_of_lost: row.reads_of_lost,
             shared_epochs: row.shared_epochs,
+            reads: row.reads,
+            empty_reads: row.empty_reads,
             missed_faults: outcome.missed_faults,
             cells: outcome.cells.clone(),
             rechecked: outcome.rechecked,
@@ -420,6 +426,8 @@ impl Line {
                 stale_reads: self.stale_reads,
                 reads_of_lost: self.reads_of_lost,
                 shared_epochs: self.shared_epochs,
+                reads: self.reads,
+                empty_reads: self.empty_reads,
             },
             judgement: Judgement {
                 // The version is that of this build, so the name is known.

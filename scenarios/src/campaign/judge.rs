@@ -27,6 +27,8 @@ pub enum Verdict {
     NothingAcknowledged,
     /// Two reads contradict each other about which of two writes came first.
     LongFork,
+    /// A read was answered with less than what had been acknowledged before it was asked for.
+    StaleRead,
     /// Two processes accepted writes at one instant.
     TwoWritablePrimaries,
     /// An acknowledged write is missing.
@@ -43,7 +45,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Kept,
         Self::DivergenceFound,
         Self::Undecided,
@@ -51,6 +53,7 @@ impl Verdict {
         Self::NotRecovered,
         Self::NothingAcknowledged,
         Self::LongFork,
+        Self::StaleRead,
         Self::TwoWritablePrimaries,
         Self::AckedWriteLost,
         Self::ConditionViolated,
@@ -69,6 +72,7 @@ impl Verdict {
             Self::NotRecovered => "not-recovered",
             Self::NothingAcknowledged => "nothing-acknowledged",
             Self::LongFork => "long-fork",
+            Self::StaleRead => "stale-read",
             Self::TwoWritablePrimaries => "two-writable-primaries",
             Self::AckedWriteLost => "acked-write-lost",
             Self::ConditionViolated => "condition-violated",
@@ -191,6 +195,13 @@ fn judge_promise(promise: Promise, measures: &Measures) -> Judgement {
             Some(fork) => Judgement::new(Verdict::LongFork, fork.to_string()),
             None => Judgement::new(Verdict::Kept, ""),
         },
+        Promise::NoStaleRead if measures.reads.stale > 0 => Judgement::new(
+            Verdict::StaleRead,
+            format!(
+                "{} of {} reads lack what had been acknowledged",
+                measures.reads.stale, measures.reads.observed
+            ),
+        ),
         Promise::RecoversWithin(_) if !availability.recovered => not_recovered(availability),
         Promise::RecoversWithin(limit) if availability.outage.is_none_or(|outage| outage > limit) => {
             Judgement::new(

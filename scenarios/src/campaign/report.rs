@@ -181,10 +181,12 @@ impl<'a> ReportBuilder<'a> {
     pub fn finish(self, seeds: SeedRange, stopped_by: Option<StopReason>) -> Summed {
         let (runs_with_loss, runs_with_overlap) =
             (self.summary.runs_with_loss(), self.summary.runs_with_overlap());
+        let runs_with_stale_read = self.summary.runs_with_stale_read();
         let unfound = |promise: &Promise| match promise {
             Promise::LossIsFound => runs_with_loss == 0,
             Promise::LossSpanIsFound(least) => self.longest_lost_span.is_none_or(|span| span < *least),
             Promise::LongForkIsFound => self.runs_with_long_fork == 0,
+            Promise::StaleReadIsFound => runs_with_stale_read == 0,
             Promise::SharedEpochIsFound => self.runs_with_shared_epoch == 0,
             Promise::DivergenceIsFound => self.runs_with_divergence == 0,
             Promise::OverlapIsFound => runs_with_overlap == 0,

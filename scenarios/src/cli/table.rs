@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use analysis::stats::Quantile;
-use analysis::{ClusterPhase, ScenarioSummary, TimeQuantiles};
+use analysis::stats::{ProportionInterval, Quantile};
+use analysis::{ClusterPhase, ReadSummary, ScenarioSummary, TimeQuantiles};
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use sim_core::SimDuration;
 
@@ -41,6 +41,26 @@ pub(super) fn table(reports: &[(&str, &Report)], seeds: SeedRange) -> String {
             text,
             "\n{}\nphases of the first failover: p50 / p90 (runs that had the phase); the worst seed lost the most \
              writes, or was out of service the longest: `hasim run SCENARIO --seed S` tells it",
+            aligned(&header, 1, rows.into_iter())
+        );
+    }
+    let rows: Vec<_> = reports
+        .iter()
+        .filter_map(|(name, report)| Some(reads(name, report.summary.as_ref()?.reads?)))
+        .collect();
+    if !rows.is_empty() {
+        let header = [
+            "scenario",
+            "reads",
+            "found nothing",
+            "stale",
+            "runs with stale reads",
+            "most in a run",
+            "worst seed",
+        ];
+        let _ = writeln!(
+            text,
+            "\n{}\nreads that tell what they saw, over all runs; stale: answered with less than what had been acknowledged before",
             aligned(&header, 1, rows.into_iter())
         );
     }
@@ -116,6 +136,19 @@ fn phases(name: &str, summary: &ScenarioSummary) -> Option<Vec<String>> {
     row.extend(times.map(phase));
     row.push(summary.worst_seed.to_string());
     Some(row)
+}
+
+fn reads(name: &str, reads: ReadSummary) -> Vec<String> {
+    let ReadSummary { stale_run_probability: ProportionInterval { low, high }, .. } = reads;
+    vec![
+        name.to_owned(),
+        reads.read_total.to_string(),
+        reads.empty_total.to_string(),
+        reads.stale_total.to_string(),
+        share(reads.stale_run_count, low, high, reads.zero_events_upper),
+        reads.stale_max.to_string(),
+        reads.worst_seed.map_or("-".to_owned(), |seed| seed.to_string()),
+    ]
 }
 
 fn row(name: &str, report: &Report) -> Vec<String> {

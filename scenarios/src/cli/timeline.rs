@@ -56,6 +56,13 @@ pub(super) fn tell(
         ending(&result.record.end),
         result.record.ended_at,
     );
+    if row.reads > 0 {
+        let _ = writeln!(
+            text,
+            "reads: {} answered, {} of them found nothing, {} were stale",
+            row.reads, row.empty_reads, row.stale_reads
+        );
+    }
     let evidence = &outcome.judgement.evidence;
     let separator = if evidence.is_empty() { "" } else { ": " };
     let _ = writeln!(text, "verdict: {}{separator}{evidence}", outcome.judgement.verdict);

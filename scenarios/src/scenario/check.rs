@@ -76,6 +76,7 @@ impl<'a> Checker<'a> {
         self.cluster(&raw.cluster)?;
         self.workload(&raw.workload)?;
         self.reads(raw)?;
+        self.keys(raw)?;
         self.routes(raw)?;
         if let Some(swarm) = &raw.swarm {
             if !raw.fault.is_empty() {
@@ -195,6 +196,7 @@ impl<'a> Checker<'a> {
             (Promise::NoAcknowledgedWriteLost, Promise::LossIsFound),
             (Promise::AtMostOneWritablePrimary, Promise::OverlapIsFound),
             (Promise::NoLongFork, Promise::LongForkIsFound),
+            (Promise::NoStaleRead, Promise::StaleReadIsFound),
         ] {
             if let (Some(_), Some(contradiction)) = (has(kept), has(found)) {
                 return Err(self.wrong(

@@ -36,8 +36,7 @@ impl Checker<'_> {
         let is_about_forks =
             |promise: &Promise| matches!(promise, Promise::NoLongFork | Promise::LongForkIsFound);
         let tells = workload.reads.as_ref().is_some_and(|reads| *reads.get_ref() == Reads::Newest);
-        let promised = raw.promises.get_ref().iter().find(|promise| is_about_forks(promise.get_ref()));
-        match promised {
+        match raw.promised(is_about_forks) {
             Some(promise) if !tells || workload.readers.unwrap_or_default() < 2 => Err(self.wrong(
                 promise,
                 format!("`{}` needs two readers that tell what they see", promise.get_ref()),

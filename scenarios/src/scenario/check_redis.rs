@@ -15,9 +15,11 @@ impl Checker<'_> {
         let family = raw.family.get_ref().as_str();
         let here = |is_set: bool| is_set.then(|| raw.family.span());
         let (cluster, workload) = (&raw.cluster, &raw.workload);
-        let redis: [(&str, Option<Range<usize>>); 5] = [
+        let redis: [(&str, Option<Range<usize>>); 7] = [
             ("cluster.redis_conf", span(cluster.redis_conf.as_ref())),
             ("cluster.redis", span(cluster.redis.as_ref())),
+            ("workload.sessions", span(workload.sessions.as_ref())),
+            ("workload.cache", span(workload.cache.as_ref())),
             ("workload.wait", span(workload.wait.as_ref())),
             ("cluster.dataset_bytes", here(cluster.dataset_bytes.is_some())),
             ("workload.beside_members", here(workload.beside_members.is_some())),
@@ -98,7 +100,9 @@ impl Checker<'_> {
                 let subscribe = ("workload.subscribe", here(workload.subscribe.is_some()));
                 let timeout = ("workload.statement_timeout", span(workload.statement_timeout.as_ref()));
                 let listeners = ("workload.listeners", span(workload.listeners.as_ref()));
-                let more = [local_writers, subscribe, listeners, timeout, need];
+                let sessions = ("workload.sessions", span(workload.sessions.as_ref()));
+                let cache = ("workload.cache", span(workload.cache.as_ref()));
+                let more = [local_writers, subscribe, listeners, sessions, cache, timeout, need];
                 let has_nodes = raw.has_nodes();
                 let of_nodes = |(key, _): &(&str, _)| *key == "cluster.shards" || *key == "cluster.hosts";
                 let of_cluster = of_cluster.into_iter().filter(|key| !(has_nodes && of_nodes(key)));

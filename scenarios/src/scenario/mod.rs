@@ -75,6 +75,8 @@
 //! | `workload.other_write_interval` | between two writes of one client in each other shard of Redis Cluster | none |
 //! | `workload.expire_interval` | between two keys that expire on each primary of Redis Cluster | none |
 //! | `workload.two_keys` | whether each write to Redis Cluster is one to two keys of a slot, in a transaction | false |
+//! | `workload.sessions` | clients of Redis log users in and look whether they are: `ttl`, `logins`, see [`Sessions`](models::redis::Sessions) | none |
+//! | `workload.cache` | clients of Redis cache what is in a database: `ttl`, `updates`, `entries`, `repeats_deletion`, see [`Cache`](models::redis::Cache) | none |
 //! | `fault` | a list of faults: `trigger`, `fault`, `lasts` as in [`sim_core::ScheduledFault`] | none |
 //! | `swarm` | random faults instead: `from`, `until`, `faults`, `kinds` or `pairs`, `mix`, as in [`sim_core::SwarmConfig`]; `budget`, as in [`sim_core::FaultBudget`] | none |
 //! | `coverage.promised` | cells that some seed has to fill, each `fault`, `role`, `phase` as in [`PromisedCell`] | none |
@@ -87,6 +89,7 @@ mod check_redis;
 mod check_routes;
 mod check_swarm;
 mod cluster;
+mod keys;
 mod lock;
 mod parse;
 mod planned_faults;
@@ -104,6 +107,7 @@ use sim_core::{FaultBudget, Schedule, ScheduledFault, Seed, SimDuration, Trigger
 
 pub use backup::{Archive, Backup, Place, RecoverFrom};
 pub use cluster::{Cluster, ClusterOperator, Election, EtcdHosts, MemberTags, RedisCluster, TopologyPreset};
+pub use keys::{CacheKeys, Keys, SessionKeys};
 pub use lock::Lock;
 pub use parse::Companions;
 pub use planned_faults::{FaultPlan, PlannedFault, PlannedTrigger, Swarm};

@@ -14,6 +14,8 @@ pub enum Promise {
     AtMostOneWritablePrimary,
     /// No two reads contradict each other about which of two writes came first.
     NoLongFork,
+    /// No read is answered with less than what had been acknowledged before it was asked for.
+    NoStaleRead,
     /// Acknowledged writes may be missing, but only from a stretch of time that is not longer than this: from the
     /// acknowledgement of the oldest that is missing to that of the newest.
     LosesAtMost(SimDuration),
@@ -29,6 +31,8 @@ pub enum Promise {
     OverlapIsFound,
     /// Some seed of the campaign has two reads, each of which sees a write that the other does not.
     LongForkIsFound,
+    /// Some seed of the campaign has a read that is answered with less than what had been acknowledged before it was asked for.
+    StaleReadIsFound,
     /// Some seed of the campaign has two processes elected in one term or epoch.
     SharedEpochIsFound,
     /// Some seed of the campaign has two servers of Redis at one offset of one stream that hold different data
@@ -44,6 +48,7 @@ impl std::fmt::Display for Promise {
             Self::NoAcknowledgedWriteLost => formatter.pad("no-acknowledged-write-lost"),
             Self::AtMostOneWritablePrimary => formatter.pad("at-most-one-writable-primary"),
             Self::NoLongFork => formatter.pad("no-long-fork"),
+            Self::NoStaleRead => formatter.pad("no-stale-read"),
             Self::LosesAtMost(limit) => formatter.pad(&format!("loses-at-most {limit}")),
             Self::RecoversWithin(limit) => formatter.pad(&format!("recovers-within {limit}")),
             Self::ConvergesWithin(limit) => formatter.pad(&format!("converges-within {limit}")),
@@ -51,6 +56,7 @@ impl std::fmt::Display for Promise {
             Self::LossSpanIsFound(least) => formatter.pad(&format!("loss-span-is-found {least}")),
             Self::OverlapIsFound => formatter.pad("overlap-is-found"),
             Self::LongForkIsFound => formatter.pad("long-fork-is-found"),
+            Self::StaleReadIsFound => formatter.pad("stale-read-is-found"),
             Self::SharedEpochIsFound => formatter.pad("shared-epoch-is-found"),
             Self::DivergenceIsFound => formatter.pad("divergence-is-found"),
             Self::OutageIsFound(least) => formatter.pad(&format!("outage-is-found {least}")),

@@ -12,8 +12,8 @@ use super::replicaof::RawReplicaOf;
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::time_range::TimeRange;
 use super::{
-    Archive, Backup, ClusterOperator, Election, EtcdHosts, OnTimeout, Promise, ReadFrom, Reads, Refresh,
-    Routing, TopologyPreset, Wait,
+    Archive, Backup, CacheKeys, ClusterOperator, Election, EtcdHosts, OnTimeout, Promise, ReadFrom, Reads,
+    Refresh, Routing, SessionKeys, TopologyPreset, Wait,
 };
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};
@@ -40,6 +40,13 @@ pub(super) struct RawScenario {
     pub(super) swarm: Option<Spanned<RawSwarm>>,
     #[serde(default)]
     pub(super) coverage: RawCoverage,
+}
+
+impl RawScenario {
+    /// The first promise of a kind.
+    pub(super) fn promised(&self, is_of_kind: impl Fn(&Promise) -> bool) -> Option<&Spanned<Promise>> {
+        self.promises.get_ref().iter().find(|promise| is_of_kind(promise.get_ref()))
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -142,6 +149,8 @@ pub(super) struct RawWorkload {
     pub(super) other_write_interval: Option<Spanned<SimDuration>>,
     pub(super) expire_interval: Option<Spanned<SimDuration>>,
     pub(super) two_keys: Option<Spanned<bool>>,
+    pub(super) sessions: Option<Spanned<SessionKeys>>,
+    pub(super) cache: Option<Spanned<CacheKeys>>,
 }
 
 #[derive(Clone, Deserialize)]

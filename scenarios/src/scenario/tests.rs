@@ -27,7 +27,7 @@ fault = { power-off = { target = { host-of = "primary" } } }
 lasts = "1m"
 "#;
 
-fn read(text: &str) -> Result<Scenario, UserError> {
+pub(super) fn read(text: &str) -> Result<Scenario, UserError> {
     let files: BTreeMap<String, String> =
         [("p.yml".to_owned(), "bootstrap:\n  dcs:\n    ttl: 50\n".to_owned())].into();
     Scenario::read(&Source::new("scenario.toml", text), &files)
@@ -267,9 +267,9 @@ fn misspelt_keys_get_a_suggestion() {
         &expect![[r#"
             error
               × scenario.toml:4:13: unknown variant `loss-found`, expected one of `no-acknowledged-write-lost`, `at-
-              │ most-one-writable-primary`, `no-long-fork`, `loses-at-most`, `recovers-within`, `converges-within`,
-              │ `loss-is-found`, `loss-span-is-found`, `overlap-is-found`, `long-fork-is-found`, `shared-epoch-is-
-              │ found`, `divergence-is-found`, `outage-is-found`
+              │ most-one-writable-primary`, `no-long-fork`, `no-stale-read`, `loses-at-most`, `recovers-within`,
+              │ `converges-within`, `loss-is-found`, `loss-span-is-found`, `overlap-is-found`, `long-fork-is-found`,
+              │ `stale-read-is-found`, `shared-epoch-is-found`, `divergence-is-found`, `outage-is-found`
                ╭─[scenario.toml:4:13]
              3 │ family = "patroni"
              4 │ promises = ["loss-found", { recovers-within = "60s" }]

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sim_core::SimDuration;
 
+use super::keys::Keys;
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 
 /// The load of a scenario.
@@ -60,6 +61,8 @@ pub struct Workload {
     pub expire_interval: Option<SimDuration>,
     /// Whether each write of a client of Redis Cluster is one to two keys, in a transaction.
     pub two_keys: bool,
+    /// What clients of Redis keep there under keys with a time to live; none: they write values.
+    pub keys: Option<Keys>,
 }
 
 /// How clients find the primary.

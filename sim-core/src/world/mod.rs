@@ -25,9 +25,9 @@ use crate::network::{Connections, Paths, Segment};
 use crate::process::{Origin, Probe, Process, StateProbe};
 use crate::queue::{Order, Queue, Vacant};
 use crate::random::Stream;
-use crate::record::{EndReason, Mark, MarkKind, Record, Recorder, Violation};
+use crate::record::{EndReason, Mark, MarkKind, Operation, Record, Recorder, Violation};
 use crate::storage::{DiskError, PendingSync, Volume};
-use crate::time::{SimDuration, SimTime};
+use crate::time::{HostTime, SimDuration, SimTime};
 use crate::topology::Topology;
 use crate::trace::{Trace, TraceEntry, TraceKind, TraceLevel};
 
@@ -243,6 +243,11 @@ impl<P: Process> World<P> {
         self.kernel.digest
     }
 
+    /// The clients' history so far.
+    pub fn operations(&self) -> &[Operation] {
+        &self.kernel.recorder.operations
+    }
+
     /// The marks so far.
     pub fn marks(&self) -> &[Mark] {
         &self.kernel.recorder.marks
@@ -271,6 +276,11 @@ impl<P: Process> World<P> {
     /// The host of a process.
     pub fn host_of(&self, process: ProcessId) -> HostId {
         self.kernel.processes[process.index()].host
+    }
+
+    /// What the monotonic clock of a process' host says now.
+    pub fn monotonic(&self, process: ProcessId) -> HostTime {
+        self.kernel.hosts[self.host_of(process).index()].clock.monotonic(self.kernel.now)
     }
 
     /// True if the process is started with its host: by its service manager, and not by another process.

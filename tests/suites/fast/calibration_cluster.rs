@@ -8,7 +8,7 @@ use std::path::Path;
 
 use analysis::stats::{QuantileLevel, Sample, kolmogorov_smirnov};
 use models::Planted;
-use models::redis::{Machine, Parameters, Waking};
+use models::redis::{Machine, Parameters, Purpose, Waking};
 use models::redis_cluster::{ClusterConfig, ClusterLoad, ClusterPlan, RedisCluster, Refresh};
 use scenarios::calibrate;
 use sim_core::{
@@ -162,7 +162,7 @@ fn election(node_timeout: u64, is_silent: bool, seed: u64) -> Option<SimDuration
         load: ClusterLoad {
             writers: 0,
             write_interval: SimDuration::from_millis(100),
-            two_keys: false,
+            purpose: Purpose::Values,
             timeout: SimDuration::from_secs(1),
             beside_nodes: false,
             refresh: Refresh::OnError,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use analysis::stats::{Sample, kolmogorov_smirnov};
 use models::Planted;
-use models::redis::{Inputs, Machine, Parameters, Waking};
+use models::redis::{Inputs, Machine, Parameters, Purpose, Waking};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use scenarios::calibrate::{self, Agreement};
 use sim_core::{
@@ -137,6 +137,7 @@ impl Laboratory {
                 timeout: SimDuration::from_millis(500),
                 beside_servers: false,
                 subscribes: false,
+                purpose: Purpose::Values,
                 listeners: 0,
                 own_sentinel: false,
                 asks_each_time: false,

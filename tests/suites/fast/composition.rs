@@ -11,7 +11,7 @@ use analysis::stats::{Sample, kolmogorov_smirnov};
 use analysis::{MeasureOptions, measure};
 use models::patroni::{Load, PatroniCluster, Plan};
 use models::platform::{PlatformCluster, PlatformPlan, RedisNeed};
-use models::redis::{Inputs, Machine, Parameters, Waking};
+use models::redis::{Inputs, Machine, Parameters, Purpose, Waking};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use models::{Placement, Planted};
 use rayon::prelude::*;
@@ -56,6 +56,7 @@ fn redis() -> SentinelPlan {
             timeout: seconds(1),
             beside_servers: false,
             subscribes: false,
+            purpose: Purpose::Values,
             listeners: 0,
             own_sentinel: false,
             asks_each_time: false,

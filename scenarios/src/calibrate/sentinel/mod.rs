@@ -49,7 +49,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use models::Planted;
-use models::redis::{Inputs, Machine, Parameters};
+use models::redis::{Inputs, Machine, Parameters, Purpose};
 use models::sentinel::{GroupConfig, RedisLoad, SentinelCluster, SentinelPlan};
 use sim_core::{Direction, Distribution, Fault, LinkQuality, SimDuration, Target, Topology};
 
@@ -431,6 +431,7 @@ impl Settings {
                 timeout: self.client_timeout,
                 beside_servers: false,
                 subscribes: false,
+                purpose: Purpose::Values,
                 listeners: 0,
                 own_sentinel: false,
                 asks_each_time: false,

@@ -3,12 +3,16 @@
 //! A summary is a function of the set of rows: they are put in order of their seeds first, sums are integers, and
 //! quantiles come from sorted nanoseconds. So it has the same bytes for one thread or many.
 
+mod reads;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde::Serialize;
 use sim_core::{Seed, SimDuration};
 
+pub use self::reads::ReadSummary;
+use self::reads::ReadSums;
 use crate::seconds::number;
 use crate::stats::{ProportionInterval, Quantile, QuantileLevel, Sample, clopper_pearson, zero_events_upper};
 use crate::table::{RunRow, TableError};
@@ -54,6 +58,8 @@ pub struct ScenarioSummary {
     pub loss: LossSummary,
     /// Times with two or more writable processes.
     pub overlap: OverlapSummary,
+    /// What readers were told; null if none tells what it saw.
+    pub reads: Option<ReadSummary>,
 }
 
 /// Quantiles of a time over runs, each with its 95 % interval.
@@ -197,6 +203,7 @@ pub struct SummaryBuilder {
     reroute: Observations,
     loss: LossSums,
     overlap: OverlapSums,
+    reads: ReadSums,
 }
 
 /// Larger is worse.
@@ -282,6 +289,7 @@ impl SummaryBuilder {
         self.reroute.happened(row.reroute);
         self.loss.add(row);
         self.overlap.add(row);
+        self.reads.add(row);
         Ok(())
     }
 
@@ -298,6 +306,11 @@ impl SummaryBuilder {
     /// In how many of them two or more processes accepted writes at one instant.
     pub fn runs_with_overlap(&self) -> u64 {
         self.overlap.run_count
+    }
+
+    /// In how many of them a read was stale.
+    pub fn runs_with_stale_read(&self) -> u64 {
+        self.reads.stale_run_count()
     }
 
     /// The summary, and all outages for a figure. `version` is that of the hasim that ran them.
@@ -330,6 +343,7 @@ impl SummaryBuilder {
             reroute: quantiles(self.reroute),
             loss: self.loss.summary(self.run_count),
             overlap: self.overlap.summary(self.run_count),
+            reads: self.reads.summary(self.run_count),
         };
         Ok((summary, outage))
     }
