@@ -15,7 +15,7 @@ use crate::case::Case;
 use crate::diagnostic::UserError;
 use crate::family::{Family, FamilyWords, Forkable};
 use crate::redis_case::reads_for;
-use crate::scenario::{Election, EtcdHosts, Wait};
+use crate::scenario::{Election, EtcdHosts, ReadFrom, Wait};
 use crate::world_system::{Cluster, WorldSystem};
 
 /// How long before the horizon clients stop asking, so that what they asked last is answered.
@@ -108,6 +108,7 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
                 None => Purpose::Values,
                 Some(keys) => keys.purpose(),
             },
+            reads_from_replicas: workload.keys.is_some() && workload.read_from == ReadFrom::Replicas,
             listeners: workload.listeners,
             own_sentinel: workload.own_sentinel,
             asks_each_time: workload.ask_each_time,

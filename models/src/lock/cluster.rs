@@ -19,7 +19,7 @@ use super::invariants;
 use super::parameters::LockParameters;
 use super::store::{Store, StoreDisk, StorePacket, StoreSpec};
 use crate::planted::Planted;
-use crate::redis::{self, DataDirectory, GroupId, PrimarySource, ServerSpec};
+use crate::redis::{self, DataDirectory, GroupId, ServerSource, ServerSpec};
 use crate::redis_cluster::{ClusterDisk, ClusterPlan, ClusterProcess, ClusterProcessSpec, RedisCluster};
 use crate::routing::Workload;
 use crate::sentinel::{self, SentinelCluster, SentinelPlan, SentinelProcess, SentinelProcessSpec};
@@ -138,12 +138,12 @@ impl LockCluster {
         let store_host = hosts("store", 1)[0];
         let mut placing = Placing { builder: WorldBuilder::new(topology.clone()), plan };
         let (mut group, mut nodes) = (None, None);
-        let (servers, sources): (Arc<[ProcessId]>, Vec<PrimarySource>) = match plan.kind {
+        let (servers, sources): (Arc<[ProcessId]>, Vec<ServerSource>) = match plan.kind {
             LockServers::Sentinel => {
                 let part = WorldBuilder::beside(topology, &placing.builder);
                 let placed = SentinelCluster::on(&plan.group, part, &server_hosts, &sentinel_hosts, None);
                 placing.builder.absorb(placed.builder().clone());
-                let source = PrimarySource::Sentinels(placed.sentinels().into(), GroupId(0));
+                let source = ServerSource::Sentinels(placed.sentinels().into(), GroupId(0));
                 let servers = placed.servers().into();
                 group = Some(placed);
                 (servers, vec![source])
@@ -153,17 +153,17 @@ impl LockCluster {
                 let placed = RedisCluster::on(&plan.cluster, part, &server_hosts, None);
                 placing.builder.absorb(placed.builder().clone());
                 let servers: Arc<[ProcessId]> = placed.nodes().into();
-                let source = PrimarySource::Cluster(Arc::clone(&servers), plan.cluster.slot_of(0));
+                let source = ServerSource::Cluster(Arc::clone(&servers), plan.cluster.slot_of(0));
                 nodes = Some(placed);
                 (servers, vec![source])
             }
             LockServers::Single | LockServers::Redlock => {
                 let servers = placing.independent_servers(&server_hosts);
-                let sources = servers.iter().copied().map(PrimarySource::Fixed).collect();
+                let sources = servers.iter().copied().map(ServerSource::Fixed).collect();
                 (servers.into(), sources)
             }
         };
-        let sources: Arc<[PrimarySource]> = sources.into();
+        let sources: Arc<[ServerSource]> = sources.into();
         let store = StoreSpec { planted: plan.planted };
         let store = placing.add(
             "store-1".to_owned(),

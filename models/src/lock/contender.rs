@@ -28,7 +28,7 @@ use super::lease::{Answer, Lease, Purpose, Round, valid_until};
 use super::parameters::{Fencing, LockParameters};
 use super::store::{HolderId, StorePacket, Token};
 use crate::planted::Planted;
-use crate::redis::{Command, Key, KeyCommand, Link, LinkNews, PrimarySource};
+use crate::redis::{Command, Key, KeyCommand, Link, LinkNews, ServerSource};
 use crate::routing::{Progress, Workload};
 
 /// The key of the lock.
@@ -44,7 +44,7 @@ pub struct ContenderSpec {
     /// The lock.
     pub parameters: LockParameters,
     /// Where the lock is: one place, or several independent servers.
-    pub servers: Arc<[PrimarySource]>,
+    pub servers: Arc<[ServerSource]>,
     /// What it protects.
     pub store: ProcessId,
     /// A rule that a test switches off.

@@ -16,7 +16,7 @@ use sim_core::{
 use super::service::{RedisNeed, Service, ServiceSpec};
 use crate::patroni::{self, ClusterProcess, ClusterSpec, PatroniCluster, PatroniHosts, Plan};
 use crate::postgres;
-use crate::redis::{self, GroupId, PrimarySource};
+use crate::redis::{self, GroupId, ServerSource};
 use crate::routing::{Work, Workload};
 use crate::sentinel::{self, SentinelCluster, SentinelPlan, SentinelProcess, SentinelProcessSpec};
 
@@ -133,7 +133,7 @@ impl PlatformCluster {
             let work = Work::Write(commit);
             let spec = ServiceSpec {
                 workload: Workload { work, stop_at: plan.stop_at, ..Workload::writes(number) },
-                redis: PrimarySource::Sentinels(Arc::clone(&sentinels), GroupId(0)),
+                redis: ServerSource::Sentinels(Arc::clone(&sentinels), GroupId(0)),
                 need: plan.need,
                 redis_timeout: plan.redis_timeout,
                 database: self.database.address().expect("the service knows a proxy"),

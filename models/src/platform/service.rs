@@ -13,7 +13,7 @@ use sim_core::{
 };
 
 use super::Packet;
-use crate::redis::{Command, Link, LinkNews, PrimarySource, Reply};
+use crate::redis::{Command, Link, LinkNews, Reply, ServerSource};
 use crate::routing::{News, Progress, Session, Workload};
 
 /// What a request does without Redis.
@@ -32,7 +32,7 @@ pub struct ServiceSpec {
     /// The numbers of its rows, when it begins and when it starts no more.
     pub workload: Workload,
     /// Where Redis is.
-    pub redis: PrimarySource,
+    pub redis: ServerSource,
     /// Whether it can do without.
     pub need: RedisNeed,
     /// How long Redis may take, finding the primary included.

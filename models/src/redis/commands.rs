@@ -82,6 +82,7 @@ impl Server {
             }
             // Not for servers.
             Command::GetPrimary(_)
+            | Command::GetReplicas(_)
             | Command::IsPrimaryDown { .. }
             | Command::WriteTo(..)
             | Command::ClusterSlots

@@ -72,6 +72,7 @@ impl DirectClient {
         match news {
             News::Nothing | News::Answer(_) => {}
             News::Opened => self.write(context),
+            News::Next => self.session.send_request(context),
             News::Done(_) | News::Redirected(_) => {
                 self.session.fail_operation(context);
                 context.set_timer(DirectClientTimer::Write, self.spec.interval);

@@ -1,7 +1,7 @@
-//! The way of a client to a primary: how it is found, and one request at a time.
+//! The way of a client to a server: how it is found, and one request at a time.
 //!
-//! A [`Link`] connects when something is asked of it, and stays connected until the answer is one that only somebody who is
-//! no primary gives, or none comes in time. Then its owner [resets](Link::reset) it, and the primary is found anew.
+//! A [`Link`] connects when something is asked of it, and stays connected until the answer is one that its owner does not want, such as
+//! what only somebody who is no primary says, or none comes in time. Then its owner [resets](Link::reset) it, and a server is found anew.
 //!
 //! In Redis Cluster, where a node that is no primary any more names the owner of the slot, `-MOVED` is followed as Jedis,
 //! redis-py and go-redis follow it; the slot map is asked for when the link was reset.
@@ -17,21 +17,24 @@ use crate::redis_cluster::Slot;
 /// How often one request is redirected at most (`DEFAULT_MAX_ATTEMPTS` of Jedis).
 const MOST_REDIRECTIONS: u8 = 5;
 
-/// How a primary is found.
+/// How a server is found.
 #[derive(Clone, Debug)]
-pub enum PrimarySource {
+pub enum ServerSource {
     /// It is known: a single server, or one of several independent ones.
     Fixed(ProcessId),
     /// A random Sentinel is asked, and the server whether it agrees, as the documentation for client authors has it.
     Sentinels(Arc<[ProcessId]>, GroupId),
+    /// A random Sentinel is asked for the replicas, and one of those is taken that it does not hold for down; the primary if there is
+    /// none (`Sentinel.slave_for` of redis-py, which begins with a random one and then takes them in turn).
+    Replicas(Arc<[ProcessId]>, GroupId),
     /// A random node of a cluster is asked who owns this slot.
     Cluster(Arc<[ProcessId]>, Slot),
 }
 
-/// A way to one primary.
+/// A way to one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
-    source: PrimarySource,
+    source: ServerSource,
     session: Session,
     step: Step,
     /// What is asked as soon as the way is open.
@@ -46,7 +49,7 @@ pub(crate) struct Link {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
     Closed,
-    /// A Sentinel is asked for the address, or a node for the slot map.
+    /// A Sentinel is asked for addresses, or a node for the slot map.
     Resolving,
     /// A server is being connected to, or asked what it plays.
     Checking,
@@ -75,7 +78,7 @@ pub(crate) struct Links {
 impl Links {
     /// Ways to these servers, by their places; none is open.
     pub(crate) fn to(servers: impl Iterator<Item = ProcessId>) -> Self {
-        Self { links: servers.map(|server| Link::new(PrimarySource::Fixed(server))).collect(), asked: None }
+        Self { links: servers.map(|server| Link::new(ServerSource::Fixed(server))).collect(), asked: None }
     }
 
     /// Asks one of them.
@@ -120,7 +123,7 @@ impl Links {
 
 impl Link {
     /// A way that is not open.
-    pub(crate) fn new(source: PrimarySource) -> Self {
+    pub(crate) fn new(source: ServerSource) -> Self {
         Self {
             source,
             session: Session::default(),
@@ -145,8 +148,10 @@ impl Link {
         self.waiting = Some(command);
         if self.step == Step::Closed {
             let server = match &self.source {
-                PrimarySource::Fixed(server) => Some((Step::Checking, *server)),
-                PrimarySource::Sentinels(those, _) | PrimarySource::Cluster(those, _) => {
+                ServerSource::Fixed(server) => Some((Step::Checking, *server)),
+                ServerSource::Sentinels(those, _)
+                | ServerSource::Replicas(those, _)
+                | ServerSource::Cluster(those, _) => {
                     context.random().pick(those).map(|one| (Step::Resolving, *one))
                 }
             };
@@ -157,7 +162,7 @@ impl Link {
         }
     }
 
-    /// Closes it. The next request finds the primary anew.
+    /// Closes it. The next request finds a server anew.
     pub(crate) fn reset<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
         self.session.close(context);
         self.step = Step::Closed;
@@ -174,14 +179,19 @@ impl Link {
         match self.session.on_connection(context, connection, event) {
             News::Opened => {
                 match (self.step, &self.source) {
-                    (Step::Resolving, PrimarySource::Sentinels(_, group)) => {
+                    (Step::Resolving, ServerSource::Sentinels(_, group)) => {
                         self.session.ask(context, Command::GetPrimary(*group));
                     }
-                    (_, PrimarySource::Sentinels(..)) => self.session.ask(context, Command::Role),
-                    (Step::Resolving, PrimarySource::Cluster(..)) => {
+                    (Step::Resolving, ServerSource::Replicas(_, group)) => {
+                        self.session.ask(context, Command::GetReplicas(*group));
+                    }
+                    (_, ServerSource::Sentinels(..)) => self.session.ask(context, Command::Role),
+                    (Step::Resolving, ServerSource::Cluster(..)) => {
                         self.session.ask(context, Command::ClusterSlots);
                     }
-                    (_, PrimarySource::Fixed(_) | PrimarySource::Cluster(..)) => self.ready(context),
+                    (_, ServerSource::Fixed(_) | ServerSource::Replicas(..) | ServerSource::Cluster(..)) => {
+                        self.ready(context);
+                    }
                 }
                 LinkNews::Nothing
             }
@@ -189,7 +199,9 @@ impl Link {
                 self.reset(context);
                 LinkNews::Failed
             }
-            News::Nothing | News::Done(_) | News::Redirected(_) | News::Answer(_) => LinkNews::Nothing,
+            News::Nothing | News::Next | News::Done(_) | News::Redirected(_) | News::Answer(_) => {
+                LinkNews::Nothing
+            }
         }
     }
 
@@ -211,6 +223,10 @@ impl Link {
             }
             (Step::Ready, reply) => return LinkNews::Answer(reply),
             (Step::Resolving, Reply::Primary(Some(server))) => self.check(context, server),
+            (Step::Resolving, Reply::Replicas(replicas)) => match context.random().pick(&replicas).copied() {
+                Some(replica) => self.check(context, replica),
+                None => self.ask_for_primary(context),
+            },
             (Step::Resolving, Reply::Slots(owners)) => {
                 if let Some(owner) = self.owner_among(&owners) {
                     self.check(context, owner);
@@ -228,13 +244,20 @@ impl Link {
         LinkNews::Nothing
     }
 
+    /// Goes on as somebody who looks for the primary.
+    fn ask_for_primary<P: Process<Packet: From<Packet>>>(&mut self, context: &mut impl Context<P>) {
+        if let ServerSource::Replicas(_, group) = &self.source {
+            self.session.ask(context, Command::GetPrimary(*group));
+        }
+    }
+
     fn follows_redirections(&self) -> bool {
-        matches!(self.source, PrimarySource::Cluster(..)) && self.redirections < MOST_REDIRECTIONS
+        matches!(self.source, ServerSource::Cluster(..)) && self.redirections < MOST_REDIRECTIONS
     }
 
     /// Who owns its slot, by a slot map.
     fn owner_among(&self, owners: &[Option<ProcessId>]) -> Option<ProcessId> {
-        let PrimarySource::Cluster(_, slot) = &self.source else { return None };
+        let ServerSource::Cluster(_, slot) = &self.source else { return None };
         owners.get(usize::from(slot.0)).copied().flatten()
     }
 

@@ -92,7 +92,7 @@ pub use history::{History, ReplicationId};
 pub use info::{Info, RoleInfo};
 pub use inputs::{Inputs, Waking};
 pub use keys::{Key, KeyChange, KeyCommand, Keys, WallMillis};
-pub use link::PrimarySource;
+pub use link::ServerSource;
 pub(crate) use link::{Link, LinkNews, Links};
 pub use log::{Change, Entry, ListKey, Log, Snapshot};
 pub use packet::{Command, Epoch, Greeting, GroupId, Hello, Packet, Reply, Restore, RunId};

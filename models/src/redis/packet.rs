@@ -124,6 +124,8 @@ pub enum Command {
     Broadcast(u64),
     /// `GET`.
     Get(Key),
+    /// `SENTINEL replicas`.
+    GetReplicas(GroupId),
 }
 
 /// A reply to a [`Command`].
@@ -193,6 +195,8 @@ pub enum Reply {
     },
     /// What a key holds; none: it is not there.
     Value(Option<u64>),
+    /// The replicas of a group that the Sentinel does not hold for down.
+    Replicas(Arc<[ProcessId]>),
 }
 
 /// What travels.

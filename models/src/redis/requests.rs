@@ -31,7 +31,6 @@
 //!
 //! - A client asks for one thing at a time and rests in between, also where a service would have many users at once: while Redis does not
 //!   answer it asks less often than users would, and so changes fewer entries than a service that goes on without its cache.
-//! - Everybody reads from the primary. Services that read from replicas see their lag besides.
 //! - What a session or an entry holds is as long as the value of a lock in the stream. Longer ones would make replicas lag where
 //!   bandwidth is short.
 
@@ -130,6 +129,11 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// True if a replica can be asked.
+    pub(super) const fn is_read(self) -> bool {
+        matches!(self, Self::Visit(_) | Self::Look(_))
+    }
+
     /// True if a client that wants to be sure asks for `WAIT` afterwards.
     pub(super) const fn is_waited_for(self) -> bool {
         matches!(self, Self::Send(_) | Self::LogIn(_) | Self::Delete(_))

@@ -50,6 +50,14 @@ struct Running {
     step: Step,
     /// It is on its way.
     sent: bool,
+    /// By another connection than this one.
+    elsewhere: bool,
+}
+
+impl Running {
+    const fn new(id: Option<OperationId>, step: Step) -> Self {
+        Self { id, step, sent: false, elsewhere: false }
+    }
 }
 
 /// What a connection event or a packet meant.
@@ -63,6 +71,8 @@ pub(crate) enum News {
     Done(Outcome),
     /// `-MOVED`, `-ASK`, `-TRYAGAIN` or `-CLUSTERDOWN`: nothing was done, and the operation waits to be sent elsewhere or again.
     Redirected(Reply),
+    /// The request has a step more, which the client sends.
+    Next,
     /// An answer to something else than an operation.
     Answer(Reply),
     /// The connection is gone. An operation that used it is complete.
@@ -112,7 +122,7 @@ impl Session {
     ) {
         debug_assert!(self.operation.is_none(), "one request at a time");
         let (id, step) = self.requests.begin(context, progress);
-        self.operation = Some(Running { id, step, sent: false });
+        self.operation = Some(Running::new(id, step));
     }
 
     /// Sends the request that was invoked.
@@ -123,6 +133,34 @@ impl Session {
             let command = self.requests.command(context, operation.step, self.slot);
             self.ask(context, command);
         }
+    }
+
+    /// The read that is to be sent, to be answered by another connection than this one: [`Self::on_read`]. None if it is no read.
+    pub(crate) fn read<P: Process<Packet: From<Packet>>>(
+        &mut self,
+        context: &impl Context<P>,
+    ) -> Option<Command> {
+        let operation = self.operation.as_mut().filter(|operation| operation.step.is_read())?;
+        (operation.sent, operation.elsewhere) = (true, true);
+        Some(self.requests.command(context, operation.step, self.slot))
+    }
+
+    /// The answer to the read that was sent elsewhere, and who gave it.
+    pub(crate) fn on_read<P: Process<Packet: From<Packet>>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        reply: &Reply,
+        server: ProcessId,
+    ) -> News {
+        match self.operation.filter(|_| self.is_reading()) {
+            Some(operation) => self.go_on(context, operation, reply, server),
+            None => News::Nothing,
+        }
+    }
+
+    /// True while a read is on its way by another connection.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.operation.is_some_and(|operation| operation.elsewhere)
     }
 
     /// Sends the request that was invoked to a node that imports its slot.
@@ -181,7 +219,11 @@ impl Session {
             | ConnectionEvent::Closed
             | ConnectionEvent::Reset
             | ConnectionEvent::TimedOut => {
-                self.abandon(context);
+                if self.is_reading() {
+                    self.close(context);
+                } else {
+                    self.abandon(context);
+                }
                 News::Lost
             }
         }
@@ -201,7 +243,8 @@ impl Session {
         else {
             return News::Nothing;
         };
-        let Some(operation) = self.operation.filter(|operation| operation.sent) else {
+        let Some(operation) = self.operation.filter(|operation| operation.sent && !operation.elsewhere)
+        else {
             return News::Answer(reply);
         };
         if matches!(reply, Reply::Moved(..) | Reply::Ask(..) | Reply::TryAgain | Reply::ClusterDown) {
@@ -209,40 +252,64 @@ impl Session {
             return News::Redirected(reply);
         }
         let wanted = wait_for.filter(|_| operation.step.is_waited_for());
-        let progressed = match (&reply, wanted) {
+        match (&reply, wanted) {
             // What was not there to be deleted may have been deleted before, on this connection.
             (Reply::Written { .. } | Reply::Nil, Some(WaitFor { replicas, timeout })) => {
                 if let Reply::Written { offset } = reply {
                     self.written = offset;
                 }
                 self.ask(context, Command::Wait { offset: self.written, replicas, timeout });
-                return News::Nothing;
+                News::Nothing
             }
             (Reply::Count(_) | Reply::Unblocked, Some(wanted)) => {
                 let reached = matches!(reply, Reply::Count(reached) if reached >= u64::from(wanted.replicas));
                 let outcome = if reached { Outcome::Ok } else { Outcome::OkWithWarning };
                 self.requests.on_written(operation.step, outcome);
-                Progressed::Done(outcome, None)
+                self.finish(context, operation, Completion::answered(outcome, server), None)
             }
-            _ => self.requests.on_answer(context, operation.step, &reply),
-        };
-        let (outcome, value, next) = match progressed {
+            _ => self.go_on(context, operation, &reply, server),
+        }
+    }
+
+    /// What an answer to a command means for the request.
+    #[inline]
+    fn go_on<P: Process<Packet: From<Packet>>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        operation: Running,
+        reply: &Reply,
+        server: ProcessId,
+    ) -> News {
+        let answered = Completion::answered;
+        match self.requests.on_answer(context, operation.step, reply) {
             Progressed::Next(step) => {
-                self.operation = Some(Running { step, ..operation });
-                self.send_request(context);
-                return News::Nothing;
+                self.operation = Some(Running::new(operation.id, step));
+                News::Next
             }
-            Progressed::DoneBut(value, step) => (Outcome::Ok, Some(value), Some(step)),
-            Progressed::Done(outcome, value) => (outcome, value, None),
-        };
+            Progressed::DoneBut(value, step) => {
+                let completion = Completion { value: Some(value), ..answered(Outcome::Ok, server) };
+                self.finish(context, operation, completion, Some(step))
+            }
+            Progressed::Done(outcome, value) => {
+                let completion = Completion { value, ..answered(outcome, server) };
+                self.finish(context, operation, completion, None)
+            }
+        }
+    }
+
+    /// Whoever asked has an answer. There may be a step more.
+    #[inline]
+    fn finish<P: Process<Packet: From<Packet>>>(
+        &mut self,
+        context: &mut impl Context<P>,
+        operation: Running,
+        completion: Completion,
+        next: Option<Step>,
+    ) -> News {
         if let Some(id) = operation.id {
-            context.complete(id, Completion { value, ..Completion::answered(outcome, server) });
+            context.complete(id, completion);
         }
-        self.operation = next.map(|step| Running { id: None, step, sent: false });
-        if next.is_some() {
-            self.send_request(context);
-            return News::Nothing;
-        }
-        News::Done(outcome)
+        self.operation = next.map(|step| Running::new(None, step));
+        if next.is_some() { News::Next } else { News::Done(completion.outcome) }
     }
 }

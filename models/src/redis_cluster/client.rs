@@ -213,7 +213,7 @@ impl ClusterClient {
         match (news, self.step) {
             (News::Nothing, _) => {}
             (News::Opened, Step::Resolving) => self.session.ask(context, Command::ClusterSlots),
-            (News::Opened, _) => self.send(context),
+            (News::Opened | News::Next, _) => self.send(context),
             (News::Answer(Reply::Slots(owners)), Step::Resolving) => {
                 match owners.get(usize::from(self.spec.slot.0)).copied().flatten() {
                     Some(owner) => self.connect(context, owner),

@@ -22,7 +22,9 @@ use sim_core::{
     Sampler, SimDuration,
 };
 
-use crate::redis::{Command, GroupId, News, Packet, Purpose, Reply, Session, WaitFor};
+use crate::redis::{
+    Command, GroupId, Link, LinkNews, News, Packet, Purpose, Reply, ServerSource, Session, WaitFor,
+};
 use crate::routing::{Progress, Workload};
 
 /// The configuration of an [`AwareClient`].
@@ -52,6 +54,8 @@ pub struct AwareClientSpec {
     pub subscribes: bool,
     /// What it does at the primary.
     pub activity: Activity,
+    /// It reads from replicas, where its requests are reads of keys.
+    pub reads_from_replicas: bool,
     /// It asks before each write, on new connections, and does not look at roles. Without this, after errors only.
     pub asks_each_time: bool,
 }
@@ -87,6 +91,7 @@ impl AwareClientSpec {
             wait_for: None,
             subscribes: false,
             activity: Activity::default(),
+            reads_from_replicas: false,
             asks_each_time: false,
         }
     }
@@ -100,6 +105,8 @@ pub struct AwareClient {
     session: Session,
     step: Step,
     server: Option<ProcessId>,
+    /// Its way to a replica, if it reads there.
+    reader: Option<Link>,
     /// Connections on which Sentinels announce switches.
     subscriptions: Vec<(ProcessId, Option<ConnectionId>)>,
     /// What it has heard.
@@ -158,6 +165,12 @@ impl AwareClient {
         if !self.session.is_busy() && !self.listens() {
             self.session.invoke(context, &mut self.progress);
         }
+        if !self.read(context) {
+            self.find_primary(context);
+        }
+    }
+
+    fn find_primary(&mut self, context: &mut impl Context<Self>) {
         let sentinels = Arc::clone(&self.spec.sentinels);
         let Some(sentinel) = context.random().pick(&sentinels).copied() else { return };
         self.step = Step::Resolving;
@@ -167,6 +180,12 @@ impl AwareClient {
 
     /// Something went wrong: asks again, at once if it lost a server that it was writing to.
     fn start_over(&mut self, context: &mut impl Context<Self>) {
+        if self.session.is_reading() {
+            // A replica is being asked: the next write looks for the primary.
+            self.session.close(context);
+            (self.step, self.server) = (Step::Pausing, None);
+            return;
+        }
         let pause = match self.step {
             Step::Writing if !self.spec.asks_each_time => SimDuration::ZERO,
             _ => self.rest(),
@@ -205,9 +224,49 @@ impl AwareClient {
         self.send(context);
     }
 
+    /// Sends the next step of a request, once somebody is there who can carry it out.
     fn send(&mut self, context: &mut impl Context<Self>) {
+        if self.read(context) {
+            return;
+        }
+        if self.reader.is_some() && self.step != Step::Writing {
+            return self.find_primary(context);
+        }
         self.session.send_request(context);
         self.wait_at_most(context, self.spec.timeout);
+    }
+
+    /// Asks a replica, if the next step is a read and it reads there.
+    fn read(&mut self, context: &mut impl Context<Self>) -> bool {
+        let Some(reader) = &mut self.reader else { return false };
+        let Some(command) = self.session.read(context) else { return false };
+        reader.request(context, command);
+        self.wait_at_most(context, self.spec.timeout);
+        true
+    }
+
+    /// Something happened on the way to a replica.
+    fn hear_reader(&mut self, context: &mut impl Context<Self>, news: &LinkNews, server: ProcessId) {
+        match news {
+            LinkNews::Answer(reply) => match self.session.on_read(context, reply, server) {
+                News::Next => self.send(context),
+                News::Done(Outcome::Ok) => context.set_timer(AwareClientTimer::Write, self.spec.interval),
+                News::Done(_) => self.lose_reader(context),
+                _ => {}
+            },
+            LinkNews::Failed if self.session.is_reading() => self.lose_reader(context),
+            LinkNews::Failed | LinkNews::Nothing => {}
+        }
+    }
+
+    /// A read fails, and the next one goes to another replica, or the same. The primary is none the worse.
+    fn lose_reader(&mut self, context: &mut impl Context<Self>) {
+        if let Some(reader) = &mut self.reader {
+            reader.reset(context);
+        }
+        self.session.fail_operation(context);
+        let late = self.spec.pause_late.draw(context.random());
+        context.set_timer(AwareClientTimer::Write, self.rest() + late);
     }
 
     fn hear(&mut self, context: &mut impl Context<Self>, news: News) {
@@ -220,6 +279,7 @@ impl AwareClient {
                 self.step = Step::Writing;
                 self.send(context);
             }
+            (News::Next, _) => self.send(context),
             (News::Opened, _) => {
                 self.session.ask(context, Command::Role);
                 self.wait_at_most(context, self.spec.timeout);
@@ -297,6 +357,9 @@ impl Process for AwareClient {
             },
             step: Step::Pausing,
             server: None,
+            reader: spec
+                .reads_from_replicas
+                .then(|| Link::new(ServerSource::Replicas(Arc::clone(&spec.sentinels), spec.group))),
             heard: Vec::new(),
             subscriptions: sentinels.map(|sentinel| (*sentinel, None)).collect(),
             spec: spec.clone(),
@@ -307,7 +370,7 @@ impl Process for AwareClient {
 
     #[inline]
     fn on_packet(&mut self, context: &mut impl Context<Self>, from: Origin, packet: Packet) {
-        let Origin::Connection(connection, _) = from else { return };
+        let Origin::Connection(connection, server) = from else { return };
         if let Packet::SwitchPrimary(group, primary) = packet {
             if group == self.spec.group && self.server.is_some_and(|server| server != primary) {
                 self.start_over(context);
@@ -317,6 +380,10 @@ impl Process for AwareClient {
         if let Packet::Broadcast(value) = packet {
             return self.heard.push(value);
         }
+        if let Some(reader) = &mut self.reader {
+            let news = reader.on_packet(context, connection, packet.clone());
+            self.hear_reader(context, &news, server);
+        }
         let news = self.session.on_packet(context, connection, packet, self.spec.wait_for);
         self.hear(context, news);
     }
@@ -325,6 +392,9 @@ impl Process for AwareClient {
         match timer {
             AwareClientTimer::Resolve => self.resolve(context),
             AwareClientTimer::Write => self.write(context),
+            AwareClientTimer::Timeout if self.session.is_reading() => {
+                self.lose_reader(context);
+            }
             AwareClientTimer::Timeout if self.session.is_busy() || self.listens() => self.start_over(context),
             // It rests between two writes.
             AwareClientTimer::Timeout => {}
@@ -336,12 +406,16 @@ impl Process for AwareClient {
         &mut self,
         context: &mut impl Context<Self>,
         connection: ConnectionId,
-        _peer: ProcessId,
+        peer: ProcessId,
         event: ConnectionEvent,
     ) {
         let is_lost = !matches!(event, ConnectionEvent::Accepted | ConnectionEvent::Opened);
         if is_lost && self.lose_subscription(context, connection) {
             return;
+        }
+        if let Some(reader) = &mut self.reader {
+            let news = reader.on_connection(context, connection, event);
+            self.hear_reader(context, &news, peer);
         }
         let news = self.session.on_connection(context, connection, event);
         self.hear(context, news);

@@ -72,6 +72,8 @@ pub struct RedisLoad {
     pub subscribes: bool,
     /// What they ask for.
     pub purpose: Purpose,
+    /// They read keys from replicas, and not from the primary.
+    pub reads_from_replicas: bool,
     /// So many more clients listen to what is published.
     pub listeners: u16,
     /// Client 1 knows the first Sentinel only, client 2 the second, and so on in turn.
@@ -416,6 +418,7 @@ impl<'a> Placing<'a> {
             }
             let spec = AwareClientSpec {
                 activity: if is_listener { Activity::Listens } else { Activity::Asks(load.purpose) },
+                reads_from_replicas: load.reads_from_replicas,
                 asks_each_time: load.asks_each_time,
                 interval: load.write_interval,
                 timeout: load.timeout,

@@ -224,6 +224,13 @@ impl Sentinel {
         }
     }
 
+    /// The replicas of a group that are not subjectively down.
+    fn replicas_up(&self, id: GroupId) -> Arc<[ProcessId]> {
+        let group = self.groups.get(usize::from(id.0));
+        let replicas = group.into_iter().flat_map(|group| &group.replicas);
+        replicas.filter(|replica| !replica.down).map(|replica| replica.address).collect()
+    }
+
     fn on_request(
         &mut self,
         context: &mut impl Context<Self>,
@@ -234,6 +241,7 @@ impl Sentinel {
         let reply = match command {
             Command::Ping => Reply::Pong,
             Command::GetPrimary(group) => Reply::Primary(self.primary(group).map(|(primary, _)| primary)),
+            Command::GetReplicas(group) => Reply::Replicas(self.replicas_up(group)),
             Command::Subscribe => {
                 self.subscribers.push(from);
                 Reply::Done

@@ -47,6 +47,7 @@ pub(super) fn plan() -> SentinelPlan {
             beside_servers: false,
             subscribes: false,
             purpose: Purpose::Values,
+            reads_from_replicas: false,
             listeners: 0,
             own_sentinel: false,
             asks_each_time: false,

@@ -122,3 +122,24 @@ fn a_client_asks_whether_replicas_have_a_deletion_also_if_it_comes_too_late_to_d
     let careless = Run::new(&plan, 1, &[(20, cut, 20)]).until(70);
     assert!(stale(&careless) > 0);
 }
+
+#[test]
+fn who_reads_from_replicas_is_served_while_there_is_no_primary() {
+    let mut plan = plan();
+    plan.load.purpose = Purpose::Cache(Cache::default());
+    plan.load.write_interval = SimDuration::from_millis(20);
+    plan.load.stop_at = Some(seconds(49));
+    let silence = |reads_from_replicas| {
+        let mut plan = plan.clone();
+        plan.load.reads_from_replicas = reads_from_replicas;
+        let run = Run::new(&plan, 1, &[(20, kill_primary(), 0)]).until(50);
+        let reads = answered(&run, OperationKind::Read);
+        let by_primary = reads.iter().filter(|read| read.served_by == Some(run.cluster.servers()[0])).count();
+        assert_eq!(by_primary == 0, reads_from_replicas, "{by_primary} of {}", reads.len());
+        let times: Vec<_> = reads.iter().filter_map(|read| read.completed).collect();
+        times.windows(2).map(|pair| pair[1].since(pair[0])).max().unwrap()
+    };
+    let (primary, replicas) = (silence(false), silence(true));
+    assert!(primary > seconds(5), "{primary}");
+    assert!(replicas < seconds(2), "{replicas}");
+}

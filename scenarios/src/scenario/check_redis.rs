@@ -89,7 +89,10 @@ impl Checker<'_> {
                 (foreign, "clients that publish (`workload.listeners`)")
             }
             "sentinel" => {
-                let foreign = patroni.into_iter().chain(of_cluster).chain([need]).collect();
+                let keeps_keys = workload.sessions.is_some() || workload.cache.is_some();
+                let patroni =
+                    patroni.into_iter().filter(|(key, _)| !(keeps_keys && *key == "workload.read_from"));
+                let foreign = patroni.chain(of_cluster).chain([need]).collect();
                 (foreign, "a group of Redis servers with Sentinels")
             }
             "cluster" => {

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::check::Checker;
 use super::raw::RawScenario;
-use super::{Promise, Reads};
+use super::{Promise, ReadFrom, Reads};
 use crate::diagnostic::{Spot, UserError};
 
 /// `workload.sessions` or `workload.cache`.
@@ -121,6 +121,21 @@ impl Checker<'_> {
                 ));
             }
         }
+        let from_replicas = workload.read_from.as_ref().filter(|from| *from.get_ref() != ReadFrom::Primary);
+        if let Some(everywhere) = from_replicas.filter(|from| *from.get_ref() == ReadFrom::Everywhere) {
+            return Err(self.wrong(
+                everywhere,
+                format!("with `{key}` clients read from one kind of server"),
+                "expected `primary` or `replicas`".to_owned(),
+            ));
+        }
+        if let Some(from) = from_replicas.filter(|_| workload.ask_each_time.unwrap_or_default()) {
+            return Err(self.wrong(
+                from,
+                "clients that ask before each request read from the primary".to_owned(),
+                "leave this or `workload.ask_each_time` out".to_owned(),
+            ));
+        }
         let operator: (&str, Option<Range<usize>>) =
             ("cluster.operator", raw.cluster.operator.as_ref().map(Spanned::span));
         let excluded = [
@@ -225,6 +240,25 @@ mod tests {
                 "cannot both hold",
             ),
             ("patroni", lost, "[workload]\nsessions = {}", "no meaning in the family `patroni`"),
+            ("sentinel", lost, "[workload]\nread_from = \"replicas\"", "no meaning in the family `sentinel`"),
+            (
+                "cluster",
+                lost,
+                "[workload]\nsessions = {}\nread_from = \"replicas\"",
+                "no meaning in the family `cluster`",
+            ),
+            (
+                "sentinel",
+                lost,
+                "[workload]\nsessions = {}\nread_from = \"everywhere\"",
+                "expected `primary` or `replicas`",
+            ),
+            (
+                "sentinel",
+                lost,
+                "[workload]\nsessions = {}\nread_from = \"replicas\"\nask_each_time = true",
+                "leave this or `workload.ask_each_time` out",
+            ),
             ("lock", lost, "[workload]\ncache = {}", "no meaning in the family `lock`"),
         ] {
             let report = redis(family, promises, workload).unwrap_err();

@@ -45,7 +45,7 @@
 //! | `workload.local_commit_writers` | of the writers, how many say `SET synchronous_commit = local` and wait for no standby | 0 |
 //! | `workload.readers` | clients that read now and then | 0 |
 //! | `workload.reads` | what they ask for: `count` (of all rows), `newest` (the newest row of each session) | `count` |
-//! | `workload.read_from` | behind proxies, where: `replicas`, `primary`, `everywhere` (each reader from one of both, in turn) | `replicas` |
+//! | `workload.read_from` | behind proxies, where: `replicas`, `primary`, `everywhere` (each reader from one of both, in turn); with sessions or a cache under Sentinels: `primary`, `replicas` | `replicas`; `primary` |
 //! | `workload.read_interval` | from the end of a read to the next of the same client | `"1s"` |
 //! | `workload.local_writers` | one more client on each member's host, which knows that server only | false |
 //! | `workload.routing` | how clients find the primary: `haproxy`, `pgbouncer`, `pgbouncer-confd`, `pgbouncer-dns`, `service` (of Kubernetes), `multi-host` | `haproxy` |

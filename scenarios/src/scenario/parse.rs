@@ -258,6 +258,7 @@ fn companion(
 
 fn workload(raw: RawWorkload, family: &str) -> Workload {
     let default = Load::default();
+    let read_from = if is_of_redis(family) { ReadFrom::Primary } else { ReadFrom::default() };
     let timeout = if is_of_redis(family) { SimDuration::from_secs(1) } else { default.statement_timeout };
     Workload {
         writers: inner_or(raw.writers, default.writers),
@@ -266,7 +267,7 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         local_commit_writers: inner_or(raw.local_commit_writers, default.local_commit_writers),
         readers: raw.readers.unwrap_or(default.readers),
         reads: inner_or(raw.reads, Reads::default()),
-        read_from: inner_or(raw.read_from, ReadFrom::default()),
+        read_from: inner_or(raw.read_from, read_from),
         read_interval: inner_or(raw.read_interval, default.read_interval),
         local_writers: inner_or(raw.local_writers, default.local_writers),
         routing: raw.routing.unwrap_or_default(),

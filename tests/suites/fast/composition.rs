@@ -57,6 +57,7 @@ fn redis() -> SentinelPlan {
             beside_servers: false,
             subscribes: false,
             purpose: Purpose::Values,
+            reads_from_replicas: false,
             listeners: 0,
             own_sentinel: false,
             asks_each_time: false,
