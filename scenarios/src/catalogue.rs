@@ -57,6 +57,8 @@ const SCENARIOS: &[(&str, &str)] = embed![
     "published/redis/rz39-slow-gossip-redis-7-0.toml",
     "published/redis/rz40-late-message-redis-3-0.toml",
     "published/redis/rz40-late-message-redis-7-0.toml",
+    "published/redis/rz40-old-claim-counts-redis-7-0.toml",
+    "published/redis/rz40-old-claim-counts-redis-7-2.toml",
     "published/redis/rz40-slot-taken-back-redis-7-0-12.toml",
     "published/redis/rz40-slot-taken-back-redis-7-2.toml",
     "published/redis/rz40-slot-taken-back-valkey-8.toml",

@@ -211,8 +211,8 @@ impl Table {
         self.on_deleted(slots);
     }
 
-    /// Before pull request 12564 (7.2.4), that an owner did not claim a slot is held against the next owner, too, until that one claims the
-    /// slot from somebody else.
+    /// Before pull request 12564 (7.2.4), that an owner did not claim a slot is held against the next owner, too, until a claim of that one is
+    /// heard: for ever against this node, which hears none of its own.
     fn on_deleted(&mut self, slots: Slots) {
         self.rebindings += 1;
         if self.release >= Release::Redis72 {

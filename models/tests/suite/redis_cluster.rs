@@ -184,6 +184,10 @@ fn owner_after_reshard(release: Release, fault: Fault, node: &str, after: u64) -
     world.schedule(&Schedule(faults.to_vec())).expect("the targets exist");
     let until = SimTime::ZERO + commanded + SimDuration::from_millis(after);
     assert_eq!(advance_guarded(&mut world, until, 20_000_000), EndReason::Horizon);
+    owner_in_view(&world, node)
+}
+
+fn owner_in_view(world: &World<ClusterProcess>, node: &str) -> String {
     let Some(ClusterProcess::Node(node)) = world.process(world.find(node).expect("it exists")) else {
         panic!("{node} runs");
     };
@@ -207,6 +211,58 @@ fn a_primary_of_valkey_8_gives_no_slot_away_that_its_replica_does_not_acknowledg
     let pause = Fault::Pause { target: Target::Process("redis-4".to_owned()) };
     assert_eq!(owner_after_reshard(Release::Redis72, pause.clone(), "redis-1", 3_000), "redis-2");
     assert_eq!(owner_after_reshard(Release::Valkey8, pause, "redis-1", 3_000), "redis-1");
+}
+
+/// In how many of ten seeds a node ends up with this owner of the first slot in its view. From 20 s on it hears nothing from some others for a
+/// while, and operators command something.
+fn seeds_with_owner(
+    release: Release,
+    (unheard, lasts): (&[Target], u64),
+    commands: &[(u64, Target, &str)],
+    (node, owner): (&str, &str),
+) -> usize {
+    let config = ClusterConfig { release, ..ClusterConfig::default() };
+    let plan = ClusterPlan { config, operator: Some(10), ..plan() };
+    let at = |millis| Trigger::At(FAULT_AT + SimDuration::from_millis(millis));
+    let cut = Fault::Partition {
+        from: unheard.to_vec(),
+        to: vec![Target::Process(node.to_owned())],
+        direction: Direction::Outbound,
+    };
+    let lasts = Some(SimDuration::from_millis(lasts));
+    let commands = commands.iter().map(|(millis, target, command)| {
+        let fault = Fault::Command { target: target.clone(), command: (*command).to_owned() };
+        ScheduledFault { trigger: at(*millis), fault, lasts: None }
+    });
+    let cut = ScheduledFault { trigger: at(0), fault: cut, lasts };
+    let faults: Vec<ScheduledFault> = std::iter::once(cut).chain(commands).collect();
+    let view = |seed| owner_in_view(&run_with(&plan, faults.clone(), seed, 50).1, node);
+    (0..10).filter(|seed| view(*seed) == owner).count()
+}
+
+#[test]
+fn up_to_7_0_12_an_old_owner_with_a_newer_epoch_keeps_a_slot_that_it_does_not_claim() {
+    // The old owner's replica hears from nobody but from that, which takes a newer epoch than the new owner has.
+    let unheard = ["redis-2", "redis-3", "redis-5", "redis-6"].map(|name| Target::Process(name.to_owned()));
+    let bumps = Target::Process("redis-1".to_owned());
+    let commands = [(100, role("operator"), "reshard 1 from 1 to 2"), (200, bumps, "cluster-bumpepoch")];
+    let refused = |release| seeds_with_owner(release, (&unheard, 4_000), &commands, ("redis-4", "redis-1"));
+    assert!(refused(Release::Redis70_12) > 0);
+    assert_eq!(refused(Release::Redis70), 0);
+}
+
+#[test]
+fn from_7_0_13_to_7_2_3_an_old_claim_takes_a_slot_that_another_owner_had_not_claimed() {
+    let unheard = [Target::Process("redis-2".to_owned()), role("operator")];
+    let commands = [
+        (100, role("operator"), "reshard 1 from 1 to 2"),
+        (5_100, role("operator"), "reshard 1 from 2 to 3"),
+    ];
+    let given_back =
+        |release| seeds_with_owner(release, (&unheard, 3_500), &commands, ("redis-3", "redis-2"));
+    assert_eq!(given_back(Release::Redis70_12), 0);
+    assert!(given_back(Release::Redis70) > 0);
+    assert_eq!(given_back(Release::Redis72), 0);
 }
 
 #[test]
