@@ -2,7 +2,7 @@
 //! measurements of the real software, or of what it asks of its machine. None of them comes from the failovers that the
 //! models are held to.
 
-use sim_core::{Distribution, SimDuration};
+use sim_core::{Distribution, Sampler, SimDuration, Stream};
 
 use super::parameters::Machine;
 
@@ -46,6 +46,40 @@ impl Default for Waking {
     fn default() -> Self {
         let in_time = Distribution::Constant(SimDuration::ZERO);
         Self { timer: in_time.clone(), pause: in_time.clone(), wait: in_time }
+    }
+}
+
+impl Waking {
+    /// What clients draw from.
+    pub fn of_clients(&self) -> Lateness {
+        Lateness { pause: self.pause.sampler(), wait: self.wait.sampler() }
+    }
+}
+
+/// How late clients are woken, to draw from.
+#[derive(Clone, Debug)]
+pub struct Lateness {
+    pause: Sampler,
+    wait: Sampler,
+}
+
+impl Default for Lateness {
+    /// In time.
+    fn default() -> Self {
+        let in_time = Sampler::Constant(SimDuration::ZERO);
+        Self { pause: in_time.clone(), wait: in_time }
+    }
+}
+
+impl Lateness {
+    /// How long somebody pauses who means to do so for this long. Who does not mean to is not woken.
+    pub(crate) fn pause(&self, random: &mut Stream, length: SimDuration) -> SimDuration {
+        if length == SimDuration::ZERO { length } else { length + self.pause.draw(random) }
+    }
+
+    /// How long somebody waits for an answer who means to wait for this long.
+    pub(crate) fn wait(&self, random: &mut Stream, length: SimDuration) -> SimDuration {
+        length + self.wait.draw(random)
     }
 }
 

@@ -90,7 +90,7 @@ pub use direct::{DirectClient, DirectClientSpec, DirectClientTimer};
 pub use elector::{Election, Elector, ElectorSpec};
 pub use history::{History, ReplicationId};
 pub use info::{Info, RoleInfo};
-pub use inputs::{Inputs, Waking};
+pub use inputs::{Inputs, Lateness, Waking};
 pub use keys::{Key, KeyChange, KeyCommand, Keys, WallMillis};
 pub use link::ServerSource;
 pub(crate) use link::{Link, LinkNews, Links};

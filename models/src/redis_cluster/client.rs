@@ -13,12 +13,11 @@
 use std::sync::Arc;
 
 use sim_core::{
-    ConnectionEvent, ConnectionId, Context, HostTime, Origin, Outcome, Process, ProcessId, Sampler,
-    SimDuration,
+    ConnectionEvent, ConnectionId, Context, HostTime, Origin, Outcome, Process, ProcessId, SimDuration,
 };
 
 use super::slots::Slot;
-use crate::redis::{Command, News, Packet, Purpose, Reply, Session, WaitFor};
+use crate::redis::{Command, Lateness, News, Packet, Purpose, Reply, Session, WaitFor};
 use crate::routing::{Progress, Workload};
 
 /// When a client asks for the slot map again.
@@ -53,10 +52,8 @@ pub struct ClusterClientSpec {
     pub timeout: SimDuration,
     /// From an attempt that failed to the next; 50 ms. Who was served asks at once.
     pub pause: SimDuration,
-    /// How much longer than that it pauses.
-    pub pause_late: Sampler,
-    /// How much longer than it means to it waits for an answer.
-    pub wait_late: Sampler,
+    /// How much longer than it means to it pauses and waits.
+    pub lateness: Lateness,
     /// `WAIT` after each write.
     pub wait_for: Option<WaitFor>,
     /// When it asks for the map again.
@@ -75,8 +72,7 @@ impl ClusterClientSpec {
             map_timeout: SimDuration::from_millis(300),
             timeout: SimDuration::from_secs(1),
             pause: SimDuration::from_millis(50),
-            pause_late: Sampler::Constant(SimDuration::ZERO),
-            wait_late: Sampler::Constant(SimDuration::ZERO),
+            lateness: Lateness::default(),
             wait_for: None,
             refresh: Refresh::default(),
         }
@@ -158,17 +154,14 @@ impl ClusterClient {
     }
 
     fn wait_at_most(&self, context: &mut impl Context<Self>, length: SimDuration) {
-        let late = self.spec.wait_late.draw(context.random());
-        context.set_timer(ClusterClientTimer::Timeout, length + late);
+        let length = self.spec.lateness.wait(context.random(), length);
+        context.set_timer(ClusterClientTimer::Timeout, length);
     }
 
     /// Something went wrong: tries again, after a pause if nothing had worked on this connection.
     fn start_over(&mut self, context: &mut impl Context<Self>, forgets_owner: bool) {
-        let pause = if self.was_served {
-            SimDuration::ZERO
-        } else {
-            self.spec.pause + self.spec.pause_late.draw(context.random())
-        };
+        let pause = if self.was_served { SimDuration::ZERO } else { self.spec.pause };
+        let pause = self.spec.lateness.pause(context.random(), pause);
         self.session.close(context);
         self.step = Step::Pausing;
         self.was_served = false;

@@ -391,10 +391,8 @@ impl Placing<'_> {
 
     fn client_spec(&self, number: u32, nodes: &Arc<[ProcessId]>, slot: Slot) -> ClusterClientSpec {
         let load = self.plan.load;
-        let Waking { pause, wait, .. } = &self.plan.waking;
         ClusterClientSpec {
-            pause_late: pause.sampler(),
-            wait_late: wait.sampler(),
+            lateness: self.plan.waking.of_clients(),
             interval: load.write_interval,
             purpose: load.purpose,
             timeout: load.timeout,

@@ -19,11 +19,11 @@ use std::sync::Arc;
 
 use sim_core::{
     ConnectOptions, ConnectionEvent, ConnectionId, Context, HostTime, Origin, Outcome, Process, ProcessId,
-    Sampler, SimDuration,
+    SimDuration,
 };
 
 use crate::redis::{
-    Command, GroupId, Link, LinkNews, News, Packet, Purpose, Reply, ServerSource, Session, WaitFor,
+    Command, GroupId, Lateness, Link, LinkNews, News, Packet, Purpose, Reply, ServerSource, Session, WaitFor,
 };
 use crate::routing::{Progress, Workload};
 
@@ -44,10 +44,8 @@ pub struct AwareClientSpec {
     pub timeout: SimDuration,
     /// From an attempt that failed, or a write that was refused, to the next attempt; 50 ms. Who loses a primary asks at once.
     pub pause: SimDuration,
-    /// How much longer than that it pauses.
-    pub pause_late: Sampler,
-    /// How much longer than it means to it waits for an answer.
-    pub wait_late: Sampler,
+    /// How much longer than it means to it pauses and waits.
+    pub lateness: Lateness,
     /// `WAIT` after each write.
     pub wait_for: Option<WaitFor>,
     /// It listens for `+switch-master`.
@@ -86,8 +84,7 @@ impl AwareClientSpec {
             sentinel_timeout: SimDuration::from_millis(500),
             timeout: SimDuration::from_secs(1),
             pause: SimDuration::from_millis(50),
-            pause_late: Sampler::Constant(SimDuration::ZERO),
-            wait_late: Sampler::Constant(SimDuration::ZERO),
+            lateness: Lateness::default(),
             wait_for: None,
             subscribes: false,
             activity: Activity::default(),
@@ -205,14 +202,13 @@ impl AwareClient {
         self.server = None;
         context.cancel_timer(&AwareClientTimer::Timeout);
         context.cancel_timer(&AwareClientTimer::Write);
-        let rests = pause > SimDuration::ZERO;
-        let late = if rests { self.spec.pause_late.draw(context.random()) } else { SimDuration::ZERO };
-        context.set_timer(AwareClientTimer::Resolve, pause + late);
+        let pause = self.spec.lateness.pause(context.random(), pause);
+        context.set_timer(AwareClientTimer::Resolve, pause);
     }
 
     fn wait_at_most(&self, context: &mut impl Context<Self>, length: SimDuration) {
-        let late = self.spec.wait_late.draw(context.random());
-        context.set_timer(AwareClientTimer::Timeout, length + late);
+        let length = self.spec.lateness.wait(context.random(), length);
+        context.set_timer(AwareClientTimer::Timeout, length);
     }
 
     fn write(&mut self, context: &mut impl Context<Self>) {
@@ -265,8 +261,8 @@ impl AwareClient {
             reader.reset(context);
         }
         self.session.fail_operation(context);
-        let late = self.spec.pause_late.draw(context.random());
-        context.set_timer(AwareClientTimer::Write, self.rest() + late);
+        let pause = self.spec.lateness.pause(context.random(), self.rest());
+        context.set_timer(AwareClientTimer::Write, pause);
     }
 
     fn hear(&mut self, context: &mut impl Context<Self>, news: News) {

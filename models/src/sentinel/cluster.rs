@@ -400,8 +400,7 @@ impl<'a> Placing<'a> {
 
     fn clients(&mut self, hosts: &[HostId], app: HostId, sentinels: &Arc<[ProcessId]>) -> Vec<ProcessId> {
         let load = self.plan.load;
-        let Waking { pause, wait, .. } = &self.plan.waking;
-        let (pause_late, wait_late) = (pause.sampler(), wait.sampler());
+        let lateness = self.plan.waking.of_clients();
         let place = |index: u16| {
             let host = if load.beside_servers { hosts[usize::from(index) % hosts.len()] } else { app };
             let number = u32::from(index) + 1;
@@ -424,8 +423,7 @@ impl<'a> Placing<'a> {
                 timeout: load.timeout,
                 subscribes: load.subscribes,
                 wait_for: load.wait_for,
-                pause_late: pause_late.clone(),
-                wait_late: wait_late.clone(),
+                lateness: lateness.clone(),
                 ..AwareClientSpec::new(workload, known)
             };
             let spec = SentinelProcessSpec::AwareClient(spec);
