@@ -68,6 +68,10 @@ pub enum DataRecord {
     AppendOnly(bool),
     /// A new `dump.rdb`.
     Rdb(Arc<Snapshot>),
+    /// What a primary sends, in a file that has no place yet and is deleted at the next start.
+    Incoming,
+    /// That file takes the place of `dump.rdb`.
+    Received(Arc<Snapshot>),
     /// One more write in the append-only file.
     Append(u64),
     /// One more command on a string key in the append-only file.
@@ -92,7 +96,10 @@ impl Storage for DataDirectory {
         match record {
             DataRecord::ReplicaOf(primary) => self.replica_of = *primary,
             DataRecord::AppendOnly(is_set) => self.appendonly = Some(*is_set),
-            DataRecord::Rdb(snapshot) => self.rdb = Some(Arc::clone(snapshot)),
+            DataRecord::Rdb(snapshot) | DataRecord::Received(snapshot) => {
+                self.rdb = Some(Arc::clone(snapshot));
+            }
+            DataRecord::Incoming => {}
             DataRecord::Append(value) => self.append_only.push(*value),
             DataRecord::AppendAll(values) => self.append_only.extend_from_slice(values),
             DataRecord::AppendRemove(list) => {
@@ -121,6 +128,6 @@ impl Storage for DataDirectory {
     }
 
     fn needs_space(record: &DataRecord) -> bool {
-        !matches!(record, DataRecord::ReplicaOf(_) | DataRecord::AppendOnly(_))
+        !matches!(record, DataRecord::ReplicaOf(_) | DataRecord::AppendOnly(_) | DataRecord::Received(_))
     }
 }

@@ -18,6 +18,7 @@ use super::log::{Change, Snapshot};
 use super::packet::{Packet, Reply};
 use super::parameters::{AppendFsync, Machine, Parameters, ServerSpec};
 use super::persistence::{DataDirectory, DataRecord};
+use super::replica::Upstream;
 use super::server::{Server, ServerTimer};
 use crate::planted::Planted;
 
@@ -239,6 +240,13 @@ impl Server {
     }
 
     pub(super) fn on_disk_failure(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
+        // A replica that loads writes nothing else.
+        if matches!(failure, StorageFailure::Write(_))
+            && self.upstream.as_ref().is_some_and(Upstream::is_loading)
+        {
+            context.note(|| format!("writing what the primary sends failed: {failure}"));
+            return self.give_up_snapshot(context);
+        }
         let parameters = &self.spec.parameters;
         if parameters.appendonly && parameters.appendfsync == AppendFsync::Always {
             context.note(|| format!("Can't write or sync the append only file ({failure}); ends"));

@@ -367,10 +367,13 @@ impl Process for Server {
 
     fn on_storage_failed(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
         if let Some(standstill) = &mut self.standstill {
-            if matches!(failure, StorageFailure::Sync(sync, _) if standstill.awaits(sync)) {
-                return self.end_replacement(context, Some(&failure));
-            }
-            return standstill.keep(Input::StorageFailed(failure));
+            return match failure {
+                StorageFailure::Sync(sync, _) if standstill.awaits(sync) => {
+                    self.end_replacement(context, Some(&failure));
+                }
+                StorageFailure::Sync(..) => standstill.keep(Input::StorageFailed(failure)),
+                StorageFailure::Write(_) => self.on_refused(context, failure),
+            };
         }
         self.on_disk_failure(context, failure);
     }

@@ -9,7 +9,9 @@
 //! A file that takes the place of another one is synced under a name of its own, renamed, and its folder is synced, all in the thread that executes
 //! commands. Sentinel sends `CONFIG REWRITE` between `REPLICAOF` and `CLIENT KILL` (`sentinelSendSlaveOf`): the server has its new role, but
 //! nobody hears of it, and no client is cut off, before the disk has done its part. A sync that fails ends the command with an error, and the transaction
-//! goes on. A replica has dropped its old data when it syncs the snapshot, and loads it afterwards; if that fails it asks its primary for another one.
+//! goes on. A replica drops its old data before it syncs the snapshot, and loads it afterwards; if that fails it asks its primary for another one. If
+//! the disk is full the snapshot is not written at all: the replica keeps what it has, and asks for another one. (Here one before 6.0.9 has lost its
+//! old data by then.)
 //!
 //! Sources: `config.c:rewriteConfigOverwriteFile` and `replication.c:readSyncBulkPayload` of Redis 7.0.15. Before 6.0.9 neither file was synced (pull requests
 //! 7824 and 7839), before 7.0.3 no folder (pull request 10737). A sync takes as long for a large snapshot as for a small file, since a replica has the
@@ -144,9 +146,23 @@ impl Server {
         self.replace_file(context, DataRecord::ReplicaOf(self.follows()), Then::EndTransaction(asked_by));
     }
 
-    /// A snapshot is here, and the old data are gone.
+    /// A snapshot is here. It was written while it came in; that is told here if there was no space for it. Nobody sees the old data meanwhile.
     pub(super) fn begin_load(&mut self, context: &mut impl Context<Self>, snapshot: Arc<Snapshot>) {
-        self.replace_file(context, DataRecord::Rdb(snapshot), Then::Load);
+        context.write(DataRecord::Incoming);
+        self.replace_file(context, DataRecord::Received(snapshot), Then::Load);
+    }
+
+    /// The disk has refused a write while this server stands still.
+    pub(super) fn on_refused(&mut self, context: &mut impl Context<Self>, failure: StorageFailure) {
+        let Some(standstill) = &mut self.standstill else { return };
+        let is_loading = |replacing: &Replacing| matches!(replacing.then, Then::Load);
+        if !standstill.replacing.as_ref().is_some_and(is_loading) {
+            return standstill.keep(Input::StorageFailed(failure));
+        }
+        let inputs = std::mem::take(&mut standstill.inputs);
+        self.standstill = None;
+        self.on_disk_failure(context, failure);
+        self.go_on(context, inputs);
     }
 
     /// The server stands still from here on, unless its release syncs nothing.
@@ -202,6 +218,7 @@ impl Server {
             Then::Load => {
                 if let Some(failure) = failure {
                     context.note(|| format!("trying to sync the snapshot failed: {failure}"));
+                    self.drop_data(context);
                     self.give_up_snapshot(context);
                 } else {
                     let took = context.monotonic().since(since);

@@ -110,3 +110,39 @@ fn a_snapshot_that_cannot_be_synced_is_asked_for_again() {
     assert!(had(&world, REPLICA, "FullResync") > 1);
     assert_eq!(state(&world, REPLICA), state(&world, PRIMARY));
 }
+
+#[test]
+fn a_snapshot_for_which_there_is_no_space_is_asked_for_again_until_there_is() {
+    for version in [Version::new(6, 0, 8), Version::new(7, 0, 15)] {
+        let cluster = Cluster::default();
+        let parameters = Parameters { version, ..cluster.parameters };
+        let mut world = Cluster { parameters, ..cluster }.world(10);
+        world.log(true);
+        schedule(&mut world, &[(0, Fault::DiskFull { target: process("redis-2") }, 8)]);
+        run(&mut world, 7);
+        assert!(had(&world, REPLICA, "writing what the primary sends failed") > 1, "{version}");
+        assert!(!server(&world, REPLICA).link_is_up(), "{version}");
+        run(&mut world, 20);
+        assert_eq!(state(&world, REPLICA), state(&world, PRIMARY), "{version}");
+    }
+}
+
+#[test]
+fn a_replica_keeps_its_data_when_there_is_no_space_for_others() {
+    let mut world = Cluster::default().world(10);
+    world.log(true);
+    run(&mut world, 10);
+    let before = server(&world, REPLICA).log().len();
+    let command = |command: &str| Fault::Command { target: process("redis-2"), command: command.to_owned() };
+    // A stream of its own, which nobody else knows.
+    let faults = [
+        (11, Fault::DiskFull { target: process("redis-2") }, 0),
+        (11, command("replicaof-no-one"), 0),
+        (12, command("replicaof redis-3"), 0),
+    ];
+    schedule(&mut world, &faults);
+    run(&mut world, 30);
+    assert!(had(&world, REPLICA, "writing what the primary sends failed") > 0);
+    assert!(!server(&world, REPLICA).link_is_up());
+    assert!(server(&world, REPLICA).log().len() >= before, "it has what it had");
+}
