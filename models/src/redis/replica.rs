@@ -268,21 +268,21 @@ impl Server {
             upstream.state = LinkState::Loading;
             upstream.loading = Some(Arc::clone(&snapshot));
         }
-        self.begin_load(context, snapshot);
-    }
-
-    /// The old data go, and so does everybody who followed them.
-    pub(super) fn drop_data(&mut self, context: &mut impl Context<Self>) {
-        self.log = Log::default();
         if self.spec.planted != Planted::KeepSubReplicas {
             self.downstream.disconnect(context);
         }
         self.relay_other_data();
+        self.begin_load(context, snapshot);
+    }
+
+    /// The old data go. Nobody has seen them since the snapshot came.
+    pub(super) fn drop_data(&mut self) {
+        self.log = Log::default();
     }
 
     /// The snapshot has the place of the RDB file.
     pub(super) fn load_snapshot(&mut self, context: &mut impl Context<Self>) {
-        self.drop_data(context);
+        self.drop_data();
         let loading = self.upstream.as_ref().and_then(|upstream| upstream.loading.as_ref());
         let values = loading.map_or(0, |snapshot| snapshot.values.len() as u64);
         let bytes = self.spec.machine.dataset + values * Change::Write(0).bytes();

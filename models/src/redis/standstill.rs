@@ -10,8 +10,8 @@
 //! commands. Sentinel sends `CONFIG REWRITE` between `REPLICAOF` and `CLIENT KILL` (`sentinelSendSlaveOf`): the server has its new role, but
 //! nobody hears of it, and no client is cut off, before the disk has done its part. A sync that fails ends the command with an error, and the transaction
 //! goes on. A replica drops its old data before it syncs the snapshot, and loads it afterwards; if that fails it asks its primary for another one. If
-//! the disk is full the snapshot is not written at all: the replica keeps what it has, and asks for another one. (Here one before 6.0.9 has lost its
-//! old data by then.)
+//! the disk is full the snapshot is not written at all: the replica keeps what it has, and asks for another one. (Here those who follow it are
+//! cut off all the same, and one before 6.0.9 has lost its old data by then.)
 //!
 //! Sources: `config.c:rewriteConfigOverwriteFile` and `replication.c:readSyncBulkPayload` of Redis 7.0.15. Before 6.0.9 neither file was synced (pull requests
 //! 7824 and 7839), before 7.0.3 no folder (pull request 10737). A sync takes as long for a large snapshot as for a small file, since a replica has the
@@ -218,7 +218,7 @@ impl Server {
             Then::Load => {
                 if let Some(failure) = failure {
                     context.note(|| format!("trying to sync the snapshot failed: {failure}"));
-                    self.drop_data(context);
+                    self.drop_data();
                     self.give_up_snapshot(context);
                 } else {
                     let took = context.monotonic().since(since);
