@@ -31,6 +31,8 @@
 //!
 //! - A client asks for one thing at a time and rests in between, also where a service would have many users at once: while Redis does not
 //!   answer it asks less often than users would, and so changes fewer entries than a service that goes on without its cache.
+//! - Clients that read from replicas ask for a session there, and renew it at the primary. One that the replica has not heard of yet is an
+//!   empty read, and its user logs in again.
 //! - What a session or an entry holds is as long as the value of a lock in the stream. Longer ones would make replicas lag where
 //!   bandwidth is short.
 

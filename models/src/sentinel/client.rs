@@ -13,7 +13,9 @@
 //!
 //! It asks for what its service needs ([`Purpose`]), or it listens to what others publish ([`Activity`]). `PUBLISH` goes to the subscribers of that
 //! server at that moment; nothing is kept, and the answer says to how many it went, which the client does not look at. (A real server hands it on
-//! to the subscribers of its replicas as well, by the stream. Nobody subscribes there here, and nobody reads there.)
+//! to the subscribers of its replicas as well, by the stream. Nobody subscribes there here.)
+//!
+//! Reads of keys may go to a replica, on a connection of their own that outlives a failover, unless that replica is promoted.
 
 use std::sync::Arc;
 
@@ -52,7 +54,7 @@ pub struct AwareClientSpec {
     pub subscribes: bool,
     /// What it does at the primary.
     pub activity: Activity,
-    /// It reads from replicas, where its requests are reads of keys.
+    /// Reads of keys go to a replica that a Sentinel names. No.
     pub reads_from_replicas: bool,
     /// It asks before each write, on new connections, and does not look at roles. Without this, after errors only.
     pub asks_each_time: bool,
