@@ -32,7 +32,7 @@
 //! - A client asks for one thing at a time and rests in between, also where a service would have many users at once: while Redis does not
 //!   answer it asks less often than users would, and so changes fewer entries than a service that goes on without its cache.
 //! - Clients that read from replicas ask for a session there, and renew it at the primary. One that the replica has not heard of yet is an
-//!   empty read, and its user logs in again.
+//!   empty read, and its user logs in again. It is lost if it is nowhere at the end, and would not have run out by then.
 //! - What a session or an entry holds is as long as the value of a lock in the stream. Longer ones would make replicas lag where
 //!   bandwidth is short.
 
@@ -164,6 +164,8 @@ pub(super) struct Requests {
     database: Vec<u64>,
     /// Entries that could not be deleted.
     undeleted: Vec<u16>,
+    /// Sessions that a replica did not have, and when they run out.
+    unseen: Vec<(u64, HostTime)>,
     /// Sessions that have run out.
     run_out: Vec<u64>,
     /// When the last command left that gave a session its time.
@@ -177,7 +179,8 @@ impl Requests {
 
     /// Sessions that have run out by this time.
     pub(super) fn run_out(&self, now: HostTime) -> impl Iterator<Item = u64> + '_ {
-        let since = self.sessions.iter().filter(move |(_, until)| *until <= now);
+        let known = self.sessions.iter().chain(&self.unseen);
+        let since = known.filter(move |(_, until)| *until <= now);
         self.run_out.iter().copied().chain(since.map(|(session, _)| *session))
     }
 
@@ -300,13 +303,14 @@ impl Requests {
         }
     }
 
-    /// An answer to the command of a step.
+    /// An answer to the command of a step, by the primary or by a replica.
     #[inline]
     pub(super) fn on_answer<P: Process>(
         &mut self,
         context: &impl Context<P>,
         step: Step,
         reply: &Reply,
+        by_replica: bool,
     ) -> Progressed {
         match (step, reply) {
             (_, Reply::Written { .. }) if step.is_waited_for() => {
@@ -318,7 +322,7 @@ impl Requests {
             }
             (Step::Visit(session), Reply::Value(Some(_))) => Progressed::Next(Step::Renew(session)),
             (Step::Visit(session), Reply::Value(None)) => {
-                self.forget_session(session, context.monotonic());
+                self.forget_session(session, context.monotonic(), by_replica);
                 Progressed::Done(Outcome::Ok, Some(NOTHING))
             }
             (Step::Renew(session), Reply::Written { .. } | Reply::Nil) => {
@@ -359,12 +363,14 @@ impl Requests {
         }
     }
 
-    /// A session is not there. That is a loss, unless it has run out meanwhile.
-    fn forget_session(&mut self, session: u64, now: HostTime) {
+    /// A session is not there. That is a loss, unless it has run out meanwhile, or the primary has it: there it runs out later.
+    fn forget_session(&mut self, session: u64, now: HostTime, by_replica: bool) {
         let Some(index) = self.sessions.iter().position(|(known, _)| *known == session) else { return };
         let (_, until) = self.sessions.swap_remove(index);
         if until <= now {
             self.run_out.push(session);
+        } else if by_replica {
+            self.unseen.push((session, until));
         }
     }
 }

@@ -281,7 +281,7 @@ impl Session {
         server: ProcessId,
     ) -> News {
         let answered = Completion::answered;
-        match self.requests.on_answer(context, operation.step, reply) {
+        match self.requests.on_answer(context, operation.step, reply, operation.elsewhere) {
             Progressed::Next(step) => {
                 self.operation = Some(Running::new(operation.id, step));
                 News::Next

@@ -132,6 +132,8 @@ fn who_reads_from_replicas_is_served_while_there_is_no_primary() {
     let silence = |reads_from_replicas| {
         let mut plan = plan.clone();
         plan.load.reads_from_replicas = reads_from_replicas;
+        // Until a Sentinel knows replicas, it names the primary, and who is there stays.
+        plan.load.start_at = seconds(2);
         let run = Run::new(&plan, 1, &[(20, kill_primary(), 0)]).until(50);
         let reads = answered(&run, OperationKind::Read);
         let by_primary = reads.iter().filter(|read| read.served_by == Some(run.cluster.servers()[0])).count();
@@ -142,4 +144,25 @@ fn who_reads_from_replicas_is_served_while_there_is_no_primary() {
     let (primary, replicas) = (silence(false), silence(true));
     assert!(primary > seconds(5), "{primary}");
     assert!(replicas < seconds(2), "{replicas}");
+}
+
+#[test]
+fn a_session_that_a_replica_has_not_heard_of_is_not_lost() {
+    let mut plan = plan();
+    let sessions = Sessions { ttl: seconds(5), logins: Probability::from_ppm(500_000) };
+    plan.load.purpose = Purpose::Sessions(sessions);
+    plan.load.reads_from_replicas = true;
+    plan.load.start_at = seconds(2);
+    plan.load.stop_at = Some(seconds(49));
+    let servers = || vec![Target::Every("redis".to_owned())];
+    let lossy = Fault::Degrade {
+        from: servers(),
+        to: servers(),
+        latency: SimDuration::ZERO,
+        loss: Probability::from_ppm(300_000),
+    };
+    let run = Run::new(&plan, 1, &[(5, lossy, 0)]).until(50);
+    let strangers = answered(&run, OperationKind::Read).iter().filter(|visit| visit.value == 0).count();
+    assert!(strangers > 10, "{strangers}");
+    assert_eq!(lost(&run), 0);
 }
