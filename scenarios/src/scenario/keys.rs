@@ -136,10 +136,8 @@ impl Checker<'_> {
                 "leave this or `workload.ask_each_time` out".to_owned(),
             ));
         }
-        let operator: (&str, Option<Range<usize>>) =
-            ("cluster.operator", raw.cluster.operator.as_ref().map(Spanned::span));
-        let excluded = [
-            operator,
+        let excluded: [(&str, Option<Range<usize>>); 5] = [
+            ("cluster.operator", raw.cluster.operator.as_ref().map(Spanned::span)),
             ("cluster.election", raw.cluster.election.as_ref().map(Spanned::span)),
             ("workload.listeners", workload.listeners.as_ref().map(Spanned::span)),
             ("workload.two_keys", workload.two_keys.as_ref().map(Spanned::span)),
