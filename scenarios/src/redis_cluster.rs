@@ -70,8 +70,7 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Clust
             write_interval: workload.write_interval,
             purpose: match workload.keys {
                 None if workload.two_keys => Purpose::PairsOfValues,
-                None => Purpose::Values,
-                Some(keys) => keys.purpose(),
+                keys => keys.unwrap_or_default(),
             },
             timeout: workload.statement_timeout,
             beside_nodes: workload.beside_members,

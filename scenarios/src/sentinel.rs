@@ -105,8 +105,7 @@ pub(crate) fn plan(case: &Case, stop_at: SimDuration, planted: Planted) -> Senti
             subscribes: workload.subscribe,
             purpose: match workload.keys {
                 None if workload.listeners > 0 => Purpose::Broadcasts,
-                None => Purpose::Values,
-                Some(keys) => keys.purpose(),
+                keys => keys.unwrap_or_default(),
             },
             reads_from_replicas: workload.keys.is_some() && workload.read_from == ReadFrom::Replicas,
             listeners: workload.listeners,

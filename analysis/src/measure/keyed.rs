@@ -8,11 +8,10 @@
 //!   run does not matter: who was told that it is stored sees that it is not.
 //! - **Read of what is lost**: of a value that is absent at the end.
 
-use std::collections::BTreeMap;
-
-use sim_core::{Operation, OperationKind, Record, SimTime, session_of};
+use sim_core::{Operation, OperationKind, Record, session_of};
 
 use super::Reads;
+use super::acknowledged::Acknowledged;
 use super::loss::SurvivingValues;
 
 /// What the reads of a run's clients are about.
@@ -56,24 +55,14 @@ pub(super) fn reads_of_keys(record: &Record, surviving: &SurvivingValues, of: Re
 
 /// Reads of a value that was not the newest acknowledged one of its session when they were asked for.
 fn stale(record: &Record, is_answered: impl Fn(&&Operation) -> bool) -> u64 {
-    let writes = record.operations.iter().filter(|write| write.kind == OperationKind::Write);
-    let mut written: Vec<(SimTime, u64)> = writes
-        .filter(|write| write.is_acknowledged())
-        .filter_map(|write| Some((write.completed?, write.value)))
-        .collect();
-    written.sort_unstable();
-    let mut written = written.into_iter().peekable();
-    let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut stale = 0;
+    let mut acknowledged = Acknowledged::of(record, |_| true);
     // The history is in the order of invocation.
-    for read in record.operations.iter().filter(|read| is_answered(read) && read.value != 0) {
-        while let Some((_, value)) = written.next_if(|(at, _)| *at <= read.invoked) {
-            let known = newest.entry(session_of(value)).or_default();
-            *known = value.max(*known);
-        }
-        stale += u64::from(newest.get(&session_of(read.value)).is_some_and(|known| *known > read.value));
-    }
-    stale
+    let is_stale = |read: &&Operation| {
+        let newest = acknowledged.by(read.invoked).get(&session_of(read.value));
+        newest.is_some_and(|newest| *newest > read.value)
+    };
+    record.operations.iter().filter(|read| is_answered(read) && read.value != 0).filter(is_stale).count()
+        as u64
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! (who accepted writes, and when two did), [`reads`] and [`keyed`] (what readers saw of it all), [`elections`] (who was elected in an epoch of another), [`successes`] (when
 //! clients were served), [`availability`] (what they felt), [`phases`] (where the time of a failover went). [`measure()`] asks them all. [`cluster_phase`] says what each fault interrupted.
 
+mod acknowledged;
 pub mod availability;
 pub mod cluster_phase;
 pub mod elections;

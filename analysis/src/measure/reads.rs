@@ -14,12 +14,12 @@
 //! If reads contradict each other nowhere, what they saw only grows from one to the next, in some order of them all; so it is
 //! enough to put them in order of how much they saw, and to compare neighbours.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use sim_core::{Observation, Operation, OperationKind, ProcessId, Record, SimTime, session_of};
+use sim_core::{Observation, Operation, ProcessId, Record, SimTime, session_of};
 
+use super::acknowledged::Acknowledged;
 use super::keyed::{ReadsOf, reads_of_keys};
 use super::loss::SurvivingValues;
 
@@ -128,32 +128,15 @@ fn lacks(observation: &Observation, value: u64) -> bool {
 
 /// Reads that lack what was acknowledged, and is there at the end, before they were asked for.
 fn stale(record: &Record, surviving: &SurvivingValues) -> u64 {
-    let is_promised = |operation: &&Operation| {
-        operation.kind == OperationKind::Write
-            && operation.is_acknowledged()
-            && surviving.contains(operation.value)
-    };
-    let mut promised: Vec<(SimTime, u64)> = record
-        .operations
-        .iter()
-        .filter(is_promised)
-        .filter_map(|write| Some((write.completed?, write.value)))
-        .collect();
-    promised.sort_unstable();
+    let mut promised = Acknowledged::of(record, |write| surviving.contains(write.value));
     let mut by_invocation: Vec<&Observation> = record.observations.iter().collect();
     by_invocation.sort_by_key(|observation| record.operations[observation.operation].invoked);
-    let mut promised = promised.into_iter().peekable();
-    // Of each session, the last one that was acknowledged is enough.
-    let mut expected: BTreeMap<u64, u64> = BTreeMap::new();
-    let mut stale = 0;
-    for observation in by_invocation {
-        let invoked = record.operations[observation.operation].invoked;
-        while let Some((_, value)) = promised.next_if(|(at, _)| *at <= invoked) {
-            expected.insert(session_of(value), value);
-        }
-        stale += u64::from(expected.values().any(|value| lacks(observation, *value)));
-    }
-    stale
+    let is_stale = |observation: &&Observation| {
+        // Of each session, the last one that was acknowledged is enough.
+        let expected = promised.by(record.operations[observation.operation].invoked);
+        expected.values().any(|value| lacks(observation, *value))
+    };
+    by_invocation.into_iter().filter(is_stale).count() as u64
 }
 
 #[cfg(test)]

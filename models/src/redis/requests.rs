@@ -283,9 +283,10 @@ impl Requests {
             Step::Visit(session) => Command::Get(Key(session)),
             Step::LogIn(session) | Step::Renew(session) => {
                 self.renewed_at = context.monotonic();
-                let renews = matches!(step, Step::Renew(_));
-                let set = KeyCommand::Set(session, self.ttl());
-                Command::Key(Key(session), if renews { KeyCommand::Expire(self.ttl()) } else { set })
+                let is_new = matches!(step, Step::LogIn(_));
+                let ttl = self.ttl();
+                let command = if is_new { KeyCommand::Set(session, ttl) } else { KeyCommand::Expire(ttl) };
+                Command::Key(Key(session), command)
             }
             Step::Look(entry) => Command::Get(key(entry)),
             Step::Delete(entry) => Command::Key(key(entry), KeyCommand::Delete),

@@ -164,9 +164,7 @@ impl AwareClient {
         if !self.session.is_busy() && !self.listens() {
             self.session.invoke(context, &mut self.progress);
         }
-        if !self.read(context) {
-            self.find_primary(context);
-        }
+        self.send(context);
     }
 
     fn find_primary(&mut self, context: &mut impl Context<Self>) {
@@ -227,7 +225,7 @@ impl AwareClient {
         if self.read(context) {
             return;
         }
-        if self.reader.is_some() && self.step != Step::Writing {
+        if self.step != Step::Writing {
             return self.find_primary(context);
         }
         self.session.send_request(context);

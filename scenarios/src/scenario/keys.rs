@@ -12,35 +12,20 @@ use super::raw::RawScenario;
 use super::{Promise, ReadFrom, Reads};
 use crate::diagnostic::{Spot, UserError};
 
-/// `workload.sessions` or `workload.cache`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Keys {
-    /// Sessions of users.
-    Sessions(SessionKeys),
-    /// A cache.
-    Cache(CacheKeys),
-}
-
-impl Keys {
-    /// What clients ask for.
-    pub fn purpose(self) -> Purpose {
-        match self {
-            Self::Sessions(SessionKeys { ttl, logins }) => Purpose::Sessions(Sessions { ttl, logins }),
-            Self::Cache(CacheKeys { ttl, updates, entries, repeats_deletion }) => {
-                Purpose::Cache(Cache { ttl, updates, entries, repeats_deletion })
-            }
-        }
-    }
-}
-
 /// `workload.sessions` ([`Sessions`]).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, default)]
-pub struct SessionKeys {
+pub(super) struct SessionKeys {
     /// How long a session lives without a request.
-    pub ttl: SimDuration,
+    pub(super) ttl: SimDuration,
     /// The share of requests that log in somebody new.
-    pub logins: Probability,
+    pub(super) logins: Probability,
+}
+
+impl From<SessionKeys> for Purpose {
+    fn from(SessionKeys { ttl, logins }: SessionKeys) -> Self {
+        Self::Sessions(Sessions { ttl, logins })
+    }
 }
 
 impl Default for SessionKeys {
@@ -53,15 +38,21 @@ impl Default for SessionKeys {
 /// `workload.cache` ([`Cache`]).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields, default)]
-pub struct CacheKeys {
+pub(super) struct CacheKeys {
     /// How long an entry is kept.
-    pub ttl: SimDuration,
+    pub(super) ttl: SimDuration,
     /// The share of requests that change an entry in the database.
-    pub updates: Probability,
+    pub(super) updates: Probability,
     /// How many entries each client has.
-    pub entries: u16,
+    pub(super) entries: u16,
     /// Whether a client deletes what it could not delete as soon as it can.
-    pub repeats_deletion: bool,
+    pub(super) repeats_deletion: bool,
+}
+
+impl From<CacheKeys> for Purpose {
+    fn from(CacheKeys { ttl, updates, entries, repeats_deletion }: CacheKeys) -> Self {
+        Self::Cache(Cache { ttl, updates, entries, repeats_deletion })
+    }
 }
 
 impl Default for CacheKeys {
@@ -169,7 +160,7 @@ mod tests {
     use super::*;
 
     /// Reads a scenario of Redis with these promises and this workload.
-    fn redis(family: &str, promises: &str, workload: &str) -> Result<Option<Keys>, String> {
+    fn redis(family: &str, promises: &str, workload: &str) -> Result<Option<Purpose>, String> {
         let text = format!(
             "name = \"{family}/x\"\nsummary = \"x\"\nfamily = \"{family}\"\npromises = [{promises}]\nhorizon = \"60s\"\n\n\
              {workload}\n[[fault]]\ntrigger = {{ at = \"30s\" }}\nfault = {{ kill = {{ target = {{ role = \"primary\" }} }} }}\n"
@@ -182,19 +173,19 @@ mod tests {
         let sessions = redis("sentinel", "\"loss-is-found\"", "[workload]\nsessions = {}\n").unwrap();
         let hour = SimDuration::from_secs(3_600);
         let logins = Probability::from_ppm(100_000);
-        assert_eq!(sessions, Some(Keys::Sessions(SessionKeys { ttl: hour, logins })));
+        assert_eq!(sessions, Some(Purpose::Sessions(Sessions { ttl: hour, logins })));
         let cache = redis(
             "cluster",
             "\"no-stale-read\"",
             "[workload]\ncache = { ttl = \"10s\", updates = \"5%\", entries = 256, repeats_deletion = true }\n",
         );
-        let expected = CacheKeys {
+        let expected = Cache {
             ttl: SimDuration::from_secs(10),
             updates: Probability::from_ppm(50_000),
             entries: 256,
             repeats_deletion: true,
         };
-        assert_eq!(cache.unwrap(), Some(Keys::Cache(expected)));
+        assert_eq!(cache.unwrap(), Some(Purpose::Cache(expected)));
     }
 
     #[test]

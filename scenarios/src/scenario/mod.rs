@@ -107,7 +107,6 @@ use sim_core::{FaultBudget, Schedule, ScheduledFault, Seed, SimDuration, Trigger
 
 pub use backup::{Archive, Backup, Place, RecoverFrom};
 pub use cluster::{Cluster, ClusterOperator, Election, EtcdHosts, MemberTags, RedisCluster, TopologyPreset};
-pub use keys::{CacheKeys, Keys, SessionKeys};
 pub use lock::Lock;
 pub use parse::Companions;
 pub use planned_faults::{FaultPlan, PlannedFault, PlannedTrigger, Swarm};

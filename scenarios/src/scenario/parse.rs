@@ -15,7 +15,7 @@ use super::raw::{RawCluster, RawFault, RawScenario, RawSwarm, RawTags, RawTrigge
 use super::replicaof::replicaof;
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::{
-    Cluster, ClusterOperator, Election, EtcdHosts, FaultPlan, Keys, MemberTags, PlannedFault, PlannedTrigger,
+    Cluster, ClusterOperator, Election, EtcdHosts, FaultPlan, MemberTags, PlannedFault, PlannedTrigger,
     ReadFrom, Reads, RedisCluster, Scenario, Swarm, Workload,
 };
 use crate::case::is_of_redis;
@@ -286,10 +286,11 @@ fn workload(raw: RawWorkload, family: &str) -> Workload {
         refresh: raw.refresh.unwrap_or_default(),
         expire_interval: raw.expire_interval.map(Spanned::into_inner),
         two_keys: inner_or(raw.two_keys, false),
-        keys: match (raw.sessions, raw.cache) {
-            (Some(sessions), _) => Some(Keys::Sessions(sessions.into_inner())),
-            (None, cache) => cache.map(|cache| Keys::Cache(cache.into_inner())),
-        },
+        // The checker saw to it that it is one of both.
+        keys: raw
+            .sessions
+            .map(|sessions| sessions.into_inner().into())
+            .or_else(|| Some(raw.cache?.into_inner().into())),
         other_write_interval: raw.other_write_interval.map(Spanned::into_inner),
     }
 }

@@ -7,13 +7,14 @@ use serde::Deserialize;
 use sim_core::{Fault, FaultBudget, FaultMix, MarkKind, Probability, SimDuration};
 use toml::Spanned;
 
+use super::keys::{CacheKeys, SessionKeys};
 use super::lock::RawLock;
 use super::replicaof::RawReplicaOf;
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 use super::time_range::TimeRange;
 use super::{
-    Archive, Backup, CacheKeys, ClusterOperator, Election, EtcdHosts, OnTimeout, Promise, ReadFrom, Reads,
-    Refresh, Routing, SessionKeys, TopologyPreset, Wait,
+    Archive, Backup, ClusterOperator, Election, EtcdHosts, OnTimeout, Promise, ReadFrom, Reads, Refresh,
+    Routing, TopologyPreset, Wait,
 };
 use crate::campaign::PromisedCell;
 use crate::import::value::{Reading, Toml};

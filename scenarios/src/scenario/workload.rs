@@ -1,9 +1,9 @@
 //! The load of a scenario: who writes and reads, how often, and by which way.
 
+use models::redis::Purpose;
 use serde::{Deserialize, Serialize};
 use sim_core::SimDuration;
 
-use super::keys::Keys;
 use super::routes::{HaproxyKeys, LibpqKeys, PgbouncerKeys};
 
 /// The load of a scenario.
@@ -62,7 +62,7 @@ pub struct Workload {
     /// Whether each write of a client of Redis Cluster is one to two keys, in a transaction.
     pub two_keys: bool,
     /// What clients of Redis keep there under keys with a time to live; none: they write values.
-    pub keys: Option<Keys>,
+    pub keys: Option<Purpose>,
 }
 
 /// How clients find the primary.
